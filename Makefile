@@ -1,0 +1,49 @@
+# Everything that one does with Carryout; `make` lists it.
+
+# The Python that .venv was made with goes on, so that PYTHON is named once.
+PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
+BIN := .venv/bin
+STAMP := .venv/.stamp
+COMPILE := .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+  --no-annotate --no-header pyproject.toml
+
+.PHONY: help setup demo run test check lock
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+# The stamp holds what .venv was made of and is written last: a set-up that failed is repeated.
+setup: ## create .venv with all that the other commands need (PYTHON=python3)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "Carryout needs Python 3.11, 3.12 or 3.13; name one: make setup PYTHON=python3.13" >&2; \
+	  exit 1; }
+	@made_of=$$($(PYTHON) -c 'import hashlib, sys; print(*sys.version_info[:2], \
+	  hashlib.sha256(open("requirements-dev.txt", "rb").read()).hexdigest())') && \
+	if ! $(BIN)/python -c "" 2>/dev/null || [ "$$(cat $(STAMP) 2>/dev/null)" != "$$made_of" ]; then \
+	  echo "setting up .venv" && \
+	  $(PYTHON) -m venv --clear .venv && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	    -r requirements-dev.txt && \
+	  echo "$$made_of" > $(STAMP); \
+	fi
+
+demo: setup ## export a user's posts before your eyes, from request to mail
+	@exec $(BIN)/python -m infra.local demo
+
+run: setup ## run everything in the foreground (PORT=8000 DATA_DIR=.local WORKERS=1)
+	@exec $(BIN)/python -m infra.local run
+
+test: setup ## run every test that this machine can run (ARGS=... for pytest)
+	@$(BIN)/pytest $(ARGS)
+
+check: setup ## what CI runs: format, lint, types, tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(MAKE) test
+
+lock: ## compile the requirements anew (ARGS=--upgrade for newer versions)
+	@test -x .venv-lock/bin/uv || { $(PYTHON) -m venv --clear .venv-lock && \
+	  .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv; }
+	@$(COMPILE) -o requirements.txt $(ARGS)
+	@$(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt $(ARGS)

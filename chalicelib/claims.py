@@ -1,0 +1,250 @@
+"""Tasks from the worker's side: claim one, keep it, report, and let go.
+
+An attempt owns a task between `take` and one of the endings. Each write carries the claim; a
+worker that lost it gets `ClaimLost` and must stop. Leases go by the database's clock alone.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from chalicelib.db import Database, db_clock
+from chalicelib.errors import ClaimLost, NotFound
+from chalicelib.ledger import change, change_held
+from chalicelib.models import HELD, Post, Task
+from chalicelib.outcomes import end
+
+MAX_PAUSE_S = 60
+"""The longest wait between two attempts."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A published file.
+
+    Attributes:
+        posts: How many posts are in it.
+        size_bytes: Its size.
+        sha256: Its digest, as 64 hexadecimal digits.
+    """
+
+    posts: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Holder:
+    """One attempt's hold on a task, and all it may do to the ledger.
+
+    Attributes:
+        database: The ledger.
+        task_id: Which task.
+        claim: The fence: the number of this claim.
+        lease_s: How long the hold lasts without a sign of life, in seconds.
+    """
+
+    database: Database
+    task_id: str
+    claim: int
+    lease_s: int
+
+    def renew(self) -> str | None:
+        """Show a sign of life.
+
+        Returns:
+            The task's status, or None when the claim is lost.
+        """
+        statement = (
+            sa.update(Task)
+            .where(Task.id == self.task_id, Task.claim == self.claim, Task.status.in_(HELD))
+            .values(lease_until=db_clock(self.lease_s), last_seen_at=db_clock())
+            .returning(Task.status)
+            .execution_options(synchronize_session=False)
+        )
+        with self.database.write() as session:
+            return session.scalar(statement)
+
+    def report(
+        self,
+        done: int,
+        total: int,
+        *,
+        now: datetime,
+        checkpoint: dict[str, Any] | None = None,
+        object_key: str | None = None,
+    ) -> int:
+        """Write progress, and what the next attempt needs to go on from here.
+
+        Args:
+            done: How much is done; never falls in the ledger, whatever is given.
+            total: Of how much.
+            now: The time.
+            checkpoint: Where to go on; None keeps the last one.
+            object_key: The key that the attempt is about to write to; None keeps the last one.
+
+        Returns:
+            The percentage, at most 99: 100 is for success.
+        """
+        with self._held(now) as (_, task):
+            task.total = total
+            task.done = max(task.done, done)
+            task.percent = max(task.percent, min(99, 100 * done // total if total else 0))
+            task.checkpoint = checkpoint or task.checkpoint
+            task.object_key = object_key or task.object_key
+            self._extend(task)
+        return task.percent
+
+    def succeed(
+        self,
+        *,
+        now: datetime,
+        result: dict[str, Any] | None = None,
+        file: File | None = None,
+        expires_at: datetime | None = None,
+    ) -> None:
+        """End the task well; this commit is what publishes a file."""
+        with self._held(now) as (session, task):
+            task.result = result
+            if file is not None:
+                task.posts, task.size_bytes = file.posts, file.size_bytes
+                task.sha256, task.expires_at = file.sha256, expires_at
+                task.done = task.total = file.posts
+            end(session, task, status="succeeded", lease_s=self.lease_s, now=now)
+
+    def fail(self, code: str, detail: str, *, now: datetime) -> None:
+        """End the task badly, for good; its percentage stays."""
+        with self._held(now) as (session, task):
+            error = (code, detail)
+            end(session, task, status="failed", lease_s=self.lease_s, now=now, error=error)
+
+    def cancel(self, *, now: datetime) -> None:
+        """End the task because the user wanted it."""
+        with self._held(now, cancelling=True) as (session, task):
+            end(session, task, status="cancelled", lease_s=self.lease_s, now=now)
+
+    def put_off(self, code: str, detail: str, *, now: datetime) -> None:
+        """A passing fault ended the attempt: queue the task again, or fail it after the last."""
+        with self._held(now, cancelling=True) as (session, task):
+            _count_failure(session, task, code, detail, lease_s=self.lease_s, now=now)
+
+    def hand_back(self, *, now: datetime) -> None:
+        """This worker must stop: queue the task again at once, at no cost of an attempt."""
+        with self._held(now) as (_, task):
+            _queue_again(task, pause_s=0)
+
+    @contextmanager
+    def _held(
+        self, now: datetime, *, cancelling: bool = False
+    ) -> Iterator[tuple[so.Session, Task]]:
+        with (
+            self.database.write() as session,
+            change_held(
+                session, self.task_id, claim=self.claim, now=now, cancelling=cancelling
+            ) as task,
+        ):
+            yield session, task
+
+    def _extend(self, task: Task) -> None:
+        task.lease_until = db_clock(self.lease_s)
+        task.last_seen_at = db_clock()
+
+
+def take(
+    database: Database, task_id: str, *, worker: str, lease_s: int, now: datetime
+) -> tuple[Holder, Task] | None:
+    """Claim a task.
+
+    Args:
+        database: The ledger.
+        task_id: Which task.
+        worker: The name of the worker, for people and for `crashed`.
+        lease_s: How long the claim lasts without a sign of life, in seconds.
+        now: The time.
+
+    Returns:
+        The hold and the task as claimed; None when there is nothing to do: somebody else has
+        it, it is over, its pause is not, or it is gone.
+    """
+    due = sa.select(Task.id).where(
+        Task.id == task_id, Task.status == "queued", Task.due_at <= db_clock(1)
+    )
+    try:
+        with database.write() as session:
+            if session.scalar(due) is None:
+                return None
+            with change(session, task_id, now=now) as task:
+                if task.status != "queued":
+                    return None
+                holder = Holder(database, task_id, task.claim + 1, lease_s)
+                _start(session, task, holder, worker=worker, now=now)
+    except NotFound:
+        return None
+    return holder, task
+
+
+def _start(session: so.Session, task: Task, holder: Holder, *, worker: str, now: datetime) -> None:
+    task.status = "running"
+    task.claim = holder.claim
+    task.attempt = task.failures + 1
+    task.worker = worker
+    task.lease_until = db_clock(holder.lease_s)
+    task.last_seen_at = db_clock()
+    if task.started_at is None:
+        # The first attempt fixes what the task sees of the posts, in the claim's own commit.
+        task.started_at = now
+        task.cutoff = session.scalar(sa.select(sa.func.max(Post.id))) or 0
+
+
+def crashed(session: so.Session, task_id: str, *, claim: int, lease_s: int, now: datetime) -> None:
+    """The worker of a claim is dead: queue its task again, or fail it after the last attempt."""
+    detail = "The worker stopped without a word; its memory or its machine may have failed."
+    try:
+        with change_held(session, task_id, claim=claim, now=now, cancelling=True) as task:
+            _count_failure(session, task, "worker_lost", detail, lease_s=lease_s, now=now)
+    except ClaimLost:
+        return
+
+
+def _count_failure(
+    session: so.Session, task: Task, code: str, detail: str, *, lease_s: int, now: datetime
+) -> None:
+    if task.status == "cancelling":
+        end(session, task, status="cancelled", lease_s=lease_s, now=now)
+        return
+    task.failures += 1
+    if task.failures >= task.max_attempts:
+        end(session, task, status="failed", lease_s=lease_s, now=now, error=(code, detail))
+        return
+    # Half of the pause is chance, so that tasks which failed together do not return together.
+    pause_s = min(MAX_PAUSE_S, 2 ** (task.failures - 1))
+    _queue_again(task, pause_s=pause_s * random.uniform(0.5, 1))  # noqa: S311 - not a secret
+
+
+def _queue_again(task: Task, *, pause_s: float) -> None:
+    task.status = "queued"
+    task.lease_until = None
+    task.due_at = db_clock(pause_s)
+
+
+def held_by(session: so.Session, worker: str) -> list[tuple[str, int]]:
+    """What a worker holds: pairs of task id and claim."""
+    statement = sa.select(Task.id, Task.claim).where(Task.status.in_(HELD), Task.worker == worker)
+    return [(row[0], row[1]) for row in session.execute(statement)]
+
+
+def overdue(session: so.Session, *, most: int) -> list[tuple[str, int]]:
+    """Claims whose lease is over: pairs of task id and claim."""
+    statement = (
+        sa.select(Task.id, Task.claim)
+        .where(Task.status.in_(HELD), Task.lease_until < db_clock())
+        .order_by(Task.lease_until)
+        .limit(most)
+    )
+    return [(row[0], row[1]) for row in session.execute(statement)]

@@ -1,0 +1,145 @@
+"""The edge to SQL: engines, sessions, and the database's own clock.
+
+Two databases are supported: SQLite in WAL mode for one machine, PostgreSQL through psycopg 3 for
+everything else. What differs between them stands here and nowhere else.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.functions import FunctionElement
+
+BUSY_TIMEOUT_S = 30
+"""How long a SQLite writer waits for the other writers; a bulk load holds the lock for seconds."""
+
+CONNECT_TIMEOUT_S = 5
+"""How long connecting to PostgreSQL may take."""
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """An aware UTC datetime: `timestamptz` on PostgreSQL, ISO text of fixed width on SQLite."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Refuse naive times; SQLite's text carries no zone, so it is always UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("naive datetime; times are aware UTC")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Give SQLite's naive times their zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class db_clock(FunctionElement[datetime]):  # noqa: N801 - it reads as an SQL function
+    """The database's clock, `offset_s` seconds from now.
+
+    Leases go by this clock alone: the workers' own clocks may be an hour apart.
+    """
+
+    type = UtcDateTime()
+    inherit_cache = True
+    name = "db_clock"
+
+    def __init__(self, offset_s: float = 0) -> None:
+        super().__init__(sa.literal(offset_s, sa.Float))
+
+
+@compiles(db_clock, "postgresql")
+def _postgresql_clock(element: db_clock, compiler: Any, **kwargs: Any) -> str:
+    seconds = compiler.process(element.clauses, **kwargs)
+    return f"(clock_timestamp() + make_interval(secs => {seconds}))"
+
+
+@compiles(db_clock, "sqlite")
+def _sqlite_clock(element: db_clock, compiler: Any, **kwargs: Any) -> str:
+    seconds = compiler.process(element.clauses, **kwargs)
+    # Milliseconds are all that SQLite's clock has; six digits keep the column's text comparable.
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {seconds} || ' seconds') || '000')"
+
+
+class Database:
+    """An engine and the two ways to use it."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._write = so.sessionmaker(engine, expire_on_commit=False)
+        read_engine = engine.execution_options(begin="BEGIN")
+        self._read = so.sessionmaker(read_engine, expire_on_commit=False)
+
+    @contextmanager
+    def write(self) -> Iterator[so.Session]:
+        """A transaction that may write: committed at the end, rolled back on an exception."""
+        with self._write.begin() as session:
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[so.Session]:
+        """A transaction that only reads; on SQLite it neither waits for writers nor stops them."""
+        with self._read() as session:
+            yield session
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+    def forget(self) -> None:
+        """Drop connections that a forked process inherited, without closing the parent's."""
+        self.engine.dispose(close=False)
+
+
+def connect(url: str, *, pool_size: int = 5) -> Database:
+    """Prepare a database; nothing is connected before the first use.
+
+    Args:
+        url: `sqlite:///…` or `postgresql+psycopg://…`.
+        pool_size: How many connections are kept; 0 opens one for each transaction.
+    """
+    # A statement in an error message comes without its parameters: they hold what users wrote.
+    options: dict[str, Any] = {"hide_parameters": True}
+    if pool_size:
+        options |= {"pool_pre_ping": True, "pool_size": pool_size, "pool_timeout": 10}
+    else:
+        options |= {"poolclass": NullPool}
+    if url.startswith("sqlite"):
+        engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return Database(engine)
+    connect_args = {"connect_timeout": CONNECT_TIMEOUT_S, "options": "-c timezone=UTC"}
+    return Database(sa.create_engine(url, connect_args=connect_args, **options))
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transactions begin too late for a snapshot and too weak for a writer, so
+    # they are switched off and `_begin_sqlite` begins them.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A deferred transaction that turns into a writer fails at once when another one wrote in
+    # between (SQLITE_BUSY_SNAPSHOT), whatever the time limit; an immediate one waits its turn.
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
+
+
+def insert(session: so.Session, table: type[so.DeclarativeBase]) -> Any:
+    """An INSERT that knows `ON CONFLICT`, in the words of the session's database."""
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)

@@ -1,0 +1,307 @@
+"""Every error that Carryout raises on purpose.
+
+The tree::
+
+    CarryoutError
+    ├── SettingsError                 a setting is missing or wrong; the process must not start
+    ├── RequestError                  what a caller asked for cannot be done (mapped to HTTP)
+    │   ├── Unauthenticated
+    │   ├── Forbidden
+    │   │   └── RegistrationClosed
+    │   ├── NotFound
+    │   ├── MethodNotAllowed
+    │   ├── Conflict
+    │   │   ├── UsernameTaken
+    │   │   ├── EmailTaken
+    │   │   ├── TaskInProgress
+    │   │   ├── TaskEnded
+    │   │   ├── TaskActive
+    │   │   ├── NotReady
+    │   │   ├── NoFile
+    │   │   └── MailInProgress
+    │   ├── ExportGone
+    │   ├── BodyTooLarge
+    │   ├── UnsupportedMediaType
+    │   ├── Invalid
+    │   │   ├── MalformedJson
+    │   │   └── IdempotencyKeyReused
+    │   ├── TooMany
+    │   │   ├── CoolingDown
+    │   │   └── TooManyAttempts
+    │   └── Unavailable
+    ├── TaskError                     an attempt failed for a reason of the task's own
+    └── AttemptOver                   an attempt must stop now, without an outcome of its own
+        ├── ClaimLost                 somebody else owns the task, or it is gone
+        ├── CancelRequested           the user asked to cancel
+        └── HandBack                  this process must stop; another one goes on
+
+An error's docstring is its message unless another one is given.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class CarryoutError(Exception):
+    """Something went wrong in Carryout."""
+
+    code = "internal_error"
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail or (self.__doc__ or "").strip().splitlines()[0]
+        super().__init__(self.detail)
+
+
+class SettingsError(CarryoutError):
+    """A setting is missing or wrong."""
+
+    code = "bad_settings"
+
+
+class RequestError(CarryoutError):
+    """The request cannot be fulfilled."""
+
+    code = "bad_request"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP headers that belong to the answer; `Location` is a path without the stage."""
+        return {}
+
+
+class Unauthenticated(RequestError):
+    """Sign in first: send `Authorization: Bearer <token>` or the page's session cookie."""
+
+    code = "unauthenticated"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 9110, section 11.6.1: a 401 names the scheme."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(RequestError):
+    """You may not do this."""
+
+    code = "forbidden"
+
+
+class RegistrationClosed(Forbidden):
+    """Registration is closed."""
+
+    code = "registration_closed"
+
+
+class NotFound(RequestError):
+    """There is nothing here."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(RequestError):
+    """This path does not take that method."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__()
+        self.allowed = sorted(allowed)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 9110, section 15.5.6: a 405 lists the methods."""
+        return {"Allow": ", ".join(self.allowed)}
+
+
+class Conflict(RequestError):
+    """The request does not fit the present state."""
+
+    code = "conflict"
+
+
+class UsernameTaken(Conflict):
+    """This username is taken."""
+
+    code = "username_taken"
+
+
+class EmailTaken(Conflict):
+    """This mail address is already in use."""
+
+    code = "email_taken"
+
+
+class TaskInProgress(Conflict):
+    """A task of this kind is in progress already; wait for it or cancel it."""
+
+    code = "task_in_progress"
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__()
+        self.task_id = task_id
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Where the running task is."""
+        return {"Location": f"/v1/tasks/{self.task_id}"}
+
+
+class TaskEnded(Conflict):
+    """The task has ended."""
+
+    code = "task_ended"
+
+
+class TaskActive(Conflict):
+    """The task has not failed and was not cancelled; there is nothing to retry."""
+
+    code = "task_active"
+
+
+class NotReady(Conflict):
+    """The export is still queued or running."""
+
+    code = "not_ready"
+
+
+class NoFile(Conflict):
+    """The export failed or was cancelled; it has no file."""
+
+    code = "no_file"
+
+
+class MailInProgress(Conflict):
+    """The mail of this export is on its way already."""
+
+    code = "mail_in_progress"
+
+
+class ExportGone(RequestError):
+    """The file has expired or was deleted; request a new export."""
+
+    code = "export_gone"
+
+
+class BodyTooLarge(RequestError):
+    """The body is larger than the API takes (10 MB)."""
+
+    code = "body_too_large"
+
+
+class UnsupportedMediaType(RequestError):
+    """The body's media type is not one that this path takes."""
+
+    code = "unsupported_media_type"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a request.
+
+    Attributes:
+        pointer: Where, as a JSON pointer (RFC 6901) into the body, or `?name` for a query
+            parameter.
+        detail: What, as a sentence for people.
+    """
+
+    pointer: str
+    detail: str
+
+
+class Invalid(RequestError):
+    """Something in the request is not valid; see `errors`."""
+
+    code = "invalid"
+
+    def __init__(self, *faults: Fault, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.faults = faults
+
+
+class MalformedJson(Invalid):
+    """The body is not a JSON object in UTF-8."""
+
+    code = "malformed_json"
+
+
+class IdempotencyKeyReused(Invalid):
+    """This Idempotency-Key was used with another request."""
+
+    code = "idempotency_key_reused"
+
+
+class TooMany(RequestError):
+    """Too many requests; wait a little."""
+
+    code = "too_many_requests"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__()
+        self.retry_after_s = max(1, retry_after_s)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 9110, section 10.2.3: how long to wait, in whole seconds."""
+        return {"Retry-After": str(self.retry_after_s)}
+
+
+class CoolingDown(TooMany):
+    """The last export finished a short while ago; a new one has to wait."""
+
+    code = "cooling_down"
+
+
+class TooManyAttempts(TooMany):
+    """Too many failed attempts to sign in; wait a little."""
+
+    code = "too_many_attempts"
+
+
+class Unavailable(RequestError):
+    """A service that Carryout stands on does not answer; try again in a moment."""
+
+    code = "unavailable"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """A short wait: most outages of a managed database are fail-overs."""
+        return {"Retry-After": "5"}
+
+
+class TaskError(CarryoutError):
+    """The task failed.
+
+    Raise it (or a subclass with a `code`) from a task's function: the attempt ends as `failed`
+    with this code and detail, and is not tried again.
+    """
+
+    code = "task_failed"
+
+    def __init__(self, detail: str | None = None, *, code: str | None = None) -> None:
+        super().__init__(detail)
+        if code is not None:
+            self.code = code
+
+
+class AttemptOver(CarryoutError):
+    """The attempt must stop."""
+
+    code = "attempt_over"
+
+
+class ClaimLost(AttemptOver):
+    """Another attempt owns this task, or the task is gone."""
+
+    code = "claim_lost"
+
+
+class CancelRequested(AttemptOver):
+    """The user asked to cancel this task."""
+
+    code = "cancelled"
+
+
+class HandBack(AttemptOver):
+    """This worker is stopping; another one will go on."""
+
+    code = "handed_back"

@@ -1,0 +1,192 @@
+"""The edge to Redis: RQ as a doorbell.
+
+A job says "there may be something to do for this task" and nothing else: its id is the task's,
+its one argument too. Losing it delays a task until the next sweep, repeating it changes nothing,
+because an attempt begins by winning a claim in SQL.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from redis import Redis
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from rq import Queue
+from rq.exceptions import NoSuchJobError
+from rq.job import Job
+from rq.queue import EnqueueData
+from rq.serializers import JSONSerializer
+from rq.utils import utcparse
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
+
+from chalicelib.models import Task
+from chalicelib.registry import FUNCTIONS, TASKS
+
+JOB_TTL_S = 500
+"""How long RQ remembers a finished or failed job; the ledger remembers the task for good."""
+
+DOORBELL_TIMEOUT_S = 1.0
+"""Time limit of connecting to Redis and of each answer, where an answer to a user waits for it."""
+
+WORKER_TIMEOUT_S = 30.0
+"""Time limit of each answer for a worker, above the 15 s for which it listens."""
+
+QueueError = RedisError
+"""What the methods of `JobQueue` raise when Redis does not answer."""
+
+
+class RegisteredJob(Job):
+    """A job that runs registered functions only.
+
+    Whoever can write to Redis can name any function that Python can import, and a callback or a
+    webhook besides; this class refuses all but the registry's functions with one task id.
+    """
+
+    def restore(self, raw_data: Any) -> Any:
+        """Read the job from Redis, and take away all that a doorbell has no need of."""
+        restored = super().restore(raw_data)
+        self._success_callback_name = self._failure_callback_name = None
+        self._stopped_callback_name = None
+        self.webhooks = []
+        self._dependency_ids = []
+        self.repeats_left = None
+        self.retries_left = None
+        return restored
+
+    def _execute(self) -> Any:
+        if self.func_name not in FUNCTIONS or self.instance or self.kwargs:
+            raise NoSuchJobError("this job names no registered task")
+        if list(self.args) != [self.id]:
+            raise NoSuchJobError("this job does not carry its task's id")
+        return super()._execute()
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """What Redis knows of a worker."""
+
+    name: str
+    hostname: str
+    pid: int
+    state: str
+    current_task: str | None
+    started_at: datetime
+    last_seen_at: datetime
+
+
+class JobQueue:
+    """One RQ queue, seen from the side that rings it."""
+
+    def __init__(self, redis: Redis, name: str, *, timeout_s: int) -> None:
+        self.redis = redis
+        self.name = name
+        self._timeout_s = timeout_s
+        self.rq = Queue(name, connection=redis, serializer=JSONSerializer, job_class=RegisteredJob)
+        # Spares an INFO with each process's first job; this is the least that Carryout runs on.
+        self.rq.redis_server_version = (6, 2, 0)
+
+    def ring(self, tasks: Iterable[tuple[str, str]]) -> None:
+        """Put a job for each task into the queue, all in one round trip.
+
+        Args:
+            tasks: Pairs of a task's id and its name; names that are not registered are left out.
+
+        Raises:
+            QueueError: Redis does not answer; the sweeper will ring later.
+        """
+        jobs = [self._job(task_id, name) for task_id, name in dict(tasks).items() if name in TASKS]
+        if not jobs:
+            return
+        with self.redis.pipeline() as pipeline:
+            # A finished job of the same id would hand its expiry on to the new one.
+            pipeline.delete(*(RegisteredJob.key_for(job.job_id) for job in jobs))
+            self.rq.enqueue_many(jobs, pipeline=pipeline)
+            pipeline.execute()
+
+    def _job(self, task_id: str, name: str) -> EnqueueData:
+        return Queue.prepare_data(
+            TASKS[name].function,
+            args=(task_id,),
+            job_id=task_id,
+            timeout=self._timeout_s,
+            result_ttl=JOB_TTL_S,
+            failure_ttl=JOB_TTL_S,
+            description=f"{name}({task_id})",
+        )
+
+    def waiting_ids(self) -> set[str]:
+        """The ids of all tasks with a job in the queue."""
+        return {raw.decode() for raw in cast("list[bytes]", self.redis.lrange(self.rq.key, 0, -1))}
+
+    def depth(self) -> int:
+        """How many jobs are in the queue."""
+        return self.redis.llen(self.rq.key)
+
+    def workers(self) -> list[WorkerInfo]:
+        """Every worker that listens on this queue and is alive, by name."""
+        keys = sorted(cast("set[bytes]", self.redis.smembers(WORKERS_BY_QUEUE_KEY % self.name)))
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.hgetall(key)
+                pipeline.smembers(key + b":executions")
+            answers = pipeline.execute()
+        found = zip(keys, answers[::2], answers[1::2], strict=True)
+        return [_worker(key, facts, running) for key, facts, running in found if b"birth" in facts]
+
+    def workers_alive(self) -> int:
+        """How many workers are alive; a dead one counts until its key expires."""
+        keys = cast("set[bytes]", self.redis.smembers(WORKERS_BY_QUEUE_KEY % self.name))
+        return self.redis.exists(*keys) if keys else 0
+
+    def save_progress(self, task_id: str, percent: int) -> None:
+        """Show a percentage in the job's `meta`, for RQ's own tools; the truth is in SQL."""
+        key = RegisteredJob.key_for(task_id)
+        if self.redis.exists(key):
+            self.redis.hset(key, "meta", json.dumps({"progress": percent}))
+
+
+def _worker(key: bytes, facts: dict[bytes, bytes], running: Sequence[bytes]) -> WorkerInfo:
+    text = {name.decode(): value.decode() for name, value in facts.items()}
+    return WorkerInfo(
+        name=key.decode().rpartition(":")[2],
+        hostname=text.get("hostname", ""),
+        pid=int(text.get("pid") or 0),
+        state=text.get("state", "unknown"),
+        current_task=next((one.decode().partition(":")[0] for one in running), None),
+        started_at=utcparse(text["birth"]),
+        last_seen_at=utcparse(text["last_heartbeat"]),
+    )
+
+
+def get_rq_job(task: Task, *, queue: JobQueue) -> Job | None:
+    """The job of a task as RQ sees it, or None when Redis forgot it or does not answer."""
+    try:
+        return RegisteredJob.fetch(task.id, connection=queue.redis, serializer=JSONSerializer)
+    except (RedisError, NoSuchJobError):
+        return None
+
+
+def doorbell(url: str) -> Redis:
+    """A client for callers that cannot wait: short time limits and no second try."""
+    return Redis.from_url(
+        url,
+        socket_timeout=DOORBELL_TIMEOUT_S,
+        socket_connect_timeout=DOORBELL_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=30,
+    )
+
+
+def patient(url: str) -> Redis:
+    """A client for workers, which live through an outage: it tries again for minutes."""
+    return Redis.from_url(
+        url,
+        socket_timeout=WORKER_TIMEOUT_S,
+        socket_connect_timeout=5,
+        retry=Retry(ExponentialBackoff(cap=5, base=0.2), 60),
+        health_check_interval=30,
+    )

@@ -1,0 +1,149 @@
+"""The settings, read once from a mapping into one frozen object.
+
+Every key is documented in `.env.example`; a test keeps the two alike. A missing or bad value
+raises `SettingsError` with the key's name, so that a process stops at start rather than at three
+in the morning.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+from urllib.parse import urlsplit
+
+from chalicelib.errors import SettingsError
+
+DEFAULT_QUEUE = "microblog-tasks"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that a deployment may choose.
+
+    Durations end in `_s` and are seconds, sizes end in `_bytes` and are bytes. URLs that may hold
+    credentials are left out of `repr`.
+    """
+
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    aws_endpoint_url: str | None = None
+    export_bucket: str
+    mail_sender: str
+    public_url: str
+    queue_name: str = DEFAULT_QUEUE
+    export_ttl_s: int = 604_800
+    export_cooldown_s: int = 0
+    mail_attach_max_bytes: int = 5_000_000
+    task_timeout_s: int = 3600
+    task_max_attempts: int = 5
+    lease_s: int = 30
+    sweep_interval_s: int = 10
+    token_ttl_s: int = 2_592_000
+    registration: Literal["open", "closed"] = "open"
+    allowed_origins: tuple[str, ...] = ()
+    verify_email: bool = True
+    limits: bool = True
+    log_format: Literal["json", "text"] = "json"
+
+    @classmethod
+    def from_mapping(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read the settings.
+
+        Args:
+            environment: Usually `os.environ`; keys are the upper-case names of the attributes.
+                An empty value counts as missing.
+
+        Raises:
+            SettingsError: A required key is missing or a value is bad; the message names the key.
+        """
+        read = _Reader(environment)
+        return cls(
+            database_url=read.one("DATABASE_URL", _database_url),
+            redis_url=read.one("REDIS_URL", _redis_url),
+            aws_endpoint_url=read.one("AWS_ENDPOINT_URL", _http_url, ""),
+            export_bucket=read.one("EXPORT_BUCKET", str),
+            mail_sender=read.one("MAIL_SENDER", _one_line),
+            public_url=read.one("PUBLIC_URL", _http_url).rstrip("/"),
+            queue_name=read.one("QUEUE_NAME", _one_line, DEFAULT_QUEUE),
+            export_ttl_s=read.one("EXPORT_TTL_S", _positive, "604800"),
+            export_cooldown_s=read.one("EXPORT_COOLDOWN_S", _natural, "0"),
+            mail_attach_max_bytes=read.one("MAIL_ATTACH_MAX_BYTES", _natural, "5000000"),
+            task_timeout_s=read.one("TASK_TIMEOUT_S", _positive, "3600"),
+            task_max_attempts=read.one("TASK_MAX_ATTEMPTS", _positive, "5"),
+            lease_s=read.one("LEASE_S", _positive, "30"),
+            sweep_interval_s=read.one("SWEEP_INTERVAL_S", _positive, "10"),
+            token_ttl_s=read.one("TOKEN_TTL_S", _positive, "2592000"),
+            registration=read.choice("REGISTRATION", {"open": "open", "closed": "closed"}, "open"),
+            allowed_origins=read.one("ALLOWED_ORIGINS", _origins, ""),
+            verify_email=read.choice("VERIFY_EMAIL", {"on": True, "off": False}, "on"),
+            limits=read.choice("LIMITS", {"on": True, "off": False}, "on"),
+            log_format=read.choice("LOG_FORMAT", {"json": "json", "text": "text"}, "json"),
+        )
+
+
+class _Reader:
+    """Takes values out of a mapping and names the key in every complaint."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def one(self, key: str, parse: Callable[[str], T], default: str | None = None) -> T:
+        value = self._environment.get(key, "").strip() or default
+        if value is None:
+            raise SettingsError(f"{key} is not set; .env.example says what it is for")
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise SettingsError(f"{key}: {error}") from error
+
+    def choice(self, key: str, choices: Mapping[str, T], default: str) -> T:
+        value = self._environment.get(key, "").strip() or default
+        if value not in choices:
+            raise SettingsError(f"{key}: expected one of {', '.join(choices)}")
+        return choices[value]
+
+
+def _natural(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("expected a whole number, 0 or more")
+    return int(value)
+
+
+def _positive(value: str) -> int:
+    if not _natural(value):
+        raise ValueError("expected a whole number, 1 or more")
+    return int(value)
+
+
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("expected one line of printable characters")
+    return value
+
+
+def _database_url(value: str) -> str:
+    if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ValueError("expected sqlite:///… or postgresql+psycopg://…")
+    return value
+
+
+def _redis_url(value: str) -> str:
+    if urlsplit(value).scheme not in {"redis", "rediss"}:
+        raise ValueError("expected redis://… or rediss://…")
+    return value
+
+
+def _http_url(value: str) -> str:
+    if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).netloc):
+        raise ValueError("expected http://… or https://…")
+    return value
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in value.split(",") if part.strip())
+    for origin in origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in {"http", "https"} or f"{parts.scheme}://{parts.netloc}" != origin:
+            raise ValueError("expected exact origins such as https://example.com, comma-separated")
+    return origins

@@ -1,0 +1,175 @@
+"""The edge to S3: private objects, multipart uploads, signed downloads.
+
+boto3 takes a quarter of a second to import and to make a client, so that happens at the first call
+of a process and never on the way of a request that has nothing to do with S3.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 30
+SIGNED_TTL_S = 60
+"""How long a signed URL is valid; it is signed on the click and used at once."""
+
+FILENAME = "posts.json"
+DISPOSITION = f'attachment; filename="{FILENAME}"'
+CONTENT_TYPE = "application/json"
+DOWNLOAD_HEADERS = {"Cache-Control": "no-store", "Content-Disposition": DISPOSITION}
+"""What goes with the redirect to a signed URL."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """An uploaded part of an unfinished object."""
+
+    number: int
+    etag: str
+    size_bytes: int
+
+
+class UploadGoneError(Exception):
+    """S3 does not know this upload: it was aborted, completed, or lost."""
+
+
+class Storage:
+    """One bucket.
+
+    Args:
+        bucket: Its name.
+        endpoint_url: An S3 endpoint other than AWS's own, or None.
+    """
+
+    def __init__(self, bucket: str, *, endpoint_url: str | None) -> None:
+        self.bucket = bucket
+        self._endpoint_url = endpoint_url
+
+    @cached_property
+    def _s3(self) -> Any:
+        import boto3  # noqa: PLC0415 - slow, see above
+        from botocore.config import Config  # noqa: PLC0415
+
+        config = Config(
+            signature_version="s3v4",
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            s3={"addressing_style": "path" if self._endpoint_url else "virtual"},
+        )
+        return boto3.client("s3", endpoint_url=self._endpoint_url, config=config)
+
+    def warm_up(self) -> None:
+        """Make the client now, before a fork, so that children inherit the imports."""
+        _ = self._s3
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store a small object in one call."""
+        self._s3.put_object(Body=data, **self._object(key))
+
+    def begin(self, key: str) -> str:
+        """Begin a multipart upload.
+
+        Returns:
+            Its id.
+        """
+        return str(self._s3.create_multipart_upload(**self._object(key))["UploadId"])
+
+    def upload(self, key: str, upload_id: str, number: int, data: bytes) -> Part:
+        """Upload one part (5 MiB or more, unless it is the last; at most 10,000 of them).
+
+        Raises:
+            UploadGoneError: S3 does not know the upload any more.
+        """
+        with _known_upload():
+            answer = self._s3.upload_part(
+                Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=data
+            )
+        return Part(number, answer["ETag"], len(data))
+
+    def complete(self, key: str, upload_id: str, parts: list[Part]) -> None:
+        """Make the object out of its parts.
+
+        Raises:
+            UploadGoneError: S3 does not know the upload any more.
+        """
+        numbered = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+        with _known_upload():
+            self._s3.complete_multipart_upload(
+                Bucket=self.bucket,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": numbered},
+            )
+
+    def size(self, key: str) -> int | None:
+        """The size of an object in bytes, or None when there is none."""
+        from botocore.exceptions import ClientError  # noqa: PLC0415
+
+        try:
+            return int(self._s3.head_object(Bucket=self.bucket, Key=key)["ContentLength"])
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:  # noqa: PLR2004
+                return None
+            raise
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """The bytes of an object, 1 MiB at a time."""
+        body = self._s3.get_object(Bucket=self.bucket, Key=key)["Body"]
+        yield from body.iter_chunks(1024 * 1024)
+
+    def sign(self, key: str) -> str:
+        """A URL with which anybody can download the object for a minute."""
+        params = {
+            "Bucket": self.bucket,
+            "Key": key,
+            "ResponseContentDisposition": DISPOSITION,
+            "ResponseContentType": CONTENT_TYPE,
+        }
+        return str(self._s3.generate_presigned_url("get_object", params, ExpiresIn=SIGNED_TTL_S))
+
+    def clear(self, prefix: str, *, keep: set[str]) -> None:
+        """Delete all objects and unfinished uploads under a prefix, but for the keys to keep."""
+        uploads = self._s3.get_paginator("list_multipart_uploads")
+        for page in uploads.paginate(Bucket=self.bucket, Prefix=prefix):
+            for upload in page.get("Uploads", []):
+                if upload["Key"] not in keep:
+                    self._abort(upload["Key"], upload["UploadId"])
+        objects = self._s3.get_paginator("list_objects_v2")
+        for page in objects.paginate(Bucket=self.bucket, Prefix=prefix):
+            keys = [one["Key"] for one in page.get("Contents", []) if one["Key"] not in keep]
+            if keys:
+                self._s3.delete_objects(
+                    Bucket=self.bucket,
+                    Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
+                )
+
+    def _abort(self, key: str, upload_id: str) -> None:
+        try:
+            with _known_upload():
+                self._s3.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+        except UploadGoneError:
+            return  # somebody else was quicker
+
+    def _object(self, key: str) -> dict[str, str]:
+        return {
+            "Bucket": self.bucket,
+            "Key": key,
+            "ContentType": CONTENT_TYPE,
+            "ContentDisposition": DISPOSITION,
+        }
+
+
+@contextmanager
+def _known_upload() -> Iterator[None]:
+    """Turn S3's NoSuchUpload into `UploadGoneError`."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchUpload":
+            raise UploadGoneError from error
+        raise

@@ -1,0 +1,131 @@
+"""The reconciler: finds what was lost and gets it going again.
+
+Safe with many at once: each step goes through the ledger's door and checks again under its lock,
+and ringing twice changes nothing.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from chalicelib import claims, exports, mails, removals, tasks
+from chalicelib.db import Database, db_clock
+from chalicelib.errors import NotFound
+from chalicelib.job_queue import JobQueue, QueueError
+from chalicelib.models import IdempotencyKey, Task, Token
+
+log = logging.getLogger(__name__)
+
+MOST = 1000
+"""How many rows one step of a pass takes on; the next pass goes on."""
+
+
+@dataclass(frozen=True)
+class Sweeper:
+    """One pass after another over what may have been lost.
+
+    Attributes:
+        database: The ledger.
+        queue: The doorbell.
+        bucket: Makes the storage's client when the first removal is due.
+        lease_s: The lease of a worker, in seconds.
+    """
+
+    database: Database
+    queue: JobQueue
+    bucket: Callable[[], removals.Bucket]
+    lease_s: int
+
+    def sweep(self, *, now: datetime) -> dict[str, int]:
+        """Do one pass.
+
+        Returns:
+            How many tasks were `recovered` from dead workers, rung again (`rung`), how many mails
+            became `unknown`, how many files `expired`, how many prefixes were `removed`.
+        """
+        counts = {
+            "recovered": self._recover(now),
+            "unknown": self._give_up_mails(now),
+            "expired": self._expire(now),
+            "rung": self._ring(),
+            "removed": self._remove(now),
+        }
+        self._forget(now)
+        if any(counts.values()):
+            log.info("swept", extra={"action": "sweep", **counts})
+        return counts
+
+    def _recover(self, now: datetime) -> int:
+        with self.database.read() as session:
+            overdue = claims.overdue(session, most=MOST)
+        for task_id, claim in overdue:
+            with self.database.write() as session:
+                if self._lease_is_over(session, task_id, claim):
+                    claims.crashed(session, task_id, claim=claim, lease_s=self.lease_s, now=now)
+        return len(overdue)
+
+    @staticmethod
+    def _lease_is_over(session: sa.orm.Session, task_id: str, claim: int) -> bool:
+        # Under the row's lock: the worker may have renewed it since it was listed.
+        statement = sa.select(Task.lease_until < db_clock()).where(
+            Task.id == task_id, Task.claim == claim
+        )
+        return bool(session.scalar(statement.with_for_update()))
+
+    def _give_up_mails(self, now: datetime) -> int:
+        with self.database.read() as session:
+            overdue = mails.overdue(session, most=MOST)
+        for task_id, mail_claim in overdue:
+            try:
+                mails.MailHolder(self.database, task_id, mail_claim).settle("unknown", now=now)
+            except NotFound:
+                continue
+        return len(overdue)
+
+    def _expire(self, now: datetime) -> int:
+        statement = (
+            sa.select(Task.id)
+            .where(Task.expires_at <= now, Task.expires_at.is_not(None), Task.gone_at.is_(None))
+            .limit(MOST)
+        )
+        with self.database.read() as session:
+            expired = session.scalars(statement).all()
+        for task_id in expired:
+            try:
+                with self.database.write() as session:
+                    exports.remove_file(session, task_id, lease_s=self.lease_s, now=now)
+            except NotFound:
+                continue
+        return len(expired)
+
+    def _ring(self) -> int:
+        """Ring for every task that should have a job in the queue and has none."""
+        waiting = sa.select(Task.id, Task.name).where(
+            sa.or_(
+                sa.and_(Task.status == "queued", Task.due_at <= db_clock()),
+                sa.and_(Task.mail_state == "pending", Task.mail_due_at <= db_clock()),
+            )
+        )
+        try:
+            rung = self.queue.waiting_ids()
+            with self.database.read() as session:
+                silent = [
+                    (row[0], row[1]) for row in session.execute(waiting) if row[0] not in rung
+                ]
+            self.queue.ring(silent)
+        except QueueError:
+            log.warning("the queue does not answer", extra={"action": "sweep"}, exc_info=True)
+            return 0
+        return len(silent)
+
+    def _remove(self, now: datetime) -> int:
+        return removals.carry_out_due(self.database, self.bucket, now=now)
+
+    def _forget(self, now: datetime) -> None:
+        old = now - tasks.IDEMPOTENCY_TTL
+        with self.database.write() as session:
+            session.execute(sa.delete(IdempotencyKey).where(IdempotencyKey.created_at < old))
+            session.execute(sa.delete(Token).where(Token.expires_at < now - timedelta(days=1)))

@@ -1,0 +1,225 @@
+"""Answers that several routes give: tasks, lists, health."""
+
+import logging
+from typing import Any
+from urllib.parse import urlencode
+
+import sqlalchemy as sa
+from chalice.app import Response
+
+from chalicelib import notifications, removals, tasks
+from chalicelib.errors import Fault, Invalid, Unauthenticated
+from chalicelib.job_queue import QueueError
+from chalicelib.models import Task
+from chalicelib.paging import Page, cursor, parse_cursor
+from chalicelib.representations import Json, etag, show_notification, show_task, show_time
+from chalicelib.tasks import Seen, Wish
+from chalicelib.web.api import Call, json_response, matches
+from chalicelib.web.bodies import ListQuery, TaskListQuery
+
+log = logging.getLogger(__name__)
+
+POLL_AFTER_S = "1"
+"""When to ask again about a task that is not over, in seconds."""
+
+
+def launch(call: Call, name: str, params: dict[str, Any]) -> Response:
+    """Record a task, ring for it, and answer 202."""
+    settings = call.wiring.settings
+    wish = Wish(
+        name=name,
+        params=params,
+        max_attempts=settings.task_max_attempts,
+        cooldown_s=settings.export_cooldown_s if name == "export_posts" else 0,
+        idempotency_key=_idempotency_key(call),
+    )
+    with call.wiring.database.write() as session:
+        task = tasks.launch_task(session, call.user.id, wish, now=call.now)
+        seen = tasks.get_task(session, call.user.id, task.id)
+    if task.created_at == call.now:
+        ring(call, task)
+    return task_response(call, seen, status=202)
+
+
+def _idempotency_key(call: Call) -> str | None:
+    key: str | None = call.request.headers.get("idempotency-key")
+    if key is None or (0 < len(key) <= 255 and key.isascii() and key.isprintable()):  # noqa: PLR2004
+        return key
+    detail = "Idempotency-Key must be 1 to 255 printable ASCII characters."
+    raise Invalid(detail=detail)
+
+
+def ring(call: Call, task: Task) -> None:
+    """Ring for a task; while Redis is away that is the sweeper's business."""
+    try:
+        call.wiring.queue.ring([(task.id, task.name)])
+    except QueueError:
+        log.warning("could not ring", extra={"action": "ring", "task_id": task.id}, exc_info=True)
+
+
+def remove(call: Call, prefix: str) -> None:
+    """Remove files before the answer; what fails here is done by the sweeper."""
+    try:
+        removals.carry_out(call.wiring.database, call.wiring.storage, prefix)
+    except Exception:
+        log.warning("could not remove", extra={"action": "remove"}, exc_info=True)
+
+
+def task_response(call: Call, seen: Seen, *, status: int = 200) -> Response:
+    """A task, with the headers that belong to it."""
+    shown = show(call, seen)
+    headers = {"ETag": etag(shown)}
+    if status == 202:  # noqa: PLR2004 - Accepted
+        headers["Location"] = shown["links"]["self"]
+    if shown["finished_at"] is None:
+        headers["Retry-After"] = POLL_AFTER_S
+    return json_response(shown, status=status, headers=headers)
+
+
+def show(call: Call, seen: Seen) -> Json:
+    """A task as it stands, with a look whether anybody is there to work on it."""
+    alive = seen.task.status != "queued" or workers_alive(call)
+    return show_task(seen, workers_alive=alive, now=call.wiring.now(), prefix=call.prefix)
+
+
+def workers_alive(call: Call) -> bool:
+    """Whether a worker is alive; while Redis does not answer nobody knows, so assume one is."""
+    try:
+        return call.wiring.queue.workers_alive() > 0
+    except QueueError:
+        return True
+
+
+def changed_task(call: Call, task_id: str, known: str | None) -> Response | None:
+    """The task, unless it is what the client knows already."""
+    with call.wiring.database.read() as session:
+        seen = tasks.get_task(session, call.user.id, task_id)
+    response = task_response(call, seen)
+    return None if matches(response.headers["ETag"], known) else response
+
+
+def task_list(call: Call, *, user_id: int | None) -> Response:
+    """A page of a user's tasks, or of everybody's."""
+    query = call.query(TaskListQuery)
+    page = page_of(query)
+    with call.wiring.database.read() as session:
+        found = tasks.list_tasks(
+            session, page=page, user_id=user_id, status=query.status, name=query.name
+        )
+    alive = all(seen.task.status != "queued" for seen in found) or workers_alive(call)
+    items = [
+        show_task(seen, workers_alive=alive, now=call.now, prefix=call.prefix) for seen in found
+    ]
+    last = found[-1].task if len(found) == page.limit else None
+    return list_response(call, items, after=cursor(last.created_at, last.id) if last else None)
+
+
+def page_of(query: ListQuery, *, numbered: bool = False) -> Page:
+    """Which page a query asks for.
+
+    Args:
+        query: The query.
+        numbered: Whether the list's items have whole numbers for ids.
+    """
+    if query.cursor is None:
+        return Page(query.limit)
+    timestamp, item_id = parse_cursor(query.cursor)
+    if numbered and not (item_id.isascii() and item_id.isdigit() and len(item_id) < 19):  # noqa: PLR2004
+        raise Invalid(Fault("?cursor", "is not a cursor from an earlier answer's `next`"))
+    return Page(query.limit, (timestamp, int(item_id) if numbered else item_id))
+
+
+def list_response(call: Call, items: list[Json], *, after: str | None) -> Response:
+    """A page of a list, with a link to the next."""
+    headers = {}
+    if after is not None:
+        given = call.request.query_params or {}
+        query = urlencode({**{name: given[name] for name in given}, "cursor": after})
+        path = call.request.path.format(**(call.request.uri_params or {}))
+        headers["Link"] = f'<{call.prefix}{path}?{query}>; rel="next"'
+    return json_response({"items": items, "next": after}, headers=headers)
+
+
+def news(call: Call, *, after: int, wait_s: float) -> Json:
+    """Notifications after a number, held until there are some."""
+    user_id, last_seq = call.user.id, 0
+
+    def look() -> list[Json] | None:
+        nonlocal last_seq
+        with call.wiring.database.read() as session:
+            found, last = notifications.since(session, user_id, after=after)
+        if last is None:
+            raise Unauthenticated
+        last_seq = last
+        return [show_notification(one) for one in found] or None
+
+    items = call.hold(look, wait_s=wait_s) or []
+    return {"items": items, "last_seq": last_seq}
+
+
+def health(call: Call) -> tuple[int, Json]:
+    """Status and checks of what the API stands on."""
+    checks = {"database": _check_database(call), **_check_queue(call)}
+    healthy = all(check["ok"] for check in checks.values())
+    return (200 if healthy else 503), {"status": "ok" if healthy else "failing", "checks": checks}
+
+
+def _check_database(call: Call) -> Json:
+    try:
+        with call.wiring.database.read() as session:
+            oldest = session.scalar(
+                sa.select(Task.queued_at)
+                .where(Task.status == "queued")
+                .order_by(Task.queued_at, Task.id)
+                .limit(1)
+            )
+    except sa.exc.SQLAlchemyError:
+        return {"ok": False}
+    age_s = 0.0 if oldest is None else max(0.0, (call.now - oldest).total_seconds())
+    return {"ok": True, "oldest_queued_age_s": round(age_s, 3)}
+
+
+def _check_queue(call: Call) -> dict[str, Json]:
+    try:
+        alive = call.wiring.queue.workers_alive()
+    except QueueError:
+        return {"redis": {"ok": False}, "workers": {"ok": False, "alive": None}}
+    return {"redis": {"ok": True}, "workers": {"ok": alive > 0, "alive": alive}}
+
+
+def queue_state(call: Call) -> Json:
+    """The queue, for administrators."""
+    with call.wiring.database.read() as session:
+        counts = session.execute(sa.select(Task.status, sa.func.count()).group_by(Task.status))
+        by_status = {row[0]: row[1] for row in counts}
+    try:
+        depth: int | None = call.wiring.queue.depth()
+    except QueueError:
+        depth = None
+    return {
+        "name": call.wiring.settings.queue_name,
+        "depth": depth,
+        "tasks": by_status,
+        "oldest_queued_age_s": _check_database(call).get("oldest_queued_age_s"),
+    }
+
+
+def workers(call: Call) -> Json:
+    """The workers, for administrators; null while Redis does not answer."""
+    try:
+        found = call.wiring.queue.workers()
+    except QueueError:
+        return {"items": None, "next": None}
+    items = [
+        {
+            "name": one.name,
+            "hostname": one.hostname,
+            "pid": one.pid,
+            "state": one.state,
+            "task_id": one.current_task,
+            "started_at": show_time(one.started_at),
+            "last_seen_at": show_time(one.last_seen_at),
+        }
+        for one in found
+    ]
+    return {"items": items, "next": None}

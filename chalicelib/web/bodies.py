@@ -1,0 +1,79 @@
+"""What requests may hold: bodies and query parameters, every bound in one place."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from chalicelib.fields import Email, Language, Password, PostBody, Username
+from chalicelib.paging import DEFAULT_LIMIT, MAX_LIMIT
+
+Wait = Annotated[float, msgspec.Meta(ge=0, le=20)]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+
+
+class Nothing(msgspec.Struct):
+    """No fields at all."""
+
+
+class SignUp(msgspec.Struct):
+    """A new account."""
+
+    username: Username
+    email: Email
+    password: Password
+    language: Language = "en"
+
+
+class Credentials(msgspec.Struct):
+    """Who signs in; any string may be tried, so that all wrong ones are answered alike."""
+
+    username: str
+    password: str
+
+
+class Profile(msgspec.Struct):
+    """What a user may change; a field that is left out stays as it is."""
+
+    email: Email | msgspec.UnsetType = msgspec.UNSET
+    language: Language | msgspec.UnsetType = msgspec.UNSET
+
+
+class NewPost(msgspec.Struct):
+    """A post to write."""
+
+    body: PostBody
+
+
+class NewTask(msgspec.Struct):
+    """A task to launch."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
+class ListQuery(msgspec.Struct):
+    """A page of a list."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: str | None = None
+
+
+class TaskListQuery(ListQuery):
+    """A page of tasks."""
+
+    status: Status | None = None
+    name: str | None = None
+
+
+class WaitQuery(msgspec.Struct):
+    """How long an answer may be held, in seconds."""
+
+    wait: Wait = 0.0
+
+
+class NotificationQuery(WaitQuery):
+    """What the client has seen already."""
+
+    after: Number = 0

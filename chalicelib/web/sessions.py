@@ -1,0 +1,32 @@
+"""Signing in, for the API and for the pages."""
+
+from chalicelib import accounts
+from chalicelib.errors import Unauthenticated
+from chalicelib.limits import SignInLimit
+from chalicelib.web.api import Call
+
+
+def sign_in(call: Call, *, username: str, password: str) -> accounts.NewToken:
+    """Check a password and issue a token.
+
+    Raises:
+        Unauthenticated: The name or the password is wrong; which of the two is not said.
+        TooManyAttempts: Too many were wrong lately.
+    """
+    wiring = call.wiring
+    address = call.request.context.get("identity", {}).get("sourceIp") or ""
+    limit = SignInLimit(wiring.queue.redis, username=username, address=address)
+    if wiring.settings.limits:
+        limit.check()
+    with wiring.database.read() as session:
+        user = accounts.find_user(session, username)
+    try:
+        user_id = accounts.check_password(user, password)
+    except Unauthenticated:
+        if wiring.settings.limits:
+            limit.count_failure()
+        raise
+    with wiring.database.write() as session:
+        return accounts.issue_token(
+            session, user_id, ttl_s=wiring.settings.token_ttl_s, now=call.now
+        )

@@ -1,0 +1,74 @@
+"""The one place where clients are built, once for each process and not before they are needed."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from chalicelib.db import Database, connect
+from chalicelib.job_queue import JobQueue, doorbell
+from chalicelib.settings import Settings
+from chalicelib.storage import Storage
+from chalicelib.sweeper import Sweeper
+
+
+def environment() -> dict[str, str]:
+    """The process's environment over the working directory's `.env`, where there is one."""
+    if not Path(".env").is_file():
+        return dict(os.environ)
+    from dotenv import dotenv_values  # noqa: PLC0415 - on a developer's machine only
+
+    return {**{key: value or "" for key, value in dotenv_values(".env").items()}, **os.environ}
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What the entry points hand to the domain.
+
+    Attributes:
+        settings: The settings.
+        pool_size: How many connections to SQL are kept.
+    """
+
+    settings: Settings
+    pool_size: int = 5
+
+    @classmethod
+    def from_environment(
+        cls, mapping: Mapping[str, str] | None = None, *, pool_size: int = 5
+    ) -> "Wiring":
+        """Read the settings and wire everything.
+
+        Raises:
+            SettingsError: A setting is missing or bad.
+        """
+        mapping = environment() if mapping is None else mapping
+        return cls(Settings.from_mapping(mapping), pool_size)
+
+    @cached_property
+    def database(self) -> Database:
+        """The ledger."""
+        return connect(self.settings.database_url, pool_size=self.pool_size)
+
+    @cached_property
+    def queue(self) -> JobQueue:
+        """The doorbell: a client that gives up quickly."""
+        redis = doorbell(self.settings.redis_url)
+        return JobQueue(redis, self.settings.queue_name, timeout_s=self.settings.task_timeout_s)
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The bucket of exports."""
+        endpoint_url = self.settings.aws_endpoint_url or None
+        return Storage(self.settings.export_bucket, endpoint_url=endpoint_url)
+
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        """The reconciler."""
+        return Sweeper(self.database, self.queue, lambda: self.storage, self.settings.lease_s)
+
+    def now(self) -> datetime:
+        """The time."""
+        return datetime.now(UTC)

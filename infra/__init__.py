@@ -1,0 +1,1 @@
+"""What Carryout runs on: the embedded stack, the servers, the migrations."""

@@ -1,0 +1,70 @@
+"""S3 and SES in this process: moto behind a port, with what it stores kept on disk."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Any
+
+from moto.backends import get_backend
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from infra.local.mails import Mails
+from infra.local.objects import Objects, backend
+
+CHANGING = {"PUT", "POST", "DELETE"}
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+def serve(
+    application: Application, *, handler: type[WSGIRequestHandler] | None = None
+) -> BaseWSGIServer:
+    """Serve a WSGI application on a free port of the loopback interface, in a thread."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    return server
+
+
+class Emulator:
+    """An AWS endpoint that remembers.
+
+    Args:
+        data_dir: Objects are kept under `s3`, mails under `mail`.
+        env: The settings that it serves: bucket, sender, region.
+    """
+
+    def __init__(self, data_dir: Path, *, env: Mapping[str, str]) -> None:
+        region = env["AWS_DEFAULT_REGION"]
+        self._objects = Objects(data_dir / "s3")
+        self._objects.restore(region=region)
+        if env["EXPORT_BUCKET"] not in backend().buckets:
+            backend().create_bucket(env["EXPORT_BUCKET"], region)
+        _, sender = parseaddr(env["MAIL_SENDER"])
+        get_backend("ses")[DEFAULT_ACCOUNT_ID][region].verify_email_identity(sender)
+        self._mails = Mails(data_dir / "mail")
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = serve(self._answer, handler=MotoRequestHandler)
+        self.endpoint_url = f"http://127.0.0.1:{self._server.port}"
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body: Iterable[bytes] = self._moto(environ, start_response)
+        method = environ["REQUEST_METHOD"]
+        if method in CHANGING:  # on disk before the client hears of it
+            path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+            self._objects.keep_up(method, path)
+            self._mails.take()
+        return body

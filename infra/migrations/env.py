@@ -1,0 +1,20 @@
+"""Alembic's way into the ledger; `python -m worker migrate` runs it."""
+
+from alembic import context
+
+from chalicelib.db import Database
+from chalicelib.models import Base
+
+
+def run() -> None:
+    """Migrate in one transaction."""
+    database: Database = context.config.attributes["database"]
+    with database.engine.connect() as connection:
+        context.configure(
+            connection=connection, target_metadata=Base.metadata, render_as_batch=True
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+run()

@@ -1,0 +1,1 @@
+"""Servers that stand in front of the Chalice app outside AWS."""

@@ -1,0 +1,219 @@
+"""A Chalice app as a WSGI application, called the way API Gateway and Lambda call it.
+
+`chalice local` differs from API Gateway where it hurts: it sends bodies to HEAD, does not decode
+path parameters, knows no size limit and answers unknown paths outside the app. Here a request
+becomes a complete REST (v1) proxy event and the answer goes back as a gateway would send it:
+https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+"""
+
+import base64
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote_to_bytes, urlsplit
+
+from chalice.local import LambdaContext
+
+from chalicelib.errors import BodyTooLarge, MethodNotAllowed, NotFound, RequestError
+from chalicelib.web import problems
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+"""The payload quota of API Gateway."""
+
+TIME_LIMIT_MS = 29_000
+"""The integration time limit of API Gateway, which the context counts down from."""
+
+BODILESS = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+"""RFC 9110, sections 15.3.5 and 15.4.5: these never carry a body."""
+
+Environ = Mapping[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+
+
+@dataclass(frozen=True)
+class _Match:
+    """A path that the app routes: the route's pattern and what its names stand for."""
+
+    resource: str
+    path: str
+    parameters: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An answer on its way out; headers may repeat."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class Gateway:
+    """WSGI application that serves a Chalice app.
+
+    Args:
+        app: The Chalice app with all its routes; called as `app(event, context)` from as many
+            threads as the server has.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        # Sorted, a literal segment comes before a `{name}` in the same place.
+        self._routes = [(route.split("/"), route) for route in sorted(app.routes)]
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request (PEP 3333)."""
+        try:
+            answer = self._invoke(environ)
+        except RequestError as error:
+            answer = _refusal(error)
+        bodiless = answer.status in BODILESS
+        headers = _headers_out(answer, bodiless=bodiless)
+        start_response(_status_line(answer.status), headers)
+        return [] if bodiless or environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
+
+    def _invoke(self, environ: Environ) -> _Answer:
+        match = self._match(_raw_path(environ))
+        methods = self._app.routes[match.resource]
+        if environ["REQUEST_METHOD"] not in methods:
+            raise MethodNotAllowed(list(methods))
+        event = make_event(environ, match=match, body=_read_body(environ))
+        context = LambdaContext(self._app.app_name, memory_size=1024, max_runtime_ms=TIME_LIMIT_MS)
+        return _from_lambda(self._app(event, context))
+
+    def _match(self, raw_path: str) -> _Match:
+        segments = [_decode(segment) for segment in raw_path.split("/")]
+        if len(segments) > 2 and not segments[-1]:  # noqa: PLR2004 - "/" itself is two
+            segments.pop()  # API Gateway ignores one slash at the end
+        for pattern, route in self._routes:
+            parameters = _capture(pattern, segments)
+            if parameters is not None:
+                return _Match(route, "/".join(segments), parameters)
+        raise NotFound
+
+
+def make_event(environ: Environ, *, match: _Match, body: bytes) -> dict[str, Any]:
+    """Make the REST (v1) proxy event of a request.
+
+    A WSGI server has joined a header that came twice with a comma, which means the same (RFC 9110,
+    section 5.3); `multiValueHeaders` holds it so.
+    """
+    headers = _headers_in(environ)
+    query = parse_qs(
+        environ.get("QUERY_STRING", "").encode("latin-1").decode("utf-8", "replace"),
+        keep_blank_values=True,
+    )
+    return {
+        "resource": match.resource,
+        "path": match.path,
+        "httpMethod": environ["REQUEST_METHOD"],
+        "headers": headers,
+        "multiValueHeaders": {name: [value] for name, value in headers.items()},
+        "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
+        "multiValueQueryStringParameters": query or None,
+        "pathParameters": match.parameters or None,
+        "stageVariables": None,
+        "requestContext": _request_context(environ, match=match),
+        **_body_in(body),
+    }
+
+
+def _request_context(environ: Environ, *, match: _Match) -> dict[str, Any]:
+    return {
+        "resourcePath": match.resource,
+        "httpMethod": environ["REQUEST_METHOD"],
+        "path": match.path,
+        "stage": "local",
+        "requestId": str(uuid.uuid4()),
+        "requestTimeEpoch": time.time_ns() // 1_000_000,
+        "protocol": environ.get("SERVER_PROTOCOL", "HTTP/1.1"),
+        "domainName": environ.get("HTTP_HOST", ""),
+        "identity": {
+            "sourceIp": environ.get("REMOTE_ADDR", ""),
+            "userAgent": environ.get("HTTP_USER_AGENT"),
+        },
+    }
+
+
+def _raw_path(environ: Environ) -> str:
+    """The path as it was sent: decoded, `%2F` could not be told from a separator."""
+    uri: str = environ.get("REQUEST_URI") or quote(environ["PATH_INFO"], encoding="latin-1")
+    if not uri.startswith("/"):  # the absolute form, RFC 9112, section 3.2.2
+        uri = urlsplit(uri).path
+    return "/" + uri.partition("?")[0].partition("#")[0].lstrip("/")
+
+
+def _decode(segment: str) -> str:
+    try:
+        return unquote_to_bytes(segment.encode("latin-1")).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotFound from error
+
+
+def _capture(pattern: list[str], segments: list[str]) -> dict[str, str] | None:
+    """What a route's names stand for in a path, or None when the path is not of that route."""
+    if len(pattern) != len(segments):
+        return None
+    captured = {}
+    for expected, segment in zip(pattern, segments, strict=True):
+        if expected.startswith("{") and segment:
+            captured[expected.strip("{}")] = segment
+        elif expected != segment:
+            return None
+    return captured
+
+
+def _read_body(environ: Environ) -> bytes:
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length > MAX_BODY_BYTES:
+        raise BodyTooLarge
+    body: bytes = environ["wsgi.input"].read(length)
+    return body
+
+
+def _body_in(body: bytes) -> dict[str, Any]:
+    try:
+        return {"body": body.decode("utf-8") or None, "isBase64Encoded": False}
+    except UnicodeDecodeError:
+        return {"body": base64.b64encode(body).decode("ascii"), "isBase64Encoded": True}
+
+
+def _headers_in(environ: Environ) -> dict[str, str]:
+    names = {key: key[5:] for key in environ if key.startswith("HTTP_")}
+    names |= {key: key for key in ("CONTENT_TYPE", "CONTENT_LENGTH") if environ.get(key)}
+    return {name.replace("_", "-").title(): environ[key] for key, name in names.items()}
+
+
+def _from_lambda(result: Mapping[str, Any]) -> _Answer:
+    headers = [(name, str(value)) for name, value in (result.get("headers") or {}).items()]
+    for name, values in (result.get("multiValueHeaders") or {}).items():
+        headers += [(name, str(value)) for value in values]
+    body: str | bytes = result.get("body") or ""
+    if isinstance(body, str):
+        body = base64.b64decode(body) if result.get("isBase64Encoded") else body.encode("utf-8")
+    return _Answer(int(result["statusCode"]), headers, body)
+
+
+def _refusal(error: RequestError) -> _Answer:
+    answer = problems.render(error)
+    return _Answer(answer.status, list(answer.headers.items()), answer.body.encode("utf-8"))
+
+
+def _headers_out(answer: _Answer, *, bodiless: bool) -> list[tuple[str, str]]:
+    about_body = {"content-length", "content-type"} if bodiless else {"content-length"}
+    headers = [(name, value) for name, value in answer.headers if name.lower() not in about_body]
+    if not bodiless:
+        headers.append(("Content-Length", str(len(answer.body))))
+        if not any(name.lower() == "content-type" for name, _ in headers):
+            headers.append(("Content-Type", "application/json"))  # API Gateway's own default
+    return headers
+
+
+def _status_line(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"{status} Unknown"

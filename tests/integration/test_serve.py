@@ -1,0 +1,184 @@
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 15
+
+APP = """
+import time
+from chalice import Chalice
+
+app = Chalice(app_name="tiny")
+
+@app.route("/echo", methods=["GET", "POST"])
+def echo():
+    return {"bytes": len(app.current_request.raw_body)}
+
+@app.route("/poll/{seconds}")
+def poll(seconds):
+    time.sleep(float(seconds))
+    return {"slept": seconds}
+"""
+
+
+class Served:
+    """A server process of this project with a tiny app in it."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "app.py").write_text(APP)
+        self.folder = folder
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "infra.servers.serve", "--port", str(self.port)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        wait_until_listening(self.port, self.process)
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection that is kept between requests."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+
+    def stop(self) -> bytes:
+        """Stop it; return all that it printed."""
+        self.process.send_signal(signal.SIGTERM)
+        output, _ = self.process.communicate(timeout=DEADLINE_S)
+        return output
+
+    def raw(self, request: bytes) -> bytes:
+        """Send bytes; return all bytes of the answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S) as connection:
+            connection.sendall(request)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def free_port() -> int:
+    """A port that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait for a server; fail with its output when it ends."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    process.kill()
+    raise AssertionError(process.communicate()[0].decode())
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A running server, killed at the end."""
+    served = Served(tmp_path)
+    yield served
+    served.process.kill()
+    served.process.communicate()
+
+
+def test_answers_on_one_connection_and_prints_nothing(served: Served) -> None:
+    """Connections are kept, the server does not say its version, and its output is empty."""
+    connection = served.connect()
+    for body in (b"", b"x" * 100_000):
+        connection.request("POST", "/echo", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert json.load(answer) == {"bytes": len(body)}
+        assert answer.headers["Server"] == "carryout"
+        assert answer.headers["Connection"] is None
+    connection.close()
+
+    assert served.stop() == b""
+    assert served.process.returncode == 0
+
+
+def test_chunked_body_is_read(served: Served) -> None:
+    """A body without a length arrives whole."""
+    connection = served.connect()
+    connection.request("POST", "/echo", iter([b"ab", b"cde"]), {"Content-Type": "application/json"})
+    assert json.load(connection.getresponse()) == {"bytes": 5}
+    connection.close()
+
+
+def test_client_can_read_its_413(served: Served) -> None:
+    """A client that sends 11 MB gets an answer, not a broken pipe."""
+    connection = served.connect()
+    connection.request("POST", "/echo", b"x" * 11_000_000)
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert json.load(answer)["code"] == "body_too_large"
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+        (b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", 413),
+    ],
+)
+def test_refused_before_the_gateway_is_a_problem_too(
+    served: Served, request_bytes: bytes, status: int
+) -> None:
+    """What waitress itself refuses has the form of every other error."""
+    head, _, body = served.raw(request_bytes).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.")
+    assert head.split()[1] == str(status).encode()
+    assert b"application/problem+json" in head
+    assert json.loads(body)["status"] == status
+
+
+def test_stops_within_a_second_under_long_polls(served: Served) -> None:
+    """SIGTERM cuts long polls short, but a request that is nearly done is answered."""
+    polls = [served.connect() for _ in range(10)]
+    for poll in polls:
+        poll.request("GET", "/poll/20")
+    short = served.connect()
+    short.request("GET", "/poll/0.4")
+    echo = served.connect()
+    echo.request("GET", "/echo")  # answered: so all before it have been taken up
+    assert echo.getresponse().status == 200
+
+    started = time.monotonic()
+    served.process.send_signal(signal.SIGTERM)
+    assert short.getresponse().status == 200
+    assert served.process.wait(timeout=DEADLINE_S) == 0
+    assert time.monotonic() - started < 1
+    for connection in [*polls, short, echo]:
+        connection.close()
+
+
+def test_taken_port_is_named(served: Served) -> None:
+    """A second server on the port says which one it wanted."""
+    second = subprocess.run(
+        [sys.executable, "-m", "infra.servers.serve", "--port", str(served.port)],
+        cwd=served.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert str(served.port) in second.stderr

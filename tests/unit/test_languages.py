@@ -1,0 +1,129 @@
+import io
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import read_mo, write_mo
+from babel.messages.pofile import read_po
+
+from chalicelib import fields
+from chalicelib.languages import TRANSLATIONS, language_for
+
+ROOT = Path(__file__).parents[2]
+TRANSLATED = [code for code in get_args(fields.Language) if code != "en"]
+
+
+def strings(catalog: Catalog) -> dict[str, object]:
+    """Give every message with its translation."""
+    return {str(message.id): message.string for message in catalog if message.id}
+
+
+def catalogue(code: str) -> Catalog:
+    """Read a language's .po."""
+    with (TRANSLATIONS / code / "LC_MESSAGES" / "messages.po").open("rb") as file:
+        return read_po(file, locale=code)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """Extract the messages from the code and the templates, as `pybabel` on the command line."""
+    pot = tmp_path_factory.mktemp("messages") / "messages.pot"
+    mapping, *folders = (str(ROOT / name) for name in ("pyproject.toml", "chalicelib", "worker"))
+    command = [sys.executable, "-m", "babel.messages.frontend", "--quiet", "extract"]
+    command += ["--mapping", mapping, "--output", str(pot), *folders]
+    subprocess.run(command, check=True, timeout=60)
+    with pot.open("rb") as file:
+        return read_po(file)
+
+
+@pytest.mark.parametrize("code", TRANSLATED)
+def test_the_catalogue_fits_the_source(code: str, source: Catalog) -> None:
+    """Every message of the source is in the catalogue, and no other one."""
+    translations = catalogue(code)
+
+    assert strings(translations).keys() == strings(source).keys()
+    assert not translations.obsolete
+
+
+@pytest.mark.parametrize("code", TRANSLATED)
+def test_the_catalogue_is_complete(code: str) -> None:
+    """No message is untranslated, marked fuzzy, or short of a placeholder."""
+    for message in catalogue(code):
+        texts = message.string if isinstance(message.string, tuple | list) else [message.string]
+        assert all(texts), message.id
+        assert not message.fuzzy, message.id
+        assert not list(message.check()), message.id
+
+
+@pytest.mark.parametrize("code", TRANSLATED)
+def test_the_compiled_catalogue_is_up_to_date(code: str) -> None:
+    """The .mo holds what the .po says."""
+    fresh = io.BytesIO()
+    write_mo(fresh, catalogue(code))
+    fresh.seek(0)
+
+    with (TRANSLATIONS / code / "LC_MESSAGES" / "messages.mo").open("rb") as compiled:
+        assert strings(read_mo(compiled)) == strings(read_mo(fresh))
+
+
+def test_babel_is_not_imported_before_it_is_needed() -> None:
+    """A cold start that translates sentences alone does not pay for Babel."""
+    program = (
+        "import sys; from chalicelib.languages import language_for;"
+        "assert language_for('es').gettext('Size') == 'Tamaño';"
+        "assert 'babel' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "size", "time"),
+    [
+        ("en", "1,234,567", "3.4 MB", "January 2, 2026, 15:04:05 UTC"),
+        ("es", "1.234.567", "3,4 MB", "2 de enero de 2026, 15:04:05 UTC"),
+        ("ko", "1,234,567", "3.4MB", "2026년 1월 2일 15:04:05 UTC"),
+    ],
+)
+def test_numbers_sizes_and_times(code: str, number: str, size: str, time: str) -> None:
+    """Each language writes them in its own way."""
+    language = language_for(code)
+
+    assert language.number(1_234_567) == number
+    assert language.size(3_412_345) == size
+    assert language.time(datetime(2026, 1, 2, 15, 4, 5, 999, tzinfo=UTC)) == time
+
+
+def test_times_are_told_in_utc() -> None:
+    """A moment in another zone is the same moment."""
+    seoul = datetime(2026, 1, 3, 0, 4, 5, tzinfo=timezone(timedelta(hours=9)))
+    assert language_for("en").time(seoul) == "January 2, 2026, 15:04:05 UTC"
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1 MB"),  # rounds up into the next unit
+        (5_000_000_000, "5 GB"),
+        (1_234_000_000_000_000, "1,234 TB"),  # the largest unit
+    ],
+)
+def test_sizes_are_decimal(size_bytes: int, text: str) -> None:
+    """A thousand bytes are a kilobyte, and the unit is the largest that leaves a whole number."""
+    assert language_for("en").size(size_bytes) == text
+
+
+@pytest.mark.parametrize("code", ["en", "", "fr", "../es"])
+def test_other_languages_are_english(code: str) -> None:
+    """A language that nobody translated to is no reason to say nothing."""
+    assert language_for(code).code == "en"
+    assert language_for(code).gettext("Size") == "Size"
+    assert language_for(code).ngettext("post", "posts", 2) == "posts"

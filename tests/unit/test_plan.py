@@ -1,0 +1,58 @@
+from pathlib import Path
+
+from chalicelib.settings import Settings
+from infra.local.plan import Addresses, fill_in, given
+
+DATA_DIR = Path("/data")
+EMBEDDED = Addresses("http://127.0.0.1:8000", "redis://127.0.0.1:1/0", "http://127.0.0.1:2")
+NOT_EMBEDDED = Addresses("http://127.0.0.1:8000", None, None)
+
+
+def test_environment_wins_over_dotenv() -> None:
+    """What is nearer to the command wins; what is none of ours stays out; empty is none."""
+    chosen = given(
+        {"QUEUE_NAME": "a", "HOME": "/root", "AWS_REGION": "eu-west-1", "LIMITS": ""},
+        {"QUEUE_NAME": "b", "LIMITS": "on", "EXPORT_BUCKET": "", "MAIL_SENDER": None, "MINE": "x"},
+    )
+    assert chosen == {"QUEUE_NAME": "a", "AWS_REGION": "eu-west-1", "LIMITS": "on", "MINE": "x"}
+
+
+def test_defaults_make_valid_settings() -> None:
+    """With nothing given, every setting that has to be there is there."""
+    env = fill_in({}, data_dir=DATA_DIR, addresses=EMBEDDED)
+    settings = Settings.from_mapping(env)
+
+    assert settings.database_url == "sqlite:////data/carryout.db"
+    assert settings.redis_url == "redis://127.0.0.1:1/0"
+    assert settings.aws_endpoint_url == "http://127.0.0.1:2"
+    assert settings.public_url == "http://127.0.0.1:8000"
+    assert (settings.verify_email, settings.limits, settings.log_format) == (False, False, "text")
+    assert env["AWS_ACCESS_KEY_ID"] == env["AWS_SECRET_ACCESS_KEY"] == "testing"
+    assert env["AWS_DEFAULT_REGION"] == "us-east-1"
+
+
+def test_what_is_given_stays() -> None:
+    """No default overrides a choice, and made-up credentials never go to a real endpoint."""
+    chosen = {
+        "DATABASE_URL": "postgresql+psycopg://host/name",
+        "REDIS_URL": "redis://elsewhere/0",
+        "AWS_ENDPOINT_URL": "http://elsewhere",
+        "VERIFY_EMAIL": "on",
+        "PUBLIC_URL": "https://carryout.example.com",
+    }
+    env = fill_in(chosen, data_dir=DATA_DIR, addresses=NOT_EMBEDDED)
+
+    assert {name: env[name] for name in chosen} == chosen
+    assert "AWS_ACCESS_KEY_ID" not in env
+
+
+def test_given_credentials_stay_together() -> None:
+    """A given key is not paired with a made-up secret."""
+    env = fill_in({"AWS_ACCESS_KEY_ID": "mine"}, data_dir=DATA_DIR, addresses=EMBEDDED)
+    assert "AWS_SECRET_ACCESS_KEY" not in env
+
+
+def test_database_path_is_absolute() -> None:
+    """A relative SQLite path names the same file from any folder."""
+    env = fill_in({"DATABASE_URL": "sqlite:///x.db"}, data_dir=DATA_DIR, addresses=EMBEDDED)
+    assert env["DATABASE_URL"] == f"sqlite:///{Path.cwd() / 'x.db'}"

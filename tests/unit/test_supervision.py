@@ -1,0 +1,312 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import pytest
+
+from infra.local.child import Backoff, Child
+from infra.local.console import Console
+from infra.local.guard import Guard
+from infra.local.stack import Options, Stack, StackError
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 15
+
+T = TypeVar("T")
+
+SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
+
+# Says when it is told to stop and takes a moment for it.
+POLITE = """
+import signal, sys, time
+def stop(*_):
+    time.sleep(0.2)
+    with open(sys.argv[1], "a") as log:
+        log.write(sys.argv[2] + "\\n")
+    sys.exit()
+signal.signal(signal.SIGTERM, stop)
+print("up", flush=True)
+while True:
+    time.sleep(0.1)
+"""
+
+# Does not listen to SIGTERM, and has a child that left the process group.
+STUBBORN = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], process_group=0)
+print("up", child.pid, flush=True)
+time.sleep(60)
+"""
+
+# A launcher that guards one child in a session of its own, and then hangs.
+LAUNCHER = """
+import subprocess, sys, time
+from infra.local.guard import Guard
+guard = Guard()
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True)
+guard.watch([child.pid])
+print(child.pid, guard.pid, flush=True)
+time.sleep(60)
+"""
+
+
+class Said(list[str]):
+    """Lines that were said; waits for one."""
+
+    def wait_for(self, text: str) -> str:
+        """Return the first line that holds the text."""
+        return until(lambda: next((line for line in self if text in line), None))
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """Now."""
+        return self.now
+
+
+def until(probe: Callable[[], T | None]) -> T:
+    """Wait for a probe to return something."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        if result := probe():
+            return result
+        time.sleep(0.01)
+    raise AssertionError("it did not happen in time")
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has reaped yet has."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.fixture
+def said() -> Said:
+    """What the children and their keeper say."""
+    return Said()
+
+
+@pytest.fixture
+def make(said: Said, tmp_path: Path) -> Iterator[Callable[..., Child]]:
+    """Make a child that runs some Python; all are killed at the end."""
+    made: list[Child] = []
+
+    def make(
+        program: str, *arguments: str, name: str = "child", clock: Clock | None = None
+    ) -> Child:
+        child = Child(
+            name,
+            [sys.executable, "-c", program, *arguments],
+            environment=os.environ,
+            folder=tmp_path,
+            say=said.append,
+            clock=clock or time.monotonic,
+        )
+        made.append(child)
+        return child
+
+    yield make
+    for child in made:
+        child.wait(0)
+
+
+def test_pauses_double_up_to_five_seconds() -> None:
+    """A child that keeps dying is started again at once, then ever more slowly."""
+    backoff = Backoff()
+    assert [backoff.pause_s(lived_s=0.1) for _ in range(7)] == [0, 0.5, 1, 2, 4, 5, 5]
+
+
+def test_health_is_forgiving() -> None:
+    """After ten seconds of life a death counts as the first one."""
+    backoff = Backoff()
+    pauses = [backoff.pause_s(lived_s=lived) for lived in (0, 0, 0, 10, 0)]
+    assert pauses == [0, 0.5, 1, 0, 0.5]
+
+
+def test_child_is_started_again_and_that_is_said(make: Callable[..., Child], said: Said) -> None:
+    """A killed child comes back at once under a new pid; the next time it has to wait."""
+    clock = Clock()
+    child = make(SLEEPER, clock=clock)
+    child.start()
+    first = child.pid
+    assert first
+    said.wait_for("child | up")
+
+    os.kill(first, signal.SIGKILL)
+    until(child.death)
+    child.revive()
+    second = child.pid
+    assert second != first
+    assert "child was killed by SIGKILL; starting it again at once" in said
+
+    assert second
+    os.kill(second, signal.SIGKILL)
+    until(child.death)
+    child.revive()
+    assert child.pid == second
+    assert "child was killed by SIGKILL; starting it again in 0.5 s" in said
+    clock.now += 0.4
+    child.revive()
+    assert child.pid == second
+    clock.now += 0.2
+    child.revive()
+    assert child.pid != second
+    assert len([line for line in said if "starting" in line]) == 2
+
+
+def test_last_words_are_kept(make: Callable[..., Child]) -> None:
+    """What a child printed before it failed can be told."""
+    child = make("import sys; print('a'); print('why', file=sys.stderr); sys.exit(3)")
+    child.start()
+    assert until(child.death) == "ended with status 3"
+    assert child.tail == "  a\n  why"
+
+
+def test_output_that_is_not_text_is_passed_on(make: Callable[..., Child], said: Said) -> None:
+    """No byte that a child prints can stop the launcher."""
+    child = make(r"import sys; sys.stdout.buffer.write(b'\xff\x00 z\n')")
+    child.start()
+    assert said.wait_for("child | ").endswith("z")
+
+
+def test_stubborn_child_is_killed_with_its_descendants(
+    make: Callable[..., Child], said: Said
+) -> None:
+    """A child that ignores SIGTERM goes, and so does one that it started elsewhere."""
+    child = make(STUBBORN)
+    child.start()
+    descendant = int(said.wait_for("child | up").split()[-1])
+    child.terminate()
+    child.wait(0.2)
+
+    assert child.death() == "was killed by SIGKILL"
+    assert "child does not stop; killing it" in said
+    until(lambda: is_gone(descendant))
+
+
+def test_stop_order(make: Callable[..., Child], said: Said, tmp_path: Path) -> None:
+    """The API stops first, the workers together, and what keeps the queue last."""
+    log = tmp_path / "log"
+    options = Options(port=0, data_dir=tmp_path, workers=2, chosen={})
+    stack = Stack(options, say=said.append, stopping=threading.Event())
+    stack._api, stack._redis, *workers = (
+        make(POLITE, str(log), name, name=name) for name in ("api", "redis", "worker", "worker")
+    )
+    stack._workers = workers
+    for child in stack._children():
+        child.start()
+        said.wait_for(f"{child.name} | up")
+    until(lambda: said.count("worker | up") == 2)
+
+    started = time.monotonic()
+    stack.stop()
+    assert log.read_text().split() == ["api", "worker", "worker", "redis"]
+    assert time.monotonic() - started < 0.8 + 1  # the workers' moments overlap
+
+
+def test_second_launcher_is_refused(said: Said, tmp_path: Path) -> None:
+    """Two stacks never share a folder, and the second names the first."""
+    options = Options(port=0, data_dir=tmp_path, workers=1, chosen={})
+    first = Stack(options, say=said.append, stopping=threading.Event())
+    first._lock_data_dir()
+    second = Stack(options, say=said.append, stopping=threading.Event())
+
+    with pytest.raises(StackError, match=f"in use by another stack .process {os.getpid()}"):
+        second.start()
+    second.stop()
+    first.stop()
+    third = Stack(options, say=said.append, stopping=threading.Event())
+    third._lock_data_dir()
+    third.stop()
+
+
+@pytest.mark.parametrize("program", [SLEEPER, STUBBORN])
+def test_guard_ends_children_after_kill_9(program: str) -> None:
+    """When the launcher is killed its children end within ten seconds, and so does the guard."""
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert launcher.stdout
+    pids = sorted(launcher.stdout.readline().split(), key=lambda word: word == "up")
+    child, guard = (int(pid) for pid in pids[:2])
+
+    started = time.monotonic()
+    launcher.kill()
+    launcher.wait()
+    until(lambda: is_gone(child) and is_gone(guard))
+    assert time.monotonic() - started < 10
+    launcher.stdout.close()
+
+
+def test_guard_is_replaced(make: Callable[..., Child]) -> None:
+    """A guard that was killed is started again and told everything anew."""
+    child = make(SLEEPER)
+    child.start()
+    assert child.pid
+    guard = Guard()
+    guard.watch([child.pid])
+    first = guard.pid
+    os.kill(first, signal.SIGKILL)
+    until(lambda: is_gone(first))
+
+    guard.watch([child.pid])
+    assert guard.pid != first
+    guard._close_pipe()
+    assert until(child.death) == "was killed by SIGTERM"
+    guard.close()
+
+
+def test_guard_forgets(make: Callable[..., Child]) -> None:
+    """Children that are no longer watched are left alone."""
+    child = make(SLEEPER)
+    child.start()
+    assert child.pid
+    guard = Guard()
+    guard.watch([child.pid])
+    guard.watch([])
+    guard.close()
+    assert child.death() is None
+
+
+def test_nobody_waits_for_the_terminal() -> None:
+    """With a pipe that nobody reads, saying something takes no time and ends cleanly."""
+    reader, writer = os.pipe()
+    console = Console(writer)
+    started = time.monotonic()
+    for _ in range(20_000):
+        console.say("x" * 100)
+    assert time.monotonic() - started < 5
+    console.close()
+    os.close(reader)
+    console._writer.join(DEADLINE_S)
+    os.close(writer)
+
+
+def test_lines_arrive_in_order() -> None:
+    """What was said before the end is written before the end."""
+    reader, writer = os.pipe()
+    console = Console(writer)
+    for number in range(100):
+        console.say(str(number))
+    console.close()
+    os.close(writer)
+    with os.fdopen(reader) as output:
+        assert output.read().split() == [str(number) for number in range(100)]

@@ -1,0 +1,1 @@
+"""The worker: takes jobs from the queue, does the tasks, sends the mails."""

@@ -1,0 +1,245 @@
+"""One try of a worker at a task: claim, work, outcome, mail.
+
+A task's function is written without a thought of queues and leases: it gets an `Attempt`, calls
+`progress` now and then, and returns its result or raises. `task` turns it into what RQ calls.
+"""
+
+import functools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from rq.timeouts import JobTimeoutException
+
+from chalicelib import claims
+from chalicelib.claims import File, Holder
+from chalicelib.errors import AttemptOver, CancelRequested, ClaimLost, HandBack, TaskError
+from chalicelib.job_queue import QueueError
+from chalicelib.models import Task
+from chalicelib.wiring import Wiring
+from worker import faults, postman
+from worker.stopping import stop_requested
+
+log = logging.getLogger(__name__)
+
+PROGRESS_INTERVAL_S = 0.5
+"""The least time between two writes of progress."""
+
+HEARTBEAT_INTERVAL_S = 1.0
+"""How often an attempt shows a sign of life and looks whether it should stop."""
+
+
+class FailedAttemptError(Exception):
+    """What RQ is told about a failed task: that, and nothing of what users wrote."""
+
+
+class Heartbeat(threading.Thread):
+    """Renews the lease while the task works, and learns whether it should stop.
+
+    Args:
+        holder: The hold to renew.
+        interval_s: Seconds between two signs of life.
+    """
+
+    def __init__(self, holder: Holder, *, interval_s: float) -> None:
+        super().__init__(daemon=True, name="heartbeat")
+        self._holder = holder
+        self._interval_s = interval_s
+        self._parent = os.getppid()
+        self._done = threading.Event()
+        self.reason: type[AttemptOver] | None = None
+
+    def run(self) -> None:
+        """Beat until told to stop or until there is nothing left to hold."""
+        while not self._done.wait(self._interval_s) and self.reason is not ClaimLost:
+            try:
+                status = self._holder.renew()
+            except Exception:
+                # The lease outlives a few missed beats; if it does not, the next one tells.
+                log.warning("could not renew", extra={"action": "renew"}, exc_info=True)
+                continue
+            if status is None:
+                self.reason = ClaimLost
+            elif status == "cancelling":
+                self.reason = CancelRequested
+            elif stop_requested() or os.getppid() != self._parent:
+                self.reason = HandBack
+
+    def stop(self) -> None:
+        """End the beating."""
+        self._done.set()
+        self.join()
+
+
+@dataclass
+class Attempt:
+    """What a task's function may use.
+
+    Attributes:
+        task: The task as claimed: `params`, `user_id`, `cutoff`, `checkpoint`, `done`.
+        wiring: Clients and settings.
+    """
+
+    task: Task
+    wiring: Wiring
+    holder: Holder
+    heartbeat: Heartbeat
+    _reported_at: float = 0.0
+
+    def check(self) -> None:
+        """Stop here when the attempt is over.
+
+        Call it between two steps; what was not checkpointed is done again.
+
+        Raises:
+            ClaimLost, CancelRequested, HandBack: Let it pass.
+        """
+        if self.heartbeat.reason is not None:
+            raise self.heartbeat.reason
+
+    def progress(self, done: int, total: int) -> None:
+        """Tell how far the task is: as often as you like, written about twice a second.
+
+        Raises:
+            ClaimLost, CancelRequested, HandBack: Let it pass.
+        """
+        self.check()
+        if time.monotonic() - self._reported_at >= PROGRESS_INTERVAL_S:
+            self._report(done, total)
+
+    def checkpoint(self, done: int, total: int, state: dict[str, Any], *, key: str) -> None:
+        """Note where the next attempt can go on, and which object it is about."""
+        self._report(done, total, checkpoint=state, object_key=key)
+
+    def _report(self, done: int, total: int, **notes: Any) -> None:
+        percent = self.holder.report(done, total, now=self.wiring.now(), **notes)
+        self._reported_at = time.monotonic()
+        try:
+            self.wiring.queue.save_progress(self.task.id, percent)
+        except QueueError:
+            log.debug("no progress in Redis", extra={"action": "progress"})
+
+
+Function = Callable[..., "dict[str, Any] | File | None"]
+
+
+def task(function: Function) -> Callable[[str], None]:
+    """Turn a task's function into what stands in the queue: a function of the task's id alone.
+
+    Args:
+        function: Takes an `Attempt` and the task's parameters; returns a result for people, or
+            the `File` that it wrote under the key of its last checkpoint.
+    """
+
+    @functools.wraps(function)
+    def job(task_id: str) -> None:
+        perform(task_id, function, process_wiring())
+
+    return job
+
+
+@functools.cache
+def process_wiring() -> Wiring:
+    """The wiring of this process, which the work horse inherits."""
+    return Wiring.from_environment(pool_size=2)
+
+
+def perform(task_id: str, function: Function, wiring: Wiring) -> None:
+    """Do what is to be done for a task: an attempt, a mail, both or nothing.
+
+    Raises:
+        FailedAttemptError: The task failed; RQ shows the job as failed, too.
+    """
+    settings = wiring.settings
+    taken = claims.take(
+        wiring.database,
+        task_id,
+        worker=os.environ.get("RQ_WORKER_ID", "unknown"),
+        lease_s=settings.lease_s,
+        now=wiring.now(),
+    )
+    outcome = _attempt(*taken, function, wiring) if taken else "nothing"
+    postman.deliver(task_id, wiring)
+    if outcome == "failed":
+        raise FailedAttemptError(f"task {task_id} failed; the ledger says why")
+
+
+def _attempt(holder: Holder, task: Task, function: Function, wiring: Wiring) -> str:
+    started = time.monotonic()
+    beat_s = min(HEARTBEAT_INTERVAL_S, wiring.settings.lease_s / 3)
+    heartbeat = Heartbeat(holder, interval_s=beat_s)
+    heartbeat.start()
+    try:
+        outcome = _outcome(Attempt(task, wiring, holder, heartbeat), function)
+    finally:
+        heartbeat.stop()
+    facts = {"task_id": task.id, "task_name": task.name, "attempt": task.attempt}
+    duration_s = round(time.monotonic() - started, 3)
+    log.info("attempt over", extra={"action": outcome, **facts, "duration_s": duration_s})
+    return outcome
+
+
+def _outcome(attempt: Attempt, function: Function) -> str:
+    """Run the function and write what became of it; the outcome's name is for the log."""
+    holder, now = attempt.holder, attempt.wiring.now
+    try:
+        return _try(attempt, function)
+    except HandBack:
+        holder.hand_back(now=now())
+        _ring(attempt)
+        return "handed_back"
+    except CancelRequested:
+        holder.cancel(now=now())
+        return "cancelled"
+    except ClaimLost:
+        return "claim_lost"
+
+
+def _try(attempt: Attempt, function: Function) -> str:
+    holder, now = attempt.holder, attempt.wiring.now
+    try:
+        result = function(attempt, **attempt.task.params)
+        attempt.check()
+        _succeed(attempt, result)
+    except AttemptOver:
+        raise
+    except JobTimeoutException:
+        limit_s = attempt.wiring.settings.task_timeout_s
+        holder.fail("timeout", f"The task took longer than {limit_s} seconds.", now=now())
+    except TaskError as error:
+        holder.fail(error.code, error.detail, now=now())
+    except Exception as error:
+        fault = faults.passing(error)
+        log.warning("attempt raised", extra=_facts(attempt), exc_info=True)
+        if fault is not None:
+            holder.put_off(*fault, now=now())
+            return "put_off"
+        holder.fail("internal_error", "Something went wrong on our side.", now=now())
+    else:
+        return "succeeded"
+    return "failed"
+
+
+def _succeed(attempt: Attempt, result: dict[str, Any] | File | None) -> None:
+    now = attempt.wiring.now()
+    if isinstance(result, File):
+        expires_at = now + timedelta(seconds=attempt.wiring.settings.export_ttl_s)
+        attempt.holder.succeed(now=now, file=result, expires_at=expires_at)
+    else:
+        attempt.holder.succeed(now=now, result=result)
+
+
+def _ring(attempt: Attempt) -> None:
+    try:
+        attempt.wiring.queue.ring([(attempt.task.id, attempt.task.name)])
+    except QueueError:
+        log.warning("could not ring", extra=_facts(attempt))
+
+
+def _facts(attempt: Attempt) -> dict[str, Any]:
+    return {"action": "attempt", "task_id": attempt.task.id, "attempt": attempt.task.attempt}

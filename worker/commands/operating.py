@@ -1,0 +1,142 @@
+"""Commands for those who keep it running: run, sweep, migrate, health, tasks."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from worker.commands import wire
+
+MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
+
+
+@click.command()
+def run() -> None:
+    """Take jobs from the queue and do them until SIGTERM or SIGINT.
+
+    A stopping worker checkpoints and hands its task back; another one goes on with it.
+    """
+    from worker.runner import Runner, alive_file  # noqa: PLC0415
+
+    wiring = wire()
+    Runner(wiring, alive=alive_file(wiring)).run()
+
+
+@click.command()
+def sweep() -> None:
+    """Do one pass of the reconciler: find what was lost and get it going again.
+
+    Every worker does this by itself each SWEEP_INTERVAL_S seconds.
+    """
+    wiring = wire()
+    counts = wiring.sweeper.sweep(now=wiring.now())
+    click.echo(", ".join(f"{name}: {count}" for name, count in counts.items()))
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database's schema to the newest revision; nothing happens when it is there."""
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["database"] = wire().database
+    command.upgrade(config, "head")
+
+
+@click.command()
+def health() -> None:
+    """Exit with 0 when a worker of this queue is alive on this machine, else with 1."""
+    from worker.runner import alive_file, is_alive  # noqa: PLC0415
+
+    if not is_alive(alive_file(wire())):
+        raise click.ClickException("no worker has shown a sign of life here lately")
+    click.echo("alive")
+
+
+@click.group()
+def tasks() -> None:
+    """List tasks, show one, try one again, cancel one."""
+
+
+@tasks.command("list")
+@click.option("--status", help="Only tasks in this state.")
+@click.option("--name", help="Only tasks of this kind.")
+@click.option("--limit", default=20, show_default=True, help="How many at most.")
+def list_tasks(status: str | None, name: str | None, limit: int) -> None:
+    """List the newest tasks of everybody."""
+    from chalicelib.paging import Page  # noqa: PLC0415
+    from chalicelib.tasks import list_tasks as find  # noqa: PLC0415
+
+    wiring = wire()
+    with wiring.database.read() as session:
+        found = find(session, page=Page(limit), status=status, name=name)
+    for seen in found:
+        one = seen.task
+        percent = f"{one.percent:>3} %"
+        click.echo(f"{one.id}  {one.name:<14} {one.status:<10} {percent}  {one.error_code or ''}")
+    if not found:
+        click.echo("no tasks")
+
+
+@tasks.command()
+@click.argument("task_id")
+def show(task_id: str) -> None:
+    """Show a task as the API would."""
+    click.echo(json.dumps(_shown(task_id), indent=2, ensure_ascii=False))
+
+
+@tasks.command()
+@click.argument("task_id")
+def retry(task_id: str) -> None:
+    """Queue a failed or cancelled task again."""
+    from chalicelib.tasks import retry_task  # noqa: PLC0415
+
+    wiring = wire()
+    with wiring.database.write() as session:
+        task = retry_task(session, task_id, now=wiring.now())
+    _ring(wiring, task)
+    click.echo(task.status)
+
+
+@tasks.command()
+@click.argument("task_id")
+def cancel(task_id: str) -> None:
+    """Cancel a task: at once when it is queued, else when its worker has stopped."""
+    from chalicelib.tasks import cancel_task  # noqa: PLC0415
+
+    wiring = wire()
+    with wiring.database.write() as session:
+        lease_s = wiring.settings.lease_s
+        task = cancel_task(session, task_id, lease_s=lease_s, now=wiring.now())
+    _ring(wiring, task)
+    click.echo(task.status)
+
+
+def _ring(wiring: Any, task: Any) -> None:
+    from chalicelib.job_queue import QueueError  # noqa: PLC0415
+
+    try:
+        wiring.queue.ring([(task.id, task.name)])
+    except QueueError:
+        click.echo("Redis does not answer; the next sweep rings.", err=True)
+
+
+def _shown(task_id: str) -> dict[str, Any]:
+    from chalicelib.errors import NotFound  # noqa: PLC0415
+    from chalicelib.models import Task  # noqa: PLC0415
+    from chalicelib.representations import show_task  # noqa: PLC0415
+    from chalicelib.tasks import get_task  # noqa: PLC0415
+
+    wiring = wire()
+    with wiring.database.read() as session:
+        task = session.get(Task, task_id)
+        if task is None:
+            raise NotFound
+        seen = get_task(session, task.user_id, task_id)
+    return show_task(seen, workers_alive=True, now=wiring.now(), prefix="")
+
+
+COMMANDS = [run, sweep, migrate, health, tasks]

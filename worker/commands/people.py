@@ -1,0 +1,77 @@
+"""Commands about accounts, and a shell."""
+
+import sys
+
+import click
+
+from worker.commands import wire
+
+
+@click.command("create-user")
+@click.argument("username")
+@click.option("--email", required=True, help="The mail address.")
+@click.option("--admin", is_flag=True, help="Make it an administrator.")
+@click.option("--language", default="en", show_default=True, help="en, es or ko.")
+def create_user(username: str, email: str, *, admin: bool, language: str) -> None:
+    """Create an account; the password is asked for, or read from standard input."""
+    from chalicelib import accounts  # noqa: PLC0415
+    from chalicelib.errors import Invalid  # noqa: PLC0415
+    from chalicelib.fields import check  # noqa: PLC0415
+    from chalicelib.web.bodies import SignUp  # noqa: PLC0415
+
+    fields = {"username": username, "email": email, "language": language}
+    try:
+        valid = check({**fields, "password": _password()}, SignUp)
+    except Invalid as error:
+        faults = "; ".join(f"{one.pointer[1:]} {one.detail}" for one in error.faults)
+        raise click.UsageError(faults) from error
+    new = accounts.NewUser(
+        valid.username, valid.email, valid.password, valid.language, is_admin=admin
+    )
+    wiring = wire()
+    with wiring.database.write() as session:
+        user = accounts.sign_up(session, new, now=wiring.now())
+    click.echo(f"created {user.username} (number {user.id})")
+
+
+def _password() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+@click.command("set-admin")
+@click.argument("username")
+@click.argument("state", type=click.Choice(["on", "off"]))
+def set_admin(username: str, state: str) -> None:
+    """Make a user an administrator, or take that away."""
+    from chalicelib.accounts import find_user  # noqa: PLC0415
+
+    with wire().database.write() as session:
+        user = find_user(session, username)
+        if user is None:
+            raise click.ClickException(f"there is no user {username}")
+        user.is_admin = state == "on"
+    click.echo(f"{username}: administrator {state}")
+
+
+@click.command()
+def shell() -> None:
+    """Open a Python shell with the models and a session at hand; nothing is saved but by commit."""
+    import code  # noqa: PLC0415
+
+    from sqlalchemy import orm  # noqa: PLC0415
+
+    from chalicelib import models  # noqa: PLC0415
+
+    wiring = wire()
+    names = {name: thing for name, thing in vars(models).items() if isinstance(thing, type)}
+    with orm.Session(wiring.database.engine) as session:
+        code.interact(
+            banner="wiring, session, User, Post, Task, … ; session.commit() saves",
+            local={"wiring": wiring, "session": session, **names},
+            exitmsg="",
+        )
+
+
+COMMANDS = [create_user, set_admin, shell]

@@ -1,0 +1,1 @@
+"""Rows in, bytes out: the export document and the proof that it is whole."""

@@ -1,0 +1,93 @@
+"""An object that grows part by part and can be taken up again after a crash."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from chalicelib.storage import Part, Storage, UploadGoneError
+
+PART_BYTES = 8 * 1024 * 1024
+"""The size of the first parts: S3 wants 5 MiB or more."""
+
+PARTS_PER_SIZE = 2000
+"""After this many parts their size doubles, so that 10,000 parts hold 496 GiB."""
+
+
+@dataclass
+class Upload:
+    """The parts of an object that are in S3 so far.
+
+    Attributes:
+        storage: The bucket.
+        key: Where the object will be.
+        upload_id: S3's name for the unfinished upload; None while everything fits one part.
+        parts: What was uploaded.
+    """
+
+    storage: Storage
+    key: str
+    upload_id: str | None = None
+    parts: list[Part] = field(default_factory=list)
+
+    @property
+    def part_bytes(self) -> int:
+        """How large the next part should be."""
+        return PART_BYTES << (len(self.parts) // PARTS_PER_SIZE)
+
+    def add(self, data: bytes) -> None:
+        """Upload a part.
+
+        Raises:
+            UploadGoneError: S3 does not know the upload any more.
+        """
+        if self.upload_id is None:
+            self.upload_id = self.storage.begin(self.key)
+        number = len(self.parts) + 1
+        self.parts.append(self.storage.upload(self.key, self.upload_id, number, data))
+
+    def finish(self, data: bytes) -> None:
+        """Add the last bytes and make the object.
+
+        An attempt that died right after this step left a finished object and an unknown upload;
+        then there is nothing more to do.
+        """
+        if self.upload_id is None:
+            self.storage.put(self.key, data)
+            return
+        try:
+            self.add(data)
+            self.storage.complete(self.key, self.upload_id, self.parts)
+        except UploadGoneError:
+            if self.storage.size(self.key) is None:
+                raise
+
+    def to_json(self) -> dict[str, Any]:
+        """As a checkpoint holds it."""
+        parts = [[part.number, part.etag, part.size_bytes] for part in self.parts]
+        return {"key": self.key, "upload_id": self.upload_id, "parts": parts}
+
+    @classmethod
+    def from_json(cls, storage: Storage, value: dict[str, Any]) -> "Upload":
+        """From a checkpoint."""
+        parts = [Part(*part) for part in value["parts"]]
+        return cls(storage, value["key"], value["upload_id"], parts)
+
+
+def digest_of(storage: Storage, key: str, *, check: Callable[[], None]) -> tuple[str, int]:
+    """Read a finished object back.
+
+    Args:
+        storage: The bucket.
+        key: The object.
+        check: Called between two pieces; raises when the attempt is over.
+
+    Returns:
+        Its SHA-256 and its size in bytes.
+    """
+    digest, size = hashlib.sha256(), 0
+    for piece in storage.read(key):
+        check()
+        digest.update(piece)
+        size += len(piece)
+    return digest.hexdigest(), size

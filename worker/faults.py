@@ -1,0 +1,47 @@
+"""Which faults pass by themselves.
+
+A passing fault (a lost connection, a 5xx, throttling) is tried again; everything else that an
+attempt raises is an answer, and ends the task.
+"""
+
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+THROTTLED = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "SlowDown",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "InternalError",
+        "SendingPausedException",
+        "LimitExceededException",
+    }
+)
+"""Error codes by which AWS says "later" (AWS SDKs and Tools Reference Guide, retry behavior)."""
+
+
+def passing(error: BaseException) -> tuple[str, str] | None:
+    """Code and detail of a fault that may be gone in a moment, or None for all others."""
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeoutError):
+        return "database_unavailable", "The database did not answer."
+    if isinstance(error, ClientError) and is_passing_answer(error):
+        return "storage_unavailable", "The storage did not take the file."
+    if isinstance(error, BotoConnectionError | HTTPClientError):
+        return "storage_unavailable", "The storage did not answer."
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | ConnectionError | TimeoutError):
+        return "service_unavailable", "A service did not answer."
+    return None
+
+
+def is_passing_answer(error: ClientError) -> bool:
+    """Whether AWS refused for now, not for good."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or error.response["Error"]["Code"] in THROTTLED  # noqa: PLR2004

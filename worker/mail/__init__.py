@@ -1,0 +1,1 @@
+"""What Carryout writes to its users, and how it gets there."""

@@ -1,0 +1,248 @@
+"""The mail about an export that has ended."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from chalicelib.fields import Email, flaw
+from chalicelib.languages import Language, language_for
+
+# 7bit: no server on the way has to announce 8BITMIME (RFC 6152).
+_POLICY = SMTP.clone(cte_type="7bit")
+
+Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportNotice:
+    """All that a mail tells about an export; moments are aware UTC.
+
+    Attributes:
+        status: How the export ended.
+        email: Where the mail goes, an address alone.
+        language: A code that `language_for` knows.
+        exported_at: As of when the posts were taken; None before the first attempt.
+        expires_at: Until when the file can be had.
+        size_bytes: The file's size.
+        error_code: Stable; known ones are explained in the user's language.
+        error_detail: For people, in English.
+    """
+
+    status: Literal["succeeded", "failed", "cancelled"]
+    task_id: str
+    username: str
+    email: str
+    language: str
+    requested_at: datetime
+    exported_at: datetime | None
+    finished_at: datetime
+    posts: int
+    size_bytes: int
+    sha256: str | None
+    expires_at: datetime | None
+    error_code: str | None
+    error_detail: str | None
+
+
+def compose(
+    notice: ExportNotice,
+    *,
+    sender: str,
+    public_url: str,
+    max_bytes: int,
+    read_file: Callable[[], bytes],
+) -> bytes:
+    """Write the mail, with the file attached when it fits.
+
+    Args:
+        notice: What to tell. The same notice makes the same mail, but for MIME boundaries.
+        sender: The `From` header: an address, with or without a name.
+        public_url: Where the application's pages are, without a final slash.
+        max_bytes: Size of the largest message that may carry the file, as it is built here.
+        read_file: Gives the file's bytes; called only when they may fit.
+
+    Returns:
+        The message as it goes over the wire (RFC 5322), in ASCII with CRLF.
+
+    Raises:
+        ValueError: The name or the address holds what has no place in a header.
+    """
+    if notice.status == "succeeded" and _encoded_bytes(notice.size_bytes) <= max_bytes:
+        message = _message(notice, sender=sender, public_url=public_url, attached=True)
+        message.add_attachment(
+            read_file(), maintype="application", subtype="json", filename="posts.json"
+        )
+        if len(built := message.as_bytes()) <= max_bytes:
+            return built
+    return _message(notice, sender=sender, public_url=public_url, attached=False).as_bytes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Letter:
+    """What a mail says, from top to bottom; text and HTML lay out the same letter."""
+
+    subject: str
+    intro: str
+    facts: Facts
+    outro: str  # leads to the address of the export's page, which follows
+    button: str  # what the link is called where it is more than its address
+
+
+def _encoded_bytes(size_bytes: int) -> int:
+    """Size of a file in base64: lines of 57 bytes become 76 characters and CRLF (RFC 2045)."""
+    return math.ceil(size_bytes / 3) * 4 + math.ceil(size_bytes / 57) * 2
+
+
+def _message(notice: ExportNotice, *, sender: str, public_url: str, attached: bool) -> EmailMessage:
+    language = language_for(notice.language)
+    letter = _letter(notice, language, attached=attached)
+    message = EmailMessage(policy=_POLICY)
+    _address(message, notice, sender=sender)
+    message["Subject"] = letter.subject
+    words = {
+        "lang": language.code,
+        "letter": letter,
+        "greeting": language.gettext("Hello %(username)s,") % {"username": notice.username},
+        "url": f"{public_url}/exports/{notice.task_id}",
+        "footer": language.gettext(
+            "You receive this message because an export of your posts was requested with your"
+            " account."
+        ),
+    }
+    message.set_content(_templates().get_template("letter.txt").render(words))
+    html = _templates().get_template("letter.html").render(words)
+    message.add_alternative(html, subtype="html")
+    return message
+
+
+def _address(message: EmailMessage, notice: ExportNotice, *, sender: str) -> None:
+    # The email package refuses line breaks, but not those that an encoded word (RFC 2047) hides.
+    if not notice.username.isprintable() or "=?" in notice.username:
+        raise ValueError("the name of the user has no place in a header")
+    if detail := flaw(notice.email, Email):
+        raise ValueError(f"the user's mail address {detail}")
+    message["From"] = sender
+    message["To"] = Address(notice.username, addr_spec=notice.email)
+    message["Date"] = notice.finished_at
+    # A task that is retried ends more than once: each ending is a message of its own.
+    ending = f"{notice.task_id}.{notice.status}.{notice.finished_at:%Y%m%d%H%M%S%f}"
+    message["Message-ID"] = f"<{ending}@{message['From'].addresses[0].domain}>"
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine replies
+
+
+def _letter(notice: ExportNotice, language: Language, *, attached: bool) -> _Letter:
+    if notice.status == "succeeded":
+        return _succeeded(notice, language, attached=attached)
+    if notice.status == "failed":
+        return _failed(notice, language)
+    return _cancelled(notice, language)
+
+
+def _succeeded(notice: ExportNotice, language: Language, *, attached: bool) -> _Letter:
+    number, size = language.number(notice.posts), language.size(notice.size_bytes)
+    return _Letter(
+        subject=language.gettext("Your export of posts is ready"),
+        intro=language.ngettext(
+            "The copy of your posts that you asked for is ready: %(number)s post, %(size)s.",
+            "The copy of your posts that you asked for is ready: %(number)s posts, %(size)s.",
+            notice.posts,
+        )
+        % {"number": number, "size": size},
+        facts=_facts(
+            (
+                language.gettext("Contents"),
+                language.gettext("All posts of %(username)s") % {"username": notice.username},
+            ),
+            (language.gettext("Requested"), language.time(notice.requested_at)),
+            (
+                language.gettext("Exported"),
+                _time(notice.exported_at, language),
+            ),
+            (language.gettext("Posts"), number),
+            (language.gettext("Size"), size),
+            ("SHA-256", notice.sha256),
+            (
+                language.gettext("Available until"),
+                _time(notice.expires_at, language),
+            ),
+        ),
+        outro=language.gettext(
+            "The file is attached as posts.json. You can also download it from its page:"
+        )
+        if attached
+        else language.gettext(
+            "The file is too large for a message. Sign in and download it from its page:"
+        ),
+        button=language.gettext("Open the download page"),
+    )
+
+
+def _failed(notice: ExportNotice, language: Language) -> _Letter:
+    return _Letter(
+        subject=language.gettext("Your export of posts has failed"),
+        intro=language.gettext("The export of your posts that you asked for has failed. %(reason)s")
+        % {"reason": _reason(notice.error_code, language)},
+        facts=_facts(
+            (language.gettext("Requested"), language.time(notice.requested_at)),
+            (language.gettext("Failed"), language.time(notice.finished_at)),
+            (language.gettext("Error code"), notice.error_code),
+            (language.gettext("Details"), notice.error_detail),
+        ),
+        outro=language.gettext(
+            "Your posts are safe. To try again, open the export's page or request a new export:"
+        ),
+        button=language.gettext("Open the export's page"),
+    )
+
+
+def _cancelled(notice: ExportNotice, language: Language) -> _Letter:
+    return _Letter(
+        subject=language.gettext("Your export of posts was cancelled"),
+        intro=language.gettext("The export of your posts was cancelled, and no file was kept."),
+        facts=_facts(
+            (language.gettext("Requested"), language.time(notice.requested_at)),
+            (language.gettext("Cancelled"), language.time(notice.finished_at)),
+        ),
+        outro=language.gettext("You can request a new export whenever you like:"),
+        button=language.gettext("Open the export's page"),
+    )
+
+
+def _time(moment: datetime | None, language: Language) -> str | None:
+    return language.time(moment) if moment else None
+
+
+def _facts(*facts: tuple[str, str | None]) -> Facts:
+    return tuple((label, value) for label, value in facts if value)
+
+
+def _reason(code: str | None, language: Language) -> str:
+    reasons = {
+        "timeout": language.gettext("It took longer than allowed."),
+        "worker_lost": language.gettext("It was interrupted too many times."),
+        "storage_unavailable": language.gettext("The file storage could not be reached."),
+        "database_unavailable": language.gettext("The database could not be reached."),
+        "service_unavailable": language.gettext("A service that it needs could not be reached."),
+        "task_failed": language.gettext("It could not be carried out."),
+        "internal_error": language.gettext("An unexpected error occurred on our side."),
+    }
+    return reasons.get(code or "", language.gettext("Something went wrong on our side."))
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )

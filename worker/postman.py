@@ -1,0 +1,128 @@
+"""Sends the mail that a task's outcome asks for, through SESv2 and the mail ledger."""
+
+import logging
+import random
+from datetime import datetime
+from functools import cache
+from typing import Any, Literal
+
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+)
+from botocore.exceptions import ConnectionError as BotoConnectionError
+
+from chalicelib import mails
+from chalicelib.errors import NotFound
+from chalicelib.mails import MailHolder
+from chalicelib.models import Task, User
+from chalicelib.settings import Settings
+from chalicelib.wiring import Wiring
+from worker.faults import THROTTLED
+from worker.mail.compose import ExportNotice, compose
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 60
+MAX_PAUSE_S = 300
+"""The longest wait before SES is asked again."""
+
+
+@cache
+def ses(endpoint_url: str | None) -> Any:
+    """A SESv2 client that asks once: a second try after a lost answer is a second mail."""
+    import boto3  # noqa: PLC0415 - slow; see `chalicelib.storage`
+    from botocore.config import Config  # noqa: PLC0415
+
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        retries={"total_max_attempts": 1},
+    )
+    return boto3.client("sesv2", endpoint_url=endpoint_url, config=config)
+
+
+def deliver(task_id: str, wiring: Wiring) -> None:
+    """Send a task's mail if one is due; the ledger says what became of it."""
+    lease_s = max(wiring.settings.lease_s, CONNECT_TIMEOUT_S + READ_TIMEOUT_S)
+    try:
+        claimed = mails.claim(wiring.database, task_id, lease_s=lease_s, now=wiring.now())
+        if claimed is not None:
+            _deliver(*claimed, wiring)
+    except NotFound:
+        return  # the account was erased meanwhile
+
+
+def _deliver(holder: MailHolder, task: Task, wiring: Wiring) -> None:
+    with wiring.database.read() as session:
+        user = session.get(User, task.user_id)
+    if user is None:
+        return
+    message = _compose(task, user, wiring)
+    try:
+        message_id = _send(message, user.email, wiring.settings)
+    except (ClientError, BotoConnectionError, HTTPClientError) as error:
+        state = what_became(error)
+        log.warning("mail", extra={"action": "mail", "task_id": task.id, "state": state})
+        if state == "refused":
+            pause_s = min(MAX_PAUSE_S, 2**task.mail_tries) * random.uniform(0.5, 1)  # noqa: S311
+            holder.postpone(pause_s=pause_s, now=wiring.now())
+        else:
+            holder.settle(state, now=wiring.now())
+    else:
+        holder.settle("sent", message_id=message_id, now=wiring.now())
+        log.info("mail", extra={"action": "mail", "task_id": task.id, "state": "sent"})
+
+
+def _send(message: bytes, address: str, settings: Settings) -> str:
+    answer = ses(settings.aws_endpoint_url).send_email(
+        FromEmailAddress=settings.mail_sender,
+        Destination={"ToAddresses": [address]},
+        Content={"Raw": {"Data": message}},
+    )
+    return str(answer["MessageId"])
+
+
+def what_became(error: Exception) -> Literal["refused", "failed", "unknown"]:
+    """`refused` for now, `failed` for good, or `unknown`: SES may have taken it."""
+    if isinstance(error, ClientError):
+        if error.response["Error"]["Code"] in THROTTLED:
+            return "refused"
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        return "unknown" if status >= 500 else "failed"  # noqa: PLR2004
+    certain = EndpointConnectionError, ConnectTimeoutError
+    return "refused" if isinstance(error, certain) else "unknown"
+
+
+def _compose(task: Task, user: User, wiring: Wiring) -> bytes:
+    settings = wiring.settings
+    key = task.object_key or ""
+    return compose(
+        _notice(task, user, now=wiring.now()),
+        sender=settings.mail_sender,
+        public_url=settings.public_url,
+        max_bytes=settings.mail_attach_max_bytes,
+        read_file=lambda: b"".join(wiring.storage.read(key)),
+    )
+
+
+def _notice(task: Task, user: User, *, now: datetime) -> ExportNotice:
+    return ExportNotice(
+        status=task.status,  # type: ignore[arg-type]
+        task_id=task.id,
+        username=user.username,
+        email=user.email,
+        language=user.language,
+        requested_at=task.created_at,
+        exported_at=task.started_at,
+        finished_at=task.finished_at or now,
+        posts=task.posts or 0,
+        size_bytes=task.size_bytes or 0,
+        sha256=task.sha256,
+        expires_at=task.expires_at,
+        error_code=task.error_code,
+        error_detail=task.error_detail,
+    )

@@ -1,0 +1,175 @@
+"""The long-running worker: RQ's, on one queue, that notices a death within a minute.
+
+The parent process listens; a forked work horse does each job; a second child sweeps. The parent
+has no thread in SQL when it forks, and shares no connection with its children.
+"""
+
+import logging
+import os
+import signal
+import socket
+import time
+from hashlib import sha256
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+from uuid import uuid4
+
+from rq import Worker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from chalicelib import claims
+from chalicelib.job_queue import RegisteredJob, patient
+from chalicelib.wiring import Wiring
+from worker import postman, stopping
+
+log = logging.getLogger(__name__)
+
+WORKER_TTL_S = 30
+"""For how long RQ takes a silent worker for alive; it listens for 15 s less at a time."""
+
+EXPIRY_S = WORKER_TTL_S + 15
+"""When Redis forgets a silent worker: RQ's own minute on top is too long for an honest page."""
+
+MONITORING_INTERVAL_S = 5
+"""How often the parent shows a sign of life while a work horse works."""
+
+MAINTENANCE_INTERVAL_S = 60
+"""How often RQ tidies its registries; for tasks it does not matter, they have the sweeper."""
+
+
+PARENT_CHECK_INTERVAL_S = 0.5
+"""How often the sweeping child looks whether its parent still lives."""
+
+
+class Runner(Worker):
+    """RQ's worker, with ways of its own to stop, to be seen, and to learn of a dead work horse.
+
+    Args:
+        wiring: Clients and settings.
+        alive: A file that every sign of life touches.
+    """
+
+    def __init__(self, wiring: Wiring, *, alive: Path) -> None:
+        self._wiring = wiring
+        self._alive = alive
+        self._sweeping = SweepingChild(wiring)
+        super().__init__(
+            [wiring.settings.queue_name],
+            name=f"{socket.gethostname().replace(':', '-')}.{os.getpid()}.{uuid4().hex[:8]}",
+            connection=patient(wiring.settings.redis_url),
+            serializer=JSONSerializer,
+            job_class=RegisteredJob,
+            worker_ttl=WORKER_TTL_S,
+            job_monitoring_interval=MONITORING_INTERVAL_S,
+            maintenance_interval=MAINTENANCE_INTERVAL_S,
+            work_horse_killed_handler=self._bury,
+            log_job_description=False,
+        )
+
+    def run(self) -> None:
+        """Work until a signal says stop."""
+        # Children inherit what is imported and made by now: a work horse starts in milliseconds.
+        self._wiring.storage.warm_up()
+        postman.ses(self._wiring.settings.aws_endpoint_url)
+        self._sweeping.keep_alive()
+        try:
+            self.work(logging_level="WARNING")
+        finally:
+            self._sweeping.stop()
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Show a sign of life, to Redis and to `python -m worker health`."""
+        del timeout
+        super().heartbeat(EXPIRY_S, pipeline)
+        self._alive.touch()
+        if not self._is_horse:
+            self._sweeping.keep_alive()
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Have the work horse checkpoint and hand its task back, instead of waiting for its end."""
+        log.info("stopping", extra={"action": "stop"})
+        if self.horse_pid:
+            os.kill(self.horse_pid, signal.SIGTERM)
+
+    def request_force_stop(self, signum: int, frame: Any) -> None:
+        """Be as patient with a second signal as with the first: stopping takes a second or two."""
+        del signum, frame
+
+    def setup_work_horse_signals(self) -> None:
+        """In the work horse, SIGTERM sets a flag that the attempt looks at."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, stopping.request_stop)
+
+    def _bury(self, job: Job, _pid: int, status: int, _usage: Any) -> None:
+        """The work horse is dead: its task goes on at once instead of when the lease is over."""
+        log.warning("work horse died", extra={"action": "bury", "task_id": job.id, "wait": status})
+        wiring = Wiring(self._wiring.settings, pool_size=0)
+        try:
+            with wiring.database.write() as session:
+                for task_id, claim in claims.held_by(session, self.name):
+                    lease_s = wiring.settings.lease_s
+                    claims.crashed(session, task_id, claim=claim, lease_s=lease_s, now=wiring.now())
+        except Exception:
+            log.warning("left to the sweeper", extra={"action": "bury"}, exc_info=True)
+
+
+class SweepingChild:
+    """A child process that sweeps, for as long as its parent lives.
+
+    A process, not a thread: a fork while another thread is inside SQLite or libpq can leave the
+    child with a lock that nobody will ever release.
+    """
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+        self._pid = 0
+
+    def keep_alive(self) -> None:
+        """Start it, unless it runs."""
+        if self._pid and os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+            return
+        parent = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            try:
+                sweep_for_ever(Wiring(self._wiring.settings, pool_size=1), parent=parent)
+            finally:
+                os._exit(0)
+
+    def stop(self) -> None:
+        """End it; a pass that is cut short is done by the next sweeper."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGTERM)
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+
+
+def sweep_for_ever(wiring: Wiring, *, parent: int) -> None:
+    """Sweep every `SWEEP_INTERVAL_S` seconds until the parent is gone."""
+    next_at = time.monotonic()
+    while os.getppid() == parent:
+        if time.monotonic() >= next_at:
+            next_at = time.monotonic() + wiring.settings.sweep_interval_s
+            try:
+                wiring.sweeper.sweep(now=wiring.now())
+            except Exception:
+                log.warning("a sweep failed", extra={"action": "sweep"}, exc_info=True)
+        time.sleep(PARENT_CHECK_INTERVAL_S)
+
+
+def alive_file(wiring: Wiring) -> Path:
+    """What `python -m worker health` looks for: one file for each queue and machine."""
+    queue = f"{wiring.settings.redis_url} {wiring.settings.queue_name}"
+    return Path(gettempdir()) / f"carryout-worker-{sha256(queue.encode()).hexdigest()[:16]}.alive"
+
+
+def is_alive(alive: Path) -> bool:
+    """Whether a worker of this queue showed a sign of life on this machine lately."""
+    try:
+        return time.time() - alive.stat().st_mtime < EXPIRY_S
+    except FileNotFoundError:
+        return False

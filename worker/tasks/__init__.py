@@ -1,0 +1,1 @@
+"""What the tasks do: one function in a module of the same name, registered in `chalicelib`."""
