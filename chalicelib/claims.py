@@ -139,6 +139,29 @@ class Holder:
         with self._held(now) as (_, task):
             _queue_again(task, pause_s=0)
 
+    def bury(self, *, now: datetime, overdue: bool = False) -> bool:
+        """The worker is dead: queue its task again, or fail it after the last attempt.
+
+        Args:
+            now: The time.
+            overdue: Whether this is so only if the lease is over, which a worker that was taken
+                for dead may have renewed meanwhile.
+
+        Returns:
+            Whether there was anything to bury.
+        """
+        detail = "The worker stopped without a word; its memory or its machine may have failed."
+        late = sa.select(Task.lease_until < db_clock()).where(Task.id == self.task_id)
+        try:
+            with self._held(now, cancelling=True) as (session, task):
+                if overdue and not session.scalar(late):
+                    return False
+                error = ("worker_lost", detail)
+                _count_failure(session, task, *error, lease_s=self.lease_s, now=now)
+        except ClaimLost:
+            return False
+        return True
+
     @contextmanager
     def _held(
         self, now: datetime, *, cancelling: bool = False
@@ -200,16 +223,6 @@ def _start(session: so.Session, task: Task, holder: Holder, *, worker: str, now:
         # The first attempt fixes what the task sees of the posts, in the claim's own commit.
         task.started_at = now
         task.cutoff = session.scalar(sa.select(sa.func.max(Post.id))) or 0
-
-
-def crashed(session: so.Session, task_id: str, *, claim: int, lease_s: int, now: datetime) -> None:
-    """The worker of a claim is dead: queue its task again, or fail it after the last attempt."""
-    detail = "The worker stopped without a word; its memory or its machine may have failed."
-    try:
-        with change_held(session, task_id, claim=claim, now=now, cancelling=True) as task:
-            _count_failure(session, task, "worker_lost", detail, lease_s=lease_s, now=now)
-    except ClaimLost:
-        return
 
 
 def _count_failure(

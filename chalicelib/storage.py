@@ -65,7 +65,7 @@ class Storage:
         """Make the client now, before a fork, so that children inherit the imports."""
         _ = self._s3
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | bytearray) -> None:
         """Store a small object in one call."""
         self._s3.put_object(Body=data, **self._object(key))
 
@@ -77,7 +77,7 @@ class Storage:
         """
         return str(self._s3.create_multipart_upload(**self._object(key))["UploadId"])
 
-    def upload(self, key: str, upload_id: str, number: int, data: bytes) -> Part:
+    def upload(self, key: str, upload_id: str, number: int, data: bytes | bytearray) -> Part:
         """Upload one part (5 MiB or more, unless it is the last; at most 10,000 of them).
 
         Raises:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from chalicelib import claims, exports, mails, removals, tasks
+from chalicelib.claims import Holder
 from chalicelib.db import Database, db_clock
 from chalicelib.errors import NotFound
 from chalicelib.job_queue import JobQueue, QueueError
@@ -61,19 +62,8 @@ class Sweeper:
     def _recover(self, now: datetime) -> int:
         with self.database.read() as session:
             overdue = claims.overdue(session, most=MOST)
-        for task_id, claim in overdue:
-            with self.database.write() as session:
-                if self._lease_is_over(session, task_id, claim):
-                    claims.crashed(session, task_id, claim=claim, lease_s=self.lease_s, now=now)
-        return len(overdue)
-
-    @staticmethod
-    def _lease_is_over(session: sa.orm.Session, task_id: str, claim: int) -> bool:
-        # Under the row's lock: the worker may have renewed it since it was listed.
-        statement = sa.select(Task.lease_until < db_clock()).where(
-            Task.id == task_id, Task.claim == claim
-        )
-        return bool(session.scalar(statement.with_for_update()))
+        holders = [Holder(self.database, *one, self.lease_s) for one in overdue]
+        return sum(holder.bury(now=now, overdue=True) for holder in holders)
 
     def _give_up_mails(self, now: datetime) -> int:
         with self.database.read() as session:

@@ -18,11 +18,14 @@ from uuid import uuid4
 from rq import Worker
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.utils import import_attribute
 
 from chalicelib import claims
+from chalicelib.claims import Holder
 from chalicelib.job_queue import RegisteredJob, patient
+from chalicelib.registry import TASKS
 from chalicelib.wiring import Wiring
-from worker import postman, stopping
+from worker import attempts, postman, stopping
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,9 @@ class Runner(Worker):
     def run(self) -> None:
         """Work until a signal says stop."""
         # Children inherit what is imported and made by now: a work horse starts in milliseconds.
-        self._wiring.storage.warm_up()
+        for task_type in TASKS.values():
+            import_attribute(task_type.function)
+        attempts.process_wiring().storage.warm_up()
         postman.ses(self._wiring.settings.aws_endpoint_url)
         self._sweeping.keep_alive()
         try:
@@ -107,10 +112,12 @@ class Runner(Worker):
         log.warning("work horse died", extra={"action": "bury", "task_id": job.id, "wait": status})
         wiring = Wiring(self._wiring.settings, pool_size=0)
         try:
-            with wiring.database.write() as session:
-                for task_id, claim in claims.held_by(session, self.name):
-                    lease_s = wiring.settings.lease_s
-                    claims.crashed(session, task_id, claim=claim, lease_s=lease_s, now=wiring.now())
+            with wiring.database.read() as session:
+                held = claims.held_by(session, self.name)
+            for task_id, claim in held:
+                Holder(wiring.database, task_id, claim, wiring.settings.lease_s).bury(
+                    now=wiring.now()
+                )
         except Exception:
             log.warning("left to the sweeper", extra={"action": "bury"}, exc_info=True)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from chalicelib.db import Database
 from worker.commands import wire
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
@@ -37,12 +38,17 @@ def sweep() -> None:
 @click.command()
 def migrate() -> None:
     """Bring the database's schema to the newest revision; nothing happens when it is there."""
+    upgrade(wire().database)
+
+
+def upgrade(database: Database) -> None:
+    """Bring a database's schema to the newest revision."""
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["database"] = wire().database
+    config.attributes["database"] = database
     command.upgrade(config, "head")
 
 

@@ -17,11 +17,11 @@ from chalicelib.db import Database
 from chalicelib.fields import format_time, parse_time
 from chalicelib.models import Post
 
-PAGE_BYTES = 512 * 1024
+PAGE_BYTES = 256 * 1024
 """About how much text a page holds, so that memory is flat whatever people write."""
 
 FIRST_PAGE_ROWS = 200
-MAX_PAGE_ROWS = 2000
+MAX_PAGE_ROWS = 1000
 
 
 @dataclass(frozen=True)

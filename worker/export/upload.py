@@ -7,11 +7,11 @@ from typing import Any
 
 from chalicelib.storage import Part, Storage, UploadGoneError
 
-PART_BYTES = 8 * 1024 * 1024
+PART_BYTES = 6 * 1024 * 1024
 """The size of the first parts: S3 wants 5 MiB or more."""
 
 PARTS_PER_SIZE = 2000
-"""After this many parts their size doubles, so that 10,000 parts hold 496 GiB."""
+"""After this many parts their size doubles, so that 10,000 parts hold 363 GiB."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Upload:
         """How large the next part should be."""
         return PART_BYTES << (len(self.parts) // PARTS_PER_SIZE)
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes | bytearray) -> None:
         """Upload a part.
 
         Raises:
@@ -46,7 +46,7 @@ class Upload:
         number = len(self.parts) + 1
         self.parts.append(self.storage.upload(self.key, self.upload_id, number, data))
 
-    def finish(self, data: bytes) -> None:
+    def finish(self, data: bytes | bytearray) -> None:
         """Add the last bytes and make the object.
 
         An attempt that died right after this step left a finished object and an unknown upload;

@@ -81,14 +81,14 @@ def _export(attempt: Attempt, state: State) -> File:
         if len(buffer) >= state.upload.part_bytes:
             digest.update(buffer)
             size_bytes += len(buffer)
-            state.upload.add(bytes(buffer))
+            state.upload.add(buffer)
             buffer.clear()
             attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
         attempt.progress(state.posts, total)
     buffer += document.tail(state.posts)
     digest.update(buffer)
     attempt.check()
-    state.upload.finish(bytes(buffer))
+    state.upload.finish(buffer)
     if resumed:
         sha256, size_bytes = digest_of(
             attempt.wiring.storage, state.upload.key, check=attempt.check
