@@ -5,7 +5,7 @@ file to Lambda; `infra/servers/serve.py` and `chalice local` serve it on a machi
 """
 
 import msgspec
-from chalice.app import Response
+from chalice.app import CloudWatchEvent, Rate, Response
 
 from chalicelib import accounts, exports, posts, removals, tasks
 from chalicelib.errors import ExportGone, Fault, Invalid, NotFound, RegistrationClosed
@@ -201,6 +201,8 @@ def download_export(call: Call, task_id: str) -> Response:
     storage = call.wiring.storage
     if storage.size(key) is None:
         raise ExportGone
+    with call.wiring.database.write() as session:
+        exports.note_download(session, seen.task)
     return Response("", {"Location": storage.sign(key), **DOWNLOAD_HEADERS}, 303)
 
 
@@ -274,6 +276,12 @@ def show_readiness(call: Call) -> Response:
 def show_openapi(call: Call) -> Json:
     """The API as an OpenAPI 3.1 document."""
     return openapi.document(app.endpoints, prefix=call.prefix)
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES))
+def sweep(_event: CloudWatchEvent) -> None:
+    """Find what was lost and get it going again, also while no worker runs."""
+    app.wiring.sweeper.sweep(now=app.wiring.now())
 
 
 # --- Pages ---

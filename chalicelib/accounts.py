@@ -87,7 +87,8 @@ def _flush_unique(session: so.Session) -> None:
     try:
         session.flush()
     except sa.exc.IntegrityError as error:
-        raise (EmailTaken if "email" in str(error.orig) else UsernameTaken) from error
+        # By the index's name: PostgreSQL tells the value too, and "email" may be somebody's name.
+        raise (EmailTaken if "uq_users_email" in str(error.orig) else UsernameTaken) from error
 
 
 def find_user(session: so.Session, username: str) -> User | None:

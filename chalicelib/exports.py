@@ -5,9 +5,10 @@ from datetime import datetime
 from sqlalchemy import orm as so
 
 from chalicelib import mails, removals
+from chalicelib.db import db_clock
 from chalicelib.errors import ExportGone, MailInProgress, NoFile, NotFound, NotReady
 from chalicelib.ledger import change
-from chalicelib.models import ACTIVE, Task
+from chalicelib.models import ACTIVE, AuditEntry, Task
 from chalicelib.registry import TASKS
 
 
@@ -40,6 +41,13 @@ def require_file(task: Task, *, now: datetime) -> str:
     if not available(task, now=now) or task.object_key is None:
         raise ExportGone
     return task.object_key
+
+
+def note_download(session: so.Session, task: Task) -> None:
+    """Put a download into the audit; all other entries are the database's own work."""
+    session.add(
+        AuditEntry(at=db_clock(), event="downloaded", user_id=task.user_id, task_id=task.id)
+    )
 
 
 def remove_file(session: so.Session, task_id: str, *, lease_s: int, now: datetime) -> str:

@@ -35,6 +35,11 @@ DOORBELL_TIMEOUT_S = 1.0
 WORKER_TIMEOUT_S = 30.0
 """Time limit of each answer for a worker, above the 15 s for which it listens."""
 
+SHOW_META = """
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'meta', ARGV[1]) end
+"""
+"""In one step: a job that vanished before its `meta` was written would be a key for ever."""
+
 QueueError = RedisError
 """What the methods of `JobQueue` raise when Redis does not answer."""
 
@@ -144,9 +149,8 @@ class JobQueue:
 
     def save_progress(self, task_id: str, percent: int) -> None:
         """Show a percentage in the job's `meta`, for RQ's own tools; the truth is in SQL."""
-        key = RegisteredJob.key_for(task_id)
-        if self.redis.exists(key):
-            self.redis.hset(key, "meta", json.dumps({"progress": percent}))
+        meta = json.dumps({"progress": percent})
+        self.redis.eval(SHOW_META, 1, RegisteredJob.key_for(task_id), meta)
 
 
 def _worker(key: bytes, facts: dict[bytes, bytes], running: Sequence[bytes]) -> WorkerInfo:

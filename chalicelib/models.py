@@ -223,6 +223,22 @@ class IdempotencyKey(Base):
     created_at: so.Mapped[datetime] = so.mapped_column(index=True)
 
 
+class AuditEntry(Base):
+    """Something that happened, for good: triggers write it, and nobody can change it.
+
+    Holds numbers only, so that it may outlive the account that it is about.
+    """
+
+    __tablename__ = "audit"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - SQLAlchemy's own form
+
+    id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
+    at: so.Mapped[datetime]
+    event: so.Mapped[str] = so.mapped_column(sa.String(16))
+    user_id: so.Mapped[int] = so.mapped_column(sa.BigInteger)
+    task_id: so.Mapped[str | None] = so.mapped_column(sa.String(36), index=True)
+
+
 class Removal(Base):
     """Everything in the bucket under `prefix` must go, but for files that a task has published.
 

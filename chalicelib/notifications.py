@@ -39,6 +39,7 @@ def post_task_progress(session: so.Session, task: Task, *, seq: int, now: dateti
         "name": task.name,
         "status": task.status,
         "progress": {"percent": task.percent, "done": task.done, "total": task.total},
+        "error": task.error_code,
     }
     news = {"seq": seq, "timestamp": now, "data": data}
     keys = {"user_id": task.user_id, "name": TASK_PROGRESS, "subject": task.id}

@@ -15,7 +15,7 @@ from tempfile import gettempdir
 from typing import Any
 from uuid import uuid4
 
-from rq import Worker
+from rq import Queue, Worker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.utils import import_attribute
@@ -26,6 +26,7 @@ from chalicelib.job_queue import RegisteredJob, patient
 from chalicelib.registry import TASKS
 from chalicelib.wiring import Wiring
 from worker import attempts, postman, stopping
+from worker.protection import protected
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,11 @@ class Runner(Worker):
         self._alive.touch()
         if not self._is_horse:
             self._sweeping.keep_alive()
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Do a job in a work horse, protected from scale-in meanwhile."""
+        with protected(os.environ.get("ECS_AGENT_URI")):
+            super().execute_job(job, queue)
 
     def handle_warm_shutdown_request(self) -> None:
         """Have the work horse checkpoint and hand its task back, instead of waiting for its end."""

@@ -90,8 +90,10 @@ def list_tasks(status: str | None, name: str | None, limit: int) -> None:
 @tasks.command()
 @click.argument("task_id")
 def show(task_id: str) -> None:
-    """Show a task as the API would."""
+    """Show a task as the API would, and what happened to it."""
     click.echo(json.dumps(_shown(task_id), indent=2, ensure_ascii=False))
+    for at, event in _history(task_id):
+        click.echo(f"{at}  {event}")
 
 
 @tasks.command()
@@ -143,6 +145,18 @@ def _shown(task_id: str) -> dict[str, Any]:
             raise NotFound
         seen = get_task(session, task.user_id, task_id)
     return show_task(seen, workers_alive=True, now=wiring.now(), prefix="")
+
+
+def _history(task_id: str) -> list[tuple[str, str]]:
+    import sqlalchemy as sa  # noqa: PLC0415
+
+    from chalicelib.fields import format_time  # noqa: PLC0415
+    from chalicelib.models import AuditEntry  # noqa: PLC0415
+
+    statement = sa.select(AuditEntry.at, AuditEntry.event).where(AuditEntry.task_id == task_id)
+    with wire().database.read() as session:
+        rows = session.execute(statement.order_by(AuditEntry.id)).all()
+    return [(format_time(row[0]), row[1]) for row in rows]
 
 
 COMMANDS = [run, sweep, migrate, health, tasks]
