@@ -16,11 +16,13 @@ from typing import Any
 
 from rq.timeouts import JobTimeoutException
 
-from chalicelib import claims
+from chalicelib import claims, removals
 from chalicelib.claims import File, Holder
 from chalicelib.errors import AttemptOver, CancelRequested, ClaimLost, HandBack, TaskError
+from chalicelib.exports import is_export
 from chalicelib.job_queue import QueueError
 from chalicelib.models import Task
+from chalicelib.removals import task_prefix
 from chalicelib.wiring import Wiring
 from worker import faults, postman
 from worker.stopping import stop_requested
@@ -119,6 +121,10 @@ class Attempt:
     def _report(self, done: int, total: int, **notes: Any) -> None:
         percent = self.holder.report(done, total, now=self.wiring.now(), **notes)
         self._reported_at = time.monotonic()
+        self.show_in_redis(percent)
+
+    def show_in_redis(self, percent: int) -> None:
+        """Show a percentage to RQ's own tools; they are a courtesy, so nothing fails for them."""
         try:
             self.wiring.queue.save_progress(self.task.id, percent)
         except QueueError:
@@ -178,10 +184,22 @@ def _attempt(holder: Holder, task: Task, function: Function, wiring: Wiring) -> 
         outcome = _outcome(Attempt(task, wiring, holder, heartbeat), function)
     finally:
         heartbeat.stop()
+    if outcome in {"cancelled", "failed"}:
+        _clean_up(task, wiring)
     facts = {"task_id": task.id, "task_name": task.name, "attempt": task.attempt}
     duration_s = round(time.monotonic() - started, 3)
     log.info("attempt over", extra={"action": outcome, **facts, "duration_s": duration_s})
     return outcome
+
+
+def _clean_up(task: Task, wiring: Wiring) -> None:
+    """Carry out the removal that the outcome wished for; the sweeper would, a little later."""
+    if not is_export(task):
+        return
+    try:
+        removals.carry_out(wiring.database, wiring.storage, task_prefix(task.user_id, task.id))
+    except Exception:
+        log.warning("left to the sweeper", extra={"action": "remove"}, exc_info=True)
 
 
 def _outcome(attempt: Attempt, function: Function) -> str:
@@ -232,6 +250,7 @@ def _succeed(attempt: Attempt, result: dict[str, Any] | File | None) -> None:
         attempt.holder.succeed(now=now, file=result, expires_at=expires_at)
     else:
         attempt.holder.succeed(now=now, result=result)
+    attempt.show_in_redis(100)
 
 
 def _ring(attempt: Attempt) -> None:
