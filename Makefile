@@ -7,7 +7,7 @@ STAMP := .venv/.stamp
 COMPILE := .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 
-.PHONY: help setup demo run test check lock
+.PHONY: help setup demo run test faults check lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,10 @@ run: setup ## run everything in the foreground (PORT=8000 DATA_DIR=.local WORKER
 
 test: setup ## run every test that this machine can run (ARGS=... for pytest)
 	@$(BIN)/pytest $(ARGS)
+
+faults: setup ## kill, stop and starve everything, and see what came of it (SEED=, ONLY=, QUICK=1)
+	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(QUICK),--quick)
 
 check: setup ## what CI runs: format, lint, types, tests
 	@$(BIN)/ruff format --check .

@@ -4,39 +4,75 @@ Each view authenticates, parses, makes one call into `chalicelib` and answers. C
 file to Lambda; `infra/servers/serve.py` and `chalice local` serve it on a machine.
 """
 
+from typing import Any
+
 import msgspec
 from chalice.app import CloudWatchEvent, Rate, Response
 
-from chalicelib import accounts, exports, posts, removals, tasks
-from chalicelib.errors import ExportGone, Fault, Invalid, NotFound, RegistrationClosed
+from chalicelib import accounts, exports, posts, shapes, tasks
+from chalicelib.errors import (
+    CoolingDown,
+    EmailTaken,
+    ExportGone,
+    Fault,
+    IdempotencyKeyReused,
+    Invalid,
+    MailInProgress,
+    NoFile,
+    NotFound,
+    NotReady,
+    RegistrationClosed,
+    TaskActive,
+    TaskEnded,
+    TaskInProgress,
+    TooManyAttempts,
+    Unauthenticated,
+    UsernameTaken,
+)
 from chalicelib.fields import check
 from chalicelib.paging import cursor
 from chalicelib.registry import TASKS
-from chalicelib.representations import Json, show_post, show_time, show_user
+from chalicelib.representations import show_post, show_time, show_user
 from chalicelib.storage import DOWNLOAD_HEADERS
 from chalicelib.tasks import Seen
-from chalicelib.web import answers, openapi, pages
+from chalicelib.web import actions, answers, openapi
 from chalicelib.web.api import Api, Call, json_response, no_content
 from chalicelib.web.bodies import (
     Credentials,
-    ListQuery,
     NewPost,
     NewTask,
     Nothing,
     NotificationQuery,
+    PostListQuery,
     Profile,
     SignUp,
     TaskListQuery,
     WaitQuery,
 )
+from chalicelib.web.pages import account, admin, assets, entrance, profile
+from chalicelib.web.pages import exports as export_pages
+from chalicelib.web.pages.problem import problem
+from chalicelib.web.pages.reference import reference
 from chalicelib.web.sessions import sign_in
 
 app = Api("carryout")
 
+NEW_TASK = ("Location", "ETag", "[Retry-After]")
+"""The headers of an answer that has set a task to work."""
+
 # --- Accounts ---
 
 
-@app.endpoint("POST", "/v1/users", who="anybody", body=SignUp, status=201)
+@app.endpoint(
+    "POST",
+    "/v1/users",
+    who="anybody",
+    body=SignUp,
+    status=201,
+    returns=shapes.User,
+    headers=("Location",),
+    problems=(RegistrationClosed, UsernameTaken, EmailTaken),
+)
 def create_user(call: Call) -> Response:
     """Sign up."""
     if call.wiring.settings.registration == "closed":
@@ -48,8 +84,16 @@ def create_user(call: Call) -> Response:
     return json_response(shown, status=201, headers={"Location": f"{call.prefix}/v1/me"})
 
 
-@app.endpoint("POST", "/v1/tokens", who="anybody", body=Credentials, status=201)
-def create_token(call: Call) -> Json:
+@app.endpoint(
+    "POST",
+    "/v1/tokens",
+    who="anybody",
+    body=Credentials,
+    status=201,
+    returns=shapes.Token,
+    problems=(Unauthenticated, TooManyAttempts),
+)
+def create_token(call: Call) -> shapes.Token:
     """Sign in: get a bearer token."""
     given = call.body(Credentials)
     new = sign_in(call, username=given.username, password=given.password)
@@ -64,16 +108,16 @@ def revoke_token(call: Call) -> Response:
     return no_content()
 
 
-@app.endpoint("GET", "/v1/me")
-def show_me(call: Call) -> Json:
+@app.endpoint("GET", "/v1/me", returns=shapes.User)
+def show_me(call: Call) -> shapes.User:
     """Show one's own account."""
     with call.wiring.database.read() as session:
         post_count = accounts.count_posts(session, call.user.id)
     return show_user(call.user, post_count=post_count, prefix=call.prefix)
 
 
-@app.endpoint("PATCH", "/v1/me", body=Profile)
-def change_me(call: Call) -> Json:
+@app.endpoint("PATCH", "/v1/me", body=Profile, returns=shapes.User, problems=(EmailTaken,))
+def change_me(call: Call) -> shapes.User:
     """Change the mail address or the language."""
     fields = msgspec.structs.asdict(call.body(Profile))
     changes = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
@@ -86,28 +130,31 @@ def change_me(call: Call) -> Json:
 @app.endpoint("DELETE", "/v1/me", status=204)
 def erase_me(call: Call) -> Response:
     """Erase the account: posts, tasks, files, mail to be sent."""
-    lease_s = call.wiring.settings.lease_s
-    with call.wiring.database.write() as session:
-        accounts.erase(session, call.user.id, lease_s=lease_s, now=call.now)
-    answers.remove(call, removals.user_prefix(call.user.id))
+    actions.erase(call)
     return no_content()
 
 
 # --- Posts ---
 
 
-@app.endpoint("POST", "/v1/posts", body=NewPost, status=201)
-def create_post(call: Call) -> Json:
+@app.endpoint("POST", "/v1/posts", body=NewPost, status=201, returns=shapes.Post)
+def create_post(call: Call) -> shapes.Post:
     """Write a post."""
     body = call.body(NewPost).body
     with call.wiring.database.write() as session:
         return show_post(posts.write_post(session, call.user.id, body, now=call.now))
 
 
-@app.endpoint("GET", "/v1/users/{username}/posts", query=ListQuery)
+@app.endpoint(
+    "GET",
+    "/v1/users/{username}/posts",
+    query=PostListQuery,
+    returns=shapes.PostList,
+    headers=("[Link]",),
+)
 def list_posts(call: Call, username: str) -> Response:
     """List a user's posts, the newest first."""
-    page = answers.page_of(call.query(ListQuery), numbered=True)
+    page = answers.page_of(call.query(PostListQuery), numbered=True)
     with call.wiring.database.read() as session:
         user = accounts.find_user(session, username)
         if user is None:
@@ -121,24 +168,39 @@ def list_posts(call: Call, username: str) -> Response:
 @app.endpoint("DELETE", "/v1/posts/{post_id}", status=204)
 def delete_post(call: Call, post_id: str) -> Response:
     """Delete one's own post."""
-    if not (post_id.isascii() and post_id.isdigit() and len(post_id) < 19):  # noqa: PLR2004 - 64 bits
-        raise NotFound
-    with call.wiring.database.write() as session:
-        posts.delete_post(session, call.user.id, int(post_id))
+    actions.delete_post(call, post_id)
     return no_content()
 
 
 # --- Tasks ---
 
 
-@app.endpoint("POST", "/v1/exports", body=Nothing, status=202)
+@app.endpoint(
+    "POST",
+    "/v1/exports",
+    body=Nothing,
+    status=202,
+    returns=shapes.Task,
+    headers=NEW_TASK,
+    problems=(TaskInProgress, CoolingDown, IdempotencyKeyReused),
+    takes=("Idempotency-Key",),
+)
 def create_export(call: Call) -> Response:
     """Ask for an export of one's posts."""
     call.body(Nothing)
     return answers.launch(call, "export_posts", {})
 
 
-@app.endpoint("POST", "/v1/tasks", body=NewTask, status=202)
+@app.endpoint(
+    "POST",
+    "/v1/tasks",
+    body=NewTask,
+    status=202,
+    returns=shapes.Task,
+    headers=NEW_TASK,
+    problems=(TaskInProgress, CoolingDown, IdempotencyKeyReused),
+    takes=("Idempotency-Key",),
+)
 def create_task(call: Call) -> Response:
     """Launch any registered task."""
     new = call.body(NewTask)
@@ -148,91 +210,108 @@ def create_task(call: Call) -> Response:
     return answers.launch(call, new.name, msgspec.structs.asdict(params))
 
 
-@app.endpoint("GET", "/v1/tasks", query=TaskListQuery)
+@app.endpoint("GET", "/v1/tasks", query=TaskListQuery, returns=shapes.TaskList, headers=("[Link]",))
 def list_tasks(call: Call) -> Response:
     """List one's tasks, the newest first."""
     return answers.task_list(call, user_id=call.user.id)
 
 
-@app.endpoint("GET", "/v1/tasks/{task_id}", query=WaitQuery)
+@app.endpoint(
+    "GET",
+    "/v1/tasks/{task_id}",
+    query=WaitQuery,
+    returns=shapes.Task,
+    headers=("ETag", "[Retry-After]"),
+    also={304: None},
+    takes=("If-None-Match",),
+)
 def show_one_task(call: Call, task_id: str) -> Response:
     """Show a task; with `If-None-Match`, `wait` holds the answer until something changes."""
-    wait_s = call.query(WaitQuery).wait
-    known = call.request.headers.get("if-none-match")
-    changed = call.hold(
-        lambda: answers.changed_task(call, task_id, known), wait_s=wait_s if known else 0
-    )
-    return changed or Response("", {"ETag": known, "Cache-Control": "no-store"}, 304)
+    return answers.changed_task(call, task_id, wait_s=call.query(WaitQuery).wait)
 
 
-@app.endpoint("POST", "/v1/tasks/{task_id}/cancel", status=202)
+@app.endpoint(
+    "POST",
+    "/v1/tasks/{task_id}/cancel",
+    body=Nothing,
+    status=202,
+    returns=shapes.Task,
+    headers=("ETag", "[Location]", "[Retry-After]"),
+    problems=(TaskEnded,),
+    also={200: shapes.Task},
+)
 def cancel_task(call: Call, task_id: str) -> Response:
     """Cancel a task: 202 while an attempt has yet to stop, 200 when it is cancelled."""
-    lease_s = call.wiring.settings.lease_s
-    with call.wiring.database.write() as session:
-        tasks.get_task(session, call.user.id, task_id)
-        task = tasks.cancel_task(session, task_id, lease_s=lease_s, now=call.now)
-    if task.mail_state == "pending":
-        answers.ring(call, task)
+    call.body(Nothing)
+    task = actions.cancel(call, task_id)
     status = 202 if task.status == "cancelling" else 200
     return answers.task_response(call, Seen(task, None), status=status)
 
 
-@app.endpoint("POST", "/v1/tasks/{task_id}/retry", status=202)
+@app.endpoint(
+    "POST",
+    "/v1/tasks/{task_id}/retry",
+    body=Nothing,
+    status=202,
+    returns=shapes.Task,
+    headers=NEW_TASK,
+    problems=(TaskActive, TaskInProgress),
+)
 def retry_task(call: Call, task_id: str) -> Response:
     """Queue a failed or cancelled task again."""
-    with call.wiring.database.write() as session:
-        tasks.get_task(session, call.user.id, task_id)
-        tasks.retry_task(session, task_id, now=call.now)
-        seen = tasks.get_task(session, call.user.id, task_id)
-    answers.ring(call, seen.task)
-    return answers.task_response(call, seen, status=202)
+    call.body(Nothing)
+    return answers.task_response(call, actions.retry(call, task_id), status=202)
 
 
 # --- Exports ---
 
 
-@app.endpoint("GET", "/v1/exports/{task_id}/download", status=303)
+@app.endpoint(
+    "GET",
+    "/v1/exports/{task_id}/download",
+    status=303,
+    headers=("Location", "Content-Disposition"),
+    problems=(NotReady, NoFile, ExportGone),
+)
 def download_export(call: Call, task_id: str) -> Response:
     """Go to a URL from which the file can be downloaded for a minute."""
     with call.wiring.database.read() as session:
         seen = tasks.get_task(session, call.user.id, task_id)
     key = exports.require_file(seen.task, now=call.now)
-    storage = call.wiring.storage
-    if storage.size(key) is None:
-        raise ExportGone
+    answers.require_object(call, key)
     with call.wiring.database.write() as session:
         exports.note_download(session, seen.task)
-    return Response("", {"Location": storage.sign(key), **DOWNLOAD_HEADERS}, 303)
+    return Response("", {"Location": call.wiring.storage.sign(key), **DOWNLOAD_HEADERS}, 303)
 
 
-@app.endpoint("DELETE", "/v1/exports/{task_id}", status=204)
+@app.endpoint("DELETE", "/v1/exports/{task_id}", status=204, problems=(NotReady,))
 def delete_export(call: Call, task_id: str) -> Response:
     """Delete an export's file."""
-    lease_s = call.wiring.settings.lease_s
-    with call.wiring.database.write() as session:
-        tasks.get_task(session, call.user.id, task_id)
-        prefix = exports.remove_file(session, task_id, lease_s=lease_s, now=call.now)
-    answers.remove(call, prefix)
+    actions.delete_file(call, task_id)
     return no_content()
 
 
-@app.endpoint("POST", "/v1/exports/{task_id}/mail", body=Nothing, status=202)
+@app.endpoint(
+    "POST",
+    "/v1/exports/{task_id}/mail",
+    body=Nothing,
+    status=202,
+    returns=shapes.Task,
+    headers=NEW_TASK,
+    problems=(NotReady, NoFile, MailInProgress, ExportGone),
+)
 def mail_export(call: Call, task_id: str) -> Response:
     """Have the mail of an export sent again."""
     call.body(Nothing)
-    with call.wiring.database.write() as session:
-        tasks.get_task(session, call.user.id, task_id)
-        task = exports.mail_again(session, task_id, now=call.now)
-    answers.ring(call, task)
+    task = actions.mail_again(call, task_id)
     return answers.task_response(call, Seen(task, None), status=202)
 
 
 # --- Notifications ---
 
 
-@app.endpoint("GET", "/v1/notifications", query=NotificationQuery)
-def list_notifications(call: Call) -> Json:
+@app.endpoint("GET", "/v1/notifications", query=NotificationQuery, returns=shapes.News)
+def list_notifications(call: Call) -> shapes.News:
     """List what is new after a number; `wait` holds the answer until something is."""
     query = call.query(NotificationQuery)
     return answers.news(call, after=query.after, wait_s=query.wait)
@@ -241,39 +320,52 @@ def list_notifications(call: Call) -> Json:
 # --- Operations ---
 
 
-@app.endpoint("GET", "/v1/admin/tasks", who="administrator", query=TaskListQuery)
+@app.endpoint(
+    "GET",
+    "/v1/admin/tasks",
+    who="administrator",
+    query=TaskListQuery,
+    returns=shapes.TaskList,
+    headers=("[Link]",),
+)
 def list_all_tasks(call: Call) -> Response:
     """List everybody's tasks, the newest first."""
     return answers.task_list(call, user_id=None)
 
 
-@app.endpoint("GET", "/v1/admin/queue", who="administrator")
-def show_queue(call: Call) -> Json:
+@app.endpoint("GET", "/v1/admin/queue", who="administrator", returns=shapes.Queue)
+def show_queue(call: Call) -> shapes.Queue:
     """Show the queue."""
     return answers.queue_state(call)
 
 
-@app.endpoint("GET", "/v1/admin/workers", who="administrator")
-def list_workers(call: Call) -> Json:
+@app.endpoint("GET", "/v1/admin/workers", who="administrator", returns=shapes.WorkerList)
+def list_workers(call: Call) -> shapes.WorkerList:
     """List the workers that are alive."""
     return answers.workers(call)
 
 
-@app.endpoint("GET", "/healthz", who="anybody")
-def show_liveness(_call: Call) -> Json:
+@app.endpoint("GET", "/healthz", who="anybody", returns=shapes.Liveness)
+def show_liveness(_call: Call) -> shapes.Liveness:
     """Say that the API answers."""
     return {"status": "ok"}
 
 
-@app.endpoint("GET", "/readyz", who="anybody")
+@app.endpoint(
+    "GET",
+    "/readyz",
+    who="anybody",
+    returns=shapes.Readiness,
+    also={503: shapes.Readiness},
+)
 def show_readiness(call: Call) -> Response:
     """Check what the API stands on: 200, or 503 when something is missing."""
     status, shown = answers.health(call)
     return json_response(shown, status=status)
 
 
-@app.endpoint("GET", "/openapi.json", who="anybody")
-def show_openapi(call: Call) -> Json:
+@app.endpoint("GET", "/openapi.json", who="anybody", returns=dict[str, Any])
+def show_openapi(call: Call) -> dict[str, Any]:
     """The API as an OpenAPI 3.1 document."""
     return openapi.document(app.endpoints, prefix=call.prefix)
 
@@ -286,56 +378,142 @@ def sweep(_event: CloudWatchEvent) -> None:
 
 # --- Pages ---
 
+app.problem_page = problem
+
+
+@app.page("GET", "/static/{name}")
+def show_asset(_call: Call, name: str) -> Response:
+    """A file that pages load."""
+    return assets.serve(name)
+
 
 @app.page("GET", "/docs")
 def show_docs(call: Call) -> Response:
     """The API for people."""
-    return pages.docs(call, app.endpoints)
+    return reference(call, app.endpoints)
 
 
 @app.page("GET", "/")
 def show_home(call: Call) -> Response:
-    """One's own tasks, or the way in."""
-    return pages.home(call)
+    """One's own exports, or the way in."""
+    return export_pages.home(call)
+
+
+@app.page("GET", "/sign-up")
+def show_sign_up(call: Call) -> Response:
+    """The form to make an account with."""
+    return entrance.sign_up_form(call)
+
+
+@app.page("POST", "/sign-up")
+def submit_sign_up(call: Call) -> Response:
+    """Make an account with the form."""
+    return entrance.submit_sign_up(call)
 
 
 @app.page("GET", "/sign-in")
 def show_sign_in(call: Call) -> Response:
     """The form to sign in with."""
-    return pages.sign_in_form(call)
+    return entrance.sign_in_form(call)
 
 
 @app.page("POST", "/sign-in")
 def submit_sign_in(call: Call) -> Response:
     """Sign in with the form."""
-    return pages.submit_sign_in(call)
+    return entrance.submit_sign_in(call)
 
 
 @app.page("POST", "/sign-out")
 def submit_sign_out(call: Call) -> Response:
     """Sign out."""
-    return pages.submit_sign_out(call)
+    return entrance.submit_sign_out(call)
 
 
-@app.page("POST", "/exports")
-def submit_export(call: Call) -> Response:
-    """Ask for an export with the button."""
-    return pages.submit_export(call)
+@app.page("GET", "/account")
+def show_account(call: Call) -> Response:
+    """One's own account."""
+    return account.account(call)
+
+
+@app.page("POST", "/account")
+def submit_account(call: Call) -> Response:
+    """Change the account with the form."""
+    return account.submit_account(call)
+
+
+@app.page("POST", "/account/erase")
+def submit_erase(call: Call) -> Response:
+    """Erase the account with the form."""
+    return account.submit_erase(call)
 
 
 @app.page("GET", "/users/{username}")
 def show_profile(call: Call, username: str) -> Response:
     """A user's posts."""
-    return pages.profile(call, username)
+    return profile.profile(call, username)
+
+
+@app.page("POST", "/posts")
+def submit_post(call: Call) -> Response:
+    """Write a post with the form."""
+    return profile.submit_post(call)
+
+
+@app.page("POST", "/posts/{post_id}/delete")
+def submit_post_deletion(call: Call, post_id: str) -> Response:
+    """Delete a post with the button."""
+    return profile.submit_deletion(call, post_id)
+
+
+@app.page("POST", "/exports")
+def submit_export(call: Call) -> Response:
+    """Ask for an export with the button."""
+    return export_pages.submit_export(call)
 
 
 @app.page("GET", "/exports/{task_id}")
 def show_export(call: Call, task_id: str) -> Response:
     """An export: how far it is, or the download."""
-    return pages.export(call, task_id)
+    return export_pages.export(call, task_id)
+
+
+@app.page("POST", "/exports/{task_id}/delete")
+def submit_export_deletion(call: Call, task_id: str) -> Response:
+    """Delete an export's file with the button."""
+    return export_pages.submit_deletion(call, task_id)
+
+
+@app.page("POST", "/exports/{task_id}/mail")
+def submit_export_mail(call: Call, task_id: str) -> Response:
+    """Have an export's mail sent again with the button."""
+    return export_pages.submit_mail(call, task_id)
+
+
+@app.page("POST", "/tasks/{task_id}/cancel")
+def submit_cancel(call: Call, task_id: str) -> Response:
+    """Cancel a task with the button."""
+    return export_pages.submit_cancel(call, task_id)
+
+
+@app.page("POST", "/tasks/{task_id}/retry")
+def submit_retry(call: Call, task_id: str) -> Response:
+    """Try a task again with the button."""
+    return export_pages.submit_retry(call, task_id)
 
 
 @app.page("GET", "/admin")
 def show_admin(call: Call) -> Response:
-    """The queue, the workers and the newest tasks."""
-    return pages.admin(call)
+    """The queue, the workers, what goes on and what failed."""
+    return admin.admin(call)
+
+
+@app.page("POST", "/admin/tasks/{task_id}/cancel")
+def submit_admin_cancel(call: Call, task_id: str) -> Response:
+    """Cancel anybody's task."""
+    return admin.submit_cancel(call, task_id)
+
+
+@app.page("POST", "/admin/tasks/{task_id}/retry")
+def submit_admin_retry(call: Call, task_id: str) -> Response:
+    """Try anybody's task again."""
+    return admin.submit_retry(call, task_id)

@@ -180,27 +180,35 @@ class Holder:
 
 
 def take(
-    database: Database, task_id: str, *, worker: str, lease_s: int, now: datetime
+    database: Database,
+    task_id: str,
+    *,
+    worker: str,
+    lease_s: int,
+    now: datetime,
+    name: str | None = None,
 ) -> tuple[Holder, Task] | None:
     """Claim a task.
 
     Args:
         database: The ledger.
         task_id: Which task.
-        worker: The name of the worker, for people and for `crashed`.
+        worker: The name of the worker, for people and for `held_by`.
         lease_s: How long the claim lasts without a sign of life, in seconds.
         now: The time.
+        name: The kind of task that the caller can do; None for any.
 
     Returns:
         The hold and the task as claimed; None when there is nothing to do: somebody else has
         it, it is over, its pause is not, or it is gone.
     """
-    due = sa.select(Task.id).where(
+    due = sa.select(Task.name).where(
         Task.id == task_id, Task.status == "queued", Task.due_at <= db_clock(1)
     )
     try:
         with database.write() as session:
-            if session.scalar(due) is None:
+            found = session.scalar(due)
+            if found is None or (name is not None and found != name):
                 return None
             with change(session, task_id, now=now) as task:
                 if task.status != "queued":

@@ -23,15 +23,39 @@ _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?Z"
 )
 
-PostBody = Annotated[str, Meta(min_length=1, max_length=10_000)]
-Username = Annotated[str, Meta(min_length=1, max_length=64, pattern=_USERNAME)]
-Email = Annotated[str, Meta(max_length=254, pattern=_EMAIL)]  # RFC 5321 path, less its brackets
-Password = Annotated[str, Meta(min_length=8, max_length=128)]
+# What `storable` refuses, as the OpenAPI document says it; a lone surrogate is no text at all.
+_STORABLE = {"pattern": r"^[^\x00]*$"}
+
+Text = Annotated[str, Meta(extra_json_schema=_STORABLE)]
+PostBody = Annotated[
+    str,
+    Meta(min_length=1, max_length=10_000, examples=["Hello!"], extra_json_schema=_STORABLE),
+]
+Username = Annotated[str, Meta(min_length=1, max_length=64, pattern=_USERNAME, examples=["susan"])]
+# 254: the longest path of RFC 5321, less its brackets.
+Email = Annotated[str, Meta(max_length=254, pattern=_EMAIL, examples=["susan@example.com"])]
+Password = Annotated[
+    str,
+    Meta(min_length=8, max_length=128, examples=["correct horse"], extra_json_schema=_STORABLE),
+]
 Language = Literal["en", "es", "ko"]
+Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+# 1 to 255 printable ASCII characters; HTTP takes away spaces around them.
+IdempotencyKey = Annotated[
+    str, Meta(min_length=1, max_length=255, pattern=r"^[!-~](?:[ -~]*[!-~])?" + _END)
+]
+
+# A moment in microseconds since the year 1, and an item's id.
+_CURSOR = r"^[0-9]{1,18}_[0-9a-f-]{1,36}" + _END
+_POST_CURSOR = r"^[0-9]{1,18}_[0-9]{1,18}" + _END
+Cursor = Annotated[str, Meta(pattern=_CURSOR)]
+PostCursor = Annotated[str, Meta(pattern=_POST_CURSOR)]
 
 _FORMS = {
     repr(_USERNAME): "may only contain the letters A to Z, digits, _ and -",
     repr(_EMAIL): "must be a mail address such as susan@example.com",
+    repr(_CURSOR): "is not a cursor from an earlier answer's `next`",
+    repr(_POST_CURSOR): "is not a cursor from an earlier answer's `next`",
 }
 _KINDS = {
     "str": "a string",
@@ -67,12 +91,13 @@ def check(data: object, model: type[S], *, at: str = "") -> S:
     return msgspec.convert(data, model)
 
 
-def flaw(value: object, kind: Any) -> str | None:
+def flaw(value: object, kind: Any, *, strict: bool = True) -> str | None:
     """Say what is wrong with one value.
 
     Args:
         value: What the JSON decoder made.
         kind: A type as it stands in a model, such as `PostBody`.
+        strict: Whether a string is no number; in a query everything is a string.
 
     Returns:
         Plain English that follows the field's name ("must be a string"), or None when it is right.
@@ -80,7 +105,7 @@ def flaw(value: object, kind: Any) -> str | None:
     if isinstance(value, str) and not storable(value):
         return "must not contain NUL or lone surrogates"
     try:
-        msgspec.convert(value, kind)
+        msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         return _plain(str(error), kind)
     return None

@@ -52,8 +52,15 @@ class RegisteredJob(Job):
     """
 
     def restore(self, raw_data: Any) -> Any:
-        """Read the job from Redis, and take away all that a doorbell has no need of."""
-        restored = super().restore(raw_data)
+        """Read the job from Redis, and take away all that a doorbell has no need of.
+
+        Raises:
+            NoSuchJobError: It cannot be read; a worker passes over it, and would end otherwise.
+        """
+        try:
+            restored = super().restore(raw_data)
+        except Exception as error:
+            raise NoSuchJobError("this job is not in the form of one") from error
         self._success_callback_name = self._failure_callback_name = None
         self._stopped_callback_name = None
         self.webhooks = []
@@ -125,7 +132,8 @@ class JobQueue:
 
     def waiting_ids(self) -> set[str]:
         """The ids of all tasks with a job in the queue."""
-        return {raw.decode() for raw in cast("list[bytes]", self.redis.lrange(self.rq.key, 0, -1))}
+        ids = cast("list[bytes]", self.redis.lrange(self.rq.key, 0, -1))
+        return {raw.decode(errors="replace") for raw in ids}
 
     def depth(self) -> int:
         """How many jobs are in the queue."""

@@ -5,15 +5,17 @@ import, is loaded when the first number, size or time is written, not at a cold 
 """
 
 import gettext
+import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import get_args
-
-from chalicelib import fields
+from typing import Literal
 
 TRANSLATIONS = Path(__file__).with_name("translations")
+
+LANGUAGES = {"en": "English", "es": "Español", "ko": "한국어"}
+"""Every language by its code, each called by its own name."""
 
 _UNITS = ("byte", "kilobyte", "megabyte", "gigabyte", "terabyte")
 
@@ -37,11 +39,17 @@ class Language:
         """Translate a message in the form that belongs to a number."""
         return self._translations.ngettext(singular, plural, number)
 
-    def number(self, number: int) -> str:
+    def number(self, number: float) -> str:
         """Write a number with its thousands apart: `1,234`."""
         from babel.numbers import format_decimal  # noqa: PLC0415 - see the module's docstring
 
         return format_decimal(number, locale=self.code)
+
+    def percent(self, percent: int) -> str:
+        """Write a percentage: `45%`."""
+        from babel.numbers import format_percent  # noqa: PLC0415 - see the module's docstring
+
+        return format_percent(percent / 100, locale=self.code)
 
     def size(self, size_bytes: int) -> str:
         """Write a size in decimal units with at most one decimal place: `3.4 MB`."""
@@ -58,20 +66,69 @@ class Language:
             locale=self.code,
         )
 
+    def duration(self, duration_s: float) -> str:
+        """Write a duration, roughly, in its largest fitting unit: `45 seconds`, `2 minutes`."""
+        from babel.dates import format_timedelta  # noqa: PLC0415 - see the module's docstring
+
+        duration = timedelta(seconds=round(duration_s))
+        return format_timedelta(duration, threshold=1.5, locale=self.code)
+
     def time(self, moment: datetime) -> str:
         """Write an aware moment in full, in UTC: `January 2, 2026, 15:04:05 UTC`."""
+        return self._moment(moment, "long", "HH:mm:ss 'UTC'")
+
+    def short_time(self, moment: datetime) -> str:
+        """Write an aware moment to the minute, in UTC: `Jan 2, 2026, 15:04 UTC`."""
+        return self._moment(moment, "medium", "HH:mm 'UTC'")
+
+    def _moment(self, moment: datetime, form: Literal["medium", "long"], clock: str) -> str:
         from babel import dates  # noqa: PLC0415 - see the module's docstring
 
         # 24 hours in every language: CLDR's own long form says "PM 3시" in Korean.
-        date = str(dates.get_date_format("long", locale=self.code))
-        both = str(dates.get_datetime_format("long", locale=self.code))
-        pattern = both.replace("{1}", date).replace("{0}", "HH:mm:ss 'UTC'")
+        date = str(dates.get_date_format(form, locale=self.code))
+        both = str(dates.get_datetime_format(form, locale=self.code))
+        pattern = both.replace("{1}", date).replace("{0}", clock)
         return dates.format_datetime(moment.astimezone(UTC), pattern, locale=self.code)
+
+    def reason(self, code: str | None) -> str:
+        """Say why a task failed, as a sentence.
+
+        Args:
+            code: The task's error code; an unknown one is our fault.
+        """
+        reasons = {
+            "timeout": self.gettext("It took longer than allowed."),
+            "worker_lost": self.gettext("It was interrupted too many times."),
+            "storage_unavailable": self.gettext("The file storage could not be reached."),
+            "database_unavailable": self.gettext("The database could not be reached."),
+            "service_unavailable": self.gettext("A service that it needs could not be reached."),
+            "task_failed": self.gettext("It could not be carried out."),
+            "internal_error": self.gettext("An unexpected error occurred on our side."),
+        }
+        return reasons.get(code or "", self.gettext("Something went wrong on our side."))
 
 
 @cache
 def language_for(code: str) -> Language:
     """Find a language by its code; an unknown one is English."""
-    if code == "en" or code not in get_args(fields.Language):
+    if code == "en" or code not in LANGUAGES:
         return Language("en", gettext.NullTranslations())
     return Language(code, gettext.translation("messages", TRANSLATIONS, languages=[code]))
+
+
+def negotiate(header: str) -> str:
+    """Choose a language by an `Accept-Language` header (RFC 9110, section 12.5.4).
+
+    Returns:
+        The code of the most wanted language that we speak, else `en`.
+    """
+    wanted: list[tuple[float, str]] = []
+    for part in header.split(","):
+        found = re.fullmatch(
+            r"\s*([A-Za-z]{2,3})(?:-[\w-]*)?\s*(?:;\s*q=([01](?:\.\d*)?)\s*)?", part
+        )
+        if found and float(found[2] or 1) > 0:
+            wanted.append((-float(found[2] or 1), found[1].lower()))
+    # The sort is stable: of two that are wanted alike the first one counts.
+    ours = (code for _, code in sorted(wanted, key=lambda one: one[0]) if code in LANGUAGES)
+    return next(ours, "en")

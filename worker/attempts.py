@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -91,6 +91,7 @@ class Attempt:
     wiring: Wiring
     holder: Holder
     heartbeat: Heartbeat
+    _started_at: float = field(default_factory=time.monotonic)
     _reported_at: float = 0.0
 
     def check(self) -> None:
@@ -99,10 +100,13 @@ class Attempt:
         Call it between two steps; what was not checkpointed is done again.
 
         Raises:
-            ClaimLost, CancelRequested, HandBack: Let it pass.
+            ClaimLost, CancelRequested, HandBack, JobTimeoutException: Let it pass.
         """
         if self.heartbeat.reason is not None:
             raise self.heartbeat.reason
+        # RQ rings an alarm, once; a library may take it for a failed request and try again.
+        if time.monotonic() - self._started_at > self.wiring.settings.task_timeout_s:
+            raise JobTimeoutException
 
     def progress(self, done: int, total: int) -> None:
         """Tell how far the task is: as often as you like, written about twice a second.
@@ -144,7 +148,7 @@ def task(function: Function) -> Callable[[str], None]:
 
     @functools.wraps(function)
     def job(task_id: str) -> None:
-        perform(task_id, function, process_wiring())
+        perform(task_id, function, process_wiring(), name=function.__name__)
 
     return job
 
@@ -155,8 +159,14 @@ def process_wiring() -> Wiring:
     return Wiring.from_environment(pool_size=2)
 
 
-def perform(task_id: str, function: Function, wiring: Wiring) -> None:
+def perform(task_id: str, function: Function, wiring: Wiring, *, name: str | None = None) -> None:
     """Do what is to be done for a task: an attempt, a mail, both or nothing.
+
+    Args:
+        task_id: Which task.
+        function: What does it.
+        wiring: Clients and settings.
+        name: The kind of task that the function is for; one of another kind is left alone.
 
     Raises:
         FailedAttemptError: The task failed; RQ shows the job as failed, too.
@@ -168,6 +178,7 @@ def perform(task_id: str, function: Function, wiring: Wiring) -> None:
         worker=os.environ.get("RQ_WORKER_ID", "unknown"),
         lease_s=settings.lease_s,
         now=wiring.now(),
+        name=name,
     )
     outcome = _attempt(*taken, function, wiring) if taken else "nothing"
     postman.deliver(task_id, wiring)
@@ -182,9 +193,11 @@ def _attempt(holder: Holder, task: Task, function: Function, wiring: Wiring) -> 
     heartbeat.start()
     try:
         outcome = _outcome(Attempt(task, wiring, holder, heartbeat), function)
+    except ClaimLost:
+        outcome = "claim_lost"
     finally:
         heartbeat.stop()
-    if outcome in {"cancelled", "failed"}:
+    if outcome in {"cancelled", "failed", "claim_lost"}:
         _clean_up(task, wiring)
     facts = {"task_id": task.id, "task_name": task.name, "attempt": task.attempt}
     duration_s = round(time.monotonic() - started, 3)
@@ -193,7 +206,10 @@ def _attempt(holder: Holder, task: Task, function: Function, wiring: Wiring) -> 
 
 
 def _clean_up(task: Task, wiring: Wiring) -> None:
-    """Carry out the removal that the outcome wished for; the sweeper would, a little later."""
+    """Carry out the removal that the outcome wished for; the sweeper would, a little later.
+
+    Who lost the claim may have been stopped for so long that all sweeps are over.
+    """
     if not is_export(task):
         return
     try:
@@ -204,18 +220,20 @@ def _clean_up(task: Task, wiring: Wiring) -> None:
 
 def _outcome(attempt: Attempt, function: Function) -> str:
     """Run the function and write what became of it; the outcome's name is for the log."""
-    holder, now = attempt.holder, attempt.wiring.now
+    try:
+        return _try_or_hand_back(attempt, function)
+    except CancelRequested:
+        attempt.holder.cancel(now=attempt.wiring.now())
+        return "cancelled"
+
+
+def _try_or_hand_back(attempt: Attempt, function: Function) -> str:
     try:
         return _try(attempt, function)
     except HandBack:
-        holder.hand_back(now=now())
+        attempt.holder.hand_back(now=attempt.wiring.now())
         _ring(attempt)
         return "handed_back"
-    except CancelRequested:
-        holder.cancel(now=now())
-        return "cancelled"
-    except ClaimLost:
-        return "claim_lost"
 
 
 def _try(attempt: Attempt, function: Function) -> str:
@@ -226,17 +244,17 @@ def _try(attempt: Attempt, function: Function) -> str:
         _succeed(attempt, result)
     except AttemptOver:
         raise
-    except JobTimeoutException:
-        limit_s = attempt.wiring.settings.task_timeout_s
-        holder.fail("timeout", f"The task took longer than {limit_s} seconds.", now=now())
     except TaskError as error:
         holder.fail(error.code, error.detail, now=now())
     except Exception as error:
-        fault = faults.passing(error)
+        if faults.timed_out(error):
+            limit_s = attempt.wiring.settings.task_timeout_s
+            holder.fail("timeout", f"The task took longer than {limit_s} seconds.", now=now())
+            return "failed"
         log.warning("attempt raised", extra=_facts(attempt), exc_info=True)
-        if fault is not None:
+        if fault := faults.passing(error):
             holder.put_off(*fault, now=now())
-            return "put_off"
+            return "put_off" if attempt.task.attempt < attempt.task.max_attempts else "failed"
         holder.fail("internal_error", "Something went wrong on our side.", now=now())
     else:
         return "succeeded"

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from rq.timeouts import JobTimeoutException
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -18,14 +19,14 @@ THROTTLED = frozenset(
         "TooManyRequestsException",
         "RequestLimitExceeded",
         "SlowDown",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "InternalError",
         "SendingPausedException",
         "LimitExceededException",
     }
 )
-"""Error codes by which AWS says "later" (AWS SDKs and Tools Reference Guide, retry behavior)."""
+"""Codes by which AWS says "later" and has done nothing (SDKs and Tools Guide, retry behavior)."""
+
+LOST = "RequestTimeout"
+"""What S3 answers, with 400, when the request did not arrive as a whole."""
 
 
 def passing(error: BaseException) -> tuple[str, str] | None:
@@ -41,7 +42,14 @@ def passing(error: BaseException) -> tuple[str, str] | None:
     return None
 
 
+def timed_out(error: BaseException | None) -> bool:
+    """Whether an attempt's time was over, whatever a library made of RQ's alarm."""
+    while error is not None and not isinstance(error, JobTimeoutException):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def is_passing_answer(error: ClientError) -> bool:
     """Whether AWS refused for now, not for good."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or error.response["Error"]["Code"] in THROTTLED  # noqa: PLR2004
+    return status >= 500 or error.response["Error"]["Code"] in {*THROTTLED, LOST}  # noqa: PLR2004

@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any, Literal
 
 from botocore.exceptions import (
+    BotoCoreError,
     ClientError,
     ConnectTimeoutError,
     EndpointConnectionError,
-    HTTPClientError,
+    NoCredentialsError,
 )
-from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from chalicelib import mails
 from chalicelib.errors import NotFound
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 60
+NEVER_ASKED = EndpointConnectionError, ConnectTimeoutError, NoCredentialsError
+"""After these errors SES certainly knows nothing of the mail."""
+
 MAX_PAUSE_S = 300
 """The longest wait before SES is asked again."""
 
@@ -42,7 +45,7 @@ def ses(endpoint_url: str | None) -> Any:
         read_timeout=READ_TIMEOUT_S,
         retries={"total_max_attempts": 1},
     )
-    return boto3.client("sesv2", endpoint_url=endpoint_url, config=config)
+    return boto3.client("sesv2", endpoint_url=endpoint_url or None, config=config)
 
 
 def deliver(task_id: str, wiring: Wiring) -> None:
@@ -61,20 +64,30 @@ def _deliver(holder: MailHolder, task: Task, wiring: Wiring) -> None:
         user = session.get(User, task.user_id)
     if user is None:
         return
-    message = _compose(task, user, wiring)
+    try:
+        message = _compose(task, user, wiring)
+    except Exception:
+        # The storage may be down; a mail that can never be written fails with its last try.
+        log.warning("no mail written", extra={"action": "mail", "task_id": task.id}, exc_info=True)
+        _postpone(holder, task, wiring)
+        return
     try:
         message_id = _send(message, user.email, wiring.settings)
-    except (ClientError, BotoConnectionError, HTTPClientError) as error:
+    except (BotoCoreError, ClientError) as error:
         state = what_became(error)
         log.warning("mail", extra={"action": "mail", "task_id": task.id, "state": state})
         if state == "refused":
-            pause_s = min(MAX_PAUSE_S, 2**task.mail_tries) * random.uniform(0.5, 1)  # noqa: S311
-            holder.postpone(pause_s=pause_s, now=wiring.now())
+            _postpone(holder, task, wiring)
         else:
             holder.settle(state, now=wiring.now())
     else:
         holder.settle("sent", message_id=message_id, now=wiring.now())
         log.info("mail", extra={"action": "mail", "task_id": task.id, "state": "sent"})
+
+
+def _postpone(holder: MailHolder, task: Task, wiring: Wiring) -> None:
+    pause_s = min(MAX_PAUSE_S, 2**task.mail_tries) * random.uniform(0.5, 1)  # noqa: S311
+    holder.postpone(pause_s=pause_s, now=wiring.now())
 
 
 def _send(message: bytes, address: str, settings: Settings) -> str:
@@ -93,8 +106,7 @@ def what_became(error: Exception) -> Literal["refused", "failed", "unknown"]:
             return "refused"
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         return "unknown" if status >= 500 else "failed"  # noqa: PLR2004
-    certain = EndpointConnectionError, ConnectTimeoutError
-    return "refused" if isinstance(error, certain) else "unknown"
+    return "refused" if isinstance(error, NEVER_ASKED) else "unknown"
 
 
 def _compose(task: Task, user: User, wiring: Wiring) -> bytes:

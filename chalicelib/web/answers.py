@@ -1,18 +1,21 @@
 """Answers that several routes give: tasks, lists, health."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import sqlalchemy as sa
 from chalice.app import Response
 
-from chalicelib import notifications, removals, tasks
-from chalicelib.errors import Fault, Invalid, Unauthenticated
+from chalicelib import notifications, removals, shapes, tasks
+from chalicelib.errors import ExportGone, Fault, Invalid, Unauthenticated, Unavailable
+from chalicelib.fields import IdempotencyKey, flaw
 from chalicelib.job_queue import QueueError
 from chalicelib.models import Task
 from chalicelib.paging import Page, cursor, parse_cursor
-from chalicelib.representations import Json, etag, show_notification, show_task, show_time
+from chalicelib.representations import etag, show_notification, show_task, show_time
 from chalicelib.tasks import Seen, Wish
 from chalicelib.web.api import Call, json_response, matches
 from chalicelib.web.bodies import ListQuery, TaskListQuery
@@ -43,10 +46,9 @@ def launch(call: Call, name: str, params: dict[str, Any]) -> Response:
 
 def _idempotency_key(call: Call) -> str | None:
     key: str | None = call.request.headers.get("idempotency-key")
-    if key is None or (0 < len(key) <= 255 and key.isascii() and key.isprintable()):  # noqa: PLR2004
-        return key
-    detail = "Idempotency-Key must be 1 to 255 printable ASCII characters."
-    raise Invalid(detail=detail)
+    if key is not None and flaw(key, IdempotencyKey):
+        raise Invalid(detail="Idempotency-Key must be 1 to 255 printable ASCII characters.")
+    return key
 
 
 def ring(call: Call, task: Task) -> None:
@@ -65,6 +67,23 @@ def remove(call: Call, prefix: str) -> None:
         log.warning("could not remove", extra={"action": "remove"}, exc_info=True)
 
 
+def require_object(call: Call, key: str) -> None:
+    """Look whether a published file is there.
+
+    Raises:
+        ExportGone: S3 has no such object.
+        Unavailable: S3 does not answer.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to import
+
+    try:
+        if call.wiring.storage.size(key) is None:
+            raise ExportGone
+    except (BotoCoreError, ClientError) as error:
+        log.warning("S3 does not answer", extra={"action": "download"}, exc_info=True)
+        raise Unavailable from error
+
+
 def task_response(call: Call, seen: Seen, *, status: int = 200) -> Response:
     """A task, with the headers that belong to it."""
     shown = show(call, seen)
@@ -76,7 +95,7 @@ def task_response(call: Call, seen: Seen, *, status: int = 200) -> Response:
     return json_response(shown, status=status, headers=headers)
 
 
-def show(call: Call, seen: Seen) -> Json:
+def show(call: Call, seen: Seen) -> shapes.Task:
     """A task as it stands, with a look whether anybody is there to work on it."""
     alive = seen.task.status != "queued" or workers_alive(call)
     return show_task(seen, workers_alive=alive, now=call.wiring.now(), prefix=call.prefix)
@@ -90,21 +109,30 @@ def workers_alive(call: Call) -> bool:
         return True
 
 
-def changed_task(call: Call, task_id: str, known: str | None) -> Response | None:
-    """The task, unless it is what the client knows already."""
-    with call.wiring.database.read() as session:
-        seen = tasks.get_task(session, call.user.id, task_id)
-    response = task_response(call, seen)
-    return None if matches(response.headers["ETag"], known) else response
+def changed_task(call: Call, task_id: str, *, wait_s: float) -> Response:
+    """A task; while it is what the client knows already, held, and at last 304."""
+    known, etag = call.request.headers.get("if-none-match"), ""
+
+    def look() -> Response | None:
+        nonlocal etag
+        with call.wiring.database.read() as session:
+            seen = tasks.get_task(session, call.user.id, task_id)
+        response = task_response(call, seen)
+        etag = response.headers["ETag"]
+        return None if matches(etag, known) else response
+
+    changed = call.hold(look, wait_s=wait_s)
+    return changed or Response("", {"ETag": etag, "Cache-Control": "no-store"}, 304)
 
 
 def task_list(call: Call, *, user_id: int | None) -> Response:
     """A page of a user's tasks, or of everybody's."""
     query = call.query(TaskListQuery)
     page = page_of(query)
+    name = None if query.name is msgspec.UNSET else query.name
     with call.wiring.database.read() as session:
         found = tasks.list_tasks(
-            session, page=page, user_id=user_id, status=query.status, name=query.name
+            session, page=page, user_id=user_id, status=query.status or None, name=name
         )
     alive = all(seen.task.status != "queued" for seen in found) or workers_alive(call)
     items = [
@@ -121,7 +149,7 @@ def page_of(query: ListQuery, *, numbered: bool = False) -> Page:
         query: The query.
         numbered: Whether the list's items have whole numbers for ids.
     """
-    if query.cursor is None:
+    if query.cursor is msgspec.UNSET:
         return Page(query.limit)
     timestamp, item_id = parse_cursor(query.cursor)
     if numbered and not (item_id.isascii() and item_id.isdigit() and len(item_id) < 19):  # noqa: PLR2004
@@ -129,7 +157,9 @@ def page_of(query: ListQuery, *, numbered: bool = False) -> Page:
     return Page(query.limit, (timestamp, int(item_id) if numbered else item_id))
 
 
-def list_response(call: Call, items: list[Json], *, after: str | None) -> Response:
+def list_response(
+    call: Call, items: Sequence[shapes.Task | shapes.Post], *, after: str | None
+) -> Response:
     """A page of a list, with a link to the next."""
     headers = {}
     if after is not None:
@@ -140,11 +170,11 @@ def list_response(call: Call, items: list[Json], *, after: str | None) -> Respon
     return json_response({"items": items, "next": after}, headers=headers)
 
 
-def news(call: Call, *, after: int, wait_s: float) -> Json:
+def news(call: Call, *, after: int, wait_s: float) -> shapes.News:
     """Notifications after a number, held until there are some."""
     user_id, last_seq = call.user.id, 0
 
-    def look() -> list[Json] | None:
+    def look() -> list[shapes.Notification] | None:
         nonlocal last_seq
         with call.wiring.database.read() as session:
             found, last = notifications.since(session, user_id, after=after)
@@ -157,14 +187,14 @@ def news(call: Call, *, after: int, wait_s: float) -> Json:
     return {"items": items, "last_seq": last_seq}
 
 
-def health(call: Call) -> tuple[int, Json]:
+def health(call: Call) -> tuple[int, shapes.Readiness]:
     """Status and checks of what the API stands on."""
     checks = {"database": _check_database(call), **_check_queue(call)}
     healthy = all(check["ok"] for check in checks.values())
     return (200 if healthy else 503), {"status": "ok" if healthy else "failing", "checks": checks}
 
 
-def _check_database(call: Call) -> Json:
+def _check_database(call: Call) -> dict[str, Any]:
     try:
         with call.wiring.database.read() as session:
             oldest = session.scalar(
@@ -179,7 +209,7 @@ def _check_database(call: Call) -> Json:
     return {"ok": True, "oldest_queued_age_s": round(age_s, 3)}
 
 
-def _check_queue(call: Call) -> dict[str, Json]:
+def _check_queue(call: Call) -> dict[str, dict[str, Any]]:
     try:
         alive = call.wiring.queue.workers_alive()
     except QueueError:
@@ -187,7 +217,7 @@ def _check_queue(call: Call) -> dict[str, Json]:
     return {"redis": {"ok": True}, "workers": {"ok": alive > 0, "alive": alive}}
 
 
-def queue_state(call: Call) -> Json:
+def queue_state(call: Call) -> shapes.Queue:
     """The queue, for administrators."""
     with call.wiring.database.read() as session:
         counts = session.execute(sa.select(Task.status, sa.func.count()).group_by(Task.status))
@@ -204,13 +234,13 @@ def queue_state(call: Call) -> Json:
     }
 
 
-def workers(call: Call) -> Json:
+def workers(call: Call) -> shapes.WorkerList:
     """The workers, for administrators; null while Redis does not answer."""
     try:
         found = call.wiring.queue.workers()
     except QueueError:
         return {"items": None, "next": None}
-    items = [
+    items: list[shapes.Worker] = [
         {
             "name": one.name,
             "hostname": one.hostname,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from http.cookies import CookieError, SimpleCookie
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -26,13 +27,15 @@ from chalicelib.errors import (
     Forbidden,
     Invalid,
     MalformedJson,
+    NotFound,
+    RequestError,
     Unauthenticated,
     Unavailable,
     UnsupportedMediaType,
 )
-from chalicelib.fields import check
+from chalicelib.fields import check, flaw, storable
 from chalicelib.models import User
-from chalicelib.web import problems
+from chalicelib.web import origins, problems
 from chalicelib.web.bodies import Nothing
 from chalicelib.wiring import Wiring
 
@@ -59,6 +62,12 @@ class Endpoint:
         query: The model of the query parameters.
         status: What a success answers.
         summary: What it does, in a line.
+        name: The view's name, which no other route has.
+        returns: The shape of a success, or None when it has no body.
+        headers: The headers of a success; in brackets what is not always there.
+        problems: What may go wrong, besides what may go wrong with every route of its kind.
+        also: Other statuses that are no problem, with their shapes.
+        takes: Request headers that it looks at.
     """
 
     method: str
@@ -68,6 +77,12 @@ class Endpoint:
     query: type[msgspec.Struct]
     status: int
     summary: str
+    name: str
+    returns: Any
+    headers: tuple[str, ...]
+    problems: tuple[type[RequestError], ...]
+    also: Mapping[int, Any]
+    takes: tuple[str, ...]
 
 
 class Call:
@@ -119,6 +134,18 @@ class Call:
             _refuse_cross_site(self.request)
         return cookies[COOKIE].value
 
+    @cached_property
+    def raw_body(self) -> bytes:
+        """The body as it came.
+
+        Raises:
+            MalformedJson: The event holds text that UTF-8 cannot.
+        """
+        try:
+            return bytes(self.request.raw_body or b"")
+        except ValueError as error:
+            raise MalformedJson from error
+
     def body(self, model: type[S]) -> S:
         """The JSON body as a model.
 
@@ -127,11 +154,10 @@ class Call:
             MalformedJson: It is no JSON object in UTF-8.
             Invalid: A field is missing, unknown or bad.
         """
-        raw = self.request.raw_body or b""
         media_type = self.request.headers.get("content-type", "application/json")
-        if raw and media_type.partition(";")[0].strip().lower() != "application/json":
+        if self.raw_body and media_type.partition(";")[0].strip().lower() != "application/json":
             raise UnsupportedMediaType
-        return check(_json_object(bytes(raw)), model)
+        return check(_json_object(self.raw_body), model)
 
     def query(self, model: type[S]) -> S:
         """The query parameters as a model; unknown ones are ignored, the last of a kind counts."""
@@ -141,10 +167,10 @@ class Call:
         faults = []
         for one in fields:
             if one.name in values:
-                try:
+                if detail := flaw(values[one.name], one.type, strict=False):
+                    faults.append(Fault(f"?{one.name}", detail))
+                else:
                     values[one.name] = msgspec.convert(values[one.name], one.type, strict=False)
-                except msgspec.ValidationError as error:
-                    faults.append(Fault(f"?{one.name}", str(error)))
         if faults:
             raise Invalid(*faults)
         return model(**values)
@@ -182,6 +208,8 @@ class Api(Chalice):
         self._local = threading.local()
         super().__init__(app_name, configure_logs=False)
         self.endpoints: list[Endpoint] = []
+        self.problem_page: Callable[[Call, CarryoutError], Response] | None = None
+        """Tells people of an error on a page; programs get the problem document."""
 
     @property
     def current_request(self) -> Request:
@@ -206,32 +234,95 @@ class Api(Chalice):
         body: type[msgspec.Struct] | None = None,
         query: type[msgspec.Struct] = Nothing,
         status: int = 200,
+        returns: Any = None,
+        headers: tuple[str, ...] = (),
+        problems: tuple[type[RequestError], ...] = (),
+        also: Mapping[int, Any] = MappingProxyType({}),
+        takes: tuple[str, ...] = (),
     ) -> Callable[[View], View]:
-        """Declare a route of the API; the view gets a `Call` and the path's parameters."""
+        """Declare a route of the API; the view gets a `Call` and the path's parameters.
+
+        The arguments are the attributes of `Endpoint`.
+        """
 
         def register(view: View) -> View:
             summary = (view.__doc__ or "").strip().splitlines()[0]
-            self.endpoints.append(Endpoint(method, path, who, body, query, status, summary))
-            self._add(method, path, view, lambda call: _admit(call, who), status)
+            self.endpoints.append(
+                Endpoint(
+                    method=method,
+                    path=path,
+                    who=who,
+                    body=body,
+                    query=query,
+                    status=status,
+                    summary=summary,
+                    name=view.__name__,
+                    returns=returns,
+                    headers=headers,
+                    problems=problems,
+                    also=also,
+                    takes=takes,
+                )
+            )
+            self._add(
+                method,
+                path,
+                view,
+                admit=lambda call: _admit(call, who),
+                status=status,
+                refuse=self._refuse,
+            )
+            self._add_preflight(path)
             return view
 
         return register
+
+    def _add_preflight(self, path: str) -> None:
+        """Answer OPTIONS on a path of the API; API Gateway knows no methods that are not routes."""
+        if "OPTIONS" in self.routes[path]:
+            return
+
+        def preflight(call: Call, **_parameters: str) -> Response:
+            methods = [one.method for one in self.endpoints if one.path == path]
+            return origins.preflight(methods, allowed=call.wiring.settings.allowed_origins)
+
+        self._add(
+            "OPTIONS",
+            path,
+            preflight,
+            admit=lambda _call: None,
+            status=204,
+            refuse=self._refuse,
+        )
 
     def page(self, method: str, path: str) -> Callable[[View], View]:
         """Declare a page; its view looks after who may see it."""
 
         def register(view: View) -> View:
-            self._add(method, path, view, lambda _: None, 200)
+            self._add(method, path, view, admit=_admit_page, status=200, refuse=self._refuse_page)
             return view
 
         return register
 
     def _add(
-        self, method: str, path: str, view: View, admit: Callable[[Call], None], status: int
+        self,
+        method: str,
+        path: str,
+        view: View,
+        *,
+        admit: Callable[[Call], None],
+        status: int,
+        refuse: Callable[[CarryoutError], Response],
     ) -> None:
         def handle(**parameters: str) -> Response:
             started = time.perf_counter()
-            response = self._answer(view, admit, status, parameters)
+            try:
+                response = self._answer(view, admit, status, parameters)
+            except CarryoutError as error:
+                response = refuse(error)
+            if refuse == self._refuse and "origin" in self.current_request.headers:
+                allowed = self.wiring.settings.allowed_origins
+                origins.let_in(response, self.current_request, allowed=allowed)
             _log_access(self.current_request, response, time.perf_counter() - started)
             return response
 
@@ -241,20 +332,34 @@ class Api(Chalice):
     def _answer(
         self, view: View, admit: Callable[[Call], None], status: int, parameters: dict[str, str]
     ) -> Response:
-        prefix = _prefix(self.current_request)
         try:
             call = Call(self.current_request, self.wiring)
             admit(call)
+            _refuse_unstorable(parameters)
             shown = view(call, **parameters)
-        except CarryoutError as error:
-            return _problem(error, prefix)
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError):
+        except CarryoutError:
+            raise
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
             log.warning("the database does not answer", extra={"action": "request"}, exc_info=True)
-            return _problem(Unavailable(), prefix)
-        except Exception:
+            raise Unavailable from error
+        except Exception as error:
             log.exception("a view failed", extra={"action": "request"})
-            return _problem(CarryoutError(), prefix)
+            raise CarryoutError from error
         return shown if isinstance(shown, Response) else json_response(shown, status=status)
+
+    def _refuse(self, error: CarryoutError) -> Response:
+        answer = problems.render(error, prefix=_prefix(self.current_request))
+        return Response(answer.body, answer.headers, answer.status)
+
+    def _refuse_page(self, error: CarryoutError) -> Response:
+        accepted = self.current_request.headers.get("accept", "")
+        if self.problem_page is None or "text/html" not in accepted:
+            return self._refuse(error)
+        try:
+            return self.problem_page(Call(self.current_request, self.wiring), error)
+        except Exception:
+            log.exception("the page of a problem failed", extra={"action": "request"})
+            return self._refuse(error)
 
 
 def json_response(
@@ -278,9 +383,15 @@ def _admit(call: Call, who: Who) -> None:
         raise Forbidden
 
 
-def _problem(error: CarryoutError, prefix: str) -> Response:
-    answer = problems.render(error, prefix=prefix)
-    return Response(answer.body, answer.headers, answer.status)
+def _admit_page(call: Call) -> None:
+    if call.request.method != "GET":
+        _refuse_cross_site(call.request)  # with a cookie or, at the sign-in, without
+
+
+def _refuse_unstorable(parameters: Mapping[str, str]) -> None:
+    """Nothing in the ledger is called what the ledger cannot hold."""
+    if not all(storable(parameter) for parameter in parameters.values()):
+        raise NotFound
 
 
 def _prefix(request: Request) -> str:
@@ -293,7 +404,7 @@ def _prefix(request: Request) -> str:
 
 
 def _refuse_cross_site(request: Request) -> None:
-    """Refuse a cookie that another site's page made the browser send.
+    """Refuse what another site's page made the browser send.
 
     Browsers name the page's origin with every request that changes something (Fetch standard,
     section 3.2); the cookie is SameSite=Strict besides.
@@ -310,12 +421,18 @@ def _json_object(raw: bytes) -> dict[str, Any]:
     if not raw.strip():
         return {}
     try:
-        data = json.loads(raw.decode(), parse_constant=_refuse_constant)
+        data = json.loads(raw.decode(), parse_float=_number, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise MalformedJson from error
     if not isinstance(data, dict):
         raise MalformedJson
     return data
+
+
+def _number(text: str) -> float:
+    """A number with a fraction or an exponent; JSON knows no difference between 1 and 1.0."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _refuse_constant(name: str) -> None:

@@ -1,16 +1,25 @@
 """What requests may hold: bodies and query parameters, every bound in one place."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
-from chalicelib.fields import Email, Language, Password, PostBody, Username
+from chalicelib.fields import (
+    Cursor,
+    Email,
+    Language,
+    Password,
+    PostBody,
+    PostCursor,
+    Status,
+    Text,
+    Username,
+)
 from chalicelib.paging import DEFAULT_LIMIT, MAX_LIMIT
 
 Wait = Annotated[float, msgspec.Meta(ge=0, le=20)]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 
 
 class Nothing(msgspec.Struct):
@@ -29,8 +38,8 @@ class SignUp(msgspec.Struct):
 class Credentials(msgspec.Struct):
     """Who signs in; any string may be tried, so that all wrong ones are answered alike."""
 
-    username: str
-    password: str
+    username: Annotated[Text, msgspec.Meta(examples=["susan"])]
+    password: Annotated[Text, msgspec.Meta(examples=["correct horse"])]
 
 
 class Profile(msgspec.Struct):
@@ -57,14 +66,21 @@ class ListQuery(msgspec.Struct):
     """A page of a list."""
 
     limit: Limit = DEFAULT_LIMIT
-    cursor: str | None = None
+    cursor: Cursor | msgspec.UnsetType = msgspec.UNSET
+
+
+class PostListQuery(ListQuery):
+    """A page of posts, whose ids are whole numbers."""
+
+    cursor: PostCursor | msgspec.UnsetType = msgspec.UNSET
 
 
 class TaskListQuery(ListQuery):
     """A page of tasks."""
 
-    status: Status | None = None
-    name: str | None = None
+    # Unset, not None: `?status=null` would be one.
+    status: Status | msgspec.UnsetType = msgspec.UNSET
+    name: Text | msgspec.UnsetType = msgspec.UNSET
 
 
 class WaitQuery(msgspec.Struct):

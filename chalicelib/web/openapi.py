@@ -1,39 +1,55 @@
-"""The OpenAPI 3.1 document, made from the routes and the models that validate."""
+"""The OpenAPI 3.1 document, made from the routes, the models that validate, and the shapes."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from chalicelib.web.api import Endpoint
+from chalicelib import errors, shapes
+from chalicelib.errors import RequestError
+from chalicelib.fields import IdempotencyKey, Username
+from chalicelib.registry import TASKS
+from chalicelib.web import problems
+from chalicelib.web.api import COOKIE, Endpoint
+from chalicelib.web.bodies import Nothing, Number
 
-PROBLEM = {
-    "description": "A problem (RFC 9457)",
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+Json = dict[str, Any]
+
+COMPONENT = "#/components/schemas/{name}"
+
+HEADERS: dict[str, tuple[str, Json]] = {
+    "Location": ("Where to go on", {"type": "string", "format": "uri-reference"}),
+    "ETag": ("Names this state of the task", {"type": "string", "pattern": '^"[0-9a-f]{32}"$'}),
+    "Retry-After": ("When to ask again, in seconds", {"type": "integer", "minimum": 1}),
+    "Link": ('The next page: `rel="next"`', {"type": "string"}),
+    "Content-Disposition": ("The file's name", {"type": "string"}),
+    "WWW-Authenticate": ("The scheme (RFC 9110)", {"type": "string", "const": "Bearer"}),
 }
-PROBLEM_SCHEMA = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code"],
-    "properties": {
-        "type": {"type": "string", "format": "uri"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["pointer", "detail"],
-                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
-            },
-        },
-    },
+TAKEN: dict[str, tuple[str, Any]] = {
+    "Idempotency-Key": ("The same key and body within 24 hours are the same task", IdempotencyKey),
+    "If-None-Match": ("ETags that the client knows", str),
 }
+IN_PATHS: dict[str, Any] = {"username": Username, "post_id": Number, "task_id": shapes.TaskId}
+"""What path parameters are; anything else is 404, as all that does not exist."""
+
+OF_PROBLEMS: dict[type[RequestError], str] = {
+    errors.Unauthenticated: "WWW-Authenticate",
+    errors.TaskInProgress: "Location",
+    errors.TooMany: "Retry-After",
+    errors.Unavailable: "Retry-After",
+}
+"""The header that each kind of problem has."""
+
+NAMES: dict[Any, tuple[str, str]] = {
+    shapes.Task: ("task_id", "/id"),
+    shapes.Post: ("post_id", "/id"),
+    shapes.User: ("username", "/username"),
+}
+"""Which path parameter an answer gives a value for, and where in its body that stands."""
 
 
-def document(endpoints: Iterable[Endpoint], *, prefix: str) -> dict[str, Any]:
+def document(endpoints: Iterable[Endpoint], *, prefix: str) -> Json:
     """Make the document.
 
     Args:
@@ -41,47 +57,210 @@ def document(endpoints: Iterable[Endpoint], *, prefix: str) -> dict[str, Any]:
         prefix: The path under which the API stands, for `servers`.
     """
     endpoints = list(endpoints)
-    models = [one.body for one in endpoints if one.body is not None]
-    _, schemas = msgspec.json.schema_components(models, ref_template="#/components/schemas/{name}")
-    for schema in schemas.values():
-        schema["additionalProperties"] = False
-    paths: dict[str, Any] = {}
+    paths: Json = {}
     for one in endpoints:
-        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, endpoints)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Carryout", "version": "1"},
+        "info": {
+            "title": "Carryout",
+            "version": "1",
+            "summary": "Background jobs: ask for a task, watch it, fetch what it made.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
         "servers": [{"url": prefix or "/"}],
         "paths": paths,
         "components": {
-            "schemas": {**schemas, "Problem": PROBLEM_SCHEMA},
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "schemas": _schemas(endpoints),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+            },
         },
     }
 
 
-def _operation(one: Endpoint) -> dict[str, Any]:
-    operation: dict[str, Any] = {
+def _schemas(endpoints: list[Endpoint]) -> Json:
+    bodies = {one.body.__name__: one.body for one in endpoints if one.body is not None}
+    answers = [shape for one in endpoints for shape in (one.returns, *one.also.values()) if shape]
+    params = {task.params.__name__: task.params for task in TASKS.values()}
+    kinds = [*bodies.values(), *params.values(), *answers, shapes.ExportResult, shapes.Fault]
+    _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
+    for name in (*bodies, *params):
+        schemas[name]["additionalProperties"] = False
+    schemas["NewTask"] = {"title": "NewTask", "oneOf": [_new_task(name) for name in TASKS]}
+    export = {"$ref": COMPONENT.format(name="ExportResult")}
+    other = {"type": "object", "not": {"required": ["sha256"]}}
+    schemas["Task"]["properties"]["result"] = {"anyOf": [export, other, {"type": "null"}]}
+    return {**schemas, "Problem": _problem_schema()}
+
+
+def _new_task(name: str) -> Json:
+    params = TASKS[name].params
+    needed = [field.name for field in msgspec.structs.fields(params) if field.required]
+    return {
+        "type": "object",
+        "properties": {
+            "name": {"const": name},
+            "params": {"$ref": COMPONENT.format(name=params.__name__)},
+        },
+        "required": ["name", *(["params"] if needed else [])],
+        "additionalProperties": False,
+    }
+
+
+def _problem_schema() -> Json:
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "description": "A problem (RFC 9457); `code` is stable.",
+        "required": ["type", "title", "status", "detail", "code"],
+        "properties": {
+            "type": {"type": "string", "format": "uri"},
+            "title": text,
+            "status": {"type": "integer"},
+            "detail": text,
+            "code": text,
+            "errors": {"type": "array", "items": {"$ref": COMPONENT.format(name="Fault")}},
+        },
+    }
+
+
+def _operation(one: Endpoint, endpoints: list[Endpoint]) -> Json:
+    operation: Json = {
+        "operationId": one.name,
         "summary": one.summary,
-        "parameters": [*_path_parameters(one.path), *_query_parameters(one.query)],
-        "responses": {str(one.status): {"description": one.summary}, "default": PROBLEM},
-        "security": [] if one.who == "anybody" else [{"bearer": []}],
+        "parameters": list(_parameters(one)),
+        "responses": _responses(one, endpoints),
+        "security": [] if one.who == "anybody" else [{"bearer": []}, {"session": []}],
     }
     if one.body is not None:
-        schema = {"$ref": f"#/components/schemas/{one.body.__name__}"}
-        operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+        schema = {"$ref": COMPONENT.format(name=one.body.__name__)}
+        required = any(field.required for field in msgspec.structs.fields(one.body))
+        content = {"schema": schema, **_example(one.body)}
+        operation["requestBody"] = {
+            "required": required,
+            "content": {"application/json": content},
+        }
     return operation
 
 
-def _path_parameters(path: str) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"{(\w+)}", path)
-    ]
+def _example(body: type[msgspec.Struct]) -> Json:
+    """A body made of its fields' own examples."""
+    if body is Nothing:
+        return {"example": {}}
+    if body.__name__ == "NewTask":
+        return {"example": {"name": "example", "params": {"seconds": 1}}}
+    _, schemas = msgspec.json.schema_components([body])
+    fields = schemas[body.__name__]["properties"]
+    return {
+        "example": {name: one["examples"][0] for name, one in fields.items() if "examples" in one}
+    }
 
 
-def _query_parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:
-    return [
-        {"name": one.name, "in": "query", "schema": msgspec.json.schema(one.type)}
-        for one in msgspec.structs.fields(query)
-    ]
+def _parameters(one: Endpoint) -> Iterator[Json]:
+    for name in re.findall(r"{(\w+)}", one.path):
+        schema = msgspec.json.schema(IN_PATHS[name])
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+    for field in msgspec.structs.fields(one.query):
+        schema = msgspec.json.schema(field.type)
+        yield {"name": field.name, "in": "query", "required": False, "schema": schema}
+    for name in one.takes:
+        description, kind = TAKEN[name]
+        schema = msgspec.json.schema(kind)
+        yield {"name": name, "in": "header", "description": description, "schema": schema}
+
+
+def _responses(one: Endpoint, endpoints: list[Endpoint]) -> Json:
+    shown = {one.status: one.returns, **one.also}
+    responses = {
+        str(status): {
+            "description": one.summary,
+            "headers": dict(_headers(one.headers)),
+            **_content(shape),
+            **_links(shape, endpoints),
+        }
+        for status, shape in shown.items()
+    }
+    by_status: dict[int, list[type[errors.CarryoutError]]] = {}
+    for kind in _problems(one):
+        by_status.setdefault(int(problems.status_of(kind)), []).append(kind)
+    for status, kinds in by_status.items():
+        responses.setdefault(str(status), _problem_response(status, kinds))
+    return dict(sorted(responses.items()))
+
+
+def _content(shape: Any) -> Json:
+    if shape is None:
+        return {}
+    schema = msgspec.json.schema_components([shape], ref_template=COMPONENT)[0][0]
+    return {"content": {"application/json": {"schema": schema}}}
+
+
+def _headers(names: Iterable[str]) -> Iterator[tuple[str, Json]]:
+    for name in names:
+        description, schema = HEADERS[name.strip("[]")]
+        required = not name.startswith("[")
+        yield name.strip("[]"), {"description": description, "required": required, "schema": schema}
+
+
+def _links(shape: Any, endpoints: list[Endpoint]) -> Json:
+    """Every operation that can go on from an answer with what stands in it."""
+    if shape not in NAMES:
+        return {}
+    parameter, place = NAMES[shape]
+    found = {
+        other.name: {
+            "operationId": other.name,
+            "parameters": {parameter: f"$response.body#{place}"},
+        }
+        for other in endpoints
+        if f"{{{parameter}}}" in other.path
+    }
+    return {"links": found}
+
+
+def _problems(one: Endpoint) -> Iterator[type[errors.CarryoutError]]:
+    """All that may go wrong with a route: its own problems, and those of its kind."""
+    yield from one.problems
+    if one.who != "anybody":
+        yield errors.Unauthenticated
+    if one.who == "administrator":
+        yield errors.Forbidden
+    if "{" in one.path:
+        yield errors.NotFound
+    if one.body is not None:
+        yield from (errors.UnsupportedMediaType, errors.BodyTooLarge, errors.MalformedJson)
+    if one.body is not None or one.takes or one.query is not Nothing:
+        yield errors.Invalid
+    if one.path.startswith("/v1/"):
+        yield from (errors.TooMany, errors.Unavailable)
+    yield errors.CarryoutError
+
+
+def _problem_response(status: int, kinds: list[type[errors.CarryoutError]]) -> Json:
+    codes = list(dict.fromkeys(kind.code for kind in kinds))
+    one_of_these = {
+        "properties": {"status": {"const": status}, "code": {"enum": codes}},
+    }
+    names = {
+        name: all(_header_of(kind) == name for kind in kinds)
+        for kind in kinds
+        if (name := _header_of(kind))
+    }
+    headers = dict(_headers(name if always else f"[{name}]" for name, always in names.items()))
+    examples = {kind.code: {"value": problems.describe(kind)} for kind in kinds}
+    schema = {"allOf": [{"$ref": COMPONENT.format(name="Problem")}, one_of_these]}
+    return {
+        "description": " ".join(dict.fromkeys(_sentence(kind) for kind in kinds)),
+        "headers": headers,
+        "content": {problems.MEDIA_TYPE: {"schema": schema, "examples": examples}},
+    }
+
+
+def _header_of(kind: type[errors.CarryoutError]) -> str | None:
+    return next((name for base, name in OF_PROBLEMS.items() if issubclass(kind, base)), None)
+
+
+def _sentence(kind: type[errors.CarryoutError]) -> str:
+    return (kind.__doc__ or "").strip().splitlines()[0]

@@ -33,12 +33,30 @@ class Answer:
     body: str
 
 
-def status_of(error: errors.CarryoutError) -> HTTPStatus:
+def status_of(error: errors.CarryoutError | type[errors.CarryoutError]) -> HTTPStatus:
     """The status of an error: its own, else its nearest base's, else 500."""
-    for kind in type(error).__mro__:
+    for kind in (error if isinstance(error, type) else type(error)).__mro__:
         if kind in STATUS:
             return STATUS[kind]
     return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def describe(kind: type[errors.CarryoutError]) -> dict[str, object]:
+    """The problem document of an error that says nothing about its own case.
+
+    What is no `RequestError` is our fault, and nobody else's business.
+    """
+    known = issubclass(kind, errors.RequestError)
+    status = status_of(kind)
+    code = kind.code if known else errors.CarryoutError.code
+    detail = (kind.__doc__ or "").strip().splitlines()[0]
+    return {
+        "type": f"urn:carryout:problem:{code}",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": detail if known else "Something went wrong on our side.",
+        "code": code,
+    }
 
 
 def render(error: errors.CarryoutError, *, prefix: str = "") -> Answer:
@@ -52,14 +70,9 @@ def render(error: errors.CarryoutError, *, prefix: str = "") -> Answer:
         An answer whose `Location`, where it has one, carries the prefix.
     """
     status = status_of(error)
-    known = isinstance(error, errors.RequestError)
-    document: dict[str, object] = {
-        "type": f"urn:carryout:problem:{error.code if known else 'internal_error'}",
-        "title": status.phrase,
-        "status": int(status),
-        "detail": error.detail if known else "Something went wrong on our side.",
-        "code": error.code if known else "internal_error",
-    }
+    document = describe(type(error))
+    if isinstance(error, errors.RequestError):
+        document["detail"] = error.detail
     if isinstance(error, errors.Invalid) and error.faults:
         document["errors"] = [
             {"pointer": fault.pointer, "detail": fault.detail} for fault in error.faults

@@ -6,8 +6,11 @@ from chalicelib.limits import SignInLimit
 from chalicelib.web.api import Call
 
 
-def sign_in(call: Call, *, username: str, password: str) -> accounts.NewToken:
-    """Check a password and issue a token.
+def check_password(call: Call, *, username: str, password: str) -> int:
+    """Check a password, as often as somebody may try.
+
+    Returns:
+        The user's number.
 
     Raises:
         Unauthenticated: The name or the password is wrong; which of the two is not said.
@@ -21,11 +24,22 @@ def sign_in(call: Call, *, username: str, password: str) -> accounts.NewToken:
     with wiring.database.read() as session:
         user = accounts.find_user(session, username)
     try:
-        user_id = accounts.check_password(user, password)
+        return accounts.check_password(user, password)
     except Unauthenticated:
         if wiring.settings.limits:
             limit.count_failure()
         raise
+
+
+def sign_in(call: Call, *, username: str, password: str) -> accounts.NewToken:
+    """Check a password and issue a token; the errors are those of `check_password`."""
+    user_id = check_password(call, username=username, password=password)
+    return open_session(call, user_id)
+
+
+def open_session(call: Call, user_id: int) -> accounts.NewToken:
+    """Issue a token."""
+    wiring = call.wiring
     with wiring.database.write() as session:
         return accounts.issue_token(
             session, user_id, ttl_s=wiring.settings.token_ttl_s, now=call.now

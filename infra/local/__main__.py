@@ -42,7 +42,7 @@ def run(port: int, data_dir: Path, workers: int) -> None:
         for line in _welcome(stack):
             console.say(line)
         stack.supervise()
-    except StackError as error:
+    except (StackError, OSError) as error:
         failure = f"error: {error}"
     except Stopped:
         pass

@@ -1,6 +1,5 @@
 """A process of the stack, started again whenever it dies."""
 
-import contextlib
 import signal
 import subprocess
 import threading
@@ -10,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-import psutil
+from infra.local.guard import kill
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
@@ -43,6 +42,7 @@ class Child:
         environment: The whole environment.
         folder: Where it runs.
         say: Takes the lines that it prints and what happens to it.
+        quiet: Its lines are told only when it dies.
         clock: Seconds that never go back.
     """
 
@@ -54,6 +54,7 @@ class Child:
         environment: Mapping[str, str],
         folder: Path,
         say: Callable[[str], None],
+        quiet: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -61,6 +62,7 @@ class Child:
         self._environment = environment
         self._folder = folder
         self._say = say
+        self._quiet = quiet
         self._clock = clock
         self._backoff = Backoff()
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -71,7 +73,7 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The process, which leads a group of the same number; the last one between two lives."""
+        """The process, which leads a session; the last one between two lives."""
         return self._process.pid if self._process else None
 
     @property
@@ -122,6 +124,8 @@ class Child:
             self._due_at = now + pause_s
             when = f"in {pause_s:g} s" if pause_s else "at once"
             self._say(f"{self.name} {death}; starting it again {when}")
+            if self._quiet:
+                self._say(self.tail)
         if now >= self._due_at:
             self.start()
 
@@ -131,28 +135,20 @@ class Child:
             self._process.terminate()
 
     def wait(self, timeout_s: float) -> None:
-        """Wait for its end; after the timeout kill it and all that it started."""
+        """Wait for its end; then, or after the timeout, kill all that is left of its session."""
         if self._process is None:
             return
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._say(f"{self.name} does not stop; killing it")
-            self._kill(self._process)
+        kill([self._process.pid])
+        self._process.wait()
         self._pump.join(0.5)
-
-    @staticmethod
-    def _kill(process: subprocess.Popen[str]) -> None:
-        # By descent and not by process group: RQ's work horse leaves the group.
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for descendant in psutil.Process(process.pid).children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    descendant.kill()
-        process.kill()
-        process.wait()
 
     def _pass_on(self, output: IO[str]) -> None:
         with output:
             for line in output:
                 self._tail.append(line.rstrip())
-                self._say(f"{self.name} | {line.rstrip()}")
+                if not self._quiet:
+                    self._say(f"{self.name} | {line.rstrip()}")

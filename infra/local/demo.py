@@ -33,6 +33,7 @@ FILE = ROOT / "build" / "demo" / "posts.json"
 """Where the export stays, so that the command that is printed at the end works."""
 
 STEP_TIMEOUT_S = 30.0
+EXPORT_WITHIN_S = 60.0
 POLL_S = 2
 """How long one request waits for the task to change."""
 
@@ -122,7 +123,7 @@ def show() -> str | None:
             _steps(stack, stopping)
         except Stopped:
             return "stopped"
-        except StackError as error:
+        except (StackError, OSError) as error:
             return f"\nerror: {error}"
         except DemoError as error:
             return "\n".join(["", *said, f"error: {error}"])
@@ -150,6 +151,8 @@ def _steps(stack: Stack, stopping: threading.Event) -> None:
         with _step("waiting for the mail"):
             mail = _wait_for_mail(stack, username, stopping=stopping)
         _show_mail(mail)
+    else:
+        click.echo("the mail went to the AWS_ENDPOINT_URL that was given")
     click.echo(f"\nthe file     {_short(FILE)}\nits SHA-256  {digest}")
     click.echo(
         f"verify it    {_short(Path(sys.executable))} -m worker verify {_short(FILE)} "
@@ -204,9 +207,12 @@ def _follow(
     """Watch a task until it ends."""
     path = task["links"]["self"]
     etag = ""
+    deadline = time.monotonic() + EXPORT_WITHIN_S
     with _progress() as report:
         while not task["finished_at"]:
             _go_on(stack, stopping)
+            if time.monotonic() > deadline:
+                raise DemoError(f"the export is still {task['status']} after {EXPORT_WITHIN_S:g} s")
             answer = client.call(
                 "GET", path, params={"wait": POLL_S}, headers={"If-None-Match": etag}
             )

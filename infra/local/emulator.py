@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from moto.backends import get_backend
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -56,11 +57,16 @@ class Emulator:
         self.endpoint_url = f"http://127.0.0.1:{self._server.port}"
 
     def close(self) -> None:
-        """Stop answering."""
+        """Stop answering, and forget what the files remember."""
         self._server.shutdown()
         self._server.server_close()
+        backend().reset()
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if _is_about_lost_upload(environ):
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start_response("404 Not Found", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>NoSuchUpload</Code></Error>"]
         body: Iterable[bytes] = self._moto(environ, start_response)
         method = environ["REQUEST_METHOD"]
         if method in CHANGING:  # on disk before the client hears of it
@@ -68,3 +74,10 @@ class Emulator:
             self._objects.keep_up(method, path)
             self._mails.take()
         return body
+
+
+def _is_about_lost_upload(environ: Mapping[str, Any]) -> bool:
+    """Whether S3 would not know the upload; moto 5.2.5 answers 500 then, for good."""
+    upload_ids = parse_qs(environ["QUERY_STRING"]).get("uploadId", [])
+    bucket = backend().buckets.get(environ["PATH_INFO"][1:].partition("/")[0])
+    return bucket is not None and any(one not in bucket.multiparts for one in upload_ids)

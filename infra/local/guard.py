@@ -2,8 +2,10 @@
 
 The launcher may be killed with SIGKILL, and neither Linux nor macOS ends its children then. So a
 second small process reads from a pipe whose other end only the launcher has: the kernel closes it
-when the launcher dies, however it dies. Run as a script, this module is that process; it imports
-the standard library only, to be there at once.
+when the launcher dies, however it dies. Run as a script, this module is that process.
+
+Every child of the stack leads a session. What it starts stays in that session, even when it leaves
+the process group, as RQ's work horse does, or outlives its parent.
 """
 
 import contextlib
@@ -12,15 +14,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import IO
 
+import psutil
+
 GRACE_S = 4.0
-"""From SIGTERM to SIGKILL; workers hand their task back in this time."""
+"""From SIGTERM to SIGKILL, for each stage; workers hand their task back in this time."""
 
 
 class Guard:
-    """The launcher's side: says which process groups end with the launcher.
+    """The launcher's side: says which sessions end with the launcher.
 
     Args:
         keep_open: Descriptors that the guarding process holds for as long as children live.
@@ -28,7 +32,7 @@ class Guard:
 
     def __init__(self, *, keep_open: Iterable[int] = ()) -> None:
         self._keep_open = tuple(keep_open)
-        self._groups: list[int] = []
+        self._line = ""
         self._process = self._start()
 
     @property
@@ -36,20 +40,25 @@ class Guard:
         """The guarding process."""
         return self._process.pid
 
-    def watch(self, groups: list[int]) -> None:
-        """Guard these process groups and no others; call it again and again, it is cheap."""
+    def watch(self, *stages: list[int]) -> None:
+        """Guard these sessions and no others; call it again and again, it is cheap.
+
+        Args:
+            stages: Leaders of sessions; those of one stage end together, before the next.
+        """
+        line = ";".join(" ".join(map(str, leaders)) for leaders in stages) + "\n"
         if self._process.poll() is not None:
             self._close_pipe()
             self._process = self._start()
-        elif groups == self._groups:
+        elif line == self._line:
             return
-        self._groups = list(groups)
+        self._line = line
         with contextlib.suppress(BrokenPipeError):  # it has just died; the next call sees that
-            self._pipe.write(" ".join(map(str, groups)) + "\n")
+            self._pipe.write(line)
             self._pipe.flush()
 
     def close(self) -> None:
-        """End the guarding process; it ends the groups that it still guards."""
+        """End the guarding process; it ends what it still guards."""
         self._close_pipe()
         self._process.wait()
 
@@ -76,26 +85,38 @@ class Guard:
 
 
 def guard(lines: Iterable[str]) -> None:
-    """Follow the launcher's lines, each the groups to guard; at the end of them, end the groups."""
-    groups: list[int] = []
-    for line in lines:
-        groups = [int(group) for group in line.split()]
-    groups = _signal(groups, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_S
-    while groups and time.monotonic() < deadline:
-        time.sleep(0.05)
-        groups = _signal(groups, 0)
-    _signal(groups, signal.SIGKILL)
+    """Follow the launcher's lines; at their end, end the sessions that the last one names."""
+    line = ""
+    for line in lines:  # noqa: B007 - only the last one counts
+        pass
+    stages = [[int(word) for word in stage.split()] for stage in line.split(";")]
+    for leaders in stages:
+        _signal(leaders, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_S
+        while members(leaders) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        kill(leaders)
 
 
-def _signal(groups: list[int], number: int) -> list[int]:
-    """Signal process groups and return those that still exist."""
-    alive = []
-    for group in groups:
+def members(leaders: Collection[int]) -> list[int]:
+    """The living processes of the sessions that these processes lead or led."""
+    found = []
+    for pid in psutil.pids() if leaders else []:
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if os.getsid(pid) in leaders and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
+    return found
+
+
+def kill(leaders: Collection[int]) -> None:
+    """Kill all that is left of these sessions."""
+    _signal(members(leaders), signal.SIGKILL)
+
+
+def _signal(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, number)
-            alive.append(group)
-    return alive
+            os.kill(pid, number)
 
 
 if __name__ == "__main__":

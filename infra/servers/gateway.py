@@ -79,7 +79,8 @@ class Gateway:
         match = self._match(_raw_path(environ))
         methods = self._app.routes[match.resource]
         if environ["REQUEST_METHOD"] not in methods:
-            raise MethodNotAllowed(list(methods))
+            # OPTIONS is for preflights of allowed origins only, and says so itself.
+            raise MethodNotAllowed([method for method in methods if method != "OPTIONS"])
         event = make_event(environ, match=match, body=_read_body(environ))
         context = LambdaContext(self._app.app_name, memory_size=1024, max_runtime_ms=TIME_LIMIT_MS)
         return _from_lambda(self._app(event, context))

@@ -1,6 +1,6 @@
 """The API on waitress: `python -m infra.servers.serve --host 127.0.0.1 --port 8000`.
 
-Nothing is printed but errors; the app writes its own log of requests.
+The app writes its own log of requests to standard error.
 """
 
 import json
@@ -16,7 +16,8 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
-from chalicelib.errors import BodyTooLarge
+from chalicelib import logs
+from chalicelib.errors import BodyTooLarge, SettingsError
 from chalicelib.web import problems
 from infra.servers.gateway import Gateway
 
@@ -36,7 +37,10 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]
 
     def execute(self) -> None:
         """Write the answer and let the connection close."""
-        answer = self._answer(HTTPStatus(self.request.error.code), str(self.request.error.body))
+        status = HTTPStatus(self.request.error.code)
+        if status == HTTPStatus.NOT_IMPLEMENTED:  # a transfer coding that nobody knows
+            status = HTTPStatus.BAD_REQUEST  # is the client's doing, and no alarm's business
+        answer = self._answer(status, str(self.request.error.body))
         body = answer.body.encode("utf-8")
         self.status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
         self.response_headers.extend(answer.headers.items())
@@ -127,6 +131,10 @@ def main(*, host: str, port: int, threads: int, behind_proxy: bool) -> None:
     """Serve the API."""
     from app import app  # noqa: PLC0415 - after --help
 
+    try:
+        logs.configure(app.wiring.settings.log_format)
+    except SettingsError as error:
+        sys.exit(f"error: {error.detail}")
     try:
         server = build(
             Gateway(app), host=host, port=port, threads=threads, behind_proxy=behind_proxy

@@ -281,7 +281,7 @@ def test_guard_forgets(make: Callable[..., Child]) -> None:
     assert child.pid
     guard = Guard()
     guard.watch([child.pid])
-    guard.watch([])
+    guard.watch()
     guard.close()
     assert child.death() is None
 

@@ -55,9 +55,9 @@ def upgrade(database: Database) -> None:
 @click.command()
 def health() -> None:
     """Exit with 0 when a worker of this queue is alive on this machine, else with 1."""
-    from worker.runner import alive_file, is_alive  # noqa: PLC0415
+    from worker.runner import is_alive  # noqa: PLC0415
 
-    if not is_alive(alive_file(wire())):
+    if not is_alive(wire()):
         raise click.ClickException("no worker has shown a sign of life here lately")
     click.echo("alive")
 

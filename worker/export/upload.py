@@ -50,16 +50,20 @@ class Upload:
         """Add the last bytes and make the object.
 
         An attempt that died right after this step left a finished object and an unknown upload;
-        then there is nothing more to do.
+        then there is nothing more to do, unless posts were deleted since: they make it longer.
+
+        Raises:
+            UploadGoneError: S3 does not know the upload, and what it made of it is not this.
         """
         if self.upload_id is None:
             self.storage.put(self.key, data)
             return
+        size_bytes = sum(part.size_bytes for part in self.parts) + len(data)
         try:
             self.add(data)
             self.storage.complete(self.key, self.upload_id, self.parts)
         except UploadGoneError:
-            if self.storage.size(self.key) is None:
+            if self.storage.size(self.key) != size_bytes:
                 raise
 
     def to_json(self) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def _failed(notice: ExportNotice, language: Language) -> _Letter:
     return _Letter(
         subject=language.gettext("Your export of posts has failed"),
         intro=language.gettext("The export of your posts that you asked for has failed. %(reason)s")
-        % {"reason": _reason(notice.error_code, language)},
+        % {"reason": language.reason(notice.error_code)},
         facts=_facts(
             (language.gettext("Requested"), language.time(notice.requested_at)),
             (language.gettext("Failed"), language.time(notice.finished_at)),
@@ -223,19 +223,6 @@ def _time(moment: datetime | None, language: Language) -> str | None:
 
 def _facts(*facts: tuple[str, str | None]) -> Facts:
     return tuple((label, value) for label, value in facts if value)
-
-
-def _reason(code: str | None, language: Language) -> str:
-    reasons = {
-        "timeout": language.gettext("It took longer than allowed."),
-        "worker_lost": language.gettext("It was interrupted too many times."),
-        "storage_unavailable": language.gettext("The file storage could not be reached."),
-        "database_unavailable": language.gettext("The database could not be reached."),
-        "service_unavailable": language.gettext("A service that it needs could not be reached."),
-        "task_failed": language.gettext("It could not be carried out."),
-        "internal_error": language.gettext("An unexpected error occurred on our side."),
-    }
-    return reasons.get(code or "", language.gettext("Something went wrong on our side."))
 
 
 @cache

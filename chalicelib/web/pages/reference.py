@@ -1,0 +1,13 @@
+"""The API for people."""
+
+from collections.abc import Iterable
+
+from chalice.app import Response
+
+from chalicelib.web.api import Call, Endpoint
+from chalicelib.web.pages.frame import render
+
+
+def reference(call: Call, endpoints: Iterable[Endpoint]) -> Response:
+    """Every route of the API, in a line each."""
+    return render(call, "docs.html", endpoints=list(endpoints))

@@ -1,0 +1,190 @@
+// Keeps a page true while it is open. Without this script the page reloads itself instead.
+//
+// The page follows the user's notifications with held requests. When there is news it asks the
+// server for itself anew and takes over the parts marked `data-live`, so that all words, numbers
+// and sizes are the server's. The parts carry the number of the notification up to which they are
+// true; a page that is older than what is shown is not taken over, so nothing ever goes backwards.
+
+const HOLD_S = 20; // how long the server may hold a request while nothing goes on
+const HOLD_ACTIVE_S = 4; // while a task goes on: its remaining time changes without news
+const POLL_MS = 10_000; // between two requests where held ones do not come back
+const CALM_MS = 800; // at least, between two changes of the page
+const LIMIT_MS = 10_000; // for an answer, besides what it is held
+const ASLEEP_MS = 15_000; // a clock that jumps by more was asleep
+
+const prefix = document.body.dataset.prefix;
+const every = Number(document.body.dataset.every ?? 0);
+const locale =
+  navigator.languages.find((one) => one.split("-")[0] === document.documentElement.lang) ??
+  document.documentElement.lang;
+
+// --- Waiting ---
+
+let nudge = () => {}; // ends at once whatever is being waited for
+
+function pause(ms) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    nudge = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+  });
+}
+
+async function ask(url, holdS = 0) {
+  const controller = new AbortController();
+  nudge = () => controller.abort();
+  const timer = setTimeout(nudge, holdS * 1000 + LIMIT_MS);
+  try {
+    const headers = { Accept: holdS ? "application/json" : "text/html, */*", "X-Live": "1" };
+    const response = await fetch(url, { signal: controller.signal, cache: "no-store", headers });
+    if (response.status >= 500) throw new Error(response.statusText);
+    return { status: response.status, text: await response.text() };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function whenVisible() {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden) return;
+      document.removeEventListener("visibilitychange", look);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    look();
+  });
+}
+
+document.addEventListener("visibilitychange", () => nudge());
+addEventListener("online", () => nudge());
+let awake = Date.now();
+setInterval(() => {
+  if (Date.now() - awake > ASLEEP_MS) nudge();
+  awake = Date.now();
+}, 5000);
+
+// --- Changing the page ---
+
+const tasks = () => document.getElementById("tasks");
+const seq = () => Number(tasks().dataset.seq);
+const active = () => every > 0 || Number(tasks().dataset.active) > 0;
+
+// Makes `old` what `fresh` is and leaves alone what is the same already: focus, selection and
+// what a screen reader is saying survive.
+function morph(old, fresh) {
+  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
+    old.replaceWith(fresh);
+    return;
+  }
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+    return;
+  }
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  const theirs = [...fresh.childNodes];
+  const ours = [...old.childNodes];
+  theirs.forEach((child, at) => (ours[at] ? morph(ours[at], child) : old.append(child)));
+  ours.slice(theirs.length).forEach((child) => child.remove());
+}
+
+function parse(html) {
+  const page = new DOMParser().parseFromString(html, "text/html");
+  localise(page);
+  return page;
+}
+
+// The server tells times in UTC; here the user's own zone is known.
+function localise(root) {
+  const form = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
+  for (const time of root.querySelectorAll("time")) {
+    time.textContent = form.format(new Date(time.dateTime));
+  }
+}
+
+async function refresh() {
+  const page = parse((await ask(location.href)).text);
+  const fresh = page.getElementById("tasks");
+  if (!fresh) location.reload(); // signed out elsewhere: the server asks to sign in
+  else if (Number(fresh.dataset.seq) >= seq()) {
+    for (const part of document.querySelectorAll("[data-live]")) {
+      const now = page.getElementById(part.id);
+      if (now) morph(part, now);
+    }
+  }
+}
+
+// --- Following ---
+
+async function follow() {
+  let failures = 0; // in a row
+  let unheld = 0; // held requests that did not come back although others did
+  for (;;) {
+    await whenVisible();
+    const holdS = failures > 0 || unheld > 2 ? 0 : every || (active() ? HOLD_ACTIVE_S : HOLD_S);
+    const asked = Date.now();
+    try {
+      const url = `${prefix}/v1/notifications?after=${seq()}&wait=${holdS}`;
+      const { status, text } = await ask(url, holdS);
+      if (status !== 200) return location.reload();
+      if (active() || JSON.parse(text).items.length) await refresh();
+      unheld = holdS ? 0 : unheld + (failures === 1 ? 1 : 0);
+      failures = 0;
+      document.getElementById("lost").hidden = true;
+      if (unheld > 2) await pause(POLL_MS);
+      else if (Date.now() - asked < CALM_MS || active()) await pause(CALM_MS);
+    } catch {
+      if (document.hidden) continue;
+      failures += 1;
+      if (failures > 1 || !navigator.onLine) document.getElementById("lost").hidden = false;
+      await pause(Math.min(POLL_MS, failures * 1000));
+    }
+  }
+}
+
+// --- More posts ---
+
+async function more(link) {
+  try {
+    const response = await fetch(link.href, { headers: { Accept: "text/html" } });
+    const page = parse(await response.text());
+    document.getElementById("posts").append(...page.getElementById("posts").children);
+    const next = page.getElementById("more");
+    if (next) watch(link.parentNode.appendChild(next));
+    link.remove();
+  } catch {
+    // The link is still there to be clicked.
+  }
+}
+
+function watch(link) {
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    more(link);
+  });
+  observer.observe(link);
+}
+
+// --- Forms ---
+
+document.addEventListener("submit", (event) => {
+  const { confirm: question } = event.target.dataset;
+  if (question && !confirm(question)) event.preventDefault();
+  else for (const button of event.target.querySelectorAll("button")) button.disabled = true;
+});
+addEventListener("pageshow", () => {
+  for (const button of document.querySelectorAll("button:disabled")) button.disabled = false;
+});
+
+localise(document);
+if (tasks()) follow();
+const link = document.getElementById("more");
+if (link) watch(link);

@@ -1,0 +1,117 @@
+"""A stack of one's own and a browser, both started once."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from chalicelib.wiring import Wiring
+from infra.local.plan import KNOWN
+from tests.browser.chromium import ARGUMENTS, MISSING, find
+from tests.browser.people import Person, sign_up
+from tests.servers import wait_until
+
+ROOT = Path(__file__).parents[2]
+
+Join = Callable[..., Person]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window; where there is none the tests are left out."""
+    with sync_playwright() as playwright:
+        path = find(playwright)
+        if path is None:
+            if os.environ.get("BROWSER_TESTS") == "required":
+                pytest.exit(MISSING, returncode=1)
+            pytest.skip(MISSING)
+        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The embedded stack, as `make run` starts it.
+
+    Attributes:
+        file: Its `stack.json`.
+    """
+
+    file: Path
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the file says."""
+        content: dict[str, Any] = json.loads(self.file.read_text())
+        return content
+
+    @property
+    def app_url(self) -> str:
+        """Where the application is."""
+        return str(self.facts["app_url"])
+
+
+@pytest.fixture(scope="session")
+def stack(browser: Browser) -> Iterator[Stack]:
+    """The stack, with short leases, so that a dead worker's task is soon taken up again."""
+    assert browser
+    folder = Path(tempfile.mkdtemp(prefix="carryout-"))
+    clean = {name: value for name, value in os.environ.items() if name not in KNOWN}
+    quick = {"PORT": "0", "DATA_DIR": str(folder), "LEASE_S": "3", "SWEEP_INTERVAL_S": "1"}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "infra.local", "run"],
+            cwd=ROOT,
+            env={**clean, **quick},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    file = folder / "stack.json"
+    wait_until(lambda: file.exists() or process.poll() is not None, "the stack", within_s=60)
+    assert file.exists(), (folder / "log").read_text()
+    yield Stack(file)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=15)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def wiring(stack: Stack) -> Iterator[Wiring]:
+    """Clients on the stack's servers."""
+    facts = stack.facts
+    os.environ |= {name: value for name, value in facts["env"].items() if name.startswith("AWS_")}
+    wired = Wiring.from_environment(facts["env"])
+    yield wired
+    wired.database.close()
+    wired.queue.redis.close()
+
+
+@pytest.fixture
+def join(stack: Stack, browser: Browser) -> Iterator[Join]:
+    """Makes somebody with an account and a browser."""
+    people: list[Person] = []
+
+    def make(**options: Any) -> Person:
+        people.append(sign_up(stack.app_url, browser, **options))
+        return people[-1]
+
+    yield make
+    for person in people:
+        person.context.close()
+
+
+@pytest.fixture
+def susan(join: Join) -> Person:
+    """Somebody."""
+    return join()

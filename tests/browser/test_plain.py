@@ -1,0 +1,72 @@
+"""The pages without JavaScript, and in other languages."""
+
+import email
+from email import policy
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import Join, Stack
+from tests.browser.people import PASSWORD, notice, shoot
+from tests.browser.test_story import download, sign_up
+
+
+def test_without_javascript(join: Join) -> None:
+    """Forms, links and a reload while a task runs are enough for the whole way."""
+    susan = join(java_script_enabled=False)
+    page = susan.open(f"/users/{susan.name}")
+    page.fill("textarea", "written by hand")
+    page.click("main button:text-is('Post')")
+    expect(page.locator("article .body")).to_have_text("written by hand")
+    blocker = susan.ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": 3}})
+    page.click("text=Export your posts")
+    assert page.get_by_role("progressbar").count() >= 1
+    shoot(page, "without-javascript")
+    notice(page, "it reloads", lambda: page.locator("text=Download posts.json").count())
+    assert b"written by hand" in download(page, "text=Download posts.json")
+    assert blocker["id"] != page.url.rpartition("/")[2]
+
+
+def test_in_korean(stack: Stack, browser: Browser) -> None:
+    """From the first page to the mail, for a browser that asks for Korean."""
+    page = browser.new_page(locale="ko-KR", timezone_id="Asia/Seoul")
+    page.goto(stack.app_url)
+    assert page.get_attribute("html", "lang") == "ko"
+    expect(page.locator("h1")).to_have_text("내 글을 모두 가져가세요")
+    shoot(page, "welcome-ko")
+    page.click("text=계정 만들기")
+    assert page.input_value("select") == "ko"
+    shoot(page, "sign-up-ko")
+    sign_up(page, "korean")
+    page.fill("textarea", "안녕하세요, 첫 글입니다.")
+    page.click("main button:text-is('게시')")
+    page.click("text=게시물 내보내기")
+    page.wait_for_selector("text=posts.json 다운로드")
+    page.wait_for_selector("text=korean@example.com")
+    expect(page.locator("dd time").first).to_contain_text(
+        "년" if page.locator("text=년").count() else "."
+    )
+    shoot(page, "export-done-ko")
+    folder = Path(stack.facts["mail_dir"])
+    mails = [
+        email.message_from_bytes(file.read_bytes(), policy=policy.default)
+        for file in folder.glob("*.eml")
+    ]
+    (mail,) = [mail for mail in mails if "korean@example.com" in mail["To"]]
+    assert mail["Subject"] == "게시물 내보내기가 완료되었습니다"
+    page.goto(f"{stack.app_url}/exports/nothing")
+    expect(page.locator("h1")).to_have_text("찾을 수 없음")
+    page.context.close()
+
+
+def test_in_spanish(stack: Stack, browser: Browser) -> None:
+    """What goes wrong is told in the language of the browser, too."""
+    page = browser.new_page(locale="es-MX")
+    page.goto(f"{stack.app_url}/sign-in")
+    page.fill("[name=username]", "nobody")
+    page.fill("[name=password]", PASSWORD)
+    page.click("main button")
+    alert = page.get_by_role("alert")
+    expect(alert).to_have_text("El nombre de usuario o la contraseña no son correctos.")
+    shoot(page, "sign-in-wrong-es")
+    page.context.close()

@@ -1,0 +1,171 @@
+"""`python -m tests.faults`: plays every fault, and prints what came of each.
+
+Replay a line with its seed: `python -m tests.faults --seed 7 --only kill-both/sqlite`.
+"""
+
+import contextlib
+import functools
+import json
+import logging
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from infra.local.stack import ROOT
+from tests.faults import big, boundaries, chaos
+from tests.faults.lab import BOUND_S
+from tests.faults.trial import SCENARIOS, SHOWN, Entry, Result, median, percentile, play
+from tests.servers import PostgreSQL
+
+REPORT = ROOT / "build" / "faults.json"
+LANES = 3
+"""How many trials run at the same time: they mostly wait for leases."""
+
+QUICK = ("medley", "kill-both/postgresql", "stopped-horse/sqlite", "term/sqlite",
+         "redis-flushed", "storage-reset", "mail-refused", "cancelled/postgresql")  # fmt: skip
+
+HEAD = ("fault", "runs", "kills", "recovered after (median, max)", "duplicates", "lost", "wrong")
+
+assert big
+assert chaos
+
+Pair = tuple[Entry, str]
+
+
+@click.command()
+@click.option("--seed", type=int, help="Replays the choices of an earlier run.")
+@click.option("--only", default="", help="Names of faults, or their beginnings, with commas.")
+@click.option("--quick", is_flag=True, help="A few faults, a few times each.")
+@click.option("--lanes", default=LANES, show_default=True, help="Trials at the same time.")
+def main(seed: int | None, only: str, *, quick: bool, lanes: int) -> None:
+    """Kill, stop, cut off and starve real processes, and ask the oracle after each."""
+    logging.getLogger("rq").setLevel(logging.ERROR)
+    seed = random.randrange(1, 10_000) if seed is None else seed
+    chosen = _choose([name for name in only.split(",") if name], quick=quick)
+    click.echo(f"seed {seed}, {len(chosen)} trials")
+    began = time.monotonic()
+    with postgresql() as server:
+        run = functools.partial(_play, seed=seed, quick=quick, server=server)
+        results = _boundaries(seed=seed) if _wants_boundaries(only, quick=quick) else []
+        with ThreadPoolExecutor(lanes) as pool:
+            results += pool.map(run, [pair for pair in chosen if not pair[0].alone])
+        results += [run(pair) for pair in chosen if pair[0].alone]
+    bad = report(results, seed=seed, took_s=time.monotonic() - began)
+    sys.exit(bad)
+
+
+def _wants_boundaries(only: str, *, quick: bool) -> bool:
+    return only == "boundaries" or not (only or quick)
+
+
+def _choose(names: list[str], *, quick: bool) -> list[Pair]:
+    """The longest first, so that the lanes end together."""
+    pairs = [(entry, database) for entry in SCENARIOS for database in entry.databases]
+    names = names or (list(QUICK) if quick else [""])
+    return [pair for pair in pairs if f"{pair[0].name}/{pair[1]}".startswith(tuple(names))]
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[Callable[[], PostgreSQL]]:
+    """Gives a PostgreSQL server, started by who asks first."""
+    folder = Path(tempfile.mkdtemp(prefix="carryout-"))
+    lock = threading.Lock()
+    started: list[PostgreSQL] = []
+
+    def server() -> PostgreSQL:
+        with lock:
+            if not started:
+                started.append(PostgreSQL(folder / "pg"))
+            return started[0]
+
+    yield server
+    for one in started:
+        one.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _play(pair: Pair, **options: Any) -> Result:
+    entry, database = pair
+    result = play(entry, database, **options)
+    say(result)
+    return result
+
+
+def say(result: Result) -> None:
+    """One line for a trial, and its violations."""
+    state = f"skipped: {result.skipped}" if result.skipped else "ok"
+    facts = "".join(f", {name} {value}" for name, value in result.notes.items())
+    click.echo(
+        f"{'WRONG' if result.violations else state:6} {result.fault} in {result.took_s:.0f} s"
+        f" ({result.runs} runs, {result.kills} kills{facts})"
+    )
+    for sentence in result.violations[:SHOWN]:
+        click.echo(f"       {sentence[:500]}")
+
+
+def report(results: list[Result], *, seed: int, took_s: float) -> int:
+    """Print the table, write the same as JSON; return the status to exit with."""
+    rows = [HEAD, *map(_row, results)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    click.echo()
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    kills = sum(result.kills for result in results)
+    times = [one for result in results if result.kills for one in result.recovered_s]
+    bad = sum(len(result.violations) for result in results)
+    totals = {
+        "seed": seed,
+        "took_s": round(took_s, 1),
+        "kills": kills,
+        "recovered_p99_s": round(percentile(times), 2),
+        "recovery_bound_s": BOUND_S,
+        "unknown_mails": sum(result.unknown for result in results),
+        "violations": bad,
+    }
+    click.echo("\n" + ", ".join(f"{name} {value}" for name, value in totals.items()))
+    REPORT.parent.mkdir(exist_ok=True)
+    content = {**totals, "faults": [asdict(result) for result in results]}
+    REPORT.write_text(json.dumps(content, indent=2) + "\n")
+    return 1 if bad else 0
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    times = result.recovered_s
+    recovered = f"{median(times):.1f} s, {max(times):.1f} s" if times else "-"
+    if result.skipped:
+        recovered = "skipped"
+    counts = result.duplicates, result.lost, result.wrong
+    return (result.fault, str(result.runs), str(result.kills), recovered, *map(str, counts))
+
+
+def _boundaries(*, seed: int) -> list[Result]:
+    """The other half of the lab: something goes wrong at every call that an attempt makes."""
+    results: dict[str, Result] = {}
+
+    def report(fault: str, is_well: bool, recovered_after_s: float) -> None:
+        result = results.setdefault(fault, Result(fault))
+        result.runs += 1
+        result.recovered_s.append(recovered_after_s)
+        if not is_well:
+            result.count([f"{fault}: see above"])
+
+    began = time.monotonic()
+    boundaries.run(databases=("sqlite", "postgresql"), seed=seed, report=report)
+    found = [results[fault] for fault in sorted(results)]
+    runs = sum(result.runs for result in found)
+    click.echo(f"{runs} runs at every boundary in {time.monotonic() - began:.0f} s")
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""Every boundary: each call that an attempt makes goes wrong once, in each way that it can.
+
+The calls are those of a recorded run in which all went well. For each call and each fault there is
+one run; the product recovers; the oracle judges.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+
+from tests.faults.calls import FAULTS, Call, Calls, Plan
+from tests.faults.ground import ground
+from tests.faults.oracle import violations
+from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.world import World, hurry
+from tests.servers import PostgreSQL, migrate
+
+PLACES = 6
+"""How many runs go on at once; they wait most of the time."""
+
+TRIES = 3
+"""How often a run is made in which the planned call does not come, for threads have their ways."""
+
+ORPHANED = 0.5
+"""For so many dead work horses there is a parent left who buries them."""
+
+Report = Callable[[str, bool, float], object]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, replayed by the same values.
+
+    Attributes:
+        database: `sqlite` or `postgresql`.
+        scenario: What the process is about.
+        plan: What goes wrong; None for nothing.
+        seed: Of the posts, and of whatever else is left to chance.
+    """
+
+    database: str
+    scenario: str
+    plan: Plan | None
+    seed: int
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}, {self.database}, {self.scenario}, {self.plan}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run: what was wrong, and the seconds until every task was over."""
+
+    run: Run
+    violations: Sequence[str]
+    recovered_after_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs go on, one after the other.
+
+    Attributes:
+        folder: Its files.
+        environment: How to join its servers.
+        databases: A migrated database of each kind.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+    databases: dict[str, str]
+
+
+_worlds: dict[str, World] = {}
+"""The databases of this process's place."""
+
+
+def _occupy(places: Any) -> None:
+    """Make a process of the pool work at one place."""
+    place: Place = places.get()
+    os.environ |= place.environment
+    hurry(place.environment["AWS_ENDPOINT_URL"])
+    for name, url in place.databases.items():
+        settings = place.environment | {"DATABASE_URL": url, "PUBLIC_URL": "https://example.com"}
+        _worlds[name] = World(settings, place.folder)
+        _worlds[name].spy()
+
+
+def _prepare(run: Run) -> Scenario:
+    world = _worlds[run.database]
+    world.reset(run.seed)
+    scenario = SCENARIOS[run.scenario](world)
+    scenario.prepare()
+    return scenario
+
+
+def record(run: Run) -> list[Plan]:
+    """Make a run in which all goes well; return what can go wrong in it."""
+    scenario, calls = _prepare(run), Calls()
+    path = scenario.world.folder / "calls.json"
+
+    def write() -> None:
+        path.write_text(json.dumps([asdict(call) for call in calls.seen]))
+
+    scenario.world.wait(scenario.start(calls, ended=write))
+    seen = [Call(**call) for call in json.loads(path.read_text())]
+    return [
+        Plan(call, fault)
+        for call in scenario.concerns(seen)
+        for fault in FAULTS[call.kind]
+        if fault in scenario.faults and (fault != "stall" or not _in_transaction(seen, call))
+    ]
+
+
+def _in_transaction(seen: list[Call], call: Call) -> bool:
+    """Whether locks may be held: who is stopped with those, stops everybody."""
+    before = [one.what for one in seen[: seen.index(call)] if one.kind == "sql"]
+    return bool(before) and before[-1] not in {"COMMIT", "ROLLBACK", "CONNECT", "PING"}
+
+
+def carry_out(run: Run) -> Result:
+    """Make one run, and judge it; again when the planned call did not come."""
+    for _ in range(TRIES):
+        try:
+            result = _carry_out(run)
+        except AssertionError as error:
+            return Result(run, (str(error),))
+        if result is not None:
+            return result
+    return Result(run, ("the planned call was never made",))
+
+
+def _carry_out(run: Run) -> Result | None:
+    scenario, calls = _prepare(run), Calls(run.plan)
+    world, met = scenario.world, scenario.world.folder / "met"
+    met.unlink(missing_ok=True)
+    calls.met = met.touch
+    pid = scenario.start(calls)
+    status = world.wait(pid)
+    if run.plan is not None and not met.exists():
+        return None
+    recovered_after_s = _recover(run, scenario, pid, status)
+    found = violations(
+        world.wiring,
+        world.mail_dir,
+        accepted=scenario.expected(),
+        samples=world.percentages(),
+    )
+    return Result(run, tuple(found), recovered_after_s)
+
+
+def _recover(run: Run, scenario: Scenario, pid: int, status: int) -> float:
+    """Let the product do what it does; return the seconds until every task was over."""
+    world = scenario.world
+    if os.WIFSTOPPED(status):
+        recovered_after_s = world.settle()
+        scenario.meanwhile()
+        os.kill(pid, signal.SIGCONT)
+        world.wait(pid)
+        world.settle()
+        return recovered_after_s
+    # A work horse that died has a parent who knows, unless that died, too.
+    if os.WIFSIGNALED(status) and random.Random(str(run)).random() < ORPHANED:
+        world.bury(scenario.task_id, status)
+    return world.settle()
+
+
+@contextmanager
+def pool(databases: Sequence[str], *, places: int = PLACES) -> Iterator[ProcessPoolExecutor]:
+    """Start the servers and the processes that make runs."""
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="carryout-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        sources = [stack.enter_context(_source(name, folder)) for name in databases]
+        context = get_context("spawn")
+        queue = context.SimpleQueue()
+        homes = [folder / str(number) for number in range(places)]
+        grounds = [stack.enter_context(ground(home)) for home in homes]
+        for home, environment in zip(homes, grounds, strict=True):
+            urls = {
+                name: stack.enter_context(source(home))
+                for name, source in zip(databases, sources, strict=True)
+            }
+            queue.put(Place(home, environment(), urls))
+        executor = ProcessPoolExecutor(places, context, _occupy, (queue,))
+        yield stack.enter_context(executor)
+
+
+Source = Callable[[Path], AbstractContextManager[str]]
+"""Makes a migrated database for a place."""
+
+
+@contextmanager
+def _source(name: str, folder: Path) -> Iterator[Source]:
+    if name == "postgresql":
+        server = PostgreSQL(folder / "pg")
+        yield lambda _home: server.database()
+        server.stop()
+        return
+    template = folder / "template.db"
+    migrate(f"sqlite:///{template}")
+    yield lambda home: nullcontext(f"sqlite:///{shutil.copy(template, home / 'carryout.db')}")
+
+
+def plans(
+    executor: ProcessPoolExecutor, databases: Sequence[str], scenarios: Collection[str], seed: int
+) -> list[Run]:
+    """Record every scenario on every database; return all runs that there are."""
+    plain = [Run(database, name, None, seed) for database in databases for name in scenarios]
+    recorded = [run for run in plain if SCENARIOS[run.scenario].faults]
+    found = zip(recorded, executor.map(record, recorded), strict=True)
+    broken = [replace(run, plan=plan) for run, all_plans in found for plan in all_plans]
+    return plain + broken
+
+
+def run(*, databases: Sequence[str], seed: int, report: Report) -> None:
+    """Make every run that there is.
+
+    Args:
+        databases: `sqlite`, `postgresql` or both.
+        seed: Of the posts, and of whatever else is left to chance.
+        report: Told of each run: the fault's name, whether all was well, and the seconds until
+            every task was over.
+    """
+    with pool(databases) as executor:
+        _run_all(executor, plans(executor, databases, list(SCENARIOS), seed), report)
+
+
+def _run_all(executor: ProcessPoolExecutor, runs: Iterable[Run], report: Report) -> None:
+    for future in as_completed([executor.submit(carry_out, run) for run in runs]):
+        result = future.result()
+        name = (
+            f"{result.run.plan.call.kind}: {result.run.plan.fault}" if result.run.plan else "none"
+        )
+        for violation in result.violations:
+            sys.stderr.write(f"{result.run}: {violation}\n")
+        report(name, not result.violations, result.recovered_after_s)
+
+
+@click.command()
+@click.option("--database", "databases", multiple=True, default=("sqlite", "postgresql"))
+@click.option("--seed", default=0)
+@click.option("--scenario", "scenarios", multiple=True, default=tuple(SCENARIOS))
+@click.option("--match", default="", help="Only runs whose description holds this.")
+@click.option("--most", default=0, help="Only so many of them, chosen by the seed.")
+@click.option("--list", "list_only", is_flag=True, help="Do not run them.")
+def main(
+    *,
+    databases: tuple[str, ...],
+    seed: int,
+    scenarios: tuple[str, ...],
+    match: str,
+    most: int,
+    list_only: bool,
+) -> None:
+    """Make runs again."""
+    rows: list[tuple[str, bool, float]] = []
+    with pool(databases) as executor:
+        runs = plans(executor, databases, scenarios, seed)
+        runs = [one for one in runs if match in str(one)]
+        runs = random.Random(seed).sample(runs, k=most) if most else runs
+        if list_only:
+            click.echo("\n".join(map(str, runs)))
+            return
+        _run_all(executor, runs, lambda *row: rows.append(row))
+    for name in sorted({row[0] for row in rows}):
+        mine = [row for row in rows if row[0] == name]
+        times = sorted(row[2] for row in mine)
+        bad = sum(not row[1] for row in mine)
+        click.echo(
+            f"{name:22} {len(mine):5} runs {bad:4} bad {median(times):6.2f} s {times[-1]:6.2f} s"
+        )
+
+
+if __name__ == "__main__":
+    main()

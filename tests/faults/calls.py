@@ -1,0 +1,260 @@
+"""Every call that a process makes to SQL, Redis, S3 and SES: listed, or one of them gone wrong.
+
+Installed in a child process that was forked for one run, so nothing is ever put back.
+"""
+
+import os
+import re
+import signal
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import psycopg
+import redis
+import sqlalchemy as sa
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+from botocore.httpsession import URLLib3Session
+from redis.client import Pipeline
+
+Kind = Literal["sql", "redis", "s3", "ses"]
+Fault = Literal[
+    "die before", "die after", "stall", "refused", "lost", "lost once", "500", "429", "400"
+]
+
+FAULTS: dict[Kind, tuple[Fault, ...]] = {
+    "sql": ("die before", "die after", "stall", "refused", "lost"),
+    "redis": ("die before", "die after", "stall", "refused", "lost"),
+    "s3": ("die before", "die after", "stall", "refused", "lost", "lost once", "500"),
+    "ses": ("die before", "die after", "stall", "refused", "lost", "500", "429", "400"),
+}
+"""What can go wrong with a call. `refused` had no effect, `lost` had it and nobody heard; `stall`
+stops the process before the call until somebody continues it, as a zombie.
+"""
+
+ASKED = 3
+"""How often the client of S3 asks until it gives up."""
+
+CODES = {"500": "InternalError", "429": "TooManyRequestsException", "400": "MessageRejected"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call.
+
+    Attributes:
+        thread: The name of the thread that makes it.
+        place: Which of that thread's calls it is, from 0.
+        kind: Whom it goes to.
+        what: What is asked, shortly.
+    """
+
+    thread: str
+    place: int
+    kind: Kind
+    what: str
+
+    def is_to(self, whom: str) -> bool:
+        """Whether it goes there; kind and what."""
+        return f"{self.kind} {self.what}" == whom
+
+    def __str__(self) -> str:
+        return f"{self.thread} {self.place} {self.kind} {self.what}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which call goes wrong, and how."""
+
+    call: Call
+    fault: Fault
+
+    def meets(self, call: Call) -> bool:
+        """Whether it is this call, or the client asking again."""
+        times = ASKED if call.kind == "s3" and self.fault in {"refused", "lost", "500"} else 1
+        last = self.call.place + times
+        same = (call.thread, call.kind, call.what) == _names(self.call)
+        return same and self.call.place <= call.place < last
+
+    def __str__(self) -> str:
+        return f"{self.call}: {self.fault}"
+
+
+def _names(call: Call) -> tuple[str, Kind, str]:
+    return call.thread, call.kind, call.what
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How a call is done, and the errors that are natural for it."""
+
+    do: Callable[[], Any]
+    refused: Callable[[], Exception]
+    lost: Callable[[], Exception]
+    answer: Callable[[str], Any] | None = None
+
+
+@dataclass
+class Calls:
+    """Sees every call, and lets the planned one go wrong.
+
+    Attributes:
+        plan: The call and its fault; None lets all pass.
+        midway: Called before each call to S3 or SES, with kind and what; may raise.
+        met: Called when the planned call is about to be made.
+        seen: All calls so far.
+    """
+
+    plan: Plan | None = None
+    midway: Callable[[str], None] = lambda _what: None
+    met: Callable[[], None] = lambda: None
+    seen: list[Call] = field(default_factory=list)
+    _counts: Counter[str] = field(default_factory=Counter)
+    _paused: bool = False
+
+    def make(self, kind: Kind, what: str, ways: Ways) -> Any:
+        """Make a call, or what the plan wants instead."""
+        if self._paused:
+            return ways.do()
+        thread = threading.current_thread().name
+        call = Call(thread, self._counts[thread], kind, what)
+        self._counts[thread] += 1
+        self.seen.append(call)
+        if kind in {"s3", "ses"}:
+            self.midway(f"{kind} {what}")
+        if self.plan is None or not self.plan.meets(call):
+            return ways.do()
+        self.met()
+        return _go_wrong(self.plan.fault, ways)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let calls pass unseen."""
+        self._paused = True
+        yield
+        self._paused = False
+
+    def install(self, engine: sa.Engine) -> None:
+        """See the calls of this process."""
+        _install_sql(self, engine.dialect)
+        _install_redis(self)
+        _install_aws(self)
+
+
+def _go_wrong(fault: Fault, ways: Ways) -> Any:
+    if fault == "stall":
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return ways.do()
+    if fault == "refused":
+        raise ways.refused()
+    if fault in CODES and ways.answer:
+        return ways.answer(fault)
+    if fault != "die before":
+        ways.do()
+    if fault.startswith("lost"):
+        raise ways.lost()
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+def _install_sql(calls: Calls, dialect: Any) -> None:
+    """Between SQLAlchemy and the driver: what becomes of an error is SQLAlchemy's own doing."""
+
+    def wrap(name: str, describe: Callable[..., str]) -> None:
+        original = getattr(dialect, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            def error() -> Exception:
+                return _sql_error(dialect, args)
+
+            ways = Ways(lambda: original(*args, **kwargs), error, error)
+            return calls.make("sql", describe(*args), ways)
+
+        setattr(dialect, name, wrapped)
+
+    for name in ("connect", "do_ping", "do_commit", "do_rollback"):
+        wrap(name, lambda *_args, name=name: name.removeprefix("do_").upper())
+    for name in ("do_execute", "do_executemany", "do_execute_no_params"):
+        wrap(name, lambda _cursor, statement, *_args: _shorten(statement))
+
+
+def _sql_error(dialect: Any, args: tuple[Any, ...]) -> Exception:
+    """What the driver raises when the server is gone; the connection is as it is then."""
+    if dialect.name == "sqlite":
+        return sqlite3.OperationalError("disk I/O error")
+    if args:
+        connection = getattr(args[0], "connection", args[0])
+        getattr(connection, "driver_connection", connection).close()
+    return psycopg.OperationalError("server closed the connection unexpectedly")
+
+
+def _shorten(statement: str) -> str:
+    """The verb and the table."""
+    match = re.search(r"\b(?:FROM|INTO|UPDATE)\s+(\w+)", statement)
+    return " ".join([statement.split(maxsplit=1)[0], *(match.groups() if match else ())])
+
+
+def _install_redis(calls: Calls) -> None:
+    def wrap(owner: Any, name: str, describe: Callable[..., str]) -> None:
+        original = getattr(owner, name)
+
+        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            ways = Ways(lambda: original(self, *args, **kwargs), _no_redis, _no_redis)
+            return calls.make("redis", describe(self, *args), ways)
+
+        setattr(owner, name, wrapped)
+
+    wrap(redis.Redis, "execute_command", lambda _self, *args: str(args[0]))
+    wrap(Pipeline, "execute", lambda _self, *_args: "pipeline")
+
+
+def _no_redis() -> Exception:
+    return redis.ConnectionError("Connection closed by server.")
+
+
+def _install_aws(calls: Calls) -> None:
+    original = URLLib3Session.send
+
+    def send(self: Any, request: Any) -> Any:
+        url = request.url
+        ways = Ways(
+            lambda: original(self, request),
+            lambda: EndpointConnectionError(endpoint_url=url),
+            lambda: ReadTimeoutError(endpoint_url=url),
+            lambda status: _answer(url, status),
+        )
+        kind: Kind = "ses" if "outbound-emails" in url else "s3"
+        return calls.make(kind, _operation(request.method, url), ways)
+
+    URLLib3Session.send = send
+
+
+def _operation(method: str, url: str) -> str:
+    """The method, and what tells S3's operations apart."""
+    match = re.search(r"[?&](uploads|partNumber=\d+|list-type|delete)\b", url)
+    match = match or re.search(r"[?&](uploadId)\b", url)
+    return " ".join([method, *(match.groups() if match else ())])
+
+
+class _Body:
+    """The rest of an answer, as botocore reads it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def stream(self, *_args: Any, **_kwargs: Any) -> Any:
+        yield self._data
+
+
+def _answer(url: str, status: str) -> AWSResponse:
+    code = CODES[status]
+    if "outbound-emails" in url:
+        headers, body = {"x-amzn-ErrorType": code}, b'{"message": "no"}'
+    else:
+        headers, body = {}, f"<Error><Code>{code}</Code></Error>".encode()
+    return AWSResponse(url, int(status), headers, _Body(body))

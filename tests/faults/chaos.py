@@ -1,0 +1,565 @@
+"""Faults done to real processes: what is done, how often, and what must hold besides the oracle."""
+
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import psutil
+
+from infra.local.stack import ROOT
+from tests.faults.aws import Answer, Call, Fault, Lost, Reset, Slow
+from tests.faults.lab import LEASE_S, Lab, Person, Plan, parent_of, send
+from tests.faults.trial import Skipped, Trial, scenario
+from tests.faults.watch import in_progress
+from tests.servers import wait_until
+
+BOTH = ("sqlite", "postgresql")
+
+STOPS_WITHIN_S = 10
+CANCELS_WITHIN_S = 2.0
+LINE_CUT_S = 40
+SES_TIMEOUT_S = 60
+MANY_POSTS = 40_000
+"""Some 10 MB in three parts, a second or two of work."""
+
+
+@scenario("kill-horse", *BOTH)
+def kill_horse(trial: Trial) -> None:
+    """Kill -9 of the work horse in mid-export, again and again."""
+    _kills(trial, "horse", times=trial.few(30, 2))
+
+
+@scenario("kill-parent", *BOTH)
+def kill_parent(trial: Trial) -> None:
+    """Kill -9 of the worker's parent process; its horse must notice and hand back."""
+    _kills(trial, "parent", times=trial.few(24, 2))
+
+
+@scenario("kill-both", *BOTH)
+def kill_both(trial: Trial) -> None:
+    """Kill -9 of parent and horse at once; only the lease tells."""
+    _kills(trial, "both", times=trial.few(16, 1))
+
+
+def _kills(trial: Trial, whom: str, *, times: int) -> None:
+    with trial.lab(Plan(workers=4)) as lab:
+        people = [lab.join(posts) for posts in (3_000, 25_000, 60_000)]
+        left = Countdown(times)
+        seeds = [trial.chance.random() for _ in people]
+        with ThreadPoolExecutor(len(people)) as pool:
+            lives = [
+                pool.submit(_die_often, lab, person, Random(seed), whom, left)
+                for person, seed in zip(people, seeds, strict=True)
+            ]
+            trial.result.kills += sum(life.result() for life in lives)
+        trial.result.runs += times
+
+
+class Countdown:
+    """So many times, shared by threads."""
+
+    def __init__(self, times: int) -> None:
+        self._left = times
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Whether there was one left; it is not any more."""
+        with self._lock:
+            self._left -= 1
+            return self._left >= 0
+
+    def give_back(self) -> None:
+        """One was taken in vain."""
+        with self._lock:
+            self._left += 1
+
+
+def _die_often(lab: Lab, person: Person, chance: Random, whom: str, left: Countdown) -> int:
+    """Request exports and kill who works on them, up to three times each."""
+    killed = 0
+    while left.take():
+        left.give_back()
+        task_id, claim = person.ask(), 0
+        for _ in range(chance.randint(1, 3)):
+            look = lab.wait_for_claim(task_id, above=claim)
+            if look.is_over or not left.take():
+                break
+            time.sleep(chance.uniform(0, len(person.posts) / 30_000))
+            if not (count := _kill(lab, task_id, whom)):
+                left.give_back()
+                break
+            killed += count
+            claim = look.claim
+        lab.wait_for_end(task_id)
+    return killed
+
+
+def kill_worker(lab: Lab, chance: Random) -> int:
+    """Kill any worker, and its horse with it half of the time; the horses' tasks are watched."""
+    alive = [pid for pid in lab.workers if lab.is_worker(pid)]
+    if not alive:
+        return 0
+    parent = chance.choice(alive)
+    horses = lab.horses(parent) if chance.random() < 0.5 else []
+    killed = sum(send(pid, signal.SIGKILL) for pid in (parent, *horses))
+    for look in in_progress(lab.watch.latest):
+        if look.status == "running" and look.worker and parent_of(look) == parent:
+            lab.watch.killed(look.task_id, look.claim)
+    return killed
+
+
+def _kill(lab: Lab, task_id: str, whom: str) -> int:
+    look = lab.watch.latest[task_id]
+    count = 0 if look.status != "running" else lab.kill(look, whom)
+    if count:
+        lab.watch.killed(task_id, look.claim)
+    return count
+
+
+@scenario("poison")
+def poison(trial: Trial) -> None:
+    """A task that kills every worker fails with a reason, and the queue goes on."""
+    with trial.lab(Plan(workers=1, settings={"TASK_MAX_ATTEMPTS": "3"})) as lab:
+        victim, bystander = lab.join(MANY_POSTS), lab.join(50)
+        task_id, claim = victim.ask(outcomes=("failed",)), 0
+        for _ in range(3):
+            look = lab.wait_for_claim(task_id, above=claim)
+            assert not look.is_over, look
+            claim = look.claim
+            trial.result.kills += _kill(lab, task_id, "horse")
+            trial.result.runs += 1
+        lab.wait_for_end(bystander.ask())
+        error = victim.call("GET", f"/v1/tasks/{task_id}").json()["error"]
+        assert error["code"] == "worker_lost", error
+
+
+@scenario("stopped-horse", *BOTH)
+def stopped_horse(trial: Trial) -> None:
+    """SIGSTOP of a horse past its lease, then CONT: the zombie must change nothing."""
+    with trial.lab(Plan(workers=2)) as lab:
+        for number in range(trial.few(2, 1)):
+            task_id = lab.join(60_000).ask()
+            look = lab.wait_for_claim(task_id)
+            time.sleep(trial.chance.uniform(0, 1.5))
+            horses = lab.horses(parent_of(look))
+            trial.result.runs += sum(send(pid, signal.SIGSTOP) for pid in horses)
+            lab.watch.killed(task_id, look.claim)
+            try:
+                if number % 2:
+                    lab.wait_for_end(task_id)
+                else:  # the zombie awakes while its successor works
+                    lab.wait_for_claim(task_id, above=look.claim)
+            finally:
+                for pid in horses:
+                    send(pid, signal.SIGCONT)
+            lab.wait_for_end(task_id)
+            _no_horse(lab)
+
+
+@scenario("term", *BOTH)
+def term(trial: Trial) -> None:
+    """SIGTERM of an idle worker, and of a busy one: exit 0 in time, no attempt is used up."""
+    with trial.lab(Plan(workers=2)) as lab:
+        idle = lab.workers[0]
+        wait_until(lambda: _listens(lab, idle), "the worker listens")
+        _stop(lab, idle, trial)
+        for _ in range(trial.few(4, 2)):
+            person = lab.join(60_000)
+            task_id = person.ask()
+            look = lab.wait_for_claim(task_id)
+            time.sleep(trial.chance.uniform(0, 1))
+            _stop(lab, parent_of(look), trial, twice_after_s=trial.chance.uniform(0, 0.2))
+            began = time.monotonic()
+            look = lab.wait_for_claim(task_id, above=look.claim)
+            trial.result.recovered_s.append(time.monotonic() - began)
+            look = lab.wait_for_end(task_id)
+            assert look.failures == 0, look
+        _all_stopped_well(lab)
+
+
+def _stop(lab: Lab, pid: int, trial: Trial, *, twice_after_s: float | None = None) -> None:
+    trial.result.runs += send(pid, signal.SIGTERM)
+    if twice_after_s is not None:
+        time.sleep(twice_after_s)
+        send(pid, signal.SIGTERM)
+    wait_until(lambda: not lab.is_worker(pid), "the worker stops", within_s=STOPS_WITHIN_S)
+
+
+def _all_stopped_well(lab: Lab) -> None:
+    ends = [line for line in lab.log.splitlines() if "; starting it again" in line]
+    bad = [line for line in ends if "ended with status 0;" not in line]
+    assert ends, "no worker ended"
+    assert not bad, bad
+
+
+@scenario("term-dequeuing", *BOTH)
+def term_dequeuing(trial: Trial) -> None:
+    """SIGTERM while jobs come and go: none is lost, none is counted as a crash."""
+    with trial.lab(Plan(workers=3)) as lab:
+        people = [lab.join() for _ in range(6)]
+        stopping = threading.Event()
+        with ThreadPoolExecutor(len(people)) as pool:
+            clients = [pool.submit(_ask_again_and_again, lab, who, stopping) for who in people]
+            try:
+                for _ in range(trial.few(12, 3)):
+                    time.sleep(trial.chance.uniform(0.5, 1.5))
+                    pid = trial.chance.choice(lab.workers)
+                    # One that was started just now dies of the signal, as any process would.
+                    if lab.is_worker(pid) and _listens(lab, pid):
+                        twice_after_s = trial.chance.choice([None, 0, 0.05])
+                        _stop(lab, pid, trial, twice_after_s=twice_after_s)
+            finally:
+                stopping.set()
+            trial.result.notes["jobs"] = sum(client.result() for client in clients)
+        crashed = [look for look in lab.watch.latest.values() if look.failures]
+        assert not crashed, crashed
+        _all_stopped_well(lab)
+
+
+def _listens(lab: Lab, pid: int) -> bool:
+    return pid in {worker.pid for worker in lab.wiring.queue.workers()}
+
+
+def _ask_again_and_again(lab: Lab, person: Person, stopping: threading.Event) -> int:
+    count = 0
+    while not stopping.is_set():
+        lab.wait_for_end(person.count_seconds(0))
+        count += 1
+    return count
+
+
+@scenario("redis-killed")
+def redis_killed(trial: Trial) -> None:
+    """Kill -9 of the stack's own Redis, which comes back with what was on its disk."""
+    with trial.lab(Plan(workers=2)) as lab:
+        for _ in range(trial.few(4, 1)):
+            tasks = _three_exports(lab)
+            time.sleep(trial.chance.uniform(0, 1))
+            trial.result.kills += send(lab.stack["pids"]["redis"], signal.SIGKILL)
+            _recover(trial, lab, tasks)
+
+
+@scenario("redis-flushed")
+def redis_flushed(trial: Trial) -> None:
+    """FLUSHALL with tasks queued and running."""
+    with trial.lab(Plan(workers=2)) as lab:
+        for _ in range(trial.few(4, 1)):
+            tasks = _three_exports(lab)
+            time.sleep(trial.chance.uniform(0, 1))
+            lab.wiring.queue.redis.flushall()
+            _recover(trial, lab, tasks)
+
+
+@scenario("redis-emptied")
+def redis_emptied(trial: Trial) -> None:
+    """Redis is killed, loses its disk, and comes back empty."""
+    with trial.lab(Plan(workers=2, own_valkey=True)) as lab:
+        assert lab.valkey
+        for _ in range(trial.few(3, 1)):
+            tasks = _three_exports(lab)
+            time.sleep(trial.chance.uniform(0, 1))
+            lab.valkey.kill(wipe=True)
+            time.sleep(trial.chance.uniform(0, 2))
+            lab.valkey.start()
+            _recover(trial, lab, tasks)
+            trial.result.kills += 1
+
+
+@scenario("redis-cut")
+def redis_cut(trial: Trial) -> None:
+    """Every connection to Redis is reset for 40 s, new ones too."""
+    _cut_off(trial, Lab.cut_redis)
+
+
+@scenario("redis-stalled")
+def redis_stalled(trial: Trial) -> None:
+    """Nothing passes between Redis and the rest for 40 s, and nobody is told."""
+    _cut_off(trial, Lab.stall_redis)
+
+
+def _cut_off(trial: Trial, cut: Callable[[Lab], None]) -> None:
+    with trial.lab(Plan(workers=2, own_valkey=True)) as lab:
+        assert lab.redis_line
+        tasks = _three_exports(lab)
+        lab.wait_for_claim(tasks[0])
+        cut(lab)
+        healed_at = time.monotonic() + trial.few(LINE_CUT_S, 3)
+        tasks.append(lab.join(100).ask())  # accepted all the same: the ledger has it
+        time.sleep(max(0.0, healed_at - time.monotonic()))
+        lab.redis_line.heal()
+        _recover(trial, lab, tasks)
+
+
+def _three_people(lab: Lab) -> list[Person]:
+    return [lab.join(posts) for posts in (MANY_POSTS, 10_000, 50)]
+
+
+def _three_exports(lab: Lab) -> list[str]:
+    return [person.ask() for person in _three_people(lab)]
+
+
+def _recover(trial: Trial, lab: Lab, tasks: list[str]) -> None:
+    """Wait for the end of tasks, and note how long it took from here."""
+    began = time.monotonic()
+    for task_id in tasks:
+        lab.wait_for_end(task_id)
+    trial.result.recovered_s.append(time.monotonic() - began)
+    trial.result.runs += 1
+
+
+@scenario("database-down", "postgresql")
+def database_down(trial: Trial) -> None:
+    """PostgreSQL cannot be reached for longer than a lease; then for a moment."""
+    with trial.lab(Plan(workers=2, database_proxy=True)) as lab:
+        assert lab.database_line
+        for down_s in (LEASE_S + 3, 1)[: trial.few(2, 1)]:
+            tasks = _three_exports(lab)
+            lab.wait_for_claim(tasks[0])
+            time.sleep(trial.chance.uniform(0, 0.5))
+            lab.database_line.cut()
+            time.sleep(down_s if not trial.quick else 2)
+            lab.database_line.heal()
+            _recover(trial, lab, tasks)
+
+
+@scenario("storage-errors")
+def storage_errors(trial: Trial) -> None:
+    """S3 answers 500 and 503 to a third of what it is asked, for some seconds."""
+    errors = [Answer(500, "InternalError"), Answer(503, "SlowDown")]
+
+    def rule(chance: Random, _call: Call) -> Fault | None:
+        if chance.random() < 0.65:
+            return None
+        return chance.choice(errors)
+
+    _storage(trial, rule)
+
+
+@scenario("storage-slow")
+def storage_slow(trial: Trial) -> None:
+    """S3 takes seconds for each part: the lease must not depend on progress."""
+    seconds = trial.few(LEASE_S + 2, 3)
+    _storage(trial, lambda _, call: Slow(seconds) if "partNumber=1" in call.query else None)
+
+
+@scenario("storage-reset")
+def storage_reset(trial: Trial) -> None:
+    """The connection to S3 is reset in the middle of a part, or when the answer is due."""
+
+    def rule(chance: Random, call: Call) -> Fault | None:
+        if not call.stores or chance.random() < 0.5:
+            return None
+        return Reset() if chance.random() < 0.5 else Lost()
+
+    _storage(trial, rule)
+
+
+def _storage(trial: Trial, rule: Callable[[Random, Call], Fault | None]) -> None:
+    with trial.lab(Plan(workers=2, aws_proxy=True)) as lab:
+        assert lab.aws
+        people = _three_people(lab)
+        until = time.monotonic() + trial.few(8, 4)
+        chance = trial.chance
+
+        def for_some_seconds(call: Call) -> Fault | None:
+            is_storage = not call.is_mail and time.monotonic() < until
+            return rule(chance, call) if is_storage else None
+
+        lab.aws.rule = for_some_seconds
+        while time.monotonic() < until:
+            _recover(trial, lab, [person.ask() for person in people])
+        trial.result.runs = lab.aws.injected
+
+
+@scenario("mail-refused")
+def mail_refused(trial: Trial) -> None:
+    """SES is throttled, then paused: it is asked again, and one mail arrives."""
+    with trial.lab(Plan(workers=2, aws_proxy=True)) as lab:
+        assert lab.aws
+        refusals = [
+            Answer(429, "TooManyRequestsException"),
+            Answer(400, "SendingPausedException"),
+            Answer(429, "LimitExceededException"),
+        ]
+
+        def rule(call: Call) -> Fault | None:
+            return refusals.pop() if call.is_mail and refusals else None
+
+        lab.aws.rule = rule
+        tasks = [lab.join(50).ask() for _ in range(3)]
+        _recover(trial, lab, tasks)
+        began = time.monotonic()
+        wait_until(lambda: all(lab.watch.latest[one].is_settled for one in tasks), "mails are sent")
+        trial.result.recovered_s.append(time.monotonic() - began)
+        trial.result.runs = lab.aws.injected
+        states = {lab.watch.latest[one].mail_state for one in tasks}
+        assert states == {"sent"}, states
+
+
+@scenario("mail-unanswered")
+def mail_unanswered(trial: Trial) -> None:
+    """SES takes a mail and its answer is lost: at once, and after the time limit."""
+    with trial.lab(Plan(workers=2, aws_proxy=True)) as lab:
+        assert lab.aws
+        losses = [Lost(), Lost(SES_TIMEOUT_S + 5)][: trial.few(2, 1)]
+
+        def rule(call: Call) -> Fault | None:
+            return losses.pop() if call.is_mail and losses else None
+
+        lab.aws.rule = rule
+        tasks = [lab.join(50).ask() for _ in range(trial.few(2, 1))]
+        _recover(trial, lab, tasks)
+        wait_until(
+            lambda: all(lab.watch.latest[one].mail_state == "unknown" for one in tasks),
+            "the mails are unknown",
+            within_s=SES_TIMEOUT_S + 30,
+        )
+        trial.result.runs = lab.aws.injected
+
+
+@scenario("delivered-ten-times", *BOTH)
+def delivered_ten_times(trial: Trial) -> None:
+    """The same job is in the queue ten times: one claim, one file, one mail."""
+    with trial.lab(Plan(workers=4)) as lab:
+        for _ in range(trial.few(5, 2)):
+            person = lab.join(trial.chance.choice([0, 3_000, MANY_POSTS]))
+            task_id = person.ask()
+            with ThreadPoolExecutor(10) as pool:
+                list(pool.map(lab.push, [task_id] * 10))
+            _recover(trial, lab, [task_id])
+            assert lab.watch.latest[task_id].claim == 1, lab.watch.latest[task_id]
+
+
+@scenario("disk-full")
+def disk_full(trial: Trial) -> None:
+    """No file of the workers may grow for longer than a lease; SQLite's log is one."""
+    if not hasattr(resource, "prlimit"):
+        raise Skipped("needs prlimit(2), which only Linux has")
+    with trial.lab(Plan(workers=2)) as lab:
+        tasks = _three_exports(lab)
+        lab.wait_for_claim(tasks[0])
+        time.sleep(trial.chance.uniform(0, 0.5))
+        workers = [psutil.Process(pid) for pid in lab.workers]
+        limited = [*workers, *(one for worker in workers for one in worker.children())]
+        for process in limited:
+            _limit_files(process.pid, 4096)
+        time.sleep(LEASE_S + 3 if not trial.quick else 2)
+        # Work horses that were forked meanwhile have inherited the limit.
+        for process in {*limited, *(one for worker in workers for one in worker.children())}:
+            _limit_files(process.pid, resource.RLIM_INFINITY)
+        _recover(trial, lab, tasks)
+
+
+def _limit_files(pid: int, size_bytes: int) -> None:
+    try:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
+    except ProcessLookupError:
+        return
+
+
+@scenario("posts-change", *BOTH)
+def posts_change(trial: Trial) -> None:
+    """Posts are added and deleted while they are exported, and the horse is killed besides."""
+    with trial.lab(Plan(workers=2)) as lab:
+        person = lab.join(MANY_POSTS)
+        numbers = list(lab.post_ids(person))
+        task_id = person.ask()
+        look = lab.wait_for_claim(task_id)
+        gone = set()
+        for turn in range(trial.few(60, 15)):
+            place = trial.chance.randrange(len(numbers))
+            if place not in gone:
+                gone.add(place)
+                assert person.call("DELETE", f"/v1/posts/{numbers[place]}").status_code == 204
+            assert person.call("POST", "/v1/posts", json={"body": "late"}).status_code == 201
+            if turn == 5 and _kill(lab, task_id, "horse"):
+                trial.result.kills += 1
+            trial.result.runs += 1
+        lab.wait_for_end(task_id)
+        lab.may_miss(task_id, gone)
+        assert look.claim == 1
+
+
+@scenario("clock-off", "postgresql")
+def clock_off(trial: Trial) -> None:
+    """One worker's clock is an hour ahead, the other's an hour behind; leases do not care."""
+    shim = str(ROOT / "tests" / "faults" / "clocks")
+    with trial.lab(Plan(workers=2, settings={"PYTHONPATH": shim, "CLOCKS_OFF_S": "3600"})) as lab:
+        for _ in range(trial.few(3, 1)):
+            tasks = [lab.join(MANY_POSTS).ask(), lab.join(MANY_POSTS).ask()]
+            _recover(trial, lab, tasks)
+            assert not any(lab.watch.latest[one].failures for one in tasks), "a lease was taken"
+            task_id = lab.join(MANY_POSTS).ask()
+            look = lab.wait_for_claim(task_id)
+            if _kill(lab, task_id, trial.chance.choice(["horse", "both"])):
+                trial.result.kills += 1
+                lab.wait_for_claim(task_id, above=look.claim)
+        assert "clock is off by 3600 s" in lab.log
+        assert "clock is off by -3600 s" in lab.log
+
+
+@scenario("account-erased", *BOTH)
+def account_erased(trial: Trial) -> None:
+    """The account is deleted in mid-export: no file and no mail comes back."""
+    with trial.lab(Plan(workers=2)) as lab:
+        for _ in range(trial.few(4, 1)):
+            person = lab.join(60_000)
+            task_id = person.ask(outcomes=("erased",))
+            lab.wait_for_claim(task_id)
+            time.sleep(trial.chance.uniform(0, 1.5))
+            mails = set(lab.mail_dir.glob("*.eml"))
+            assert person.call("DELETE", "/v1/me").status_code == 204
+            trial.result.runs += 1
+            _no_horse(lab)
+            late = set(lab.mail_dir.glob("*.eml")) - mails
+            assert lab.was_published(task_id) or not late, "a mail after the account was gone"
+
+
+def _no_horse(lab: Lab) -> None:
+    wait_until(lambda: not any(lab.horses(pid) for pid in lab.workers), "the workers are idle")
+
+
+@scenario("cancelled", *BOTH)
+def cancelled(trial: Trial) -> None:
+    """Cancel in mid-export acts within two seconds and cleans up."""
+    with trial.lab(Plan(workers=2)) as lab:
+        for _ in range(trial.few(5, 2)):
+            person = lab.join(60_000)
+            task_id = person.ask(outcomes=("cancelled", "succeeded"))
+            lab.wait_for_claim(task_id)
+            time.sleep(trial.chance.uniform(0, 1))
+            answer = person.call("POST", f"/v1/tasks/{task_id}/cancel")
+            began = time.monotonic()
+            look = lab.wait_for_end(task_id)
+            took_s = time.monotonic() - began
+            if answer.status_code == 202:
+                trial.result.runs += 1
+                trial.result.recovered_s.append(took_s)
+                assert look.status == "cancelled", look
+                assert took_s <= CANCELS_WITHIN_S, f"cancelling took {took_s:.1f} s"
+
+
+@scenario("medley")
+def medley(trial: Trial) -> None:
+    """One of each on one stack with a short lease: what `make test` plays."""
+    with trial.lab(Plan(settings={"LEASE_S": "3", "SWEEP_INTERVAL_S": "1"})) as lab:
+        person = lab.join(MANY_POSTS)
+        for whom in ("horse", "parent", "both"):
+            task_id = person.ask()
+            look = lab.wait_for_claim(task_id)
+            trial.result.kills += _kill(lab, task_id, whom)
+            lab.wait_for_end(task_id)
+        task_id = person.ask()
+        look = lab.wait_for_claim(task_id)
+        _stop(lab, parent_of(look), trial)
+        lab.push(task_id)
+        assert not lab.wait_for_end(task_id).failures
+        task_id = person.ask(outcomes=("cancelled", "succeeded"))
+        lab.wait_for_claim(task_id)
+        person.call("POST", f"/v1/tasks/{task_id}/cancel")
+        lab.wait_for_end(task_id, within_s=CANCELS_WITHIN_S + 1)
+        trial.result.runs += 5

@@ -1,0 +1,400 @@
+"""The product with one fence, lease, order or step of the ledger taken out.
+
+Each mutation replaces a piece of source that must be there exactly once, in a copy of the tree; a
+test of the copy must fail. One that survives says that nothing tests that piece.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LEFT_OUT = (".venv*", ".git", ".local", "build", "__pycache__", ".*_cache", "node_modules")
+
+CLAIMS = "tests/integration/test_claims.py"
+SWEEPER = "tests/integration/test_sweeper.py"
+ENGINE = "tests/integration/test_export_engine.py"
+EXPORTS = "tests/integration/test_exports.py"
+TASKS = "tests/integration/test_tasks.py"
+ATTEMPTS = "tests/unit/test_attempts.py"
+POSTMAN = "tests/unit/test_postman.py"
+BOUNDARIES = "tests/faults/test_boundaries.py"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A piece of source and what stands there instead.
+
+    Attributes:
+        name: What is taken out.
+        path: The file.
+        old: The piece, which is there once.
+        new: What replaces it.
+        tests: Where to look first for a test that fails.
+    """
+
+    name: str
+    path: str
+    old: str
+    new: str
+    tests: Sequence[str]
+
+
+MUTATIONS = (
+    Mutation(
+        "a writer's claim is compared",
+        "chalicelib/ledger.py",
+        "task.claim != claim or task.status not in HELD",
+        "task.status not in HELD",
+        (CLAIMS,),
+    ),
+    Mutation(
+        "a writer's task is held",
+        "chalicelib/ledger.py",
+        "task.claim != claim or task.status not in HELD",
+        "task.claim != claim",
+        (CLAIMS, ATTEMPTS),
+    ),
+    Mutation(
+        "a cancelled task takes no other ending",
+        "chalicelib/ledger.py",
+        'if task.status == "cancelling" and not cancelling:',
+        "if False:",
+        (CLAIMS,),
+    ),
+    Mutation(
+        "notifications are numbered under a lock",
+        "chalicelib/notifications.py",
+        """sa.update(User)
+        .where(User.id == user_id)
+        .values(notification_seq=User.notification_seq + 1)
+        .returning(User.notification_seq)
+""",
+        """sa.select(User.notification_seq + 1)
+        .where(User.id == user_id)
+""",
+        (CLAIMS, TASKS, "tests/integration/test_notifications.py"),
+    ),
+    Mutation(
+        "take looks again under the lock",
+        "chalicelib/claims.py",
+        """                if task.status != "queued":
+                    return None
+""",
+        "",
+        (CLAIMS,),
+    ),
+    Mutation(
+        "a claim has a number of its own",
+        "chalicelib/claims.py",
+        "task.claim + 1, lease_s",
+        "task.claim, lease_s",
+        (CLAIMS,),
+    ),
+    Mutation(
+        "a pause is waited for",
+        "chalicelib/claims.py",
+        'Task.status == "queued", Task.due_at <= db_clock(1)',
+        'Task.status == "queued"',
+        (CLAIMS,),
+    ),
+    Mutation(
+        "a lease that was renewed is not taken away",
+        "chalicelib/claims.py",
+        "if overdue and not session.scalar(late):",
+        "if False:",
+        (CLAIMS, SWEEPER),
+    ),
+    Mutation(
+        "only the claim's own lease is renewed",
+        "chalicelib/claims.py",
+        "Task.claim == self.claim, Task.status.in_(HELD)",
+        "Task.status.in_(HELD)",
+        (CLAIMS,),
+    ),
+    Mutation(
+        "a lease goes by the database's clock",
+        "chalicelib/claims.py",
+        "    task.lease_until = db_clock(holder.lease_s)\n",
+        "    from datetime import timedelta\n"
+        "    task.lease_until = now + timedelta(seconds=holder.lease_s)\n",
+        (CLAIMS,),
+    ),
+    Mutation(
+        "crashes are counted",
+        "chalicelib/claims.py",
+        "task.failures += 1",
+        "task.failures += 0",
+        (CLAIMS,),
+    ),
+    Mutation(
+        "a hand-back is free",
+        "chalicelib/claims.py",
+        "            _queue_again(task, pause_s=0)",
+        "            task.failures += 1\n            _queue_again(task, pause_s=0)",
+        (CLAIMS,),
+    ),
+    Mutation(
+        "progress never falls",
+        "chalicelib/claims.py",
+        "task.percent = max(task.percent, min(",
+        "task.percent = max(0, min(",
+        (CLAIMS,),
+    ),
+    Mutation(
+        "only success is 100 %",
+        "chalicelib/claims.py",
+        "min(99, 100 * done",
+        "min(100, 100 * done",
+        (CLAIMS,),
+    ),
+    Mutation(
+        "the first attempt fixes the cutoff",
+        "chalicelib/claims.py",
+        "    if task.started_at is None:",
+        "    if True:",
+        (CLAIMS,),
+    ),
+    Mutation(
+        "posts after the cutoff are left out",
+        "worker/export/rows.py",
+        "return Post.user_id == self.user_id, Post.id <= self.cutoff",
+        "return (Post.user_id == self.user_id,)",
+        (ENGINE, "tests/unit/test_rows.py"),
+    ),
+    Mutation(
+        "the key is written down before the upload",
+        "worker/tasks/export_posts.py",
+        """    attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
+    resumed""",
+        "    resumed",
+        (ENGINE,),
+    ),
+    Mutation(
+        "a part is followed by a checkpoint",
+        "worker/tasks/export_posts.py",
+        """            buffer.clear()
+            attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
+""",
+        "            buffer.clear()\n",
+        (ENGINE,),
+    ),
+    Mutation(
+        "an upload that is gone is begun anew",
+        "worker/tasks/export_posts.py",
+        "except UploadGoneError:",
+        "except ZeroDivisionError:",
+        (ENGINE,),
+    ),
+    Mutation(
+        "a resumed file is read back",
+        "worker/tasks/export_posts.py",
+        "    if resumed:",
+        "    if False:",
+        (ENGINE,),
+    ),
+    Mutation(
+        "an attempt's key has its claim",
+        "worker/tasks/export_posts.py",
+        "{prefix}{attempt.holder.claim}/{FILENAME}",
+        "{prefix}{FILENAME}",
+        (ENGINE, BOUNDARIES),
+    ),
+    Mutation(
+        "an upload is begun once",
+        "chalicelib/storage.py",
+        "self._s3_once.create_multipart_upload",
+        "self._s3.create_multipart_upload",
+        (BOUNDARIES,),
+    ),
+    Mutation(
+        "who lost the claim cleans up",
+        "worker/attempts.py",
+        '{"cancelled", "failed", "claim_lost"}',
+        '{"cancelled", "failed"}',
+        (BOUNDARIES,),
+    ),
+    Mutation(
+        "a removal keeps what is published",
+        "chalicelib/removals.py",
+        "bucket.clear(prefix, keep=keep)",
+        "bucket.clear(prefix, keep=set)",
+        (SWEEPER, EXPORTS),
+    ),
+    Mutation(
+        "a removal looks before it asks what to keep",
+        "chalicelib/removals.py",
+        "    bucket.clear(prefix, keep=keep)",
+        "    kept = keep()\n    bucket.clear(prefix, keep=lambda: kept)",
+        (SWEEPER, BOUNDARIES),
+    ),
+    Mutation(
+        "a deleted file is not kept",
+        "chalicelib/removals.py",
+        "            Task.gone_at.is_(None),\n",
+        "",
+        (SWEEPER, EXPORTS),
+    ),
+    Mutation(
+        "a removal comes a second time",
+        "chalicelib/removals.py",
+        "    session.add(Removal(prefix=prefix, due_at=now + timedelta(seconds=2 * lease_s)))\n",
+        "",
+        (SWEEPER, EXPORTS),
+    ),
+    Mutation(
+        "what attempts left behind is removed",
+        "chalicelib/outcomes.py",
+        "        _clear_files(session, task, lease_s=lease_s, now=now)\n",
+        "        pass\n",
+        (SWEEPER, CLAIMS),
+    ),
+    Mutation(
+        "an erased account's files are removed",
+        "chalicelib/accounts.py",
+        "    removals.wish(session, removals.user_prefix(user_id), now=now, lease_s=lease_s)\n",
+        "",
+        ("tests/integration/test_accounts.py", BOUNDARIES),
+    ),
+    Mutation(
+        "a mail's claim is compared",
+        "chalicelib/mails.py",
+        'task.mail_claim == self.claim and task.mail_state == "sending"',
+        'task.mail_state == "sending"',
+        (CLAIMS,),
+    ),
+    Mutation(
+        "a mail that is settled stays so",
+        "chalicelib/mails.py",
+        'task.mail_claim == self.claim and task.mail_state == "sending"',
+        "task.mail_claim == self.claim",
+        (CLAIMS, SWEEPER),
+    ),
+    Mutation(
+        "a mail is claimed under the lock",
+        "chalicelib/mails.py",
+        """            if task.mail_state != "pending":
+                return None
+""",
+        "",
+        (CLAIMS,),
+    ),
+    Mutation(
+        "a mail about the past is disowned",
+        "chalicelib/mails.py",
+        """    task.mail_state = "none"
+    task.mail_claim += 1
+""",
+        '    task.mail_state = "none"\n',
+        (CLAIMS, TASKS, EXPORTS),
+    ),
+    Mutation(
+        "a lost answer is not asked for again",
+        "worker/postman.py",
+        'return "refused" if isinstance(error, NEVER_ASKED) else "unknown"',
+        'return "refused"',
+        (POSTMAN,),
+    ),
+    Mutation(
+        "an error of SES is not asked about again",
+        "worker/postman.py",
+        'return "unknown" if status >= 500',
+        'return "refused" if status >= 500',
+        (POSTMAN,),
+    ),
+    Mutation(
+        "SES is asked once",
+        "worker/postman.py",
+        '"total_max_attempts": 1',
+        '"total_max_attempts": 3',
+        (POSTMAN, BOUNDARIES),
+    ),
+    Mutation(
+        "a mail whose sender died is unknown",
+        "chalicelib/sweeper.py",
+        '.settle("unknown", now=now)',
+        ".postpone(pause_s=0, now=now)",
+        (SWEEPER,),
+    ),
+    Mutation(
+        "a sweep recovers what died",
+        "chalicelib/sweeper.py",
+        "self._recover(now),",
+        "0,",
+        (SWEEPER,),
+    ),
+    Mutation(
+        "a sweep rings for what waits",
+        "chalicelib/sweeper.py",
+        "self._ring(),",
+        "0,",
+        (SWEEPER,),
+    ),
+    Mutation(
+        "a sweep removes files",
+        "chalicelib/sweeper.py",
+        "self._remove(now),",
+        "0,",
+        (SWEEPER,),
+    ),
+    Mutation(
+        "a removal is forgotten only after it was carried out",
+        "chalicelib/sweeper.py",
+        "            # What is not forgotten",
+        "            with self.database.write() as session:\n"
+        "                session.execute(sa.text('DELETE FROM removals'))\n"
+        "            # What is not forgotten",
+        (SWEEPER,),
+    ),
+    Mutation(
+        "a task that begins anew forgets its past",
+        "chalicelib/tasks.py",
+        "        task.error_code = task.error_detail = task.checkpoint = None\n"
+        "        task.object_key = task.cutoff = None\n",
+        "        task.error_code = task.error_detail = task.checkpoint = None\n",
+        (TASKS, CLAIMS),
+    ),
+)
+
+
+def copy_tree(folder: Path) -> Path:
+    """Copy the project; return where."""
+    copy = folder / "tree"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    return copy
+
+
+def killers(tree: Path, mutation: Mutation) -> str:
+    """Apply a mutation, run its tests, take it back.
+
+    Returns:
+        The first test that fails, or nothing when the mutation survives.
+
+    Raises:
+        ValueError: The piece is not there, or not once.
+    """
+    path = tree / mutation.path
+    source = path.read_text("utf-8")
+    if source.count(mutation.old) != 1:
+        raise ValueError(f"{mutation.path} does not hold once: {mutation.old}")
+    path.write_text(source.replace(mutation.old, mutation.new), "utf-8")
+    try:
+        return _first_failure(tree, mutation.tests)
+    finally:
+        path.write_text(source, "utf-8")
+
+
+def _first_failure(tree: Path, tests: Sequence[str]) -> str:
+    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    run = subprocess.run(
+        command, cwd=tree, env=os.environ | {"PYTHONPATH": "."}, capture_output=True, check=False
+    )
+    lines = run.stdout.decode(errors="replace").splitlines()
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    if run.returncode not in {0, 1}:
+        raise ValueError(f"pytest ended with {run.returncode}: {lines[-1:]}")
+    return failed[0] if failed else ""

@@ -1,0 +1,121 @@
+"""A TCP proxy on the loopback interface whose line can be cut, stalled and reset."""
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable
+
+CHUNK_BYTES = 64 * 1024
+CONNECT_TIMEOUT_S = 5.0
+
+RESET = struct.pack("ii", 1, 0)
+"""A linger of no time: closing sends RST instead of FIN."""
+
+
+def reset(connection: socket.socket) -> None:
+    """Close a connection as a crashed machine would."""
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RD)  # wakes whoever waits for data
+    connection.close()
+
+
+def to_port(port: int) -> Callable[[], socket.socket]:
+    """Connects to a port of the loopback interface."""
+    return lambda: socket.create_connection(("127.0.0.1", port), timeout=CONNECT_TIMEOUT_S)
+
+
+def to_socket(path: str) -> Callable[[], socket.socket]:
+    """Connects to a Unix socket."""
+
+    def connect() -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(path)
+        return connection
+
+    return connect
+
+
+class Proxy:
+    """The proxy; it runs in threads of its own from the beginning.
+
+    Args:
+        connect: Makes a connection to the server behind it.
+    """
+
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        self._connect = connect
+        self._flows = threading.Event()
+        self._flows.set()
+        self._is_cut = False
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Reset all connections, and every new one, until `heal`."""
+        self._is_cut = True
+        self.reset()
+
+    def stall(self) -> None:
+        """Pass nothing on until `heal`, and close nothing: what a lost route looks like."""
+        self._flows.clear()
+
+    def heal(self) -> None:
+        """Pass everything on again."""
+        self._is_cut = False
+        self._flows.set()
+
+    def reset(self) -> None:
+        """Reset all connections that are open now."""
+        with self._lock:
+            connections, self._open = self._open, set()
+        for connection in connections:
+            reset(connection)
+
+    def close(self) -> None:
+        """End it."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
+        self._listener.close()
+        self.cut()
+        self._flows.set()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        self._flows.wait()
+        try:
+            if self._is_cut:
+                raise ConnectionResetError
+            server = self._connect()
+        except OSError:
+            reset(client)
+            return
+        server.settimeout(None)
+        with self._lock:
+            self._open |= {client, server}
+        threading.Thread(target=self._pump, args=(server, client), daemon=True).start()
+        self._pump(client, server)
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(CHUNK_BYTES):
+                self._flows.wait()
+                target.sendall(data)
+        for connection in (source, target):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        with self._lock:
+            self._open -= {source, target}

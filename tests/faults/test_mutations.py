@@ -1,0 +1,29 @@
+"""What no test would miss is not needed, or not tested: each fence is taken out once."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.mutations import MUTATIONS, Mutation, copy_tree, killers
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project."""
+    return copy_tree(tmp_path_factory.mktemp("mutations"))
+
+
+def test_every_mutation_fits() -> None:
+    """The pieces that are taken out are there, each exactly once."""
+    root = Path(__file__).parents[2]
+    sources = [(one, (root / one.path).read_text("utf-8")) for one in MUTATIONS]
+    assert not [one.name for one, source in sources if source.count(one.old) != 1]
+    assert len({one.name for one in MUTATIONS}) == len(MUTATIONS)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.name)
+def test_a_mutation_is_noticed(tree: Path, mutation: Mutation) -> None:
+    """Without this piece, some test fails."""
+    assert killers(tree, mutation), f"nothing tests that {mutation.name}"

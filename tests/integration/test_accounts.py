@@ -1,0 +1,275 @@
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from chalice.test import Client
+from werkzeug.test import Client as Browser
+
+from app import app
+from chalicelib.accounts import _flush_unique
+from chalicelib.db import Database
+from chalicelib.errors import UsernameTaken
+from chalicelib.fields import parse_time
+from chalicelib.models import User
+from infra.servers.gateway import Gateway
+from tests.conftest import both_databases
+from tests.events import proxy_event
+from tests.integration.conftest import Join, Rewire
+from tests.ledgers import now
+from tests.people import JSON, Person, pointers, refused
+
+PASSWORD = "correct horse"
+SUSAN = {"username": "susan", "email": "susan@example.com", "password": PASSWORD}
+CREDENTIALS = {"username": "susan", "password": PASSWORD}
+
+
+def test_sign_up_and_sign_in(nobody: Person) -> None:
+    """A new user signs in with any case of the name, and sees the account."""
+    answer = nobody.post("/v1/users", SUSAN | {"language": "ko"})
+    assert answer.status_code == 201
+    assert answer.headers["Location"] == "/v1/me"
+
+    token = nobody.post("/v1/tokens", CREDENTIALS | {"username": "SUSAN"})
+    assert token.status_code == 201
+    assert set(token.json_body) == {"token", "expires_at"}
+    assert parse_time(token.json_body["expires_at"]) > now() + timedelta(days=29)
+    me = Person(nobody.client, token.json_body["token"]).get("/v1/me")
+    assert me.status_code == 200
+    assert me.json_body == answer.json_body
+    assert set(me.json_body) == {"id", "username", "email", "language", "post_count", "links"}
+    assert me.json_body["language"] == "ko"
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"username": ""}, "/username"),
+        ({"username": "a" * 65}, "/username"),
+        ({"username": "susan!"}, "/username"),
+        ({"username": "süsan"}, "/username"),
+        ({"username": "susan\n"}, "/username"),
+        ({"username": 7}, "/username"),
+        ({"email": "susan"}, "/email"),
+        ({"email": "susan@example.com\r\nBcc: x@example.com"}, "/email"),
+        ({"password": "1234567"}, "/password"),
+        ({"password": "x" * 129}, "/password"),
+        ({"password": None}, "/password"),
+        ({"language": "de"}, "/language"),
+        ({"is_admin": True}, "/is_admin"),  # unknown here, whatever the ledger calls its columns
+    ],
+)
+def test_sign_up_invalid(nobody: Person, change: dict[str, Any], pointer: str) -> None:
+    """Each wrong field is named."""
+    problem = refused(nobody.post("/v1/users", SUSAN | change), 422, "invalid")
+    assert pointers(problem) == {pointer}
+
+
+def test_sign_up_without_anything(nobody: Person) -> None:
+    """An empty body counts as an empty object, and every missing field is named."""
+    problem = refused(nobody.post("/v1/users"), 422, "invalid")
+    assert pointers(problem) == {"/username", "/email", "/password"}
+
+
+@pytest.mark.parametrize("password", ["12345678", "\U0001f600" * 128, " 한글 пароль \u0301"])
+def test_any_unicode_is_a_password(nobody: Person, password: str) -> None:
+    """Passwords of 8 to 128 characters of any script work."""
+    new = SUSAN | {"password": password, "username": "A-z_0" + "9" * 59}
+    assert nobody.post("/v1/users", new).status_code == 201
+    credentials = {"username": new["username"], "password": password}
+    assert nobody.post("/v1/tokens", credentials).status_code == 201
+
+
+@both_databases
+def test_names_and_addresses_are_unique_without_case(nobody: Person, susan: Person) -> None:
+    """Another case is the same name, and the same address."""
+    assert susan
+    taken = SUSAN | {"username": "SuSaN", "email": "other@example.com"}
+    refused(nobody.post("/v1/users", taken), 409, "username_taken")
+    taken = SUSAN | {"username": "other", "email": "SUSAN@EXAMPLE.COM"}
+    refused(nobody.post("/v1/users", taken), 409, "email_taken")
+
+
+@both_databases
+def test_two_sign_up_at_once(client: Client) -> None:
+    """Of those who want one name at the same time one gets it, the others are told."""
+    assert client
+    body = '{"username": "susan", "email": "s%d@example.com", "password": "12345678"}'
+    events = [proxy_event("POST", "/v1/users", headers=JSON, body=body % i) for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda event: app(event, None)["statusCode"], events))
+    assert sorted(answers) == [201, 409, 409, 409]
+
+
+@both_databases
+def test_late_collision_names_what_is_taken(database: Database, susan: Person) -> None:
+    """A name that contains the word "email" is not mistaken for an address."""
+    assert susan
+    facts = {"password_hash": "x", "language": "en", "created_at": now()}
+    with database.write() as session:
+        session.add(User(username="email", email="a@example.com", **facts))
+        session.flush()
+        session.add(User(username="Email", email="b@example.com", **facts))
+        with pytest.raises(UsernameTaken):
+            _flush_unique(session)
+        session.rollback()
+
+
+def test_registration_closed(nobody: Person, rewire: Rewire) -> None:
+    """Where registration is closed nobody signs up."""
+    rewire(REGISTRATION="closed")
+    refused(nobody.post("/v1/users", SUSAN), 403, "registration_closed")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"password": "wrong horse"},
+        {"password": ""},
+        {"username": "nobody-of-this-name"},
+        {"username": "no name at all, ever: \U0001f600"},
+        {"username": "x" * 1000},
+        {"username": "susan\n"},
+    ],
+)
+def test_wrong_credentials_all_look_alike(nobody: Person, wrong: dict[str, str]) -> None:
+    """The answer does not tell whether there is such a user."""
+    assert nobody.post("/v1/users", SUSAN).status_code == 201
+    problem = refused(nobody.post("/v1/tokens", CREDENTIALS | wrong), 401, "unauthenticated")
+    usual = nobody.post("/v1/tokens", CREDENTIALS | {"password": "x"})
+    assert problem == usual.json_body
+    assert usual.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_guessing_is_slowed_down(nobody: Person, rewire: Rewire) -> None:
+    """After ten wrong passwords even the right one has to wait; other accounts do not."""
+    rewire(LIMITS="on")
+    assert nobody.post("/v1/users", SUSAN).status_code == 201
+    wrong = CREDENTIALS | {"password": "x"}
+    assert {nobody.post("/v1/tokens", wrong).status_code for _ in range(10)} == {401}
+    answer = nobody.post("/v1/tokens", CREDENTIALS | {"username": "SUSAN"})
+    refused(answer, 429, "too_many_attempts")
+    assert 0 < int(answer.headers["Retry-After"]) <= 900
+    refused(nobody.post("/v1/tokens", wrong | {"username": "david"}), 401, "unauthenticated")
+
+
+def test_sign_out(susan: Person) -> None:
+    """A revoked token is worth nothing."""
+    answer = susan.delete("/v1/tokens/current")
+    assert (answer.status_code, answer.body) == (204, b"")
+    refused(susan.get("/v1/me"), 401, "unauthenticated")
+
+
+def test_tokens_expire(susan: Person, rewire: Rewire) -> None:
+    """A token is valid until its time and not longer."""
+    rewire(later=timedelta(days=6))
+    assert susan.get("/v1/me").status_code == 200
+    rewire(later=timedelta(days=7))
+    refused(susan.get("/v1/me"), 401, "unauthenticated")
+
+
+PROTECTED = [(one.method, one.path) for one in app.endpoints if one.who != "anybody"]
+
+
+@pytest.mark.parametrize(("method", "path"), PROTECTED)
+def test_credentials_are_required(nobody: Person, method: str, path: str) -> None:
+    """Every route that is not for anybody asks for credentials first, by the scheme's name."""
+    path = path.format(username="susan", post_id="1", task_id="x")
+    answer = nobody.ask(method, path, body=b"{not json")
+    refused(answer, 401, "unauthenticated")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Bearer", "Bearer ", "Bearer x", "Basic eDp5", "bearer \u00e9", "Bearer a b", "\ud800", ""],
+)
+def test_bad_credentials(nobody: Person, header: str) -> None:
+    """What is no valid token is none."""
+    answer = nobody.get("/v1/me", headers={"Authorization": header})
+    refused(answer, 401, "unauthenticated")
+
+
+@pytest.mark.parametrize("cookie", ["carryout_session=x", "=;;==", "\x00", "carryout_session"])
+def test_bad_cookie(nobody: Person, cookie: str) -> None:
+    """A cookie that is no session is none."""
+    refused(nobody.get("/v1/me", headers={"Cookie": cookie}), 401, "unauthenticated")
+
+
+@both_databases
+def test_change_account(susan: Person, david: Person) -> None:
+    """Language and address can be changed, one without the other; the name cannot."""
+    assert david
+    assert susan.patch("/v1/me", {}).json_body == susan.get("/v1/me").json_body
+    changed = susan.patch("/v1/me", {"language": "es"}).json_body
+    assert (changed["language"], changed["email"]) == ("es", "susan@example.com")
+    assert susan.patch("/v1/me", {"email": "Susan@Example.com"}).status_code == 200
+    changed = susan.get("/v1/me").json_body
+    assert (changed["language"], changed["email"]) == ("es", "Susan@Example.com")
+    refused(susan.patch("/v1/me", {"email": "DAVID@example.com"}), 409, "email_taken")
+    for change in ({"username": "x"}, {"email": None}, {"language": "xx"}):
+        problem = refused(susan.patch("/v1/me", change), 422, "invalid")
+        assert pointers(problem) == {f"/{name}" for name in change}
+
+
+def test_posts_are_counted(susan: Person) -> None:
+    """The account says how many posts there are."""
+    for count in range(2):
+        assert susan.get("/v1/me").json_body["post_count"] == count
+        susan.post("/v1/posts", {"body": "x"})
+
+
+def test_only_a_digest_of_a_token_is_kept(database: Database, join: Join) -> None:
+    """Whoever reads the ledger cannot sign in with what is there."""
+    token = join("susan").token or ""
+    with database.read() as session:
+        (digest,) = session.execute(sa.text("SELECT digest FROM tokens")).scalars()
+    assert token.encode() not in bytes(digest)
+
+
+def test_scripts_of_allowed_origins(susan: Person, rewire: Rewire) -> None:
+    """A page of an allowed origin may call with a bearer token, and only such a page."""
+    rewire(ALLOWED_ORIGINS="https://app.example")
+    browser = Browser(Gateway(app))
+    asks = {"Access-Control-Request-Method": "GET"}
+    for origin, allowed in (("https://app.example", True), ("https://evil.example", False)):
+        headers = {"Origin": origin}
+        answers = [
+            browser.options("/v1/me", headers=headers | asks),
+            browser.get("/v1/me", headers=headers | susan.headers),
+        ]
+        assert [answer.status_code for answer in answers] == [204, 200]
+        for answer in answers:
+            expected = origin if allowed else None
+            assert answer.headers.get("Access-Control-Allow-Origin") == expected
+            assert answer.headers["Vary"] == "Origin"
+            assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+def test_refusals_can_be_read_by_allowed_scripts(nobody: Person, rewire: Rewire) -> None:
+    """A script learns why it was refused; a page, which takes cookies, is open to none."""
+    rewire(ALLOWED_ORIGINS="https://app.example,http://localhost:3000")
+    headers = {"Origin": "http://localhost:3000"}
+    answer = nobody.get("/v1/me", headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
+    assert "Access-Control-Allow-Origin" not in nobody.get("/", headers=headers).headers
+
+
+def test_a_preflight_says_what_may_be_sent(client: Client, rewire: Rewire) -> None:
+    """A browser that asks first is told the methods of the path and the headers we look at."""
+    assert client
+    rewire(ALLOWED_ORIGINS="https://app.example")
+    answer = Browser(Gateway(app)).options("/v1/me", headers={"Origin": "https://app.example"})
+    assert answer.headers["Access-Control-Allow-Methods"] == "DELETE, GET, PATCH"
+    assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
+
+
+def test_no_preflight_without_allowed_origins(client: Client) -> None:
+    """As long as nobody is allowed, OPTIONS is a method like any other that is not taken."""
+    assert client
+    for headers in ({}, {"Origin": "https://app.example"}):
+        answer = Browser(Gateway(app)).options("/v1/me", headers=headers)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, GET, PATCH")
+        assert "Access-Control-Allow-Origin" not in answer.headers

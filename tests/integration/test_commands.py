@@ -1,0 +1,511 @@
+"""Every command of `python -m worker`: what it does, what it says, how it exits."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from chalicelib import logs
+from chalicelib.accounts import check_password, find_user
+from chalicelib.claims import take
+from chalicelib.db import Database
+from chalicelib.models import Base, Post
+from chalicelib.wiring import Wiring
+from infra.local.stack import free_port
+from tests.conftest import both_databases
+from tests.ledgers import fail, launch, make_user, now, the_task
+from tests.writers import write_posts
+from worker import __main__ as command_line
+from worker.commands.operating import upgrade
+from worker.runner import alive_file
+
+GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'
+COMMANDS = [
+    "run", "sweep", "migrate", "health", "tasks", "create-user", "set-admin", "shell",
+    "load-posts", "export", "verify",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended.
+
+    Attributes:
+        status: What the shell sees.
+        out: What it printed.
+        err: What it printed to standard error.
+    """
+
+    status: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def worker(
+    environment: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Call]:
+    """Runs `python -m worker …` in this process, with something on its standard input."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(logs, "configure", lambda _format: None)
+    monkeypatch.chdir(tmp_path)  # where there is no .env
+    wirings: list[Wiring] = []
+    from_environment = Wiring.from_environment
+
+    def wire(*arguments: Any, **options: Any) -> Wiring:
+        wirings.append(from_environment(*arguments, **options))
+        return wirings[-1]
+
+    monkeypatch.setattr(Wiring, "from_environment", wire)
+
+    def call(*arguments: object, given: str = "") -> Done:
+        (tmp_path / "stdin").write_text(given)
+        with (tmp_path / "stdin").open() as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            monkeypatch.setattr(sys, "argv", ["worker", *map(str, arguments)])
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as end:
+                command_line.run()
+        status = end.value.code or 0
+        assert isinstance(status, int)
+        return Done(status, *capsys.readouterr())
+
+    yield call
+    for wiring in wirings:
+        wiring.database.close()
+        wiring.queue.redis.close()
+
+
+@pytest.fixture
+def user_id(database: Database) -> int:
+    """The user susan."""
+    return make_user(database)
+
+
+def bodies(database: Database) -> list[str]:
+    """All posts, by number."""
+    with database.read() as session:
+        return list(session.scalars(sa.select(Post.body).order_by(Post.id)))
+
+
+# --- The whole command line ---
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        *([name] for name in COMMANDS),
+        *(["tasks", one] for one in ("list", "show", "retry", "cancel")),
+    ],
+    ids=" ".join,
+)
+def test_help(worker: Call, command: list[str]) -> None:
+    """Every command explains itself."""
+    done = worker(*command, "--help")
+    assert done.status == 0
+    assert done.out.startswith(f"Usage: python -m worker {' '.join(command)}".rstrip())
+
+
+def test_all_commands_are_listed(worker: Call) -> None:
+    """The help lists every command that the contract names."""
+    out = worker("--help").out
+    assert [name for name in COMMANDS if f"\n  {name} " not in out] == []
+
+
+@pytest.mark.parametrize("key", ["DATABASE_URL", "REDIS_URL", "EXPORT_BUCKET", "MAIL_SENDER"])
+def test_a_missing_setting(worker: Call, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """A missing setting stops a command with the key's name."""
+    monkeypatch.delenv(key)
+    done = worker("tasks", "list")
+    assert done.status == 1
+    assert done.err.startswith("Error: ")
+    assert key in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["tasks", "list"],
+        ["sweep"],
+        ["create-user", "susan", "--email", "susan@example.com"],
+        ["export", "--user", "susan", "--out", "posts.json"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("state", ["missing", "empty"])
+def test_a_database_that_is_not_ready(
+    worker: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str], state: str
+) -> None:
+    """A database that is missing or was never migrated makes for a message, not a traceback."""
+    path = tmp_path / ("nowhere" if state == "missing" else ".") / "empty.db"
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{path}")
+    done = worker(*command, given="correct horse\n")
+    assert done.status == 1
+    assert done.err.splitlines()[-1].startswith("Error: ")
+    assert "database" in done.err
+    assert "Traceback" not in done.err
+    if state == "empty":
+        assert "python -m worker migrate" in done.err
+
+
+def test_a_postgresql_that_is_not_there(worker: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not answer makes for a message without the password."""
+    url = f"postgresql+psycopg://carryout:hunter2@127.0.0.1:{free_port()}/carryout"
+    monkeypatch.setenv("DATABASE_URL", url)
+    done = worker("tasks", "list")
+    assert done.status == 1
+    assert done.err.startswith("Error: ")
+    assert "hunter2" not in done.err
+
+
+# --- People ---
+
+
+def test_create_user(worker: Call, database: Database) -> None:
+    """A user with the password from standard input; what a password holds is kept."""
+    arguments = ["create-user", "susan", "--email", "susan@example.com"]
+    done = worker(*arguments, "--admin", "--language", "ko", given="  correct horse 말 \n")
+    assert (done.status, done.err) == (0, "")
+    with database.read() as session:
+        user = find_user(session, "susan")
+    assert user is not None
+    assert (user.email, user.is_admin, user.language) == ("susan@example.com", True, "ko")
+    assert check_password(user, "  correct horse 말 ") == user.id
+
+
+@pytest.mark.parametrize(
+    ("arguments", "password", "said"),
+    [
+        (["su san", "--email", "susan@example.com"], "correct horse", "username may only"),
+        (["susan", "--email", "susan"], "correct horse", "email must be a mail address"),
+        (["susan", "--email", "susan@example.com"], "short", "password must be at least 8"),
+        (["susan", "--email", "susan@example.com"], "", "password must be at least 8"),
+        (
+            ["susan", "--email", "susan@example.com", "--language", "xx"],
+            "correct horse",
+            "language must be one of en, es, ko",
+        ),
+    ],
+)
+def test_create_user_invalid(
+    worker: Call, database: Database, arguments: list[str], password: str, said: str
+) -> None:
+    """What the API would refuse is refused, in plain words."""
+    done = worker("create-user", *arguments, given=password)
+    assert done.status == 2
+    assert said in done.err
+    with database.read() as session:
+        assert find_user(session, "susan") is None
+
+
+@pytest.mark.parametrize("taken", ["username", "email"])
+def test_create_user_twice(worker: Call, user_id: int, taken: str) -> None:
+    """A name or an address that is taken is said to be."""
+    assert user_id
+    name, email = ("SUSAN", "x@example.com") if taken == "username" else ("x", "SUSAN@example.com")
+    done = worker("create-user", name, "--email", email, given="correct horse")
+    assert done.status == 1
+    assert "taken" in done.err or "in use" in done.err
+
+
+def test_set_admin(worker: Call, database: Database, user_id: int) -> None:
+    """Administrators are made and unmade."""
+    assert user_id
+    for state, expected in (("on", True), ("off", False)):
+        assert worker("set-admin", "susan", state).status == 0
+        with database.read() as session:
+            user = find_user(session, "susan")
+        assert user is not None
+        assert user.is_admin is expected
+    assert worker("set-admin", "nobody", "on").err == "Error: there is no user nobody\n"
+    assert worker("set-admin", "susan", "perhaps").status == 2
+
+
+def test_shell(worker: Call, user_id: int) -> None:
+    """The shell has models and a session."""
+    done = worker("shell", given=f"print(session.get(User, {user_id}).username, Task.__name__)\n")
+    assert done.status == 0
+    assert "susan Task" in done.out
+
+
+# --- Posts ---
+
+
+@both_databases
+def test_load_posts(worker: Call, database: Database, user_id: int, tmp_path: Path) -> None:
+    """Posts are loaded in the file's order, and what was done is said."""
+    assert user_id
+    lines = [
+        json.dumps({"body": f"{n} \u2028 😀", "timestamp": f"20{99 - n}-01-01T00:00:00Z"})
+        for n in range(9)
+    ]
+    (tmp_path / "posts.jsonl").write_text("\n".join(lines))
+    done = worker("load-posts", "posts.jsonl", "--user", "susan")
+    assert (done.status, done.out) == (0, "loaded 9 posts for susan\n")
+    assert bodies(database) == [f"{n} \u2028 😀" for n in range(9)]
+
+
+def test_load_posts_from_standard_input(worker: Call, database: Database, user_id: int) -> None:
+    """A dash is standard input; nothing in it is nothing loaded."""
+    assert user_id
+    assert worker("load-posts", "-", "--user", "SUSAN", given=GOOD).status == 0
+    assert bodies(database) == ["one"]
+    assert worker("load-posts", "-", "--user", "susan").out == "loaded 0 posts for susan\n"
+
+
+BAD = [GOOD, "not json", GOOD, '{"body": "", "timestamp": "2026-01-02T03:04:05Z"}']
+
+
+def test_a_bad_line(worker: Call, database: Database, user_id: int) -> None:
+    """A bad line is named by its number, and nothing of the file is kept."""
+    assert user_id
+    done = worker("load-posts", "-", "--user", "susan", given="\n".join(BAD))
+    assert done.status == 1
+    assert "line 2: not JSON" in done.err
+    assert "--skip-bad" in done.err
+    assert bodies(database) == []
+
+
+def test_a_bad_line_after_many_good_ones(worker: Call, database: Database, user_id: int) -> None:
+    """Nothing is kept, however many rows were written before the bad line came."""
+    assert user_id
+    done = worker("load-posts", "-", "--user", "susan", given=f"{GOOD}\n" * 6000 + "{}")
+    assert done.status == 1
+    assert "line 6001: body is required" in done.err
+    assert bodies(database) == []
+
+
+def test_skip_bad(worker: Call, database: Database, user_id: int) -> None:
+    """Bad lines are counted, reported and left out; that is a success."""
+    assert user_id
+    done = worker("load-posts", "-", "--user", "susan", "--skip-bad", given="\n".join(BAD))
+    assert (done.status, done.out) == (0, "loaded 2 posts for susan, skipped 2 lines\n")
+    assert "skipped line 2: not JSON" in done.err
+    assert "skipped line 4: body must be at least 1 character long" in done.err
+    assert bodies(database) == ["one", "one"]
+
+
+@pytest.mark.parametrize("command", [["load-posts", "-"], ["export", "--out", "x.json"]])
+def test_unknown_user(worker: Call, command: list[str]) -> None:
+    """A user that does not exist is said not to, with what to do."""
+    done = worker(*command, "--user", "nobody")
+    assert done.status == 1
+    assert done.err == "Error: there is no user nobody; see create-user\n"
+
+
+def test_export_to_nowhere(worker: Call, user_id: int) -> None:
+    """A folder that is not there is named; there is no traceback."""
+    assert user_id
+    done = worker("export", "--user", "susan", "--out", "nowhere/posts.json")
+    assert done.status != 0
+    assert "nowhere" in done.err
+    assert "Traceback" not in done.err
+
+
+@both_databases
+def test_export_and_verify(worker: Call, database: Database, user_id: int, tmp_path: Path) -> None:
+    """What is exported is whole, and is said to be."""
+    write_posts(database, user_id, ["one", "two"])
+    done = worker("export", "--user", "susan", "--out", "posts.json")
+    data = (tmp_path / "posts.json").read_bytes()
+    assert (done.status, done.out) == (0, f"wrote 2 posts, {len(data)} bytes to posts.json\n")
+    digest = hashlib.sha256(data).hexdigest()
+    for arguments in ([], ["--sha256", digest], ["--sha256", digest.upper()]):
+        done = worker("verify", "posts.json", *arguments)
+        assert done.status == 0
+        assert done.out.splitlines() == [
+            "posts:   2",
+            f"bytes:   {len(data)}",
+            f"sha256:  {digest}",
+            "the file is whole",
+        ]
+
+
+@pytest.fixture
+def exported(worker: Call, database: Database, user_id: int, tmp_path: Path) -> Path:
+    """An export of two posts."""
+    write_posts(database, user_id, ["one", "two"])
+    assert worker("export", "--user", "susan", "--out", "posts.json").status == 0
+    return tmp_path / "posts.json"
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda data: data, "the SHA-256 is not the one that was given"),
+        (
+            lambda data: data.replace(b'"count":2', b'"count":3'),
+            "count is 3, but there are 2 posts",
+        ),
+        (lambda data: data[:-30], "not valid JSON"),
+        (lambda _data: b"", "not valid JSON"),
+    ],
+    ids=["digest", "count", "truncated", "empty"],
+)
+def test_verify_refuses(
+    worker: Call, exported: Path, damage: Callable[[bytes], bytes], said: str
+) -> None:
+    """A file that is not what it should be exits with 1 and says why."""
+    exported.write_bytes(damage(exported.read_bytes()))
+    arguments = ["--sha256", "0" * 64] if "SHA" in said else []
+    done = worker("verify", exported, *arguments)
+    assert done.status == 1
+    assert said in done.err
+    assert "the file is whole" not in done.out
+
+
+def test_verify_nothing(worker: Call) -> None:
+    """A file that is not there is named."""
+    done = worker("verify", "nowhere.json")
+    assert done.status == 2
+    assert "nowhere.json" in done.err
+
+
+# --- Tasks ---
+
+
+def test_tasks(worker: Call, database: Database, user_id: int) -> None:
+    """Tasks are listed, by state and by kind, and shown."""
+    assert worker("tasks", "list").out == "no tasks\n"
+    export_id, example_id = launch(database, user_id), launch(database, user_id, "example")
+    fail(database, export_id)
+    lines = worker("tasks", "list").out.splitlines()
+    assert {line.split()[0] for line in lines} == {export_id, example_id}
+    assert worker("tasks", "list", "--status", "failed").out.split()[0] == export_id
+    assert worker("tasks", "list", "--name", "example").out.split()[0] == example_id
+    assert len(worker("tasks", "list", "--limit", "1").out.splitlines()) == 1
+    done = worker("tasks", "show", export_id)
+    shown, _ = json.JSONDecoder().raw_decode(done.out)
+    assert (shown["id"], shown["status"], shown["error"]["code"]) == (export_id, "failed", "broken")
+
+
+def test_retry_and_cancel(worker: Call, database: Database, user_id: int, wiring: Wiring) -> None:
+    """A failed task is queued again and rung for; a queued one is cancelled at once."""
+    task_id = launch(database, user_id)
+    fail(database, task_id)
+    assert worker("tasks", "retry", task_id).out == "queued\n"
+    assert wiring.queue.waiting_ids() == {task_id}
+    assert worker("tasks", "cancel", task_id).out == "cancelled\n"
+    assert the_task(database, task_id).status == "cancelled"
+    assert worker("tasks", "retry", task_id).status == 0
+    assert take(database, task_id, worker="w", lease_s=30, now=now()) is not None
+    assert worker("tasks", "cancel", task_id).out == "cancelling\n"
+
+
+@pytest.mark.parametrize("command", ["show", "retry", "cancel"])
+def test_no_such_task(worker: Call, command: str) -> None:
+    """A task that does not exist is said not to."""
+    done = worker("tasks", command, "nothing")
+    assert done.status == 1
+    assert done.err == "Error: There is nothing here.\n"
+
+
+def test_what_cannot_be_done(worker: Call, database: Database, user_id: int) -> None:
+    """A queued task cannot be retried, a failed one cannot be cancelled: a line says so."""
+    task_id = launch(database, user_id)
+    done = worker("tasks", "retry", task_id)
+    assert (done.status, done.err.startswith("Error: ")) == (1, True)
+    fail(database, task_id)
+    done = worker("tasks", "cancel", task_id)
+    assert (done.status, done.err) == (1, "Error: The task has ended.\n")
+
+
+def test_without_redis(
+    worker: Call, database: Database, user_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks are looked after without Redis, too; the next sweep rings."""
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    task_id = launch(database, user_id)
+    fail(database, task_id)
+    done = worker("tasks", "retry", task_id)
+    assert (done.status, done.out) == (0, "queued\n")
+    assert "Redis does not answer" in done.err
+    assert worker("sweep").status == 0
+
+
+# --- Running ---
+
+
+def test_sweep(worker: Call, database: Database, user_id: int, wiring: Wiring) -> None:
+    """A pass finds what was lost and says how much."""
+    task_id = launch(database, user_id)
+    done = worker("sweep")
+    assert (done.status, done.err) == (0, "")
+    assert "rung: 1" in done.out
+    assert wiring.queue.waiting_ids() == {task_id}
+    assert "rung: 0" in worker("sweep").out
+
+
+@both_databases
+def test_migrate(worker: Call, database: Database) -> None:
+    """Migrating twice does nothing the second time."""
+    for _ in range(2):
+        done = worker("migrate")
+        assert (done.status, done.err) == (0, "")
+    with database.read() as session:
+        assert session.scalar(sa.text("SELECT count(*) FROM alembic_version")) == 1
+
+
+def test_migrate_makes_the_database(
+    worker: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A SQLite database that is not there yet is made."""
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'new.db'}")
+    assert worker("migrate").status == 0
+    assert worker("tasks", "list").out == "no tasks\n"
+
+
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
+@pytest.mark.filterwarnings(
+    "ignore:autogenerate skipping metadata-specified expression-based index"
+)
+@both_databases
+def test_the_schema_is_the_models(database: Database) -> None:
+    """What the migrations make is what the models say, but for indexes on expressions."""
+    upgrade(database)
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, Base.metadata)
+    functional = {"uq_users_username", "uq_users_email"}
+    assert [one for one in differences if getattr(one[1], "name", None) not in functional] == []
+
+
+@both_databases
+def test_functional_indexes_are_there(database: Database) -> None:
+    """The indexes that the comparison cannot see exist and are unique."""
+    for column in ("username", "email"):
+        make_user(database, f"some-{column}")
+    with pytest.raises(sa.exc.IntegrityError):
+        make_user(database, "SOME-USERNAME")
+
+
+def test_health(worker: Call, wiring: Wiring) -> None:
+    """A machine is healthy when a worker showed a sign of life there lately."""
+    alive = alive_file(wiring)
+    alive.unlink(missing_ok=True)
+    done = worker("health")
+    assert done.status == 1
+    assert done.err.startswith("Error: no worker")
+    alive.touch()
+    try:
+        done = worker("health")
+        assert (done.status, done.out) == (0, "alive\n")
+    finally:
+        alive.unlink()

@@ -1,0 +1,214 @@
+"""What the code expects of Redis and RQ, held against Valkey and against the fake alike."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from redis import Connection, ConnectionPool, Redis
+from rq.job import JobStatus
+from rq.serializers import JSONSerializer
+from rq.worker import SimpleWorker
+
+from chalicelib.job_queue import JobQueue, QueueError, RegisteredJob, doorbell, get_rq_job
+from chalicelib.models import Task
+from infra.local.stack import free_port
+from tests.fakes import FakeQueue
+
+NAME = "microblog-tasks"
+TASK = cast("Task", SimpleNamespace(id="one"))
+
+
+@pytest.fixture
+def real(redis_url: str) -> Iterator[JobQueue]:
+    """An empty queue in Valkey."""
+    with closing(doorbell(redis_url)) as redis:
+        yield JobQueue(redis, NAME, timeout_s=77)
+
+
+@pytest.fixture(params=["fake", "valkey"])
+def queue(request: pytest.FixtureRequest) -> JobQueue:
+    """The fake, then Valkey."""
+    if request.param == "fake":
+        return FakeQueue()
+    found: JobQueue = request.getfixturevalue("real")
+    return found
+
+
+class TestContract:
+    """What holds for both."""
+
+    def test_an_empty_queue(self, queue: JobQueue) -> None:
+        """Nobody waits, nobody works."""
+        assert queue.waiting_ids() == set()
+        assert queue.depth() == 0
+        assert queue.workers() == []
+        assert queue.workers_alive() == 0
+
+    def test_ringing(self, queue: JobQueue) -> None:
+        """Who was rung for waits."""
+        queue.ring([("one", "example"), ("two", "export_posts")])
+        assert queue.waiting_ids() == {"one", "two"}
+        assert queue.depth() == 2
+
+    def test_ringing_for_nobody(self, queue: JobQueue) -> None:
+        """There may be nothing to ring for."""
+        queue.ring([])
+        assert queue.depth() == 0
+
+    def test_unknown_names(self, queue: JobQueue) -> None:
+        """A task of a kind that is gone cannot be done and gets no job."""
+        queue.ring([("one", "mine_coins"), ("two", "example")])
+        assert queue.waiting_ids() == {"two"}
+
+    def test_progress_without_a_job(self, queue: JobQueue) -> None:
+        """Progress of a task whose job is gone is shown nowhere and is no error."""
+        queue.save_progress("one", 50)
+        assert queue.waiting_ids() == set()
+
+
+class TestJobs:
+    """What stands in Redis."""
+
+    def test_a_job(self, real: JobQueue) -> None:
+        """A job carries the task's id and nothing else, as JSON; the function is a string."""
+        real.ring([("one", "export_posts")])
+        job = RegisteredJob.fetch("one", connection=real.redis, serializer=JSONSerializer)
+        assert job.func_name == "worker.tasks.export_posts.export_posts"
+        assert (job.args, job.kwargs, job.instance) == (["one"], {}, None)
+        assert (job.timeout, job.origin) == (77, NAME)
+        assert json.loads(job.data) == [job.func_name, None, ["one"], {}]
+
+    def test_stock_rq_reads_it(self, real: JobQueue) -> None:
+        """RQ's own classes find the job, so its command line does, too."""
+        real.ring([("one", "example")])
+        assert real.rq.get_job_ids() == ["one"]
+
+    def test_one_round_trip(self, redis_url: str) -> None:
+        """Ringing for a hundred tasks costs what ringing for one costs: one round trip."""
+        with closing(Redis(connection_pool=counting_pool(redis_url))) as redis:
+            queue = JobQueue(redis, NAME, timeout_s=77)
+            redis.ping()
+            before = Counting.sent
+            queue.ring([(f"task-{number}", "example") for number in range(100)])
+            assert Counting.sent - before == 1
+            assert queue.depth() == 100
+
+    def test_a_finished_job_is_rung_again(self, real: JobQueue) -> None:
+        """The new job does not expire with what RQ remembers of the old one."""
+        real.ring([("one", "example")])
+        finished = RegisteredJob.fetch("one", connection=real.redis, serializer=JSONSerializer)
+        real.redis.delete(real.rq.key)
+        finished.cleanup(500)
+        assert real.redis.ttl(finished.key) > 0
+        real.ring([("one", "example")])
+        assert real.redis.ttl(finished.key) == -1
+
+    def test_a_worker_is_seen(self, real: JobQueue) -> None:
+        """A worker that registered is listed until its key expires."""
+        worker = SimpleWorker([NAME], connection=real.redis, name="somebody")
+        worker.register_birth()  # type: ignore[no-untyped-call]
+        (seen,) = real.workers()
+        assert (seen.name, seen.current_task, seen.state) == ("somebody", None, "unknown")
+        assert seen.pid == worker.pid
+        assert seen.started_at <= seen.last_seen_at
+        assert real.workers_alive() == 1
+        real.redis.delete(worker.key)
+        assert real.workers() == []
+        assert real.workers_alive() == 0
+
+    def test_progress(self, real: JobQueue) -> None:
+        """RQ's own object shows the percentage after a refresh."""
+        real.ring([("one", "example")])
+        job = get_rq_job(TASK, queue=real)
+        assert job is not None
+        real.save_progress("one", 42)
+        assert job.meta == {}
+        job.refresh()  # type: ignore[no-untyped-call]
+        assert job.meta["progress"] == 42
+        assert not job.is_finished
+
+    def test_progress_of_a_job_that_is_gone(self, real: JobQueue) -> None:
+        """No key is made for it: one without an expiry would stay for ever."""
+        real.save_progress("one", 42)
+        assert real.redis.keys() == []
+        assert get_rq_job(TASK, queue=real) is None
+
+    def test_progress_in_one_step(self, redis_url: str) -> None:
+        """There is no moment between look and write in which the job could vanish."""
+        with closing(Redis(connection_pool=counting_pool(redis_url))) as redis:
+            queue = JobQueue(redis, NAME, timeout_s=77)
+            queue.ring([("one", "example")])
+            before = Counting.sent
+            queue.save_progress("one", 42)
+            assert Counting.sent - before == 1
+            assert redis.hget("rq:job:one", "meta") == b'{"progress": 42}'
+
+    def test_a_job_that_finished(self, real: JobQueue) -> None:
+        """A job that RQ has finished says so."""
+        real.ring([("one", "example")])
+        job = get_rq_job(TASK, queue=real)
+        assert job is not None
+        job.set_status(JobStatus.FINISHED)
+        again = get_rq_job(TASK, queue=real)
+        assert again is not None
+        assert again.is_finished
+
+
+class Counting(Connection):
+    """A connection that counts how often something is sent."""
+
+    sent = 0
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Count and send."""
+        Counting.sent += 1
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
+
+
+def counting_pool(url: str) -> ConnectionPool:
+    """A pool of counting connections."""
+    return ConnectionPool.from_url(url, connection_class=Counting)
+
+
+@pytest.fixture(params=["nobody listens", "nobody answers"])
+def deaf(request: pytest.FixtureRequest) -> Iterator[JobQueue]:
+    """A Redis that is down in one of two ways."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        listening = request.param == "nobody answers"
+        port = silent.getsockname()[1] if listening else free_port()
+        with closing(doorbell(f"redis://127.0.0.1:{port}/0")) as redis:
+            yield JobQueue(redis, NAME, timeout_s=77)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda queue: queue.ring([("one", "example")]),
+        lambda queue: queue.waiting_ids(),
+        lambda queue: queue.depth(),
+        lambda queue: queue.workers(),
+        lambda queue: queue.workers_alive(),
+        lambda queue: queue.save_progress("one", 1),
+    ],
+    ids=["ring", "waiting_ids", "depth", "workers", "workers_alive", "save_progress"],
+)
+def test_redis_is_down(deaf: JobQueue, call: Callable[[JobQueue], object]) -> None:
+    """Whoever cannot wait hears of it within three seconds."""
+    started = time.monotonic()
+    with pytest.raises(QueueError):
+        call(deaf)
+    assert time.monotonic() - started < 3
+
+
+def test_the_job_while_redis_is_down(deaf: JobQueue) -> None:
+    """There is no job to be seen, and that is said within three seconds."""
+    started = time.monotonic()
+    assert get_rq_job(TASK, queue=deaf) is None
+    assert time.monotonic() - started < 3

@@ -1,0 +1,79 @@
+import base64
+import json
+
+import pytest
+
+from app import app, sweep
+from tests.events import Event, proxy_event, shown
+from tests.people import JSON, Person
+
+
+def test_event_by_event(susan: Person) -> None:
+    """The deployed function answers API Gateway's own events, without a context."""
+    new = app(proxy_event("POST", "/v1/exports", headers=susan.headers), None)
+    assert new["statusCode"] == 202
+    task_id = shown(new)["id"]
+    event = proxy_event("GET", "/v1/tasks/{task_id}", {"task_id": task_id}, headers=susan.headers)
+    task = app(event, None)
+    assert (task["statusCode"], shown(task)["status"]) == (200, "queued")
+    assert app(proxy_event("GET", "/healthz"), None)["statusCode"] == 200
+    assert app(proxy_event("GET", "/v1/me"), None)["statusCode"] == 401
+
+
+@pytest.mark.parametrize("headers", [JSON, {"content-type": "application/json"}, {}])
+@pytest.mark.parametrize("is_base64", [False, True])
+def test_body(susan: Person, headers: dict[str, str], *, is_base64: bool) -> None:
+    """A body comes as text or in base64, with its media type or without one."""
+    text = json.dumps({"body": "\U0001f600 é"}, ensure_ascii=False)
+    body = base64.b64encode(text.encode()).decode() if is_base64 else text
+    event = proxy_event(
+        "POST", "/v1/posts", headers=susan.headers | headers, body=body, is_base64=is_base64
+    )
+    answer = app(event, None)
+    assert (answer["statusCode"], shown(answer)["body"]) == (201, "\U0001f600 é")
+
+
+def sparse(event: Event) -> Event:
+    """As the console's own test button sends it."""
+    return event | {"headers": None, "multiValueHeaders": None, "body": None}
+
+
+def test_event_without_headers(susan: Person) -> None:
+    """An event that has nothing in it is answered as a request that has nothing in it."""
+    assert susan
+    assert app(sparse(proxy_event("GET", "/healthz")), None)["statusCode"] == 200
+    assert app(sparse(proxy_event("POST", "/v1/posts")), None)["statusCode"] == 401
+    assert app(sparse(proxy_event("POST", "/v1/tokens")), None)["statusCode"] == 422
+
+
+def test_names_of_headers_have_no_case(susan: Person) -> None:
+    """HTTP/2 writes names small, some clients write them large."""
+    for name in ("authorization", "AUTHORIZATION"):
+        event = proxy_event("GET", "/v1/me", headers={name: f"bearer {susan.token}"})
+        assert app(event, None)["statusCode"] == 200
+
+
+def test_body_with_a_lone_surrogate(susan: Person) -> None:
+    """An event can hold text that UTF-8 cannot: that is no JSON."""
+    event = proxy_event("POST", "/v1/posts", headers=susan.headers, body='{"body": "\ud800"}')
+    answer = app(event, None)
+    assert (answer["statusCode"], shown(answer)["code"]) == (422, "malformed_json")
+
+
+def test_answers_can_be_sent(susan: Person) -> None:
+    """An answer is JSON with strings for a body and for every header, as Lambda wants it."""
+    for method, path in (("GET", "/"), ("GET", "/v1/tasks"), ("DELETE", "/v1/tokens/current")):
+        answer = json.loads(json.dumps(app(proxy_event(method, path, headers=susan.headers), None)))
+        assert isinstance(answer["statusCode"], int)
+        assert isinstance(answer["body"], str)
+        assert all(isinstance(value, str) for value in answer["headers"].values())
+
+
+def test_the_schedule_sweeps(susan: Person) -> None:
+    """The function that a rule calls every minute rings again for what lost its job."""
+    susan.post("/v1/exports", {})
+    queue = app.wiring.queue
+    queue.redis.flushall()
+    names = ("version", "account", "region", "detail", "detail-type", "source", "time", "id")
+    sweep({**dict.fromkeys(names, ""), "resources": []}, None)
+    assert queue.depth() == 1

@@ -1,0 +1,271 @@
+import re
+from html import unescape
+from html.parser import HTMLParser
+from urllib.parse import urlencode
+
+import pytest
+from chalice.test import Client, HTTPResponse
+
+from app import app
+from chalicelib.db import Database
+from chalicelib.wiring import Wiring
+from tests import ledgers
+from tests.integration.conftest import Join, Rewire
+from tests.people import Person, refused
+
+HOST = "carryout.example.com"
+HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp; \u2028"
+SUSAN = {"username": "susan", "email": "susan@example.com", "password": "correct horse"}
+
+
+class Elements(HTMLParser):
+    """The elements of a page, each with its attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note it."""
+        self.found.append((tag, dict(attrs)))
+
+
+class Browser:
+    """A browser without JavaScript: keeps the cookie, sends forms with its page's origin."""
+
+    def __init__(self, client: Client, cookie: str | None = None) -> None:
+        self.client = client
+        self.cookie = cookie
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        fields: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> HTTPResponse:
+        """Send a request as a page of this site would."""
+        given = {"Host": HOST, "Accept": "text/html"}
+        given |= {"Content-Type": "application/x-www-form-urlencoded"}
+        if method == "POST":
+            given |= {"Origin": f"https://{HOST}", "Sec-Fetch-Site": "same-origin"}
+        if self.cookie is not None:
+            given["Cookie"] = f"theme=dark; carryout_session={self.cookie}"
+        body = urlencode(fields or {}).encode()
+        return self.client.http.request(method, path, headers=given | (headers or {}), body=body)
+
+    def get(self, path: str) -> HTTPResponse:
+        """Open a page."""
+        return self.ask("GET", path)
+
+    def csrf(self) -> str:
+        """What the forms of the home page bring along."""
+        page = self.get("/").body.decode()
+        return next(
+            found["value"] or ""
+            for tag, found in Elements(page).found
+            if tag == "input" and found.get("name") == "csrf"
+        )
+
+
+@pytest.fixture
+def browser(susan: Person) -> Browser:
+    """Susan's browser, signed in."""
+    return Browser(susan.client, susan.token)
+
+
+def test_sign_in_and_out(client: Client, nobody: Person) -> None:
+    """The form sets a cookie that scripts and other sites cannot use; signing out ends it."""
+    nobody.post("/v1/users", SUSAN)
+    browser = Browser(client)
+    assert 'href="/sign-in"' in browser.get("/").body.decode()
+    page = browser.get("/sign-in")
+    assert page.status_code == 200
+    assert {"username", "password"} <= {
+        a.get("name") for _, a in Elements(page.body.decode()).found
+    }
+    fields = {"username": "susan", "password": SUSAN["password"], "back": "/"}
+    answer = browser.ask("POST", "/sign-in", fields)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+    cookie, *attributes = answer.headers["Set-Cookie"].split("; ")
+    assert {"HttpOnly", "SameSite=Strict", "Secure", "Path=/"} <= set(attributes)
+
+    browser.cookie = cookie.partition("=")[2]
+    assert 'action="/sign-out"' in browser.get("/").body.decode()
+    token = Person(client, browser.cookie)
+    answer = browser.ask("POST", "/sign-out", {"csrf": browser.csrf()})
+    assert answer.status_code == 303
+    assert "Max-Age=0" in answer.headers["Set-Cookie"]
+    refused(token.get("/v1/me"), 401, "unauthenticated")  # not only forgotten: worthless
+
+
+def test_cookie_without_tls(client: Client, nobody: Person, rewire: Rewire) -> None:
+    """Where there is no TLS, as on one's own machine, the cookie works without it."""
+    rewire(PUBLIC_URL="http://127.0.0.1:8000")
+    nobody.post("/v1/users", SUSAN)
+    fields = {"username": "susan", "password": SUSAN["password"]}
+    assert "Secure" not in Browser(client).ask("POST", "/sign-in", fields).headers["Set-Cookie"]
+
+
+def test_wrong_password(client: Client, nobody: Person) -> None:
+    """The form comes again with what was typed but the password, and no cookie."""
+    nobody.post("/v1/users", SUSAN)
+    fields = {"username": HOSTILE, "password": "secret horse", "back": "/admin"}
+    answer = Browser(client).ask("POST", "/sign-in", fields)
+    page = answer.body.decode()
+    assert answer.status_code == 401
+    assert "Set-Cookie" not in answer.headers
+    assert "secret horse" not in page
+    values = {a.get("name"): a.get("value") for t, a in Elements(page).found if t == "input"}
+    assert values["username"] == HOSTILE
+    assert values["back"] == "/admin"
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example/",
+        "/\t/evil.example/",  # browsers drop tabs and line ends
+        "/\n/evil.example/",
+        "\t//evil.example/",
+        "javascript:alert(1)",
+        "evil.example",
+        "",
+        "/x\r\nSet-Cookie: a=b",
+        "/\u2028",
+    ],
+)
+def test_back_stays_here(client: Client, nobody: Person, back: str) -> None:
+    """After signing in nobody is sent to another site, whatever the form said."""
+    nobody.post("/v1/users", SUSAN)
+    fields = {"username": "susan", "password": SUSAN["password"], "back": back}
+    answer = Browser(client).ask("POST", "/sign-in", fields)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+
+
+def test_the_way_from_a_mail_to_the_file(susan: Person, wiring: Wiring) -> None:
+    """The page that mails link to asks to sign in, comes back, and offers the download."""
+    task_id = susan.post("/v1/exports", {}).json_body["id"]
+    stranger = Browser(susan.client)
+    answer = stranger.get(f"/exports/{task_id}")
+    assert answer.status_code == 401
+    fields = {a.get("name"): a.get("value") for t, a in Elements(answer.body.decode()).found}
+    assert fields["back"] == f"/exports/{task_id}"
+
+    browser = Browser(susan.client, susan.token)
+    page = browser.get(f"/exports/{task_id}")
+    assert "<progress" in page.body.decode()
+    assert 'http-equiv="refresh"' in page.body.decode()
+    ledgers.publish(wiring, task_id)
+    page = browser.get(f"/exports/{task_id}")
+    assert 'http-equiv="refresh"' not in page.body.decode()
+    link = f"/v1/exports/{task_id}/download"
+    links = [found.get("href") for tag, found in Elements(page.body.decode()).found if tag == "a"]
+    assert link in links
+    assert browser.get(link).status_code == 303
+
+
+def test_export_button(browser: Browser, susan: Person) -> None:
+    """The button asks for an export; pressed again it leads to the one that goes on."""
+    for _ in range(2):
+        answer = browser.ask("POST", "/exports", {"csrf": browser.csrf()})
+        assert answer.status_code == 303
+        (task,) = susan.get("/v1/tasks").json_body["items"]
+        assert answer.headers["Location"] == f"/exports/{task['id']}"
+        assert browser.get(answer.headers["Location"]).status_code == 200
+
+
+FORMS = [path for path in app.routes if "POST" in app.routes[path] and path[:4] != "/v1/"]
+WAYS_IN = {"/sign-in", "/sign-up"}
+NAMES = {"task_id": "x", "post_id": "1"}
+
+
+@pytest.mark.parametrize("path", sorted(set(FORMS) - WAYS_IN))
+def test_form_without_its_token(join: Join, path: str) -> None:
+    """A form that did not come from a page of this session changes nothing."""
+    root = join("root", is_admin=True)
+    browser = Browser(root.client, root.token)
+    for csrf in ({}, {"csrf": ""}, {"csrf": "x"}, {"csrf": "\u00e9"}):
+        fields = csrf | {"username": "root", "password": "x", "body": "x", "language": "es"}
+        assert browser.ask("POST", path.format(**NAMES), fields).status_code == 403
+    assert root.get("/v1/me").json_body["language"] == "en"
+    assert root.get("/v1/tasks").json_body["items"] == []
+
+
+def test_forms_token_is_the_sessions_own(browser: Browser, join: Join) -> None:
+    """What another user's page brings along is of no use."""
+    other = join("david")
+    csrf = Browser(other.client, other.token).csrf()
+    assert browser.ask("POST", "/exports", {"csrf": csrf}).status_code == 403
+
+
+CROSS_SITE = [
+    {"Origin": "https://evil.example"},
+    {"Origin": f"https://{HOST}.evil.example"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},  # a neighbour of the domain is not this site
+]
+
+
+@pytest.mark.parametrize("headers", CROSS_SITE)
+def test_requests_of_other_sites(browser: Browser, headers: dict[str, str]) -> None:
+    """Another site's page cannot act with the cookie, nor sign somebody in as somebody else."""
+    fields = {"csrf": browser.csrf()}
+    for path in FORMS:
+        answer = browser.ask("POST", path.format(**NAMES), fields, headers)
+        assert answer.status_code == 403, path
+    json = headers | {"Content-Type": "application/json"}
+    for method, path in (("POST", "/v1/exports"), ("DELETE", "/v1/me"), ("PATCH", "/v1/me")):
+        refused(browser.ask(method, path, headers=json), 403, "forbidden")
+    browser.cookie = None
+    for path in WAYS_IN:
+        assert browser.ask("POST", path, {}, headers).status_code == 403
+
+
+def test_hostile_bodies_are_text(browser: Browser, susan: Person) -> None:
+    """What users wrote is shown, never run."""
+    susan.post("/v1/posts", {"body": HOSTILE})
+    page = browser.get("/users/susan").body.decode()
+    found = Elements(page).found
+    names = {name for _, attributes in found for name in attributes}
+    assert not {name for name in names if name.startswith("on")}
+    assert all("src" in attributes for tag, attributes in found if tag == "script")
+    assert HOSTILE in unescape(page)
+
+
+def test_pages_are_locked_down(browser: Browser) -> None:
+    """No page may be framed, sniffed, kept, or run a script from anywhere."""
+    stranger = Browser(browser.client)
+    pages = [browser.get(path) for path in ("/", "/users/susan", "/docs")]
+    for answer in (*pages, stranger.get("/"), stranger.get("/sign-in")):
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+        assert "unsafe" not in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_admin_page(browser: Browser, join: Join, database: Database) -> None:
+    """Administrators see the queue, users do not, strangers are asked to sign in."""
+    root = join("root", is_admin=True)
+    task_id = ledgers.launch(database, root.user_id)
+    page = Browser(root.client, root.token).get("/admin").body.decode()
+    assert "microblog-tasks" in page
+    assert task_id in page
+    assert browser.get("/admin").status_code == 403
+    assert Browser(root.client).get("/admin").status_code == 401
+
+
+def test_docs_name_every_route(client: Client) -> None:
+    """The readable page and the document list the same routes."""
+    page = unescape(Browser(client).get("/docs").body.decode())
+    document = client.http.get("/openapi.json").json_body
+    assert document["openapi"].startswith("3.1")
+    for path, methods in document["paths"].items():
+        for method in methods:
+            assert re.search(rf"\b{method.upper()} {re.escape(path)}(?![\w/])", page)

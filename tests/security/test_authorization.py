@@ -1,0 +1,198 @@
+"""Who may call what: every route for everybody, and a route without a row is a failure."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from chalice.test import Client, HTTPResponse
+
+from app import app
+from chalicelib import accounts
+from chalicelib.db import Database
+from chalicelib.wiring import Wiring
+from tests.ledgers import fail, launch, make_user, now, publish, put
+from tests.people import JSON, Person
+
+ROLES = ("nobody", "revoked", "expired", "other", "administrator", "owner")
+"""In the order in which they call: the owner last, whose call may change something."""
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def anybody(status: int) -> tuple[int, ...]:
+    """The same for everybody, with and without a good token."""
+    return (status,) * 6
+
+
+def own(status: int) -> tuple[int, ...]:
+    """For the owner; for others, administrators too, it does not exist."""
+    return (401, 401, 401, 404, 404, status)
+
+
+def each(status: int) -> tuple[int, ...]:
+    """For everybody who is signed in, about themselves."""
+    return (401, 401, 401, status, status, status)
+
+
+def administrators(status: int) -> tuple[int, ...]:
+    """For administrators."""
+    return (401, 401, 401, 403, status, 403)
+
+
+NEW = {"username": "maria", "email": "maria@example.com", "password": "correct horse"}
+KNOWN = {"username": "susan", "password": "wrong"}
+
+# What each answers to nobody, revoked, expired, other, administrator, owner; and what is sent.
+TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
+    "POST /v1/users": ((201, 409, 409, 409, 409, 409), NEW),
+    "POST /v1/tokens": (anybody(401), KNOWN),
+    "DELETE /v1/tokens/current": (each(204), None),
+    "GET /v1/me": (each(200), None),
+    "PATCH /v1/me": (each(200), {"language": "es"}),
+    "DELETE /v1/me": (each(204), None),
+    "POST /v1/posts": (each(201), {"body": "x"}),
+    "GET /v1/users/{username}/posts": (each(200), None),
+    "DELETE /v1/posts/{post_id}": (own(204), None),
+    "POST /v1/exports": (each(202), None),
+    "POST /v1/tasks": (each(202), {"name": "export_posts"}),
+    "GET /v1/tasks": (each(200), None),
+    "GET /v1/tasks/{task_id}": (own(200), None),
+    "POST /v1/tasks/{task_id}/cancel": (own(200), None),
+    "POST /v1/tasks/{task_id}/retry": (own(202), None),
+    "GET /v1/exports/{task_id}/download": (own(303), None),
+    "DELETE /v1/exports/{task_id}": (own(204), None),
+    "POST /v1/exports/{task_id}/mail": (own(202), None),
+    "GET /v1/notifications": (each(200), None),
+    "GET /v1/admin/tasks": (administrators(200), None),
+    "GET /v1/admin/queue": (administrators(200), None),
+    "GET /v1/admin/workers": (administrators(200), None),
+    "GET /healthz": (anybody(200), None),
+    "GET /readyz": (anybody(503), None),  # no worker is alive here
+    "GET /openapi.json": (anybody(200), None),
+    "GET /static/{name}": (anybody(404), None),
+    "GET /docs": (anybody(200), None),
+    "GET /": (anybody(200), None),
+    "GET /sign-up": ((200, 200, 200, 303, 303, 303), None),
+    "POST /sign-up": (anybody(422), ""),
+    "GET /sign-in": ((200, 200, 200, 303, 303, 303), None),
+    "POST /sign-in": (anybody(401), "username=susan&password=wrong"),
+    "POST /sign-out": (anybody(303), ""),
+    "GET /account": (each(200), None),
+    "POST /account": (each(303), "language=es"),
+    "POST /account/erase": (each(422), "password=wrong"),
+    "GET /users/{username}": (anybody(200), None),
+    "POST /posts": (each(303), "body=x"),
+    "POST /posts/{post_id}/delete": (own(303), ""),
+    "POST /exports": (each(303), ""),
+    "GET /exports/{task_id}": (own(200), None),
+    "POST /exports/{task_id}/delete": (own(303), ""),
+    "POST /exports/{task_id}/mail": (own(303), ""),
+    "POST /tasks/{task_id}/cancel": (own(303), ""),
+    "POST /tasks/{task_id}/retry": (own(303), ""),
+    "GET /admin": (administrators(200), None),
+    "POST /admin/tasks/{task_id}/cancel": (administrators(303), ""),
+    "POST /admin/tasks/{task_id}/retry": (administrators(303), ""),
+}
+
+
+def test_every_route_has_a_row() -> None:
+    """The table is complete: preflights alone, which look at nothing, need no row."""
+    routes = {f"{method} {path}" for path, methods in app.routes.items() for method in methods}
+    assert set(TABLE) == {route for route in routes if not route.startswith("OPTIONS ")}
+
+
+@pytest.fixture
+def people(client: Client, database: Database) -> dict[str, Person]:
+    """Somebody in each role."""
+    names = {"owner": "susan", "revoked": "rita", "expired": "emil"}
+    found = {"nobody": Person(client)}
+    for role in ROLES[1:]:
+        user_id = make_user(database, names.get(role, role), is_admin=role == "administrator")
+        ttl_s = -1 if role == "expired" else 3600
+        with database.write() as session:
+            new = accounts.issue_token(session, user_id, ttl_s=ttl_s, now=now())
+        if role == "revoked":
+            with database.write() as session:
+                accounts.revoke(session, new.token)
+        found[role] = Person(client, new.token, user_id)
+    return found
+
+
+@pytest.fixture
+def place(people: dict[str, Person], wiring: Wiring) -> Any:
+    """Fills a route's path with something of the owner's that the route can work on."""
+
+    def fill(path: str) -> str:
+        owner = people["owner"]
+        if "{post_id}" in path:
+            return path.format(post_id=owner.post("/v1/posts", {"body": "x"}).json_body["id"])
+        if "{task_id}" not in path:
+            return path.format(username="susan", name="x") if "{" in path else path
+        task_id = launch(wiring.database, owner.user_id)
+        if "exports" in path:
+            publish(wiring, task_id)
+        elif "retry" in path:
+            fail(wiring.database, task_id)
+        _settle_mail(wiring, task_id)
+        return path.format(task_id=task_id)
+
+    return fill
+
+
+def _settle_mail(wiring: Wiring, task_id: str) -> None:
+    put(wiring.database, task_id, mail_state="sent", mail_sent_at=now())
+
+
+def call(person: Person, method: str, path: str, body: Any) -> HTTPResponse:
+    """Send what the table says; forms go as forms."""
+    headers = FORM if isinstance(body, str) else JSON if body is not None else {}
+    given = body.encode() if isinstance(body, str) else body
+    return person.ask(method, path, given, headers=headers)
+
+
+@pytest.mark.parametrize("route", TABLE, ids=lambda route: str(route).replace("/", "_"))
+def test_who_may_call(route: str, people: dict[str, Person], place: Any) -> None:
+    """Everybody gets the answer of the table, and what is another's is what does not exist."""
+    method, pattern = route.split(" ")
+    expected, body = TABLE[route]
+    path = place(pattern)
+    for role, status in zip(ROLES, expected, strict=True):
+        answer = call(people[role], method, path, body)
+        assert answer.status_code == status, (role, answer.body)
+        if status == 404:
+            nothing = call(people[role], method, _nowhere(pattern), body)
+            assert (nothing.status_code, nothing.body) == (404, answer.body)
+
+
+def _nowhere(pattern: str) -> str:
+    """The path of what nobody has."""
+    return pattern.format(post_id=10**9, task_id="x", username="nobody", name="y")
+
+
+LIVES = [
+    ("GET", "/v1/me"),
+    ("GET", "/account"),
+    ("POST", "/v1/exports"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), LIVES)
+def test_a_revoked_token_ends_at_once(
+    people: dict[str, Person], database: Database, method: str, path: str
+) -> None:
+    """Nothing remembers a token: the call after its end is refused."""
+    owner = people["owner"]
+    assert owner.ask(method, path).status_code < 400
+    with database.write() as session:
+        accounts.revoke(session, owner.token or "")
+    assert owner.ask(method, path).status_code == 401
+
+
+def test_an_expired_token_comes_never_back(people: dict[str, Person], database: Database) -> None:
+    """It is the database's row that says until when, to the second."""
+    with database.write() as session:
+        token = accounts.issue_token(session, people["owner"].user_id, ttl_s=60, now=now()).token
+    with database.read() as session:
+        assert accounts.authenticate(session, token, now=now())
+        with pytest.raises(Exception, match="Sign in"):
+            accounts.authenticate(session, token, now=now() + timedelta(seconds=61))

@@ -1,0 +1,481 @@
+"""What becomes of a task, whatever its function does; on SQLite, with fakes for S3 and Redis."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ReadTimeoutError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from rq.timeouts import JobTimeoutException
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from chalicelib.claims import File
+from chalicelib.db import Database
+from chalicelib.errors import TaskError
+from chalicelib.logs import JsonFormatter
+from chalicelib.models import Task
+from chalicelib.tasks import cancel_task
+from chalicelib.wiring import Wiring
+from tests.ledgers import LEASE_S, lapse, launch, make_user, now, put, the_task
+from tests.servers import wait_until
+from tests.writers import launch_example
+from worker import attempts, stopping
+from worker.attempts import Attempt, FailedAttemptError, perform
+
+SECRET = "dear diary"
+
+
+@pytest.fixture
+def task_id(database: Database) -> str:
+    """A queued task that mails nothing."""
+    return launch_example(database, make_user(database), seconds=1)
+
+
+@pytest.fixture(autouse=True)
+def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heart that beats often, and no wish to stop left over from another test."""
+    monkeypatch.setattr(attempts, "HEARTBEAT_INTERVAL_S", 0.01)
+    monkeypatch.setattr(stopping, "_requested", threading.Event())
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    """A task's function that raises."""
+
+    def function(_attempt: Attempt, **_: Any) -> None:
+        raise error
+
+    return function
+
+
+def answer(code: str, status: int) -> ClientError:
+    """A refusal by AWS, with somebody's words in it."""
+    response = {
+        "Error": {"Code": code, "Message": SECRET},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(response, "UploadPart")
+
+
+def misread_alarm() -> Exception:
+    """What botocore makes of RQ's alarm in the midst of a request."""
+    error: Exception = HTTPClientError(error=JobTimeoutException())
+    error.__context__ = JobTimeoutException()
+    return error
+
+
+class NoMoreInk(TaskError):
+    """There is no more ink."""
+
+    code = "no_more_ink"
+
+
+FAILURES = [
+    (TaskError(), "task_failed", "The task failed."),
+    (TaskError("Sorry.", code="sorry"), "sorry", "Sorry."),
+    (NoMoreInk(), "no_more_ink", "There is no more ink."),
+    (RuntimeError(SECRET), "internal_error", "Something went wrong on our side."),
+    (KeyError(SECRET), "internal_error", "Something went wrong on our side."),
+    (FileNotFoundError(SECRET), "internal_error", "Something went wrong on our side."),
+    (
+        IntegrityError(SECRET, {}, Exception()),
+        "internal_error",
+        "Something went wrong on our side.",
+    ),
+    (answer("AccessDenied", 403), "internal_error", "Something went wrong on our side."),
+    (answer("NoSuchBucket", 404), "internal_error", "Something went wrong on our side."),
+    (JobTimeoutException(), "timeout", "The task took longer than 3600 seconds."),
+    (misread_alarm(), "timeout", "The task took longer than 3600 seconds."),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "detail"), FAILURES, ids=repr)
+def test_an_answer_ends_the_task(
+    wired: Wiring, task_id: str, error: Exception, code: str, detail: str
+) -> None:
+    """What would happen again is not tried again; RQ hears of a failure and of nothing else."""
+    with pytest.raises(FailedAttemptError) as caught:
+        perform(task_id, raising(error), wired)
+    assert SECRET not in str(caught.value)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    task = the_task(wired.database, task_id)
+    assert (task.status, task.error_code, task.error_detail) == ("failed", code, detail)
+    assert (task.attempt, task.percent) == (1, 0)
+    assert task.finished_at is not None
+
+
+PASSING = [
+    (OperationalError(SECRET, {}, Exception()), "database_unavailable"),
+    (InterfaceError(SECRET, {}, Exception()), "database_unavailable"),
+    (PoolTimeoutError(SECRET), "database_unavailable"),
+    (EndpointConnectionError(endpoint_url="http://s3"), "storage_unavailable"),
+    (ConnectTimeoutError(endpoint_url="http://s3"), "storage_unavailable"),
+    (ReadTimeoutError(endpoint_url="http://s3"), "storage_unavailable"),
+    (HTTPClientError(error=OSError()), "storage_unavailable"),
+    (answer("InternalError", 500), "storage_unavailable"),
+    (answer("ServiceUnavailable", 503), "storage_unavailable"),
+    (answer("SlowDown", 503), "storage_unavailable"),
+    (answer("Throttling", 400), "storage_unavailable"),
+    (answer("RequestTimeout", 400), "storage_unavailable"),
+    (RedisConnectionError(SECRET), "service_unavailable"),
+    (RedisTimeoutError(SECRET), "service_unavailable"),
+    (ConnectionResetError(SECRET), "service_unavailable"),
+    (TimeoutError(SECRET), "service_unavailable"),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), PASSING, ids=repr)
+def test_a_passing_fault_is_tried_again(
+    wired: Wiring, task_id: str, error: Exception, code: str
+) -> None:
+    """What may be gone in a moment queues the task again, with a pause, until the last attempt."""
+    put(wired.database, task_id, max_attempts=2)
+    perform(task_id, raising(error), wired)
+    task = the_task(wired.database, task_id)
+    assert (task.status, task.failures, task.error_code) == ("queued", 1, None)
+    assert task.due_at > now()
+    lapse(wired.database, task_id)
+    with pytest.raises(FailedAttemptError):
+        perform(task_id, raising(error), wired)
+    task = the_task(wired.database, task_id)
+    assert (task.status, task.attempt, task.error_code) == ("failed", 2, code)
+
+
+def test_a_result(wired: Wiring, task_id: str) -> None:
+    """What the function returns is the task's result."""
+
+    def function(attempt: Attempt, seconds: int) -> dict[str, Any]:
+        attempt.progress(1, 2)
+        return {"counted": seconds}
+
+    perform(task_id, function, wired)
+    task = the_task(wired.database, task_id)
+    assert (task.status, task.percent, task.result) == ("succeeded", 100, {"counted": 1})
+
+
+def test_a_file(wired: Wiring) -> None:
+    """A file is published in the commit that ends the task; then there is a mail to send."""
+    task_id = launch(wired.database, make_user(wired.database))
+    states: list[str] = []
+
+    def function(attempt: Attempt) -> File:
+        attempt.checkpoint(0, 3, {"some": "note"}, key="exports/1/posts.json")
+        states.append(the_task(wired.database, task_id).mail_state)
+        wired.storage.put("exports/1/posts.json", b"{}")
+        return File(posts=3, size_bytes=2, sha256="0" * 64)
+
+    perform(task_id, function, wired)
+    task = the_task(wired.database, task_id)
+    assert (task.status, task.posts, task.size_bytes) == ("succeeded", 3, 2)
+    assert task.object_key == "exports/1/posts.json"
+    assert task.checkpoint is None
+    assert states == ["none"]
+    # Nobody listens where SES should be: the mail is certainly not sent, and tried again.
+    assert (task.mail_state, task.mail_tries) == ("pending", 1)
+
+
+def until_told(attempt: Attempt, **_: Any) -> None:
+    """Work until the attempt is over."""
+    while True:
+        attempt.check()
+
+
+def in_the_background(action: Callable[[], object]) -> threading.Thread:
+    """Do something while an attempt works."""
+    thread = threading.Thread(target=action)
+    thread.start()
+    return thread
+
+
+def when_running(wired: Wiring, task_id: str, action: Callable[[], object]) -> threading.Thread:
+    """Do something as soon as the task runs."""
+
+    def wait() -> None:
+        wait_until(lambda: the_task(wired.database, task_id).status == "running", "it runs")
+        action()
+
+    return in_the_background(wait)
+
+
+def cancel(wired: Wiring, task_id: str) -> Task:
+    """What the API does when the user asks to cancel."""
+    with wired.database.write() as session:
+        return cancel_task(session, task_id, lease_s=LEASE_S, now=now())
+
+
+def test_cancel(wired: Wiring, task_id: str) -> None:
+    """The heartbeat learns that the user does not want it any more."""
+    thread = when_running(wired, task_id, lambda: cancel(wired, task_id))
+    perform(task_id, until_told, wired)
+    thread.join()
+    task = the_task(wired.database, task_id)
+    assert (task.status, task.error_code) == ("cancelled", None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TaskError(), RuntimeError(), JobTimeoutException(), RedisTimeoutError(), None],
+    ids=repr,
+)
+def test_cancelled_meanwhile(wired: Wiring, task_id: str, error: Exception | None) -> None:
+    """Whatever an attempt ends with, a task that the user cancelled is cancelled."""
+
+    def function(_attempt: Attempt, **_: Any) -> dict[str, Any]:
+        cancel(wired, task_id)
+        if error is not None:
+            raise error
+        return {}
+
+    perform(task_id, function, wired)
+    assert the_task(wired.database, task_id).status == "cancelled"
+
+
+def test_hand_back(wired: Wiring, task_id: str) -> None:
+    """A stopping worker queues its task again, rings for it, and it costs no attempt."""
+    thread = when_running(wired, task_id, lambda: stopping.request_stop(15, None))
+    perform(task_id, until_told, wired)
+    thread.join()
+    task = the_task(wired.database, task_id)
+    assert (task.status, task.failures) == ("queued", 0)
+    assert wired.queue.rung == [task_id]  # type: ignore[attr-defined]
+    stopping._requested.clear()
+    perform(task_id, lambda _attempt, seconds: {"seconds": seconds}, wired)
+    task = the_task(wired.database, task_id)
+    assert (task.status, task.attempt) == ("succeeded", 1)
+
+
+def test_hand_back_while_redis_is_down(wired: Wiring, task_id: str) -> None:
+    """Without a bell the next sweep rings; the task is handed back all the same."""
+    vars(wired.queue)["down"] = True
+    thread = when_running(wired, task_id, lambda: stopping.request_stop(15, None))
+    perform(task_id, until_told, wired)
+    thread.join()
+    assert the_task(wired.database, task_id).status == "queued"
+
+
+def test_cancelled_while_handing_back(wired: Wiring, task_id: str) -> None:
+    """A stop and a cancel at once: the task is cancelled now, not when its lease is over."""
+
+    def function(attempt: Attempt, **_: Any) -> None:
+        stopping.request_stop(15, None)
+        wait_until(lambda: attempt.heartbeat.reason, "the heartbeat says stop")
+        cancel(wired, task_id)
+        attempt.check()
+
+    perform(task_id, function, wired)
+    assert the_task(wired.database, task_id).status == "cancelled"
+
+
+def test_claim_lost(wired: Wiring, task_id: str) -> None:
+    """A worker that lost its task writes nothing more about it and is not told off by RQ."""
+    thread = when_running(
+        wired, task_id, lambda: put(wired.database, task_id, claim=7, worker="another")
+    )
+    perform(task_id, until_told, wired)
+    thread.join()
+    task = the_task(wired.database, task_id)
+    assert (task.status, task.claim, task.worker) == ("running", 7, "another")
+
+
+@pytest.mark.parametrize("wish", ["stop", "cancel"])
+def test_claim_lost_at_the_last_moment(wired: Wiring, task_id: str, wish: str) -> None:
+    """A claim that is lost between the wish to end an attempt and its end is lost quietly."""
+
+    def function(attempt: Attempt, **_: Any) -> None:
+        if wish == "stop":
+            stopping.request_stop(15, None)
+        else:
+            cancel(wired, task_id)
+        wait_until(lambda: attempt.heartbeat.reason, "the heartbeat says stop")
+        put(wired.database, task_id, claim=7)
+        attempt.check()
+
+    perform(task_id, function, wired)
+    assert the_task(wired.database, task_id).claim == 7
+
+
+@pytest.mark.parametrize(
+    "error", [TaskError(), RuntimeError(), RedisTimeoutError(), None], ids=repr
+)
+def test_claim_lost_before_the_outcome(
+    wired: Wiring, task_id: str, error: Exception | None
+) -> None:
+    """No outcome of a lost attempt is written over somebody else's."""
+
+    def function(_attempt: Attempt, **_: Any) -> dict[str, Any]:
+        put(wired.database, task_id, claim=7)
+        if error is not None:
+            raise error
+        return {}
+
+    perform(task_id, function, wired)
+    task = the_task(wired.database, task_id)
+    assert (task.status, task.claim, task.error_code, task.result) == ("running", 7, None, None)
+
+
+def test_nothing_to_do(wired: Wiring, task_id: str) -> None:
+    """A job for a task that is over, that somebody else has or that never was does nothing."""
+    perform(task_id, lambda _attempt, seconds: {"seconds": seconds}, wired)
+    before = the_task(wired.database, task_id)
+    perform(task_id, raising(RuntimeError()), wired)
+    perform("00000000-0000-4000-8000-000000000000", raising(RuntimeError()), wired)
+    after = the_task(wired.database, task_id)
+    assert (after.status, after.claim) == (before.status, before.claim)
+
+
+def test_a_task_that_swallows_its_timeout(wired: Wiring, task_id: str) -> None:
+    """A library that takes RQ's alarm for a failed request and tries again gains no time."""
+
+    def function(attempt: Attempt, **_: Any) -> dict[str, Any]:
+        attempt._started_at -= wired.settings.task_timeout_s + 1
+        attempt.check()
+        return {}
+
+    with pytest.raises(FailedAttemptError):
+        perform(task_id, function, wired)
+    assert the_task(wired.database, task_id).error_code == "timeout"
+
+
+def test_progress(wired: Wiring, task_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress never falls, is never 100 before the end, and is shown in Redis."""
+    monkeypatch.setattr(attempts, "PROGRESS_INTERVAL_S", 0)
+    wired.queue.ring([(task_id, "example")])
+    seen: list[int] = []
+
+    def function(attempt: Attempt, **_: Any) -> dict[str, Any]:
+        for done in (10, 50, 20, 100):
+            attempt.progress(done, 100)
+            seen.append(the_task(wired.database, task_id).percent)
+        return {}
+
+    perform(task_id, function, wired)
+    assert seen == [10, 50, 50, 99]
+    assert wired.queue.shown == {task_id: 100}  # type: ignore[attr-defined]
+
+
+def test_progress_while_redis_is_down(
+    wired: Wiring, task_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis is a doorbell: an attempt goes on without it."""
+    monkeypatch.setattr(attempts, "PROGRESS_INTERVAL_S", 0)
+    vars(wired.queue)["down"] = True
+
+    def function(attempt: Attempt, **_: Any) -> dict[str, Any]:
+        attempt.progress(1, 2)
+        return {}
+
+    perform(task_id, function, wired)
+    assert the_task(wired.database, task_id).status == "succeeded"
+
+
+def test_progress_is_not_written_all_the_time(wired: Wiring, task_id: str) -> None:
+    """A function may report as often as it likes; the ledger hears of it twice a second."""
+    seqs: list[int] = []
+
+    def function(attempt: Attempt, **_: Any) -> dict[str, Any]:
+        reports: list[int] = []
+        report = attempt.holder.report
+        vars(attempt)["holder"] = Counted(report, reports)
+        for done in range(1000):
+            attempt.progress(done, 1000)
+        vars(attempt)["holder"] = report.__self__  # type: ignore[attr-defined]
+        seqs.append(len(reports))
+        return {}
+
+    perform(task_id, function, wired)
+    assert 1 <= seqs[0] <= 3
+
+
+class Counted:
+    """A holder that counts reports."""
+
+    def __init__(self, report: Callable[..., int], reports: list[int]) -> None:
+        self._report = report
+        self._reports = reports
+
+    def report(self, done: int, total: int, **notes: Any) -> int:
+        """Count and report."""
+        self._reports.append(done)
+        return self._report(done, total, **notes)
+
+
+@pytest.mark.parametrize("error", [RuntimeError(SECRET), OperationalError(SECRET, {}, OSError())])
+def test_logs_hold_no_messages(
+    wired: Wiring, task_id: str, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A log line names the exception and where it came from, never what it says."""
+    caplog.set_level(logging.DEBUG, "worker")
+    perform_quietly(task_id, raising(error), wired)
+    lines = [JsonFormatter().format(record) for record in caplog.records]
+    assert any(type(error).__name__ in line for line in lines)
+    assert not [line for line in lines if SECRET in line]
+
+
+def test_one_outcome_line(wired: Wiring, task_id: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Each attempt leaves one line with its outcome and its duration."""
+    caplog.set_level(logging.INFO, "worker")
+    perform_quietly(task_id, raising(TaskError(SECRET)), wired)
+    (line,) = [vars(one) for one in caplog.records if one.getMessage() == "attempt over"]
+    assert (line["action"], line["task_id"], line["attempt"]) == ("failed", task_id, 1)
+    assert line["duration_s"] >= 0
+
+
+def perform_quietly(task_id: str, function: Callable[..., Any], wired: Wiring) -> None:
+    """Perform, whatever the outcome."""
+    try:
+        perform(task_id, function, wired)
+    except FailedAttemptError:
+        return
+
+
+def test_the_heart_stops_with_the_parent(
+    wired: Wiring, task_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A work horse whose parent was killed hands its task back."""
+    parents = iter([os.getppid()])
+    monkeypatch.setattr(os, "getppid", lambda: next(parents, 1))
+    perform(task_id, until_told, wired)
+    task = the_task(wired.database, task_id)
+    assert (task.status, task.failures) == ("queued", 0)
+
+
+def test_a_heart_that_cannot_beat(
+    wired: Wiring, task_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that does not answer for a moment ends no attempt."""
+    beats: list[int] = []
+
+    def function(_attempt: Attempt, **_: Any) -> dict[str, Any]:
+        wait_until(lambda: len(beats) > 2, "the heart has tried")
+        return {}
+
+    def renew(_holder: object) -> str:
+        beats.append(1)
+        raise OperationalError("renew", {}, Exception())
+
+    monkeypatch.setattr("chalicelib.claims.Holder.renew", renew)
+    perform(task_id, function, wired)
+    assert the_task(wired.database, task_id).status == "succeeded"
+
+
+def test_tasks_are_callable_by_id() -> None:
+    """What stands in the queue takes a task's id alone and is where the registry says."""
+    from importlib import import_module  # noqa: PLC0415
+
+    from chalicelib.registry import FUNCTIONS  # noqa: PLC0415
+
+    for name in FUNCTIONS:
+        module, _, function = name.rpartition(".")
+        assert callable(getattr(import_module(module), function))
+        assert Path(str(import_module(module).__file__)).stem == function

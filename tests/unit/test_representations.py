@@ -1,0 +1,139 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib.models import Post, Task
+from chalicelib.representations import Json, etag, show_post, show_task, show_time
+from chalicelib.tasks import Seen
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
+
+
+def show(
+    *, alive: bool = True, prefix: str = "", position: int | None = None, **facts: Any
+) -> Json:
+    """A task as it is shown; an export that was queued just now, but for some facts."""
+    usual = {
+        "id": "t1",
+        "user_id": 1,
+        "name": "export_posts",
+        "status": "queued",
+        "created_at": NOW,
+        "queued_at": NOW,
+        "due_at": NOW,
+        "claim": 0,
+        "failures": 0,
+        "attempt": 0,
+        "max_attempts": 5,
+        "percent": 0,
+        "done": 0,
+        "total": 0,
+        "mail_state": "none",
+    }
+    task = Task(**usual | facts)
+    return show_task(Seen(task, position), workers_alive=alive, now=NOW, prefix=prefix)
+
+
+@pytest.mark.parametrize(
+    ("facts", "alive", "waiting_for"),
+    [
+        ({}, True, "queue"),
+        ({}, False, "worker"),
+        ({"failures": 1, "due_at": LATER}, True, "retry"),
+        ({"failures": 1, "due_at": LATER}, False, "worker"),  # nobody would try again
+        ({"failures": 1, "due_at": EARLIER}, True, "queue"),  # its pause is over
+        ({"due_at": LATER}, True, "queue"),  # the database's clock is a little ahead
+        ({"status": "running"}, True, None),
+        ({"status": "running"}, False, None),
+        ({"status": "cancelling"}, True, None),
+        ({"status": "succeeded"}, False, None),
+        ({"status": "failed", "failures": 5, "due_at": LATER}, True, None),
+        ({"status": "cancelled"}, True, None),
+    ],
+)
+def test_waiting_for(facts: dict[str, Any], *, alive: bool, waiting_for: str | None) -> None:
+    """A queued task says what it waits for; no other task waits."""
+    assert show(alive=alive, **facts)["waiting_for"] == waiting_for
+
+
+FILE: dict[str, Any] = {"posts": 1, "size_bytes": 9, "sha256": "0" * 64, "object_key": "k"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "there"),
+    [
+        ({"status": "queued"}, {"cancel"}),
+        ({"status": "running"}, {"cancel"}),
+        ({"status": "cancelling"}, {"cancel"}),
+        ({"status": "failed"}, {"retry"}),
+        ({"status": "cancelled"}, {"retry"}),
+        ({"status": "succeeded", **FILE, "expires_at": LATER}, {"download"}),
+        ({"status": "succeeded", **FILE, "expires_at": NOW}, set()),  # expired
+        ({"status": "succeeded", **FILE, "expires_at": LATER, "gone_at": NOW}, set()),  # deleted
+        ({"status": "succeeded", "name": "example", "result": {}}, set()),
+        ({"status": "queued", "name": "of_the_past"}, {"cancel"}),  # not registered any more
+    ],
+)
+def test_links(facts: dict[str, Any], there: set[str]) -> None:
+    """There is a link to what can be done now, and null for what cannot."""
+    links = show(prefix="/api", **facts)["links"]
+    assert set(links) == {"self", "cancel", "retry", "download"}
+    assert {name for name, link in links.items() if link} == {"self"} | there
+    assert all(link.startswith("/api/v1/") for link in links.values() if link)
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "cancelling", "failed", "cancelled"])
+def test_no_result_before_success(status: str) -> None:
+    """What is not published has no result, whatever an attempt left in the ledger."""
+    shown = show(status=status, percent=99, **FILE)
+    assert shown["result"] is None
+    assert shown["progress"]["percent"] == 99
+
+
+def test_error() -> None:
+    """A failure has a code and a sentence."""
+    shown = show(status="failed", error_code="timeout", error_detail="Too long.")
+    assert shown["error"] == {"code": "timeout", "detail": "Too long."}
+
+
+def test_description_of_a_task_of_the_past() -> None:
+    """A kind that is gone describes itself by its name."""
+    assert show(name="of_the_past")["description"] == "of_the_past"
+
+
+NEWS: list[dict[str, Any]] = [
+    {"status": "running"},
+    {"percent": 1},
+    {"done": 1},
+    {"attempt": 1},
+    {"failures": 1, "due_at": LATER},
+    {"started_at": NOW},
+    {"alive": False},
+]
+
+
+def test_etag_covers_all_but_two() -> None:
+    """The same is the same; only a sign of life and a move in the queue are no news."""
+    usual = etag(show())
+    assert usual.startswith('"')
+    assert usual.endswith('"')
+    assert etag(show(position=3, last_seen_at=NOW)) == usual
+    others = {etag(show(**facts)) for facts in NEWS}
+    assert len(others) == len(NEWS)
+    assert usual not in others
+
+
+def test_etag_covers_the_mail() -> None:
+    """A mail that was sent after the file was published is news."""
+    done = FILE | {"status": "succeeded", "expires_at": LATER}
+    assert etag(show(**done, mail_state="pending")) != etag(show(**done, mail_state="sent"))
+
+
+def test_times() -> None:
+    """A fraction has six digits or is left out, whatever zone the moment came in."""
+    post = Post(id=1, body="x", timestamp=NOW.replace(microsecond=50))
+    assert show_post(post)["timestamp"] == "2026-01-02T03:04:05.000050Z"
+    assert show_time(NOW) == "2026-01-02T03:04:05Z"
+    assert show_time(None) is None

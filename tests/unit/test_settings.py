@@ -1,0 +1,169 @@
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+from traceback import format_exception
+from typing import Any
+
+import pytest
+
+from chalicelib.errors import SettingsError
+from chalicelib.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+REQUIRED = {
+    "DATABASE_URL": "postgresql+psycopg://carryout:hunter2@db/carryout",
+    "REDIS_URL": "rediss://:hunter2@queue:6379/0",
+    "EXPORT_BUCKET": "exports",
+    "MAIL_SENDER": "Carryout <carryout@example.com>",
+    "PUBLIC_URL": "https://carryout.example.com/",
+}
+KEYS = {field.name.upper() for field in fields(Settings)}
+
+
+def test_defaults() -> None:
+    """What is required is enough, and the defaults are those of the contract."""
+    settings = Settings.from_mapping(REQUIRED)
+    defaults = {
+        "aws_endpoint_url": "",
+        "queue_name": "microblog-tasks",
+        "export_ttl_s": 604800,
+        "export_cooldown_s": 0,
+        "mail_attach_max_bytes": 5000000,
+        "task_timeout_s": 3600,
+        "task_max_attempts": 5,
+        "lease_s": 30,
+        "sweep_interval_s": 10,
+        "token_ttl_s": 2592000,
+        "registration": "open",
+        "allowed_origins": (),
+        "verify_email": True,
+        "limits": True,
+        "log_format": "json",
+    }
+    assert {name: getattr(settings, name) for name in defaults} == defaults
+    assert settings.public_url == "https://carryout.example.com"  # paths are put behind it
+    assert defaults.keys() | {key.lower() for key in REQUIRED} == {key.lower() for key in KEYS}
+
+
+@pytest.mark.parametrize("key", REQUIRED)
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_missing_key_is_named(key: str, value: str | None) -> None:
+    """A process without a required key does not start, and says which; empty counts as missing."""
+    given = {name: text for name, text in REQUIRED.items() if name != key}
+    with pytest.raises(SettingsError, match=rf"^{key} "):
+        Settings.from_mapping(given if value is None else given | {key: value})
+
+
+BAD = [
+    ("DATABASE_URL", "mysql://x/y"),
+    ("DATABASE_URL", "postgresql://x/y"),  # psycopg2 is not there
+    ("DATABASE_URL", "postgresql+psycopg://db:port/x"),
+    ("REDIS_URL", "http://x"),
+    ("REDIS_URL", "redis://queue:port"),
+    ("REDIS_URL", "localhost:6379"),
+    ("AWS_ENDPOINT_URL", "localhost:4566"),
+    ("AWS_ENDPOINT_URL", "http://localhost:99999"),
+    ("MAIL_SENDER", "a@example.com\nBcc: b@example.com"),
+    ("PUBLIC_URL", "carryout.example.com"),
+    ("PUBLIC_URL", "https://"),
+    ("QUEUE_NAME", "a\tb"),
+    ("EXPORT_TTL_S", "0"),
+    ("EXPORT_TTL_S", "7d"),
+    ("EXPORT_TTL_S", "9" * 20),  # no moment is that far away
+    ("EXPORT_TTL_S", "9" * 5000),
+    ("EXPORT_COOLDOWN_S", "-1"),
+    ("MAIL_ATTACH_MAX_BYTES", "5e6"),
+    ("TASK_TIMEOUT_S", "0"),
+    ("TASK_TIMEOUT_S", str(2**31)),  # no alarm can be set for it
+    ("TASK_MAX_ATTEMPTS", "0"),
+    ("TASK_MAX_ATTEMPTS", "\u0665"),  # a digit, but not one of ours
+    ("LEASE_S", "1.5"),
+    ("SWEEP_INTERVAL_S", "x"),
+    ("TOKEN_TTL_S", "0"),
+    ("REGISTRATION", "maybe"),
+    ("ALLOWED_ORIGINS", "*"),
+    ("ALLOWED_ORIGINS", "https://example.com/"),  # an origin has no path
+    ("ALLOWED_ORIGINS", "https://a.example, b.example"),
+    ("VERIFY_EMAIL", "yes"),
+    ("LIMITS", "1"),
+    ("LOG_FORMAT", "xml"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), BAD)
+def test_bad_value_names_its_key(key: str, value: str) -> None:
+    """A bad value stops the process with the key's name."""
+    with pytest.raises(SettingsError, match=rf"^{key}: "):
+        Settings.from_mapping(REQUIRED | {key: value})
+
+
+def test_every_key_has_a_bad_value_in_the_table() -> None:
+    """No key goes without a check; a bucket's name is S3's to judge."""
+    assert {key for key, _ in BAD} == KEYS - {"EXPORT_BUCKET"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        (
+            "ALLOWED_ORIGINS",
+            "https://a.example, http://b.example:81,",
+            ("https://a.example", "http://b.example:81"),
+        ),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566", "http://127.0.0.1:4566"),
+        ("VERIFY_EMAIL", "off", False),
+        ("LIMITS", "off", False),
+        ("REGISTRATION", "closed", "closed"),
+        ("MAIL_ATTACH_MAX_BYTES", "0", 0),
+        ("DATABASE_URL", "sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
+    ],
+)
+def test_good_value(key: str, value: str, expected: Any) -> None:
+    """A given value wins over the default."""
+    assert getattr(Settings.from_mapping(REQUIRED | {key: value}), key.lower()) == expected
+
+
+def documented() -> dict[str, str]:
+    """The keys of `.env.example` with their values."""
+    text = (ROOT / ".env.example").read_text()
+    return dict(re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE))
+
+
+def test_example_documents_every_key_with_its_default() -> None:
+    """`.env.example` has exactly the settings' keys, each with a comment above and its default."""
+    text = (ROOT / ".env.example").read_text()
+    example = documented()
+    assert example.keys() == KEYS
+    for key, value in example.items():
+        assert re.search(rf"^# .+\n{key}=", text, re.MULTILINE), key
+        if key in REQUIRED:
+            assert value == ""
+    given = Settings.from_mapping(REQUIRED | {k: v for k, v in example.items() if v})
+    assert given == Settings.from_mapping(REQUIRED)
+    for field in fields(Settings):  # those who make the object by hand get the same
+        if field.default is not MISSING and field.default is not None:
+            assert field.default == getattr(given, field.name)
+            assert example[field.name.upper()] or field.default == ()
+
+
+def test_secrets_are_not_shown() -> None:
+    """A settings object in a log line or a traceback gives no password away."""
+    settings = Settings.from_mapping(REQUIRED)
+    assert "hunter2" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("DATABASE_URL", "mysql://carryout:hunter2@db/x"),
+        ("DATABASE_URL", "postgresql+psycopg://carryout:hunter2/1@db/x"),  # reads as a port
+        ("REDIS_URL", "x://:hunter2@y"),
+        ("REDIS_URL", "redis://:hunter2/1@queue"),
+        ("REDIS_URL", "redis://:hunter2\u2100@queue"),  # refused by urllib with all of it
+    ],
+)
+def test_secrets_are_not_complained_about(key: str, value: str) -> None:
+    """Nor does a complaint about a bad URL, or what caused it, repeat a password."""
+    with pytest.raises(SettingsError, match=rf"^{key}: ") as caught:
+        Settings.from_mapping(REQUIRED | {key: value})
+    assert "hunter2" not in "".join(format_exception(caught.value))
