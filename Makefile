@@ -7,10 +7,10 @@ STAMP := .venv/.stamp
 COMPILE := .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 
-.PHONY: help setup demo run test faults check lock
+.PHONY: help setup demo run test faults browser fuzz audit translations check lock
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 # The stamp holds what .venv was made of and is written last: a set-up that failed is repeated.
 setup: ## create .venv with all that the other commands need (PYTHON=python3)
@@ -40,10 +40,28 @@ faults: setup ## kill, stop and starve everything, and see what came of it (SEED
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(QUICK),--quick)
 
-check: setup ## what CI runs: format, lint, types, tests
+browser: setup ## the tests that drive Chromium, which `test` runs too where it is (screenshots: build/screens)
+	@BROWSER_TESTS=required $(BIN)/pytest tests/browser $(ARGS)
+
+fuzz: setup ## schemathesis and broken HTTP, thousands of each, against the running stack
+	@FUZZ=1 $(BIN)/pytest -s tests/security/test_schemathesis.py tests/security/test_raw_http.py $(ARGS)
+
+audit: setup ## known vulnerabilities of the locked dependencies (ARGS=--or-say-so)
+	@$(BIN)/python -m infra.audit $(ARGS)
+
+translations: setup ## bring the catalogues up to date with the code, and compile them
+	@mkdir -p build
+	@$(BIN)/pybabel --quiet extract --mapping pyproject.toml --project Carryout --version 1 \
+	  --add-location file --sort-by-file --output build/messages.pot chalicelib worker
+	@$(BIN)/pybabel --quiet update --input-file build/messages.pot --no-fuzzy-matching \
+	  --ignore-obsolete --ignore-pot-creation-date --output-dir chalicelib/translations
+	@$(BIN)/pybabel --quiet compile --directory chalicelib/translations
+
+check: setup ## what CI runs: format, lint, types, bandit, tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive app.py chalicelib worker infra
 	@$(MAKE) test
 
 lock: ## compile the requirements anew (ARGS=--upgrade for newer versions)

@@ -11,12 +11,15 @@ from chalice.app import CloudWatchEvent, Rate, Response
 
 from chalicelib import accounts, exports, posts, shapes, tasks
 from chalicelib.errors import (
+    AddressConfirmed,
+    AddressUnconfirmed,
     CoolingDown,
     EmailTaken,
     ExportGone,
     Fault,
     IdempotencyKeyReused,
     Invalid,
+    LinkOver,
     MailInProgress,
     NoFile,
     NotFound,
@@ -28,6 +31,7 @@ from chalicelib.errors import (
     TooManyAttempts,
     Unauthenticated,
     UsernameTaken,
+    WrongPassword,
 )
 from chalicelib.fields import check
 from chalicelib.paging import cursor
@@ -35,21 +39,25 @@ from chalicelib.registry import TASKS
 from chalicelib.representations import show_post, show_time, show_user
 from chalicelib.storage import DOWNLOAD_HEADERS
 from chalicelib.tasks import Seen
-from chalicelib.web import actions, answers, openapi
-from chalicelib.web.api import Api, Call, json_response, no_content
+from chalicelib.web import actions, answers, openapi, recovery
+from chalicelib.web.api import Api, Call, accepted, json_response, no_content
 from chalicelib.web.bodies import (
+    Confirmation,
     Credentials,
     NewPost,
     NewTask,
     Nothing,
     NotificationQuery,
+    PasswordChange,
     PostListQuery,
     Profile,
+    Reset,
+    ResetWish,
     SignUp,
     TaskListQuery,
     WaitQuery,
 )
-from chalicelib.web.pages import account, admin, assets, entrance, profile
+from chalicelib.web.pages import account, admin, assets, entrance, links, profile
 from chalicelib.web.pages import exports as export_pages
 from chalicelib.web.pages.problem import problem
 from chalicelib.web.pages.reference import reference
@@ -78,8 +86,11 @@ def create_user(call: Call) -> Response:
     if call.wiring.settings.registration == "closed":
         raise RegistrationClosed
     new = accounts.NewUser(**msgspec.structs.asdict(call.body(SignUp)))
+    verify = call.wiring.settings.verify_email
     with call.wiring.database.write() as session:
-        user = accounts.sign_up(session, new, now=call.now)
+        user = accounts.sign_up(session, new, now=call.now, verify=verify)
+    if verify:
+        recovery.ring(call)
     shown = show_user(user, post_count=0, prefix=call.prefix)
     return json_response(shown, status=201, headers={"Location": f"{call.prefix}/v1/me"})
 
@@ -122,8 +133,16 @@ def change_me(call: Call) -> shapes.User:
     fields = msgspec.structs.asdict(call.body(Profile))
     changes = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
     with call.wiring.database.write() as session:
-        user = accounts.change_user(session, call.user.id, changes)
+        user = accounts.change_user(
+            session,
+            call.user.id,
+            changes,
+            now=call.now,
+            verify=call.wiring.settings.verify_email,
+        )
         post_count = accounts.count_posts(session, user.id)
+    if "email" in changes:
+        recovery.ring(call)
     return show_user(user, post_count=post_count, prefix=call.prefix)
 
 
@@ -131,6 +150,57 @@ def change_me(call: Call) -> shapes.User:
 def erase_me(call: Call) -> Response:
     """Erase the account: posts, tasks, files, mail to be sent."""
     actions.erase(call)
+    return no_content()
+
+
+@app.endpoint(
+    "PUT",
+    "/v1/me/password",
+    body=PasswordChange,
+    status=204,
+    problems=(WrongPassword, TooManyAttempts),
+)
+def change_password(call: Call) -> Response:
+    """Change one's password; all other sessions end."""
+    given = call.body(PasswordChange)
+    recovery.change_password(call, current=given.current_password, password=given.password)
+    return no_content()
+
+
+@app.endpoint("POST", "/v1/me/confirmation", body=Nothing, status=202, problems=(AddressConfirmed,))
+def ask_for_confirmation(call: Call) -> Response:
+    """Have a link mailed that confirms one's mail address."""
+    call.body(Nothing)
+    recovery.ask_for_confirmation(call)
+    return accepted()
+
+
+@app.endpoint(
+    "POST",
+    "/v1/confirmations",
+    who="anybody",
+    body=Confirmation,
+    status=204,
+    problems=(LinkOver,),
+)
+def confirm_address(call: Call) -> Response:
+    """Confirm a mail address with the key of the link."""
+    recovery.confirm_address(call, call.body(Confirmation).key)
+    return no_content()
+
+
+@app.endpoint("POST", "/v1/password-resets", who="anybody", body=ResetWish, status=202)
+def ask_for_reset(call: Call) -> Response:
+    """Have a link mailed that resets a password; the answer is the same for unknown addresses."""
+    recovery.ask_for_reset(call, call.body(ResetWish).email)
+    return accepted()
+
+
+@app.endpoint("POST", "/v1/passwords", who="anybody", body=Reset, status=204, problems=(LinkOver,))
+def reset_password(call: Call) -> Response:
+    """Set a new password with the key of the link; every session ends."""
+    given = call.body(Reset)
+    recovery.reset_password(call, key=given.key, password=given.password)
     return no_content()
 
 
@@ -298,7 +368,7 @@ def delete_export(call: Call, task_id: str) -> Response:
     status=202,
     returns=shapes.Task,
     headers=NEW_TASK,
-    problems=(NotReady, NoFile, MailInProgress, ExportGone),
+    problems=(NotReady, NoFile, MailInProgress, AddressUnconfirmed, ExportGone),
 )
 def mail_export(call: Call, task_id: str) -> Response:
     """Have the mail of an export sent again."""
@@ -517,3 +587,42 @@ def submit_admin_cancel(call: Call, task_id: str) -> Response:
 def submit_admin_retry(call: Call, task_id: str) -> Response:
     """Try anybody's task again."""
     return admin.submit_retry(call, task_id)
+
+
+# --- Pages that mails link to ---
+
+
+@app.page("GET", "/forgot")
+def show_forgot(call: Call) -> Response:
+    """The form to ask for a new password with."""
+    return links.forgot_form(call)
+
+
+@app.page("POST", "/forgot")
+def submit_forgot(call: Call) -> Response:
+    """Have a link to a new password mailed."""
+    return links.submit_forgot(call)
+
+
+@app.page("GET", "/new-password")
+def show_new_password(call: Call) -> Response:
+    """The form that the link leads to."""
+    return links.new_password_form(call)
+
+
+@app.page("POST", "/new-password")
+def submit_new_password(call: Call) -> Response:
+    """Set a new password with the form."""
+    return links.submit_new_password(call)
+
+
+@app.page("GET", "/confirm")
+def show_confirm(call: Call) -> Response:
+    """The button that confirms a mail address."""
+    return links.confirm_form(call)
+
+
+@app.page("POST", "/confirm")
+def submit_confirm(call: Call) -> Response:
+    """Confirm a mail address with the button."""
+    return links.submit_confirm(call)

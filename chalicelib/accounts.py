@@ -11,9 +11,9 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import orm as so
 
-from chalicelib import removals
+from chalicelib import letters, removals
 from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken
-from chalicelib.models import Post, Token, User
+from chalicelib.models import Key, Post, Token, User
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 """Argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes."""
@@ -50,10 +50,11 @@ class NewUser:
     password: str
     language: str = "en"
     is_admin: bool = False
+    confirmed: bool = False
 
 
-def sign_up(session: so.Session, new: NewUser, *, now: datetime) -> User:
-    """Create an account.
+def sign_up(session: so.Session, new: NewUser, *, now: datetime, verify: bool = False) -> User:
+    """Create an account, and have its address confirmed if `verify` says so.
 
     Raises:
         UsernameTaken: Somebody has this name, in whatever case.
@@ -66,10 +67,13 @@ def sign_up(session: so.Session, new: NewUser, *, now: datetime) -> User:
         language=new.language,
         is_admin=new.is_admin,
         created_at=now,
+        confirmed_at=now if new.confirmed else None,
     )
     _refuse_taken(session, username=new.username, email=new.email)
     session.add(user)
     _flush_unique(session)
+    if verify:
+        letters.wish(session, user, "confirm", now=now)
     return user
 
 
@@ -96,6 +100,11 @@ def find_user(session: so.Session, username: str) -> User | None:
     if not (username.isascii() and username.isprintable()):
         return None
     return session.scalar(sa.select(User).where(sa.func.lower(User.username) == username.lower()))
+
+
+def find_address(session: so.Session, email: str) -> User | None:
+    """The user of this mail address, in whatever case."""
+    return session.scalar(sa.select(User).where(sa.func.lower(User.email) == email.lower()))
 
 
 def check_password(user: User | None, password: str) -> int:
@@ -152,8 +161,47 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-def change_user(session: so.Session, user_id: int, changes: dict[str, Any]) -> User:
-    """Change the mail address, the language, or both.
+def revoke_others(session: so.Session, user_id: int, *, keep: str = "") -> None:
+    """Make all tokens of a user worthless, but for one."""
+    others = sa.and_(Token.user_id == user_id, Token.digest != _digest(keep))
+    session.execute(sa.delete(Token).where(others))
+
+
+def hash_password(password: str) -> str:
+    """Hash a password, which takes long: do it before a transaction."""
+    return HASHER.hash(password)
+
+
+def set_password(session: so.Session, user_id: int, hashed: str, *, keep: str = "") -> None:
+    """Give a user another password, and end their sessions and the links of earlier mails.
+
+    Args:
+        session: A writing session.
+        user_id: Whose.
+        hashed: What `hash_password` made of the new one.
+        keep: The token of the session that goes on.
+    """
+    session.get_one(User, user_id).password_hash = hashed
+    revoke_others(session, user_id, keep=keep)
+    session.execute(sa.delete(Key).where(Key.user_id == user_id, Key.kind == "reset"))
+
+
+def change_user(
+    session: so.Session,
+    user_id: int,
+    changes: dict[str, Any],
+    *,
+    now: datetime,
+    verify: bool = False,
+) -> User:
+    """Change the mail address, the language, or both; the old address is told.
+
+    Args:
+        session: A writing session.
+        user_id: Whose.
+        changes: The new values by their names, valid already.
+        now: The time.
+        verify: Whether a new address is to be confirmed.
 
     Raises:
         EmailTaken: Somebody else has this address.
@@ -162,9 +210,14 @@ def change_user(session: so.Session, user_id: int, changes: dict[str, Any]) -> U
     email = changes.get("email")
     if email is not None and email.lower() != user.email.lower():
         _refuse_taken(session, username=None, email=email)
+        letters.wish(session, user, "moved", now=now)  # to the old address
+        user.confirmed_at = None
+        session.execute(sa.delete(Key).where(Key.user_id == user_id))
     for name, value in changes.items():
         setattr(user, name, value)
     _flush_unique(session)
+    if verify and email is not None and user.confirmed_at is None:
+        letters.wish(session, user, "confirm", now=now)
     return user
 
 

@@ -245,7 +245,7 @@ def _count_failure(
         return
     # Half of the pause is chance, so that tasks which failed together do not return together.
     pause_s = min(MAX_PAUSE_S, 2 ** (task.failures - 1))
-    _queue_again(task, pause_s=pause_s * random.uniform(0.5, 1))  # noqa: S311 - not a secret
+    _queue_again(task, pause_s=pause_s * random.uniform(0.5, 1))  # noqa: S311 - not a secret  # nosec B311
 
 
 def _queue_again(task: Task, *, pause_s: float) -> None:

@@ -22,6 +22,10 @@ BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
 """How long connecting to PostgreSQL may take."""
 
+SILENCE_S = 30
+"""How long a transaction may wait for its client. All are short; one that waits longer belongs to a
+machine that is gone or stopped, and its locks would stop a user, and every sweep, for hours."""
+
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
     """An aware UTC datetime: `timestamptz` on PostgreSQL, ISO text of fixed width on SQLite."""
@@ -120,7 +124,8 @@ def connect(url: str, *, pool_size: int = 5) -> Database:
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
         return Database(engine)
-    connect_args = {"connect_timeout": CONNECT_TIMEOUT_S, "options": "-c timezone=UTC"}
+    options_given = f"-c timezone=UTC -c idle_in_transaction_session_timeout={SILENCE_S * 1000}"
+    connect_args = {"connect_timeout": CONNECT_TIMEOUT_S, "options": options_given}
     return Database(sa.create_engine(url, connect_args=connect_args, **options))
 
 

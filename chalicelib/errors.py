@@ -7,6 +7,8 @@ The tree::
     ├── RequestError                  what a caller asked for cannot be done (mapped to HTTP)
     │   ├── Unauthenticated
     │   ├── Forbidden
+    │   │   ├── LinkOver
+    │   │   ├── WrongPassword
     │   │   └── RegistrationClosed
     │   ├── NotFound
     │   ├── MethodNotAllowed
@@ -18,7 +20,9 @@ The tree::
     │   │   ├── TaskActive
     │   │   ├── NotReady
     │   │   ├── NoFile
-    │   │   └── MailInProgress
+    │   │   ├── MailInProgress
+    │   │   ├── AddressConfirmed
+    │   │   └── AddressUnconfirmed
     │   ├── ExportGone
     │   ├── BodyTooLarge
     │   ├── UnsupportedMediaType
@@ -90,6 +94,18 @@ class RegistrationClosed(Forbidden):
     """Registration is closed."""
 
     code = "registration_closed"
+
+
+class LinkOver(Forbidden):
+    """This link was used already, or is too old; ask for a new one."""
+
+    code = "link_over"
+
+
+class WrongPassword(Forbidden):
+    """The present password is another one."""
+
+    code = "wrong_password"
 
 
 class NotFound(RequestError):
@@ -174,6 +190,18 @@ class MailInProgress(Conflict):
     """The mail of this export is on its way already."""
 
     code = "mail_in_progress"
+
+
+class AddressConfirmed(Conflict):
+    """The mail address is confirmed already."""
+
+    code = "address_confirmed"
+
+
+class AddressUnconfirmed(Conflict):
+    """The mail address is not confirmed; ask for a link with `POST /v1/me/confirmation`."""
+
+    code = "address_unconfirmed"
 
 
 class ExportGone(RequestError):

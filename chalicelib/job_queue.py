@@ -23,8 +23,9 @@ from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
+from chalicelib import logs
 from chalicelib.models import Task
-from chalicelib.registry import FUNCTIONS, TASKS
+from chalicelib.registry import FUNCTION_OF, FUNCTIONS
 
 JOB_TTL_S = 500
 """How long RQ remembers a finished or failed job; the ledger remembers the task for good."""
@@ -110,7 +111,8 @@ class JobQueue:
         Raises:
             QueueError: Redis does not answer; the sweeper will ring later.
         """
-        jobs = [self._job(task_id, name) for task_id, name in dict(tasks).items() if name in TASKS]
+        known = {task_id: name for task_id, name in tasks if name in FUNCTION_OF}
+        jobs = [self._job(task_id, name) for task_id, name in known.items()]
         if not jobs:
             return
         with self.redis.pipeline() as pipeline:
@@ -121,13 +123,14 @@ class JobQueue:
 
     def _job(self, task_id: str, name: str) -> EnqueueData:
         return Queue.prepare_data(
-            TASKS[name].function,
+            FUNCTION_OF[name],
             args=(task_id,),
             job_id=task_id,
             timeout=self._timeout_s,
             result_ttl=JOB_TTL_S,
             failure_ttl=JOB_TTL_S,
             description=f"{name}({task_id})",
+            meta={"request_id": logs.request_id()} if logs.request_id() else None,
         )
 
     def waiting_ids(self) -> set[str]:

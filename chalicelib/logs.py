@@ -1,17 +1,60 @@
 """Log lines: one JSON object each for machines, or text for people.
 
 What users wrote never gets into a line: an exception is logged as its type and the places it came
-through, without its message.
+through, without its message. Lines that carry `metrics` are what CloudWatch makes metrics of.
 """
 
 import json
 import logging
 import sys
+import time
 import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
+NAMESPACE = "Carryout"
+
+_bound: ContextVar[Mapping[str, str]] = ContextVar("bound", default=MappingProxyType({}))
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+
+
+@contextmanager
+def bound(**facts: str | None) -> Iterator[None]:
+    """Put facts into every line that is written inside, by this thread; None is left out."""
+    known = {name: value for name, value in facts.items() if value is not None}
+    token = _bound.set({**_bound.get(), **known})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def request_id() -> str | None:
+    """The request that this thread works for, to be handed on with a job."""
+    return _bound.get().get("request_id")
+
+
+def metrics(values: Mapping[str, tuple[float, str]], **dimensions: str) -> dict[str, Any]:
+    """What goes into a line's `extra` so that CloudWatch counts (the embedded metric format).
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+
+    Args:
+        values: Numbers and CloudWatch's units of them, by name.
+        dimensions: What they are told apart by; few different values, for each costs money.
+    """
+    directive = {
+        "Namespace": NAMESPACE,
+        "Dimensions": [list(dimensions)],
+        "Metrics": [{"Name": name, "Unit": unit} for name, (_, unit) in values.items()],
+    }
+    about = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}
+    return {**dimensions, **{name: value for name, (value, _) in values.items()}, "_aws": about}
 
 
 class JsonFormatter(logging.Formatter):
@@ -28,6 +71,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
         facts = _facts(record)
+        facts.pop("_aws", None)
         head = [facts.pop(name) for name in ("time", "level", "logger", "message")]
         stack = facts.pop("stack", [])
         rest = " ".join(f"{name}={value}" for name, value in facts.items())
@@ -36,13 +80,14 @@ class TextFormatter(logging.Formatter):
 
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
-    time = datetime.fromtimestamp(record.created, UTC)
+    moment = datetime.fromtimestamp(record.created, UTC)
     facts: dict[str, Any] = {
-        "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": record.levelname,
         "logger": record.name,
         "message": record.getMessage(),
     }
+    facts |= _bound.get()
     facts |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
     if record.exc_info and record.exc_info[0] is not None:
         facts["error"] = record.exc_info[0].__name__

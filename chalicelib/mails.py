@@ -2,7 +2,8 @@
 
 States: `none` → `pending` → `sending` → `sent`, or `failed` (refused for good), or `unknown` (the
 worker died, or SES did not answer, between asking and hearing: it may have been sent, so it is
-not sent again unless the user asks).
+not sent again unless the user asks). One that waits until the user's address is confirmed is
+`unconfirmed`, and `pending` again from then on.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from chalicelib.models import Task
 MAX_TRIES = 10
 """How often SES may refuse for a passing reason (throttled, paused) before the mail `failed`."""
 
-Final = Literal["sent", "failed", "unknown"]
+Final = Literal["sent", "failed", "unknown", "unconfirmed"]
 
 
 def forget(task: Task) -> None:

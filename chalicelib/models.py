@@ -62,6 +62,8 @@ class User(Base):
     is_admin: so.Mapped[bool] = so.mapped_column(default=False)
     created_at: so.Mapped[datetime]
     notification_seq: so.Mapped[int] = so.mapped_column(sa.BigInteger, default=0)
+    # Since when the mail address is known to be theirs.
+    confirmed_at: so.Mapped[datetime | None]
 
 
 class Token(Base):
@@ -221,6 +223,50 @@ class IdempotencyKey(Base):
     fingerprint: so.Mapped[str] = so.mapped_column(sa.String(64))
     task_id: so.Mapped[str] = so.mapped_column(sa.String(36))
     created_at: so.Mapped[datetime] = so.mapped_column(index=True)
+
+
+class Letter(Base):
+    """A mail about an account that is still to be sent; gone when it was.
+
+    Attributes:
+        kind: `confirm` or `reset`, which carry a link, or `moved`.
+    """
+
+    __tablename__ = "letters"
+
+    id: so.Mapped[str] = so.mapped_column(sa.String(36), primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    kind: so.Mapped[str] = so.mapped_column(sa.String(16))
+    address: so.Mapped[str] = so.mapped_column(sa.String(254))
+    created_at: so.Mapped[datetime]
+    due_at: so.Mapped[datetime] = so.mapped_column(index=True)
+    tries: so.Mapped[int] = so.mapped_column(default=0)
+
+
+class Key(Base):
+    """What a link in a mail opens, once; only the SHA-256 of its secret is kept."""
+
+    __tablename__ = "keys"
+
+    digest: so.Mapped[bytes] = so.mapped_column(sa.LargeBinary(32), primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    kind: so.Mapped[str] = so.mapped_column(sa.String(16))
+    address: so.Mapped[str] = so.mapped_column(sa.String(254))
+    expires_at: so.Mapped[datetime] = so.mapped_column(index=True)
+
+
+class Guess(Base):
+    """A wrong password, by the digest of the account or address, while Redis could not count it."""
+
+    __tablename__ = "guesses"
+
+    id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
+    subject: so.Mapped[str] = so.mapped_column(sa.String(96), index=True)
+    at: so.Mapped[datetime]
 
 
 class AuditEntry(Base):

@@ -49,7 +49,14 @@ TASKS = {
 }
 """Every task there is, by name."""
 
-FUNCTIONS = frozenset(task.function for task in TASKS.values())
+LETTER = "letter"
+"""What a job is called that sends a mail about an account; no task, so nobody can launch it."""
+
+FUNCTION_OF = {name: task.function for name, task in TASKS.items()} | {
+    LETTER: "worker.letters.deliver"
+}
+
+FUNCTIONS = frozenset(FUNCTION_OF.values())
 """The only functions that a job may name."""
 
 

@@ -32,6 +32,7 @@ def show_user(user: User, *, post_count: int, prefix: str) -> shapes.User:
         "id": user.id,
         "username": user.username,
         "email": user.email,
+        "email_confirmed": user.confirmed_at is not None,
         "language": cast("Language", user.language),
         "post_count": post_count,
         "links": {

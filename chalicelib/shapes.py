@@ -40,6 +40,7 @@ class User(TypedDict):
     id: int
     username: Annotated[str, Meta(examples=["susan"])]
     email: Annotated[str, Meta(examples=["susan@example.com"])]
+    email_confirmed: bool
     language: Language
     post_count: Count
     links: UserLinks

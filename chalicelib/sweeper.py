@@ -16,7 +16,9 @@ from chalicelib.claims import Holder
 from chalicelib.db import Database, db_clock
 from chalicelib.errors import NotFound
 from chalicelib.job_queue import JobQueue, QueueError
-from chalicelib.models import IdempotencyKey, Task, Token
+from chalicelib.limits import WINDOW_S
+from chalicelib.models import Guess, IdempotencyKey, Key, Letter, Task, Token
+from chalicelib.registry import LETTER
 
 log = logging.getLogger(__name__)
 
@@ -99,12 +101,14 @@ class Sweeper:
                 sa.and_(Task.mail_state == "pending", Task.mail_due_at <= db_clock()),
             )
         )
+        letters = sa.select(Letter.id).where(Letter.due_at <= db_clock()).limit(MOST)
         try:
             rung = self.queue.waiting_ids()
             with self.database.read() as session:
                 silent = [
                     (row[0], row[1]) for row in session.execute(waiting) if row[0] not in rung
                 ]
+                silent += [(one, LETTER) for one in session.scalars(letters) if one not in rung]
             self.queue.ring(silent)
         except QueueError:
             log.warning("the queue does not answer", extra={"action": "sweep"}, exc_info=True)
@@ -124,3 +128,5 @@ class Sweeper:
         with self.database.write() as session:
             session.execute(sa.delete(IdempotencyKey).where(IdempotencyKey.created_at < old))
             session.execute(sa.delete(Token).where(Token.expires_at < now - timedelta(days=1)))
+            session.execute(sa.delete(Key).where(Key.expires_at < now))
+            session.execute(sa.delete(Guess).where(Guess.at < now - timedelta(seconds=WINDOW_S)))

@@ -30,6 +30,7 @@ def make_user(database: Database, username: str = "susan", *, is_admin: bool = F
         language="en",
         is_admin=is_admin,
         created_at=now(),
+        confirmed_at=now(),
     )
     with database.write() as session:
         session.add(user)

@@ -7,6 +7,7 @@ A task's function is written without a thought of queues and leases: it gets an 
 import functools
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from rq import get_current_job
 from rq.timeouts import JobTimeoutException
 
 from chalicelib import claims, removals
@@ -21,6 +23,7 @@ from chalicelib.claims import File, Holder
 from chalicelib.errors import AttemptOver, CancelRequested, ClaimLost, HandBack, TaskError
 from chalicelib.exports import is_export
 from chalicelib.job_queue import QueueError
+from chalicelib.logs import bound, metrics
 from chalicelib.models import Task
 from chalicelib.removals import task_prefix
 from chalicelib.wiring import Wiring
@@ -148,9 +151,17 @@ def task(function: Function) -> Callable[[str], None]:
 
     @functools.wraps(function)
     def job(task_id: str) -> None:
-        perform(task_id, function, process_wiring(), name=function.__name__)
+        with bound(request_id=_request_id(), task_id=task_id):
+            perform(task_id, function, process_wiring(), name=function.__name__)
 
     return job
+
+
+def _request_id() -> str | None:
+    """The request that rang; whoever writes to Redis may say what they like, but in few letters."""
+    job = get_current_job()
+    given = str(job.meta.get("request_id", "")) if job is not None else ""
+    return given if re.fullmatch(r"[\w-]{1,64}", given) else None
 
 
 @functools.cache
@@ -188,6 +199,14 @@ def perform(task_id: str, function: Function, wiring: Wiring, *, name: str | Non
 
 def _attempt(holder: Holder, task: Task, function: Function, wiring: Wiring) -> str:
     started = time.monotonic()
+    facts: dict[str, Any] = {
+        "task_id": task.id,
+        "task_name": task.name,
+        "attempt": task.attempt,
+    }
+    waited_s = max(0.0, (wiring.now() - task.queued_at).total_seconds())
+    counted = {"Started": (1, "Count"), "Waited": (round(waited_s, 3), "Seconds")}
+    log.info("attempt", extra={"action": "start", **facts, **metrics(counted, task_name=task.name)})
     beat_s = min(HEARTBEAT_INTERVAL_S, wiring.settings.lease_s / 3)
     heartbeat = Heartbeat(holder, interval_s=beat_s)
     heartbeat.start()
@@ -199,9 +218,11 @@ def _attempt(holder: Holder, task: Task, function: Function, wiring: Wiring) -> 
         heartbeat.stop()
     if outcome in {"cancelled", "failed", "claim_lost"}:
         _clean_up(task, wiring)
-    facts = {"task_id": task.id, "task_name": task.name, "attempt": task.attempt}
     duration_s = round(time.monotonic() - started, 3)
-    log.info("attempt over", extra={"action": outcome, **facts, "duration_s": duration_s})
+    ended = {"Ended": (1, "Count"), "Duration": (duration_s, "Seconds")}
+    counted_by = metrics(ended, task_name=task.name, outcome=outcome)
+    facts |= {"action": outcome, "duration_s": duration_s}
+    log.info("attempt over", extra={**facts, **counted_by})
     return outcome
 
 
@@ -266,6 +287,9 @@ def _succeed(attempt: Attempt, result: dict[str, Any] | File | None) -> None:
     if isinstance(result, File):
         expires_at = now + timedelta(seconds=attempt.wiring.settings.export_ttl_s)
         attempt.holder.succeed(now=now, file=result, expires_at=expires_at)
+        size = {"Posts": (result.posts, "Count"), "Bytes": (result.size_bytes, "Bytes")}
+        counted = metrics(size, task_name=attempt.task.name)
+        log.info("published", extra={**_facts(attempt), "action": "publish", **counted})
     else:
         attempt.holder.succeed(now=now, result=result)
     attempt.show_in_redis(100)

@@ -16,6 +16,7 @@ from botocore.exceptions import (
 
 from chalicelib import mails
 from chalicelib.errors import NotFound
+from chalicelib.logs import metrics
 from chalicelib.mails import MailHolder
 from chalicelib.models import Task, User
 from chalicelib.settings import Settings
@@ -64,6 +65,9 @@ def _deliver(holder: MailHolder, task: Task, wiring: Wiring) -> None:
         user = session.get(User, task.user_id)
     if user is None:
         return
+    if wiring.settings.verify_email and user.confirmed_at is None:
+        holder.settle("unconfirmed", now=wiring.now())
+        return
     try:
         message = _compose(task, user, wiring)
     except Exception:
@@ -72,25 +76,31 @@ def _deliver(holder: MailHolder, task: Task, wiring: Wiring) -> None:
         _postpone(holder, task, wiring)
         return
     try:
-        message_id = _send(message, user.email, wiring.settings)
+        message_id = send(message, user.email, wiring.settings)
     except (BotoCoreError, ClientError) as error:
         state = what_became(error)
-        log.warning("mail", extra={"action": "mail", "task_id": task.id, "state": state})
+        log.warning("mail", extra=_facts(task, state))
         if state == "refused":
             _postpone(holder, task, wiring)
         else:
             holder.settle(state, now=wiring.now())
     else:
         holder.settle("sent", message_id=message_id, now=wiring.now())
-        log.info("mail", extra={"action": "mail", "task_id": task.id, "state": "sent"})
+        log.info("mail", extra=_facts(task, "sent"))
+
+
+def _facts(task: Task, state: str) -> dict[str, Any]:
+    counted = metrics({"Mails": (1, "Count")}, state=state)
+    return {"action": "mail", "task_id": task.id, **counted}
 
 
 def _postpone(holder: MailHolder, task: Task, wiring: Wiring) -> None:
-    pause_s = min(MAX_PAUSE_S, 2**task.mail_tries) * random.uniform(0.5, 1)  # noqa: S311
+    pause_s = min(MAX_PAUSE_S, 2**task.mail_tries) * random.uniform(0.5, 1)  # noqa: S311  # nosec B311
     holder.postpone(pause_s=pause_s, now=wiring.now())
 
 
-def _send(message: bytes, address: str, settings: Settings) -> str:
+def send(message: bytes, address: str, settings: Settings) -> str:
+    """Hand a message to SES; return the id that it gave it."""
     answer = ses(settings.aws_endpoint_url).send_email(
         FromEmailAddress=settings.mail_sender,
         Destination={"ToAddresses": [address]},

@@ -42,7 +42,7 @@ def _set(agent_url: str | None, state: dict[str, object]) -> None:
         method="PUT",
     )
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310  # nosec B310
             return
     except (URLError, TimeoutError):
         # Without protection a deployment costs a hand-back, no more.

@@ -3,7 +3,8 @@
 from sqlalchemy import orm as so
 
 from chalicelib import accounts, exports, posts, removals, tasks
-from chalicelib.errors import NotFound
+from chalicelib.errors import AddressUnconfirmed, NotFound
+from chalicelib.limits import MAILS_PER_USER, spend
 from chalicelib.models import Task
 from chalicelib.tasks import Seen
 from chalicelib.web import answers
@@ -67,7 +68,17 @@ def delete_file(call: Call, task_id: str) -> None:
 
 
 def mail_again(call: Call, task_id: str) -> Task:
-    """Have an export's mail sent again; the errors are those of `exports.mail_again`."""
+    """Have an export's mail sent again; the errors are those of `exports.mail_again`, and more.
+
+    Raises:
+        AddressUnconfirmed: First the address is to be confirmed.
+        TooMany: Too many mails were asked for.
+    """
+    settings = call.wiring.settings
+    if settings.verify_email and call.user.confirmed_at is None:
+        raise AddressUnconfirmed
+    if settings.limits:
+        spend(call.wiring.queue.redis, (MAILS_PER_USER, call.user.id))
     with call.wiring.database.write() as session:
         tasks.get_task(session, call.user.id, task_id)
         task = exports.mail_again(session, task_id, now=call.now)

@@ -13,8 +13,11 @@ from chalicelib import notifications, removals, shapes, tasks
 from chalicelib.errors import ExportGone, Fault, Invalid, Unauthenticated, Unavailable
 from chalicelib.fields import IdempotencyKey, flaw
 from chalicelib.job_queue import QueueError
+from chalicelib.limits import EXPORTS_PER_USER, spend
+from chalicelib.logs import metrics
 from chalicelib.models import Task
 from chalicelib.paging import Page, cursor, parse_cursor
+from chalicelib.registry import TASKS
 from chalicelib.representations import etag, show_notification, show_task, show_time
 from chalicelib.tasks import Seen, Wish
 from chalicelib.web.api import Call, json_response, matches
@@ -36,10 +39,14 @@ def launch(call: Call, name: str, params: dict[str, Any]) -> Response:
         cooldown_s=settings.export_cooldown_s if name == "export_posts" else 0,
         idempotency_key=_idempotency_key(call),
     )
+    if settings.limits and TASKS[name].exports:
+        spend(call.wiring.queue.redis, (EXPORTS_PER_USER, call.user.id))
     with call.wiring.database.write() as session:
         task = tasks.launch_task(session, call.user.id, wish, now=call.now)
         seen = tasks.get_task(session, call.user.id, task.id)
     if task.created_at == call.now:
+        counted = metrics({"Requested": (1, "Count")}, task_name=name)
+        log.info("requested", extra={"action": "launch", "task_id": task.id, **counted})
         ring(call, task)
     return task_response(call, seen, status=202)
 

@@ -14,13 +14,12 @@ from functools import cached_property
 from http.cookies import CookieError, SimpleCookie
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
-from urllib.parse import urlsplit
 
 import msgspec
 import sqlalchemy as sa
 from chalice.app import Chalice, Request, Response
 
-from chalicelib import accounts
+from chalicelib import accounts, limits, logs
 from chalicelib.errors import (
     CarryoutError,
     Fault,
@@ -37,7 +36,7 @@ from chalicelib.fields import check, flaw, storable
 from chalicelib.models import User
 from chalicelib.web import origins, problems
 from chalicelib.web.bodies import Nothing
-from chalicelib.wiring import Wiring
+from chalicelib.wiring import Wiring, environment
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +110,12 @@ class Call:
             raise Unauthenticated
         with self.wiring.database.read() as session:
             return accounts.authenticate(session, self.token, now=self.now)
+
+    @property
+    def address(self) -> str:
+        """Where the request comes from."""
+        found: str | None = self.request.context.get("identity", {}).get("sourceIp")
+        return found or ""
 
     @cached_property
     def token(self) -> str | None:
@@ -223,7 +228,10 @@ class Api(Chalice):
     @cached_property
     def wiring(self) -> Wiring:
         """The clients and settings, read at the first request or by the server at its start."""
-        return Wiring.from_environment()
+        wiring = Wiring.from_environment()
+        if "AWS_LAMBDA_FUNCTION_NAME" in environment():  # there is no start to do it at
+            logs.configure(wiring.settings.log_format)
+        return wiring
 
     def endpoint(
         self,
@@ -317,7 +325,8 @@ class Api(Chalice):
         def handle(**parameters: str) -> Response:
             started = time.perf_counter()
             try:
-                response = self._answer(view, admit, status, parameters)
+                with logs.bound(request_id=self.current_request.context.get("requestId")):
+                    response = self._answer(view, admit, status, parameters)
             except CarryoutError as error:
                 response = refuse(error)
             if refuse == self._refuse and "origin" in self.current_request.headers:
@@ -334,6 +343,7 @@ class Api(Chalice):
     ) -> Response:
         try:
             call = Call(self.current_request, self.wiring)
+            _count(call)
             admit(call)
             _refuse_unstorable(parameters)
             shown = view(call, **parameters)
@@ -346,6 +356,11 @@ class Api(Chalice):
             log.exception("a view failed", extra={"action": "request"})
             raise CarryoutError from error
         return shown if isinstance(shown, Response) else json_response(shown, status=status)
+
+    def refuse(self, event: dict[str, Any], error: CarryoutError) -> dict[str, Any]:
+        """Answer an event that no route takes, to a browser with a page; for servers of our own."""
+        self.current_request = Request(event)
+        return cast("dict[str, Any]", self._refuse_page(error).to_dict())
 
     def _refuse(self, error: CarryoutError) -> Response:
         answer = problems.render(error, prefix=_prefix(self.current_request))
@@ -371,9 +386,25 @@ def json_response(
     return Response(body, {**common, **(headers or {})}, status)
 
 
+def accepted() -> Response:
+    """202, about which there is nothing more to say."""
+    return Response("", {"Cache-Control": "no-store"}, 202)
+
+
 def no_content() -> Response:
     """204. The body is an empty string: `chalice local` would send `null` for None."""
     return Response("", {"Cache-Control": "no-store"}, 204)
+
+
+def _count(call: Call) -> None:
+    """Refuse a request that is one too many; probes of a load balancer are none of those."""
+    if not call.wiring.settings.limits or call.request.path in {"/healthz", "/readyz"}:
+        return
+    uses: list[tuple[limits.Rate, object]] = [(limits.REQUESTS_PER_ADDRESS, call.address)]
+    header = call.request.headers.get("authorization") or call.request.headers.get("cookie")
+    if header is not None:
+        uses.append((limits.REQUESTS_PER_TOKEN, header))
+    limits.spend(call.wiring.queue.redis, *uses)
 
 
 def _admit(call: Call, who: Who) -> None:
@@ -413,7 +444,7 @@ def _refuse_cross_site(request: Request) -> None:
     site = request.headers.get("sec-fetch-site", "same-origin")
     if site not in {"same-origin", "none"}:
         raise Forbidden("Another site's page may not act for you.")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
         raise Forbidden("Another site's page may not act for you.")
 
 

@@ -21,6 +21,8 @@ Wait = Annotated[float, msgspec.Meta(ge=0, le=20)]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
+Key = Annotated[Text, msgspec.Meta(examples=["9hXo4d1mPpN2v8t0cQZ0e7s3yKqU5rWbL6jAfGiT_Vk"])]
+
 
 class Nothing(msgspec.Struct):
     """No fields at all."""
@@ -47,6 +49,32 @@ class Profile(msgspec.Struct):
 
     email: Email | msgspec.UnsetType = msgspec.UNSET
     language: Language | msgspec.UnsetType = msgspec.UNSET
+
+
+class PasswordChange(msgspec.Struct):
+    """The present password, and the one that takes its place."""
+
+    current_password: Annotated[Text, msgspec.Meta(examples=["correct horse"])]
+    password: Password
+
+
+class ResetWish(msgspec.Struct):
+    """Whose password is to be reset."""
+
+    email: Email
+
+
+class Reset(msgspec.Struct):
+    """The key of a link from a mail, and the new password."""
+
+    key: Key
+    password: Password
+
+
+class Confirmation(msgspec.Struct):
+    """The key of a link from a mail."""
+
+    key: Key
 
 
 class NewPost(msgspec.Struct):

@@ -17,17 +17,18 @@ def check_password(call: Call, *, username: str, password: str) -> int:
         TooManyAttempts: Too many were wrong lately.
     """
     wiring = call.wiring
-    address = call.request.context.get("identity", {}).get("sourceIp") or ""
-    limit = SignInLimit(wiring.queue.redis, username=username, address=address)
+    limit = SignInLimit(
+        wiring.queue.redis, wiring.database, username=username, address=call.address
+    )
     if wiring.settings.limits:
-        limit.check()
+        limit.check(now=call.now)
     with wiring.database.read() as session:
         user = accounts.find_user(session, username)
     try:
         return accounts.check_password(user, password)
     except Unauthenticated:
         if wiring.settings.limits:
-            limit.count_failure()
+            limit.count_failure(now=call.now)
         raise
 
 

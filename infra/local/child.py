@@ -89,7 +89,7 @@ class Child:
         """
         self._due_at = None
         self._started_at = self._clock()
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # our own program  # nosec B603
             self._command,
             env=self._environment,
             cwd=self._folder,

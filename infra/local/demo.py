@@ -171,7 +171,7 @@ def _step(what: str) -> Iterator[None]:
 
 def make_posts() -> list[dict[str, str]]:
     """Posts in many languages, the same ones every time, oldest first."""
-    chance = random.Random(SEED)  # noqa: S311 - content, not secrets
+    chance = random.Random(SEED)  # noqa: S311 - content, not secrets  # nosec B311
     posts = []
     moment = FIRST_POST
     for number in range(POSTS):
@@ -187,7 +187,7 @@ def _load(posts: list[dict[str, str]], *, stack: Stack, username: str) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
         file.writelines(json.dumps(post, ensure_ascii=False) + "\n" for post in posts)
         file.flush()
-        loading = subprocess.run(
+        loading = subprocess.run(  # our own program  # nosec B603
             [sys.executable, "-m", "worker", "load-posts", file.name, "--user", username],
             cwd=ROOT,
             env={**os.environ, **stack.env},

@@ -79,5 +79,9 @@ class Emulator:
 def _is_about_lost_upload(environ: Mapping[str, Any]) -> bool:
     """Whether S3 would not know the upload; moto 5.2.5 answers 500 then, for good."""
     upload_ids = parse_qs(environ["QUERY_STRING"]).get("uploadId", [])
-    bucket = backend().buckets.get(environ["PATH_INFO"][1:].partition("/")[0])
-    return bucket is not None and any(one not in bucket.multiparts for one in upload_ids)
+    name, _, key = environ["PATH_INFO"][1:].partition("/")
+    bucket = backend().buckets.get(name)
+    if bucket is None or all(one in bucket.multiparts for one in upload_ids):
+        return False
+    # To complete an upload twice does no harm.
+    return environ["REQUEST_METHOD"] != "POST" or key not in bucket.keys

@@ -76,7 +76,14 @@ class Gateway:
         return [] if bodiless or environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
 
     def _invoke(self, environ: Environ) -> _Answer:
-        match = self._match(_raw_path(environ))
+        try:
+            match = self._match(_raw_path(environ))
+        except NotFound as error:
+            if "text/html" not in environ.get("HTTP_ACCEPT", ""):
+                raise
+            nowhere = _Match("/", _raw_path(environ), {})
+            event = make_event(environ, match=nowhere, body=b"")
+            return _from_lambda(self._app.refuse(event, error))
         methods = self._app.routes[match.resource]
         if environ["REQUEST_METHOD"] not in methods:
             # OPTIONS is for preflights of allowed origins only, and says so itself.

@@ -12,7 +12,7 @@ from chalicelib.models import User
 from chalicelib.wiring import Wiring
 from tests import ledgers
 from tests.browser.conftest import Join, Stack
-from tests.browser.people import PASSWORD, Person, notice, shoot
+from tests.browser.people import PASSWORD, Person, shoot
 
 
 def sign_up(page: Page, name: str) -> None:
@@ -143,7 +143,7 @@ def test_account_is_changed_and_erased(susan: Person) -> None:
     expect(page.get_by_role("alert")).to_have_text("La contraseña no es correcta.")
     page.fill("[name=password]", PASSWORD)
     page.click("text=Borrar todo")
-    notice(page, "the account is gone", lambda: page.locator("text=Sign up").count())
+    expect(page.get_by_role("status")).to_have_text("Su cuenta y todo su contenido se han borrado.")
     shoot(page, "erased")
 
 

@@ -3,12 +3,15 @@
 Replay a line with its seed: `python -m tests.faults --seed 7 --only kill-both/sqlite`.
 """
 
+import atexit
 import contextlib
 import functools
 import json
 import logging
+import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -50,18 +53,28 @@ Pair = tuple[Entry, str]
 def main(seed: int | None, only: str, *, quick: bool, lanes: int) -> None:
     """Kill, stop, cut off and starve real processes, and ask the oracle after each."""
     logging.getLogger("rq").setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = random.randrange(1, 10_000) if seed is None else seed
+    began = time.monotonic()
+    try:
+        results = _play_all(only, seed=seed, quick=quick, lanes=lanes)
+    except KeyboardInterrupt:
+        # The threads wait for leases and are left alone; guards end the processes they started.
+        atexit._run_exitfuncs()
+        os._exit(130)
+    sys.exit(report(results, seed=seed, took_s=time.monotonic() - began))
+
+
+def _play_all(only: str, *, seed: int, quick: bool, lanes: int) -> list[Result]:
     chosen = _choose([name for name in only.split(",") if name], quick=quick)
     click.echo(f"seed {seed}, {len(chosen)} trials")
-    began = time.monotonic()
+    results = _boundaries(seed=seed) if _wants_boundaries(only, quick=quick) else []
+    pool = ThreadPoolExecutor(lanes)
     with postgresql() as server:
         run = functools.partial(_play, seed=seed, quick=quick, server=server)
-        results = _boundaries(seed=seed) if _wants_boundaries(only, quick=quick) else []
-        with ThreadPoolExecutor(lanes) as pool:
-            results += pool.map(run, [pair for pair in chosen if not pair[0].alone])
+        results += pool.map(run, [pair for pair in chosen if not pair[0].alone])
         results += [run(pair) for pair in chosen if pair[0].alone]
-    bad = report(results, seed=seed, took_s=time.monotonic() - began)
-    sys.exit(bad)
+    return results
 
 
 def _wants_boundaries(only: str, *, quick: bool) -> bool:
@@ -69,7 +82,6 @@ def _wants_boundaries(only: str, *, quick: bool) -> bool:
 
 
 def _choose(names: list[str], *, quick: bool) -> list[Pair]:
-    """The longest first, so that the lanes end together."""
     pairs = [(entry, database) for entry in SCENARIOS for database in entry.databases]
     names = names or (list(QUICK) if quick else [""])
     return [pair for pair in pairs if f"{pair[0].name}/{pair[1]}".startswith(tuple(names))]
@@ -88,10 +100,12 @@ def postgresql() -> Iterator[Callable[[], PostgreSQL]]:
                 started.append(PostgreSQL(folder / "pg"))
             return started[0]
 
-    yield server
-    for one in started:
-        one.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield server
+    finally:
+        for one in started:
+            one.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _play(pair: Pair, **options: Any) -> Result:
@@ -121,13 +135,13 @@ def report(results: list[Result], *, seed: int, took_s: float) -> int:
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
     kills = sum(result.kills for result in results)
-    times = [one for result in results if result.kills for one in result.recovered_s]
-    bad = sum(len(result.violations) for result in results)
+    recovered_p99_s = percentile([one for result in results for one in result.after_kill_s])
+    bad = sum(len(result.violations) for result in results) + (recovered_p99_s > BOUND_S)
     totals = {
         "seed": seed,
         "took_s": round(took_s, 1),
         "kills": kills,
-        "recovered_p99_s": round(percentile(times), 2),
+        "recovered_p99_s": round(recovered_p99_s, 2),
         "recovery_bound_s": BOUND_S,
         "unknown_mails": sum(result.unknown for result in results),
         "violations": bad,

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -32,6 +32,7 @@ from chalicelib.fields import format_time
 from chalicelib.models import AuditEntry, Post
 from chalicelib.wiring import Wiring
 from infra.local.demo import PHRASES
+from infra.local.guard import Guard
 from infra.local.plan import EMULATOR_CREDENTIALS, KNOWN
 from infra.local.stack import ROOT, free_port
 from tests.faults import oracle
@@ -51,8 +52,9 @@ SETTLED_WITHIN_S = 150.0
 """A mail whose sender was killed is `unknown` only after 65 s, a removal is repeated after 20 s."""
 
 API_TIMEOUT_S = 60
-RQ_FORGETS_S = 600
-"""After this RQ's maintenance has tidied up whatever a killed worker was doing."""
+RQ_FORGETS_S = 3600 + 600
+"""After this RQ's maintenance has tidied up whatever a killed worker was doing, even one whose
+clock was an hour ahead."""
 
 FIRST_POST = datetime(2024, 2, 29, 23, 59, 58, tzinfo=UTC)
 ROWS = 5000
@@ -72,10 +74,16 @@ def make_posts(count: int) -> list[tuple[str, datetime]]:
 
 
 class Valkey:
-    """A server of the lab's own, which can be killed, emptied and started again."""
+    """A server of the lab's own, which can be killed, emptied and started again.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where its files will be.
+        guard: Told of every process that is started.
+    """
+
+    def __init__(self, folder: Path, guard: Callable[[subprocess.Popen[bytes]], None]) -> None:
         self._folder = folder
+        self._guard = guard
         folder.mkdir()
         self.port = free_port()
         self.start()
@@ -88,7 +96,9 @@ class Valkey:
         }  # fmt: skip
         options = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([get_binary_path(), *options], stdout=log)
+            command = [get_binary_path(), *options]
+            self._process = subprocess.Popen(command, stdout=log, start_new_session=True)
+        self._guard(self._process)
         wait_until(self._answers, "Valkey answers")
 
     def kill(self, *, wipe: bool = False) -> None:
@@ -182,6 +192,10 @@ class Lab:
         self.accepted: dict[str, Expected] = {}
         self._cleanup = contextlib.ExitStack()
         self._cleanup.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._guard = Guard()
+        self._cleanup.callback(self._guard.close)
+        self._cleanup.callback(self._guard.watch)
         self._names = 0
         self.valkey: Valkey | None = None
         self.redis_line: Proxy | None = None
@@ -230,7 +244,7 @@ class Lab:
         if self.plan.database_url:
             settings["DATABASE_URL"] = self._database_url(self.plan.database_url)
         if self.plan.own_valkey:
-            self.valkey = Valkey(self.folder / "valkey")
+            self.valkey = Valkey(self.folder / "valkey", self._watch_over)
             self._cleanup.callback(self.valkey.kill)
             self.redis_line = self._proxy(Proxy(to_port(self.valkey.port)))
             settings["REDIS_URL"] = f"redis://127.0.0.1:{self.redis_line.port}/0"
@@ -270,10 +284,21 @@ class Lab:
     ) -> subprocess.Popen[bytes]:
         with (self.folder / log).open("wb") as output:
             process = subprocess.Popen(
-                command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT
+                command,
+                cwd=ROOT,
+                env=env,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         self._cleanup.callback(_stop, process)
+        self._watch_over(process)
         return process
+
+    def _watch_over(self, process: subprocess.Popen[bytes]) -> None:
+        """Have a process ended when this one is, however that ends."""
+        self._processes = [one for one in [*self._processes, process] if one.poll() is None]
+        self._guard.watch([one.pid for one in self._processes])
 
     def _is_ready(self) -> bool:
         if self.launcher.poll() is not None:
@@ -444,7 +469,7 @@ class Lab:
         return [*found, *lost, *self.watch.faults]
 
     def _age_redis(self) -> None:
-        """Do what time will do, and RQ's maintenance: forget the executions that died."""
+        """Do what time and RQ's maintenance will do: forget the executions that died."""
         queue = self.wiring.queue.rq
         StartedJobRegistry(queue=queue).cleanup(timestamp=time.time() + RQ_FORGETS_S)
         intermediate = IntermediateQueue(queue.key, connection=queue.connection)

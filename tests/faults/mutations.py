@@ -21,6 +21,7 @@ ENGINE = "tests/integration/test_export_engine.py"
 EXPORTS = "tests/integration/test_exports.py"
 TASKS = "tests/integration/test_tasks.py"
 ATTEMPTS = "tests/unit/test_attempts.py"
+REMOVALS = "tests/integration/test_removals.py"
 POSTMAN = "tests/unit/test_postman.py"
 BOUNDARIES = "tests/faults/test_boundaries.py"
 
@@ -122,7 +123,7 @@ MUTATIONS = (
         "    task.lease_until = db_clock(holder.lease_s)\n",
         "    from datetime import timedelta\n"
         "    task.lease_until = now + timedelta(seconds=holder.lease_s)\n",
-        (CLAIMS,),
+        ("tests/integration/test_clocks.py",),
     ),
     Mutation(
         "crashes are counted",
@@ -230,7 +231,7 @@ MUTATIONS = (
         "chalicelib/removals.py",
         "    bucket.clear(prefix, keep=keep)",
         "    kept = keep()\n    bucket.clear(prefix, keep=lambda: kept)",
-        (SWEEPER, BOUNDARIES),
+        (REMOVALS,),
     ),
     Mutation(
         "a deleted file is not kept",
@@ -258,14 +259,14 @@ MUTATIONS = (
         "chalicelib/accounts.py",
         "    removals.wish(session, removals.user_prefix(user_id), now=now, lease_s=lease_s)\n",
         "",
-        ("tests/integration/test_accounts.py", BOUNDARIES),
+        (REMOVALS,),
     ),
     Mutation(
         "a mail's claim is compared",
         "chalicelib/mails.py",
         'task.mail_claim == self.claim and task.mail_state == "sending"',
         'task.mail_state == "sending"',
-        (CLAIMS,),
+        ("tests/integration/test_mail_fence.py",),
     ),
     Mutation(
         "a mail that is settled stays so",
@@ -282,15 +283,6 @@ MUTATIONS = (
 """,
         "",
         (CLAIMS,),
-    ),
-    Mutation(
-        "a mail about the past is disowned",
-        "chalicelib/mails.py",
-        """    task.mail_state = "none"
-    task.mail_claim += 1
-""",
-        '    task.mail_state = "none"\n',
-        (CLAIMS, TASKS, EXPORTS),
     ),
     Mutation(
         "a lost answer is not asked for again",
@@ -343,19 +335,16 @@ MUTATIONS = (
     ),
     Mutation(
         "a removal is forgotten only after it was carried out",
-        "chalicelib/sweeper.py",
-        "            # What is not forgotten",
-        "            with self.database.write() as session:\n"
-        "                session.execute(sa.text('DELETE FROM removals'))\n"
-        "            # What is not forgotten",
+        "chalicelib/removals.py",
+        "        return error\n    with",
+        "        del error\n    with",
         (SWEEPER,),
     ),
     Mutation(
-        "a task that begins anew forgets its past",
+        "a task that begins anew has a new start and cutoff",
         "chalicelib/tasks.py",
-        "        task.error_code = task.error_detail = task.checkpoint = None\n"
-        "        task.object_key = task.cutoff = None\n",
-        "        task.error_code = task.error_detail = task.checkpoint = None\n",
+        "task.started_at = task.finished_at = ",
+        "task.finished_at = ",
         (TASKS, CLAIMS),
     ),
 )

@@ -147,7 +147,7 @@ def settle(wiring: Wiring, perform: Callable[[str], None], *, within_s: float) -
         AssertionError: Something was left at the deadline.
     """
     began, over_s = time.monotonic(), 0.0
-    while left := unsettled(wiring):
+    while (left := unsettled(wiring)) or wiring.queue.depth():
         if not over_s and all("removed" in wish for wish in left):
             over_s = time.monotonic() - began
         if time.monotonic() - began > within_s:

@@ -38,7 +38,9 @@ def test_sign_up_and_sign_in(nobody: Person) -> None:
     me = Person(nobody.client, token.json_body["token"]).get("/v1/me")
     assert me.status_code == 200
     assert me.json_body == answer.json_body
-    assert set(me.json_body) == {"id", "username", "email", "language", "post_count", "links"}
+    assert set(me.json_body) == {
+        *("id", "username", "email", "email_confirmed", "language", "post_count", "links")
+    }
     assert me.json_body["language"] == "ko"
 
 

@@ -59,7 +59,9 @@ def test_headers_of_problems(kind: type[RequestError]) -> None:
     if problems.status_of(kind) == 405:
         return  # no operation's answer: the method has none
     header = openapi._header_of(kind)
-    assert set(make(kind).headers) == ({header} if header else set())
+    error = make(kind)
+    assert isinstance(error, RequestError)
+    assert set(error.headers) == ({header} if header else set())
 
 
 def test_it_is_served_where_it_stands(client: Client) -> None:

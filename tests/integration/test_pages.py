@@ -1,72 +1,19 @@
 import re
 from html import unescape
-from html.parser import HTMLParser
-from urllib.parse import urlencode
 
 import pytest
-from chalice.test import Client, HTTPResponse
+from chalice.test import Client
 
 from app import app
 from chalicelib.db import Database
 from chalicelib.wiring import Wiring
 from tests import ledgers
 from tests.integration.conftest import Join, Rewire
+from tests.pages import HOST, Browser, Elements
 from tests.people import Person, refused
 
-HOST = "carryout.example.com"
 HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp; \u2028"
 SUSAN = {"username": "susan", "email": "susan@example.com", "password": "correct horse"}
-
-
-class Elements(HTMLParser):
-    """The elements of a page, each with its attributes."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note it."""
-        self.found.append((tag, dict(attrs)))
-
-
-class Browser:
-    """A browser without JavaScript: keeps the cookie, sends forms with its page's origin."""
-
-    def __init__(self, client: Client, cookie: str | None = None) -> None:
-        self.client = client
-        self.cookie = cookie
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        fields: dict[str, str] | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> HTTPResponse:
-        """Send a request as a page of this site would."""
-        given = {"Host": HOST, "Accept": "text/html"}
-        given |= {"Content-Type": "application/x-www-form-urlencoded"}
-        if method == "POST":
-            given |= {"Origin": f"https://{HOST}", "Sec-Fetch-Site": "same-origin"}
-        if self.cookie is not None:
-            given["Cookie"] = f"theme=dark; carryout_session={self.cookie}"
-        body = urlencode(fields or {}).encode()
-        return self.client.http.request(method, path, headers=given | (headers or {}), body=body)
-
-    def get(self, path: str) -> HTTPResponse:
-        """Open a page."""
-        return self.ask("GET", path)
-
-    def csrf(self) -> str:
-        """What the forms of the home page bring along."""
-        page = self.get("/").body.decode()
-        return next(
-            found["value"] or ""
-            for tag, found in Elements(page).found
-            if tag == "input" and found.get("name") == "csrf"
-        )
 
 
 @pytest.fixture
@@ -179,7 +126,13 @@ def test_export_button(browser: Browser, susan: Person) -> None:
 
 
 FORMS = [path for path in app.routes if "POST" in app.routes[path] and path[:4] != "/v1/"]
-WAYS_IN = {"/sign-in", "/sign-up"}
+WAYS_IN = {
+    "/sign-in",
+    "/sign-up",
+    "/forgot",
+    "/new-password",
+    "/confirm",
+}  # for people without a session
 NAMES = {"task_id": "x", "post_id": "1"}
 
 

@@ -1,9 +1,9 @@
 """Removals against the clock: what is worthless goes, what is published meanwhile stays."""
 
-from chalicelib import removals
+from chalicelib import accounts, removals
 from chalicelib.wiring import Wiring
 from tests.fakes import FakeStorage
-from tests.ledgers import launch, make_user, publish
+from tests.ledgers import LEASE_S, launch, make_user, now, publish
 
 
 def test_a_slow_removal_spares_what_was_published_meanwhile(wiring: Wiring) -> None:
@@ -21,3 +21,14 @@ def test_a_slow_removal_spares_what_was_published_meanwhile(wiring: Wiring) -> N
     storage.before = meanwhile
     removals.carry_out(wiring.database, storage, removals.user_prefix(user_id))
     assert list(storage.objects) == keys
+
+
+def test_an_erased_account_leaves_no_file(wiring: Wiring) -> None:
+    """Files of an account that is gone go with the next sweep, though no task names them."""
+    user_id = make_user(wiring.database)
+    key = publish(wiring, launch(wiring.database, user_id))
+    with wiring.database.write() as session:
+        accounts.erase(session, user_id, lease_s=LEASE_S, now=now())
+    assert wiring.storage.size(key) is not None
+    wiring.sweeper.sweep(now=now())
+    assert wiring.storage.size(key) is None

@@ -15,7 +15,7 @@ from tests.e2e.conftest import ROOT, Stack
 WHOLE = "FUZZ" in os.environ
 """`make fuzz` runs all of it, `make test` a few cases of each kind."""
 
-EXAMPLES = "75" if WHOLE else "1"
+EXAMPLES = "120" if WHOLE else "1"
 PHASES = "examples,coverage,fuzzing,stateful" if WHOLE else "examples,fuzzing,stateful"
 ENOUGH = 2500 if WHOLE else 50
 """Cases of the run with credentials; the one without adds half as many."""
@@ -39,8 +39,13 @@ def run(stack: Stack, folder: Path, **environment: str) -> dict[str, Any]:
     command += ["--report-json-path", str(report)]
     done = subprocess.run(
         command,
-        cwd=ROOT,
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.security.hooks", **environment},
+        cwd=folder,  # it leaves a cache behind
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "SCHEMATHESIS_HOOKS": "tests.security.hooks",
+            **environment,
+        },
         capture_output=True,
         text=True,
         timeout=1500,

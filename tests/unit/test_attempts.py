@@ -4,7 +4,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -473,9 +472,10 @@ def test_tasks_are_callable_by_id() -> None:
     """What stands in the queue takes a task's id alone and is where the registry says."""
     from importlib import import_module  # noqa: PLC0415
 
-    from chalicelib.registry import FUNCTIONS  # noqa: PLC0415
+    from chalicelib.registry import FUNCTIONS, TASKS  # noqa: PLC0415
 
     for name in FUNCTIONS:
         module, _, function = name.rpartition(".")
         assert callable(getattr(import_module(module), function))
-        assert Path(str(import_module(module).__file__)).stem == function
+    for name, task_type in TASKS.items():
+        assert task_type.function == f"worker.tasks.{name}.{name}"

@@ -11,7 +11,7 @@ from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
 
 from chalicelib import fields
-from chalicelib.languages import TRANSLATIONS, language_for
+from chalicelib.languages import LANGUAGES, TRANSLATIONS, language_for, negotiate
 
 ROOT = Path(__file__).parents[2]
 TRANSLATED = [code for code in get_args(fields.Language) if code != "en"]
@@ -127,3 +127,44 @@ def test_other_languages_are_english(code: str) -> None:
     assert language_for(code).code == "en"
     assert language_for(code).gettext("Size") == "Size"
     assert language_for(code).ngettext("post", "posts", 2) == "posts"
+
+
+def test_every_language_can_be_chosen() -> None:
+    """What a user may set is what there is."""
+    assert tuple(LANGUAGES) == get_args(fields.Language)
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        ("", "en"),
+        ("ko", "ko"),
+        ("es-MX, es;q=0.9", "es"),
+        ("fr-FR, ko;q=0.5, es;q=0.8", "es"),  # the most wanted of ours
+        ("es;q=0.5, ko;q=0.5", "es"),  # of two alike the first
+        ("ko;q=0, es;q=0.1", "es"),  # 0 is no
+        ("*", "en"),
+        ("KO-kr", "ko"),
+        ("espanol, x;;q=1, ;", "en"),
+        ("q=" * 10_000, "en"),
+    ],
+)
+def test_the_browsers_wish(header: str, code: str) -> None:
+    """The language is the one that the header asks for most and that we speak."""
+    assert negotiate(header) == code
+
+
+@pytest.mark.parametrize(
+    ("code", "percent", "duration", "time"),
+    [
+        ("en", "45%", "2 minutes", "Jan 2, 2026, 15:04 UTC"),
+        ("es", "45\xa0%", "2 minutos", "2 ene 2026, 15:04 UTC"),
+        ("ko", "45%", "2분", "2026. 1. 2. 15:04 UTC"),
+    ],
+)
+def test_what_pages_show(code: str, percent: str, duration: str, time: str) -> None:
+    """Percentages, rough durations and short times, in each language's own way."""
+    language = language_for(code)
+    assert language.percent(45) == percent
+    assert language.duration(125.4) == duration
+    assert language.short_time(datetime(2026, 1, 2, 15, 4, 5, tzinfo=UTC)) == time

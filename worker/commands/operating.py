@@ -144,7 +144,7 @@ def _shown(task_id: str) -> dict[str, Any]:
         if task is None:
             raise NotFound
         seen = get_task(session, task.user_id, task_id)
-    return show_task(seen, workers_alive=True, now=wiring.now(), prefix="")
+    return dict(show_task(seen, workers_alive=True, now=wiring.now(), prefix=""))
 
 
 def _history(task_id: str) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from chalicelib.fields import Email, flaw
 from chalicelib.languages import Language, language_for
 
 # 7bit: no server on the way has to announce 8BITMIME (RFC 6152).
-_POLICY = SMTP.clone(cte_type="7bit")
+POLICY = SMTP.clone(cte_type="7bit")
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -87,7 +87,7 @@ def compose(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Letter:
+class Words:
     """What a mail says, from top to bottom; text and HTML lay out the same letter."""
 
     subject: str
@@ -105,7 +105,7 @@ def _encoded_bytes(size_bytes: int) -> int:
 def _message(notice: ExportNotice, *, sender: str, public_url: str, attached: bool) -> EmailMessage:
     language = language_for(notice.language)
     letter = _letter(notice, language, attached=attached)
-    message = EmailMessage(policy=_POLICY)
+    message = EmailMessage(policy=POLICY)
     _address(message, notice, sender=sender)
     message["Subject"] = letter.subject
     words = {
@@ -118,8 +118,8 @@ def _message(notice: ExportNotice, *, sender: str, public_url: str, attached: bo
             " account."
         ),
     }
-    message.set_content(_templates().get_template("letter.txt").render(words))
-    html = _templates().get_template("letter.html").render(words)
+    message.set_content(templates().get_template("letter.txt").render(words))
+    html = templates().get_template("letter.html").render(words)
     message.add_alternative(html, subtype="html")
     return message
 
@@ -139,7 +139,7 @@ def _address(message: EmailMessage, notice: ExportNotice, *, sender: str) -> Non
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine replies
 
 
-def _letter(notice: ExportNotice, language: Language, *, attached: bool) -> _Letter:
+def _letter(notice: ExportNotice, language: Language, *, attached: bool) -> Words:
     if notice.status == "succeeded":
         return _succeeded(notice, language, attached=attached)
     if notice.status == "failed":
@@ -147,9 +147,9 @@ def _letter(notice: ExportNotice, language: Language, *, attached: bool) -> _Let
     return _cancelled(notice, language)
 
 
-def _succeeded(notice: ExportNotice, language: Language, *, attached: bool) -> _Letter:
+def _succeeded(notice: ExportNotice, language: Language, *, attached: bool) -> Words:
     number, size = language.number(notice.posts), language.size(notice.size_bytes)
-    return _Letter(
+    return Words(
         subject=language.gettext("Your export of posts is ready"),
         intro=language.ngettext(
             "The copy of your posts that you asked for is ready: %(number)s post, %(size)s.",
@@ -186,8 +186,8 @@ def _succeeded(notice: ExportNotice, language: Language, *, attached: bool) -> _
     )
 
 
-def _failed(notice: ExportNotice, language: Language) -> _Letter:
-    return _Letter(
+def _failed(notice: ExportNotice, language: Language) -> Words:
+    return Words(
         subject=language.gettext("Your export of posts has failed"),
         intro=language.gettext("The export of your posts that you asked for has failed. %(reason)s")
         % {"reason": language.reason(notice.error_code)},
@@ -204,8 +204,8 @@ def _failed(notice: ExportNotice, language: Language) -> _Letter:
     )
 
 
-def _cancelled(notice: ExportNotice, language: Language) -> _Letter:
-    return _Letter(
+def _cancelled(notice: ExportNotice, language: Language) -> Words:
+    return Words(
         subject=language.gettext("Your export of posts was cancelled"),
         intro=language.gettext("The export of your posts was cancelled, and no file was kept."),
         facts=_facts(
@@ -226,7 +226,8 @@ def _facts(*facts: tuple[str, str | None]) -> Facts:
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The templates of all mails."""
     return Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=select_autoescape(["html"]),

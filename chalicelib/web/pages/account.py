@@ -8,7 +8,7 @@ from chalice.app import Response
 from chalicelib import accounts
 from chalicelib.errors import Conflict, Invalid, TooMany, Unauthenticated
 from chalicelib.fields import check
-from chalicelib.web import actions
+from chalicelib.web import actions, recovery
 from chalicelib.web.api import Call
 from chalicelib.web.bodies import Profile
 from chalicelib.web.pages.entrance import cookie
@@ -41,10 +41,14 @@ def submit_account(call: Call) -> Response:
         changes = msgspec.structs.asdict(check(wanted, Profile))
         changes = {name: value for name, value in changes.items() if value is not msgspec.UNSET}
         with call.wiring.database.write() as session:
-            accounts.change_user(session, user_id, changes)
+            accounts.change_user(
+                session, user_id, changes, now=call.now, verify=call.wiring.settings.verify_email
+            )
     except (Invalid, Conflict) as error:
         told = complaint(error, language(call))
         return _render(call, status=int(status_of(error)), given=given, complaint=told)
+    if "email" in changes:
+        recovery.ring(call)
     return call.see_other("/account?saved=1")
 
 

@@ -6,6 +6,7 @@ from chalice.app import Response
 from chalicelib import accounts
 from chalicelib.errors import Conflict, Invalid, RegistrationClosed, RequestError
 from chalicelib.fields import check
+from chalicelib.web import recovery
 from chalicelib.web.api import COOKIE, Call
 from chalicelib.web.bodies import SignUp
 from chalicelib.web.pages.frame import fields, form, language, own_path, path, render, visitor
@@ -69,16 +70,18 @@ def submit_sign_up(call: Call) -> Response:
     """Make an account, and sign in with it."""
     if call.wiring.settings.registration == "closed":
         raise RegistrationClosed
-    given = fields(call)
+    given, verify = fields(call), call.wiring.settings.verify_email
     wanted = {name: given.get(name, "") for name in SignUp.__struct_fields__}
     try:
         new = accounts.NewUser(**msgspec.structs.asdict(check(wanted, SignUp)))
         with call.wiring.database.write() as session:
-            user_id = accounts.sign_up(session, new, now=call.now).id
+            user_id = accounts.sign_up(session, new, now=call.now, verify=verify).id
     except (Invalid, Conflict) as error:
         words, status = language(call), int(status_of(error))
         told = complaint(error, words)
         return render(call, "sign_up.html", status=status, given=given, complaint=told)
+    if verify:
+        recovery.ring(call)
     return _enter(call, open_session(call, user_id), back=f"/users/{new.username}")
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from statistics import median, quantiles
 
 from chalicelib.operations import Ended
 
@@ -69,21 +68,22 @@ def window(ended: Sequence[Ended], *, now: datetime, length: timedelta, slices: 
     kept = [one for part in parts for one in part]
     counts = {status: _count(kept, status) for status in ("succeeded", "failed", "cancelled")}
     most = max(1, *(len(part) for part in parts))
-    durations = [_durations(part) for part in parts]
-    highest_s = max([high for _, high in durations] + [0.001])
+    taken = [_taken(part) for part in parts]
+    drawn = [
+        (at, kind, value_s)
+        for at, ordered in enumerate(taken)
+        for kind, share in (("high", 0.95), ("median", 0.5))
+        if (value_s := _quantile(ordered, share))
+    ]
+    longest_s = max((value_s for _, _, value_s in drawn), default=0.0)
     return Window(
         since=now - length,
         counts=counts,
         throughput=[bar for at, part in enumerate(parts) for bar in _stack(at, part, most)],
         most=most,
-        durations=[
-            _bar(at, 0, value_s / highest_s, kind)
-            for at, (middle_s, high_s) in enumerate(durations)
-            for kind, value_s in (("high", high_s), ("median", middle_s))
-            if value_s
-        ],
-        longest_s=highest_s,
-        median_s=median(_taken(kept)) if _taken(kept) else None,
+        durations=[_bar(at, 0, value_s / longest_s, kind) for at, kind, value_s in drawn],
+        longest_s=longest_s,
+        median_s=_quantile(_taken(kept), 0.5),
         width=slices * STEP,
     )
 
@@ -93,17 +93,15 @@ def _count(ended: Sequence[Ended], status: str) -> int:
 
 
 def _taken(ended: Sequence[Ended]) -> list[float]:
-    return [
+    """How long what succeeded took, in seconds, the shortest first."""
+    return sorted(
         one.duration_s for one in ended if one.status == "succeeded" and one.duration_s is not None
-    ]
+    )
 
 
-def _durations(part: Sequence[Ended]) -> tuple[float, float]:
-    """The median and the 95th percentile, in seconds; zeros for nothing."""
-    taken = _taken(part)
-    if len(taken) < 2:  # noqa: PLR2004 - a percentile needs two
-        return (taken[0], taken[0]) if taken else (0.0, 0.0)
-    return median(taken), quantiles(taken, n=20, method="inclusive")[-1]
+def _quantile(ordered: Sequence[float], share: float) -> float | None:
+    """The value that this share of all does not exceed, to the nearest of them."""
+    return ordered[round(share * (len(ordered) - 1))] if ordered else None
 
 
 def _stack(at: int, part: Sequence[Ended], most: int) -> list[Bar]:

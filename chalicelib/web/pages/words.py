@@ -17,15 +17,19 @@ def complaint(error: CarryoutError, language: Language) -> str:
         flaws = flaws_of(language)
         told = [flaws[fault.pointer] for fault in error.faults if fault.pointer in flaws]
         return " ".join(dict.fromkeys(told)) or language.gettext("That is not valid.")
-    known = _complaints(language)
-    fallback = language.gettext("Something went wrong on our side.")
-    return known.get(error.code, fallback) if isinstance(error, RequestError) else fallback
+    if isinstance(error, RequestError):
+        not_now = language.gettext("This is not possible at the moment.")
+        return _complaints(language).get(error.code, not_now)
+    return language.gettext("Something went wrong on our side.")
 
 
 def _complaints(language: Language) -> dict[str, str]:
     return {
         "unauthenticated": language.gettext("Please sign in first."),
         "forbidden": language.gettext("You may not do this. If you came from a form, reload it."),
+        "wrong_password": language.gettext("The password is wrong."),
+        "link_over": language.gettext("This link was used already, or is too old."),
+        "address_unconfirmed": language.gettext("Confirm your mail address first."),
         "registration_closed": language.gettext("Registration is closed."),
         "not_found": language.gettext("There is nothing here, or it is not yours to see."),
         "username_taken": language.gettext("This username is taken."),

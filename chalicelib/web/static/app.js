@@ -68,6 +68,8 @@ setInterval(() => {
 
 // --- Changing the page ---
 
+let leaving = false; // a form is on its way: loading the page anew would cut it off
+
 const tasks = () => document.getElementById("tasks");
 const seq = () => Number(tasks().dataset.seq);
 const active = () => every > 0 || Number(tasks().dataset.active) > 0;
@@ -109,10 +111,15 @@ function localise(root) {
   }
 }
 
+// The session has ended elsewhere: the server will ask to sign in.
+function reload() {
+  if (!leaving) location.reload();
+}
+
 async function refresh() {
   const page = parse((await ask(location.href)).text);
   const fresh = page.getElementById("tasks");
-  if (!fresh) location.reload(); // signed out elsewhere: the server asks to sign in
+  if (!fresh) reload();
   else if (Number(fresh.dataset.seq) >= seq()) {
     for (const part of document.querySelectorAll("[data-live]")) {
       const now = page.getElementById(part.id);
@@ -133,7 +140,7 @@ async function follow() {
     try {
       const url = `${prefix}/v1/notifications?after=${seq()}&wait=${holdS}`;
       const { status, text } = await ask(url, holdS);
-      if (status !== 200) return location.reload();
+      if (status !== 200) return reload();
       if (active() || JSON.parse(text).items.length) await refresh();
       unheld = holdS ? 0 : unheld + (failures === 1 ? 1 : 0);
       failures = 0;
@@ -177,10 +184,12 @@ function watch(link) {
 
 document.addEventListener("submit", (event) => {
   const { confirm: question } = event.target.dataset;
-  if (question && !confirm(question)) event.preventDefault();
+  leaving = !question || confirm(question);
+  if (!leaving) event.preventDefault();
   else for (const button of event.target.querySelectorAll("button")) button.disabled = true;
 });
 addEventListener("pageshow", () => {
+  leaving = false;
   for (const button of document.querySelectorAll("button:disabled")) button.disabled = false;
 });
 

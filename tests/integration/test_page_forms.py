@@ -1,0 +1,307 @@
+import io
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from functools import partial
+from html import unescape
+
+import pytest
+from chalice.test import Client
+from rq import Worker
+from rq.serializers import JSONSerializer
+
+from app import app
+from chalicelib.languages import language_for
+from chalicelib.web.pages import assets
+from chalicelib.web.pages.words import complaint
+from chalicelib.wiring import Wiring
+from infra.local.stack import free_port
+from infra.servers.gateway import Gateway
+from tests import ledgers
+from tests.events import proxy_event
+from tests.integration.conftest import Join, Rewire
+from tests.integration.test_problems import REQUEST_ERRORS, make
+from tests.pages import Browser, Elements
+from tests.people import Person, refused
+
+SUSAN = {"username": "susan", "email": "susan@example.com", "password": "correct horse"}
+CAROL = {"username": "carol", "email": "carol@example.com", "password": "correct horse"}
+
+
+@pytest.fixture
+def browser(susan: Person) -> Browser:
+    """Susan's browser, signed in."""
+    return Browser(susan.client, susan.token)
+
+
+def session_of(cookie: str) -> str:
+    """The token in a Set-Cookie header."""
+    return cookie.partition("=")[2].partition(";")[0]
+
+
+def asset(name: str) -> str:
+    """The path of a file that pages load."""
+    return f"/static/{assets.names()[name]}"
+
+
+def test_sign_up(client: Client) -> None:
+    """The form makes an account in the language of the page and signs in with it."""
+    browser = Browser(client)
+    page = browser.get("/sign-up", **{"Accept-Language": "ko-KR,ko;q=0.9,en;q=0.8"}).body.decode()
+    elements = Elements(page).found
+    assert ("html", {"lang": "ko"}) in elements
+    (chosen,) = (a["value"] for tag, a in elements if tag == "option" and "selected" in a)
+    answer = browser.ask("POST", "/sign-up", {**CAROL, "language": chosen or ""})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/users/carol")
+    browser.cookie = session_of(answer.headers["Set-Cookie"])
+    me = Person(client, browser.cookie).get("/v1/me").json_body
+    assert (me["username"], me["email"], me["language"]) == ("carol", "carol@example.com", "ko")
+    assert browser.get("/sign-up").status_code == browser.get("/sign-in").status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "told"),
+    [
+        ({"username": "no spaces"}, 422, "A username has 1 to 64"),
+        ({"username": "SUSAN"}, 409, "This username is taken."),
+        ({"email": "susan@EXAMPLE.com"}, 409, "This mail address is already in use."),
+        ({"email": "nowhere"}, 422, "Enter a mail address"),
+        ({"password": "short"}, 422, "A password has 8 to 128 characters."),
+        ({"language": "tlh"}, 422, "Choose one of the languages."),
+    ],
+)
+def test_sign_up_with_a_fault(susan: Person, fault: dict[str, str], status: int, told: str) -> None:
+    """The form comes again with what was typed but the password, and says what is wrong."""
+    given = {**CAROL, "language": "en", **fault}
+    answer = Browser(susan.client).ask("POST", "/sign-up", given)
+    page = answer.body.decode()
+    assert answer.status_code == status
+    assert told in page
+    values = {a.get("name"): a.get("value") for t, a in Elements(page).found if t == "input"}
+    assert (values["username"], values["email"]) == (given["username"], given["email"])
+    assert values["password"] is None
+
+
+def test_registration_is_closed(client: Client, rewire: Rewire) -> None:
+    """Nobody is led to a form that would be refused."""
+    rewire(REGISTRATION="closed")
+    browser = Browser(client)
+    assert b"/sign-up" not in browser.get("/").body + browser.get("/sign-in").body
+    assert browser.get("/sign-up").status_code == 403
+    assert browser.ask("POST", "/sign-up", {**CAROL, "language": "en"}).status_code == 403
+
+
+def test_account(browser: Browser, susan: Person, join: Join) -> None:
+    """Mail address and language are changed; the page speaks the new one at once."""
+    join("david")
+    answer = browser.send("/account", email="new@example.com", language="es")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/account?saved=1")
+    assert "Guardado." in browser.get("/account?saved=1").body.decode()
+    me = susan.get("/v1/me").json_body
+    assert (me["email"], me["language"]) == ("new@example.com", "es")
+    answer = browser.send("/account", email="david@example.com", language="es")
+    assert answer.status_code == 409
+    assert "Esta dirección de correo ya está en uso." in answer.body.decode()
+
+
+def test_erase(client: Client, nobody: Person) -> None:
+    """It takes the password; then nothing is left, not even the cookie."""
+    nobody.post("/v1/users", SUSAN)
+    fields = {"username": "susan", "password": SUSAN["password"]}
+    answer = Browser(client).ask("POST", "/sign-in", fields)
+    browser = Browser(client, session_of(answer.headers["Set-Cookie"]))
+    answer = browser.send("/account/erase", password="wrong horse")
+    assert answer.status_code == 422
+    assert b"The password is wrong." in answer.body
+    answer = browser.send("/account/erase", password=SUSAN["password"])
+    assert answer.status_code == 200
+    assert "Max-Age=0" in answer.headers["Set-Cookie"]
+    assert browser.get("/account").status_code == 401
+
+
+def test_posts(browser: Browser, susan: Person, join: Join) -> None:
+    """A post is written with its line ends as they were typed, and deleted by its writer only."""
+    assert browser.send("/posts", body="one\r\ntwo").headers["Location"] == "/users/susan"
+    (post,) = susan.get("/v1/users/susan/posts").json_body["items"]
+    assert post["body"] == "one\ntwo"
+    for bad in ("", " \r\n ", "x" * 10_001):
+        assert browser.send("/posts", body=bad).status_code == 422
+    david = join("david")
+    stranger = Browser(david.client, david.token)
+    assert stranger.send(f"/posts/{post['id']}/delete").status_code == 404
+    assert browser.send(f"/posts/{post['id']}/delete").status_code == 303
+    assert susan.get("/v1/users/susan/posts").json_body["items"] == []
+
+
+def test_older_posts(browser: Browser, susan: Person) -> None:
+    """A link leads to the posts that a page has no room for."""
+    for number in range(21):
+        susan.post("/v1/posts", {"body": f"number {number}!"})
+    page = browser.get("/users/susan").body.decode()
+    (link,) = (a["href"] for _, a in Elements(page).found if a.get("id") == "more")
+    assert "number 0!" not in page
+    assert "number 0!" in browser.get(link or "").body.decode()
+    live = browser.get("/users/susan", **{"X-Live": "1"}).body.decode()
+    assert "number 2" not in live  # the script asks often, and for what changes only
+
+
+def test_buttons_of_a_task(browser: Browser, susan: Person, wiring: Wiring, join: Join) -> None:
+    """Cancel, try again, send the mail again, delete: each for the owner alone."""
+    task_id = susan.post("/v1/exports", {}).json_body["id"]
+    david = join("david")
+    stranger = Browser(david.client, david.token)
+
+    def status() -> str:
+        return str(susan.get(f"/v1/tasks/{task_id}").json_body["status"])
+
+    for path in ("tasks/{}/cancel", "tasks/{}/retry", "exports/{}/mail", "exports/{}/delete"):
+        assert stranger.send("/" + path.format(task_id)).status_code == 404
+    answer = browser.send(f"/tasks/{task_id}/cancel", back="/account")
+    assert (answer.headers["Location"], status()) == ("/account", "cancelled")
+    answer = browser.send(f"/tasks/{task_id}/cancel", back="//evil.example")
+    assert answer.headers["Location"] == "/"
+    browser.send(f"/tasks/{task_id}/retry")
+    assert status() == "queued"
+    ledgers.publish(wiring, task_id)
+    assert browser.send(f"/exports/{task_id}/mail").status_code == 409  # on its way already
+    ledgers.put(wiring.database, task_id, mail_state="sent")
+    assert browser.send(f"/exports/{task_id}/mail").status_code == 303
+    assert browser.send(f"/exports/{task_id}/delete").status_code == 303
+    assert b"no longer available" in browser.get(f"/exports/{task_id}").body
+    assert browser.send(f"/tasks/{task_id}/cancel").status_code == 409
+
+
+def test_buttons_of_operators(join: Join, susan: Person, browser: Browser, wiring: Wiring) -> None:
+    """Administrators cancel and retry anybody's task; users cannot."""
+    task_id = susan.post("/v1/exports", {}).json_body["id"]
+    root = join("root", is_admin=True)
+    operator = Browser(root.client, root.token)
+    for action, outcome in (("cancel", "cancelled"), ("retry", "queued")):
+        assert browser.send(f"/admin/tasks/{task_id}/{action}").status_code == 403
+        assert operator.send(f"/admin/tasks/{task_id}/{action}").headers["Location"] == "/admin"
+        assert ledgers.the_task(wiring.database, task_id).status == outcome
+    ledgers.fail(wiring.database, task_id)
+    page = operator.get("/admin").body.decode()
+    assert "It broke." in page
+    assert f'action="/admin/tasks/{task_id}/retry"' in page
+    assert page.count("<rect") >= 2
+
+
+def test_operations_agree_with_rq(join: Join, susan: Person, wiring: Wiring) -> None:
+    """The page counts what RQ's own command counts."""
+    susan.post("/v1/exports", {})
+    url = wiring.settings.redis_url
+    worker = Worker(["microblog-tasks"], connection=wiring.queue.redis, serializer=JSONSerializer)
+    worker.register_birth()  # type: ignore[no-untyped-call]
+    root = join("root", is_admin=True)
+    page = Browser(root.client, root.token).get("/admin").body.decode()
+    command = [sys.executable, "-m", "rq.cli", "info", "--raw", "--url", url]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    worker.register_death()  # type: ignore[no-untyped-call]
+    assert "queue microblog-tasks 1" in told
+    assert "<strong>1</strong> jobs in microblog-tasks" in page
+    assert f"worker {worker.name}" in told
+    assert f"<code>{worker.name}</code>" in page
+
+
+def test_what_a_task_waits_for(browser: Browser, susan: Person, wiring: Wiring) -> None:
+    """The page says what goes on, what it waits for, and when a worker has fallen silent."""
+    task_id = susan.post("/v1/exports", {}).json_body["id"]
+    put = partial(ledgers.put, wiring.database, task_id)
+
+    def told() -> str:
+        page = browser.get("/").body.decode()
+        return " ".join(unescape(re.sub("<[^>]+>", " ", page)).split())
+
+    assert "Waiting: no worker is running" in told()
+    worker = Worker(["microblog-tasks"], connection=wiring.queue.redis, serializer=JSONSerializer)
+    worker.register_birth()  # type: ignore[no-untyped-call]
+    assert "Next in the queue" in told()
+    put(failures=1, attempt=1, due_at=ledgers.now() + timedelta(hours=1))
+    assert "Interrupted; it will be taken up again in a moment" in told()
+    began = ledgers.now() - timedelta(seconds=120)
+    put(status="running", attempt=2, done=1500, total=3000, percent=50, started_at=began)
+    assert "1,500 of 3,000 · about 2 minutes left · attempt 2 of 5" in told()
+    put(last_seen_at=began)
+    assert "Its worker has been silent for" in told()
+    put(status="cancelling")
+    assert "Being cancelled" in told()
+    worker.register_death()  # type: ignore[no-untyped-call]
+
+
+def test_operations_without_redis(join: Join, rewire: Rewire) -> None:
+    """The page says so, and shows what SQL knows."""
+    root = join("root", is_admin=True)
+    rewire(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    answer = Browser(root.client, root.token).get("/admin")
+    assert answer.status_code == 200
+    assert b"Redis does not answer." in answer.body
+
+
+def test_assets(client: Client) -> None:
+    """A name carries its content's hash and may be kept for ever; another name is none."""
+    browser = Browser(client)
+    for name in assets.names():
+        answer = browser.get(asset(name))
+        assert answer.status_code == 200
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.body.decode() == (assets.STATIC / name).read_text(encoding="utf-8")
+        assert browser.get(f"/static/{name}").status_code == 404
+    for path in ("/static/..%2Fapi.py", "/static/app.0000000000.css"):
+        assert browser.get(path).status_code == 404
+
+
+def test_everything_is_under_the_prefix(susan: Person) -> None:
+    """Behind a stage every address on a page is under it."""
+    for path, headers in (("/", susan.headers), ("/account", susan.headers), ("/sign-in", {})):
+        answer = app(proxy_event("GET", path, headers=headers, stage="/api"), None)
+        addresses = [
+            str(address)
+            for _, attributes in Elements(answer["body"]).found
+            for name, address in attributes.items()
+            if name in {"href", "src", "action", "data-prefix"}
+        ]
+        assert len(addresses) > 5
+        assert [one for one in addresses if not f"{one}/".startswith(("/api/", "#"))] == []
+
+
+@pytest.mark.parametrize("path", ["/users/nobody", "/exports/nothing", "/static/nothing"])
+def test_errors_are_told_in_the_form_that_is_wanted(susan: Person, path: str) -> None:
+    """To people on a page; to programs as a problem document."""
+    refused(susan.get(path), 404, "not_found")
+    answer = Browser(susan.client, susan.token).get(path)
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+def test_unknown_path_in_a_browser(susan: Person) -> None:
+    """A mistyped address leads to a page on servers of our own, too, in the visitor's language."""
+    assert susan
+    started: list[str] = []
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/nowhere/at all",
+        "HTTP_ACCEPT": "text/html",
+        "HTTP_ACCEPT_LANGUAGE": "ko",
+        "wsgi.input": io.BytesIO(),
+    }
+    body = b"".join(Gateway(app)(environ, lambda status, _: started.append(status)))
+    assert started == ["404 Not Found"]
+    assert "찾을 수 없음" in body.decode()
+
+
+def test_database_is_away(susan: Person, rewire: Rewire) -> None:
+    """The page says so without asking who is there."""
+    rewire(DATABASE_URL="sqlite:////nowhere/at/all.db")
+    answer = Browser(susan.client, susan.token).get("/")
+    assert answer.status_code == 503
+    assert b"We cannot do this right now" in answer.body
+
+
+@pytest.mark.parametrize("kind", REQUEST_ERRORS)
+def test_every_refusal_has_words(kind: type) -> None:
+    """What a page can refuse is not told as a fault of ours."""
+    words = complaint(make(kind), language_for("en"))
+    assert words != "Something went wrong on our side."

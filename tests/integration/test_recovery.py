@@ -1,0 +1,308 @@
+import email
+import re
+from datetime import timedelta
+from email import policy
+from email.message import EmailMessage
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from chalice.test import Client
+from redis import Redis
+
+from chalicelib import accounts
+from chalicelib import letters as account_letters
+from chalicelib.accounts import NewUser
+from chalicelib.db import Database
+from chalicelib.limits import (
+    EXPORTS_PER_USER,
+    MAILS_PER_USER,
+    PER_ACCOUNT,
+    REQUESTS_PER_TOKEN,
+    _digest,
+)
+from chalicelib.models import Key, Letter, User
+from chalicelib.wiring import Wiring
+from tests.conftest import both_databases
+from tests.integration.conftest import Join, Rewire
+from tests.ledgers import launch, now, publish, put, the_task
+from tests.people import Person, refused
+from worker import letters, postman
+
+PASSWORD = "correct horse"
+OTHER = "battery staple"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture
+def maria(nobody: Person, wiring: Wiring) -> Person:
+    """Somebody with a password, signed in."""
+    new = NewUser("maria", "maria@example.com", PASSWORD, "ko")
+    with wiring.database.write() as session:
+        user_id = accounts.sign_up(session, new, now=now()).id
+    return sign_in(nobody, user_id)
+
+
+def sign_in(nobody: Person, user_id: int = 0, password: str = PASSWORD) -> Person:
+    """Maria with a token of her own."""
+    answer = nobody.post("/v1/tokens", {"username": "maria", "password": password})
+    assert answer.status_code == 201, answer.json_body
+    return Person(nobody.client, answer.json_body["token"], user_id)
+
+
+@pytest.fixture(autouse=True)
+def horse(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker's wiring in this process."""
+    monkeypatch.setattr(letters, "process_wiring", lambda: wiring)
+
+
+def mails(mail_dir: Path) -> list[EmailMessage]:
+    """What the worker sends now, the oldest first."""
+    known = set(mail_dir.glob("*.eml"))
+    letters.deliver("")
+    new = sorted(set(mail_dir.glob("*.eml")) - known, key=lambda path: path.stat().st_mtime)
+    return [email.message_from_bytes(one.read_bytes(), policy=policy.default) for one in new]
+
+
+def link(mail: EmailMessage) -> tuple[str, str]:
+    """The page and the key that a mail links to."""
+    body = mail.get_body(("plain",))
+    assert body is not None
+    url = urlsplit(re.findall(r"https://\S+", body.get_content())[0])
+    return url.path, url.query.removeprefix("key=")
+
+
+def test_change_of_password(maria: Person, nobody: Person) -> None:
+    """The new password counts at once, this session goes on, and all others end."""
+    elsewhere = sign_in(nobody)
+    change = {"current_password": PASSWORD, "password": OTHER}
+    assert maria.ask("PUT", "/v1/me/password", change).status_code == 204
+    assert maria.get("/v1/me").status_code == 200
+    refused(elsewhere.get("/v1/me"), 401, "unauthenticated")
+    old = {"username": "maria", "password": PASSWORD}
+    refused(nobody.post("/v1/tokens", old), 401, "unauthenticated")
+    assert sign_in(nobody, password=OTHER).get("/v1/me").status_code == 200
+
+
+def test_change_of_password_needs_the_present_one(maria: Person) -> None:
+    """Who finds an open session cannot take the account over."""
+    change = {"current_password": "a guess", "password": OTHER}
+    refused(maria.ask("PUT", "/v1/me/password", change), 403, "wrong_password")
+
+
+@both_databases
+def test_reset(maria: Person, nobody: Person, mail_dir: Path) -> None:
+    """A link in a mail, in the user's language, sets a new password once and ends all sessions."""
+    assert nobody.post("/v1/password-resets", {"email": "MARIA@example.com"}).status_code == 202
+    (mail,) = mails(mail_dir)
+    assert mail["To"] == "maria <maria@example.com>"
+    assert mail["Subject"] == "새 비밀번호 설정"
+    page, key = link(mail)
+    assert page == "/new-password"
+    assert nobody.get(f"{page}?key={key}").status_code == 200  # looking uses nothing up
+
+    answer = nobody.post("/v1/passwords", {"key": key, "password": OTHER})
+    assert answer.status_code == 204
+    refused(maria.get("/v1/me"), 401, "unauthenticated")
+    assert sign_in(nobody, password=OTHER).get("/v1/me").json_body["email_confirmed"]
+    again = nobody.post("/v1/passwords", {"key": key, "password": PASSWORD})
+    refused(again, 403, "link_over")
+
+
+def test_reset_for_nobody(nobody: Person, maria: Person, mail_dir: Path) -> None:
+    """An address that nobody has gets the same answer, and no mail."""
+    assert maria
+    answers = [
+        nobody.post("/v1/password-resets", {"email": f"{name}@example.com"})
+        for name in ("maria", "nobody")
+    ]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[0].body == answers[1].body
+    assert [mail["To"] for mail in mails(mail_dir)] == ["maria <maria@example.com>"]
+
+
+def test_reset_is_over_soon(nobody: Person, maria: Person, mail_dir: Path, rewire: Rewire) -> None:
+    """After a quarter of an hour the link is worth nothing."""
+    assert maria
+    nobody.post("/v1/password-resets", {"email": "maria@example.com"})
+    _, key = link(mails(mail_dir)[0])
+    rewire(later=timedelta(minutes=15, seconds=1))
+    answer = nobody.post("/v1/passwords", {"key": key, "password": OTHER})
+    refused(answer, 403, "link_over")
+
+
+def test_no_secret_is_kept(nobody: Person, maria: Person, mail_dir: Path, wiring: Wiring) -> None:
+    """The key of a link is in the mail and nowhere else: a digest in SQL, nothing in Redis."""
+    assert maria
+    nobody.post("/v1/password-resets", {"email": "maria@example.com"})
+    _, key = link(mails(mail_dir)[0])
+    with wiring.database.read() as session:
+        (kept,) = session.query(Key).all()
+        assert session.query(Letter).all() == []
+    assert key.encode() not in kept.digest
+    assert len(kept.digest) == 32
+    redis = wiring.queue.redis
+    assert key.encode() not in b"".join(redis.dump(name) or b"" for name in redis.scan_iter())
+
+
+@both_databases
+def test_unconfirmed_addresses_get_no_export(
+    nobody: Person, rewire: Rewire, mail_dir: Path
+) -> None:
+    """With VERIFY_EMAIL the export's mail waits, says so, and goes out once there is a proof."""
+    wired = rewire(VERIFY_EMAIL="on")
+    new = {"username": "maria", "email": "maria@example.com", "password": PASSWORD}
+    assert not nobody.post("/v1/users", new).json_body["email_confirmed"]
+    maria = sign_in(nobody)
+    task_id = launch(wired.database, maria.get("/v1/me").json_body["id"])
+    publish(wired, task_id)
+    postman.deliver(task_id, wired)
+    shown = maria.get(f"/v1/tasks/{task_id}").json_body
+    assert shown["result"]["mail"]["state"] == "unconfirmed"
+    refused(maria.post(f"/v1/exports/{task_id}/mail"), 409, "address_unconfirmed")
+    assert maria.get(f"/exports/{task_id}").status_code == 200
+
+    (mail,) = mails(mail_dir)
+    page, key = link(mail)
+    assert page == "/confirm"
+    assert nobody.post("/v1/confirmations", {"key": key}).status_code == 204
+    assert the_task(wired.database, task_id).mail_state == "pending"
+    postman.deliver(task_id, wired)
+    assert the_task(wired.database, task_id).mail_state == "sent"
+    refused(nobody.post("/v1/confirmations", {"key": key}), 403, "link_over")
+    refused(maria.post("/v1/me/confirmation"), 409, "address_confirmed")
+
+
+def test_the_old_address_is_told(rewire: Rewire, maria: Person, mail_dir: Path) -> None:
+    """A change of address goes to both: a warning to the old one, a link to the new one."""
+    rewire(VERIFY_EMAIL="on")
+    assert maria.patch("/v1/me", {"email": "new@example.com"}).status_code == 200
+    found = {str(mail["To"]): mail for mail in mails(mail_dir)}
+    assert set(found) == {"maria <maria@example.com>", "maria <new@example.com>"}
+    assert link(found["maria <new@example.com>"])[0] == "/confirm"
+    assert link(found["maria <maria@example.com>"]) == ("", "")
+
+
+def test_a_link_to_an_address_of_the_past(
+    nobody: Person, rewire: Rewire, maria: Person, mail_dir: Path
+) -> None:
+    """Whoever had the old address cannot confirm the new one, nor take the account over."""
+    rewire(VERIFY_EMAIL="on")
+    nobody.post("/v1/password-resets", {"email": "maria@example.com"})
+    _, key = link(mails(mail_dir)[0])
+    maria.patch("/v1/me", {"email": "new@example.com"})
+    refused(nobody.post("/v1/passwords", {"key": key, "password": OTHER}), 403, "link_over")
+    refused(nobody.post("/v1/confirmations", {"key": key}), 403, "link_over")
+
+
+def test_a_letter_that_cannot_be_written(
+    nobody: Person, maria: Person, mail_dir: Path, wiring: Wiring
+) -> None:
+    """An address that has no place in a header costs its own letter and nobody else's."""
+    with wiring.database.write() as session:
+        session.get_one(User, maria.user_id).email = "x@example.com\r\nBcc: y@example.com"
+    new = {"username": "rita", "email": "rita@example.com", "password": PASSWORD}
+    assert nobody.post("/v1/users", new).status_code == 201
+    with wiring.database.write() as session:
+        for user in session.query(User):
+            account_letters.wish(session, user, "reset", now=now())
+    assert [mail["To"] for mail in mails(mail_dir)] == ["rita <rita@example.com>"]
+    with wiring.database.read() as session:
+        assert session.query(Letter).all() == []
+
+
+def test_the_pages(nobody: Person, maria: Person, mail_dir: Path) -> None:
+    """The whole way works with forms alone."""
+    assert maria
+    form = b"email=maria@example.com"
+    assert nobody.post("/forgot", form, headers=FORM).status_code == 200
+    page, key = link(mails(mail_dir)[0])
+    assert key.encode() in nobody.get(f"{page}?key={key}").body
+    short = f"key={key}&password=short".encode()
+    assert nobody.post("/new-password", short, headers=FORM).status_code == 422
+    good = f"key={key}&password=battery+staple".encode()
+    assert nobody.post("/new-password", good, headers=FORM).status_code == 200
+    assert nobody.post("/new-password", good, headers=FORM).status_code == 403
+    assert sign_in(nobody, password=OTHER).get("/v1/me").status_code == 200
+
+
+@pytest.fixture
+def limited(rewire: Rewire) -> Wiring:
+    """The app with LIMITS=on."""
+    return rewire(LIMITS="on")
+
+
+def too_many(answer: object) -> None:
+    """Check that an answer says when to come again."""
+    assert int(answer.headers["Retry-After"]) > 0  # type: ignore[attr-defined]
+
+
+def test_requests_per_token(limited: Wiring, susan: Person, david: Person) -> None:
+    """Who asks too often is told when to come again; others are not in their way."""
+    key = spent(limited.queue.redis, susan, REQUESTS_PER_TOKEN.most)
+    answer = susan.get("/v1/me")
+    refused(answer, 429, "too_many_requests")
+    too_many(answer)
+    assert david.get("/v1/me").status_code == 200
+    limited.queue.redis.delete(key)
+    assert susan.get("/v1/me").status_code == 200
+
+
+def spent(redis: Redis, person: Person, most: int) -> bytes:
+    """Have a person's token used as often as it may be; return the counter's name."""
+    assert person.get("/v1/me").status_code == 200
+    (key,) = redis.keys("carryout:requests:token:*")
+    redis.set(key, most, keepttl=True)
+    return key if isinstance(key, bytes) else key.encode()
+
+
+def test_exports_per_user(limited: Wiring, susan: Person) -> None:
+    """Exports are limited for each user, whatever the cooldown."""
+    limited.queue.redis.set(counter(EXPORTS_PER_USER.name, susan.user_id), 30, ex=60)
+    answer = susan.post("/v1/exports")
+    refused(answer, 429, "too_many_requests")
+    too_many(answer)
+    assert susan.post("/v1/tasks", {"name": "example", "params": {"seconds": 0}}).status_code == 202
+
+
+def test_mails_per_user(limited: Wiring, susan: Person) -> None:
+    """Mails that one asks for are limited for each user."""
+    task_id = launch(limited.database, susan.user_id)
+    publish(limited, task_id)
+    put(limited.database, task_id, mail_state="sent")
+    limited.queue.redis.set(counter(MAILS_PER_USER.name, susan.user_id), 20, ex=60)
+    answer = susan.post(f"/v1/exports/{task_id}/mail")
+    refused(answer, 429, "too_many_requests")
+    too_many(answer)
+
+
+def counter(name: str, who: object) -> str:
+    """The name of a counter in Redis."""
+    return f"carryout:{name}:{_digest(str(who))}"
+
+
+@pytest.fixture
+def without_redis(rewire: Rewire) -> Wiring:
+    """The app with LIMITS=on, and with nobody where Redis should be."""
+    return rewire(LIMITS="on", REDIS_URL="redis://127.0.0.1:1/0")
+
+
+@both_databases
+@pytest.mark.usefixtures("without_redis")
+def test_guesses_are_counted_without_redis(nobody: Person) -> None:
+    """While Redis is away the ledger counts wrong passwords; nothing else is limited."""
+    guess = {"username": "susan", "password": "a guess"}
+    for _ in range(PER_ACCOUNT):
+        refused(nobody.post("/v1/tokens", guess), 401, "unauthenticated")
+    answer = nobody.post("/v1/tokens", guess | {"username": "SUSAN"})
+    refused(answer, 429, "too_many_attempts")
+    too_many(answer)
+    refused(nobody.post("/v1/tokens", guess | {"username": "x"}), 401, "unauthenticated")
+
+
+def test_who_had_an_account_before(database: Database, client: Client, join: Join) -> None:
+    """An address that counted before there was a confirmation still counts."""
+    assert client
+    user_id = join("susan").user_id
+    with database.read() as session:
+        assert session.get_one(User, user_id).confirmed_at is not None

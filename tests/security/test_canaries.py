@@ -1,0 +1,156 @@
+"""What users wrote and what opens doors is planted everywhere, and found nowhere."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+from redis import Redis
+
+from tests.e2e.conftest import Person, Stack
+from tests.servers import wait_until
+
+SECRET = uuid4().hex
+"""The AWS secret key of the stack."""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that logs for machines and holds a secret."""
+    settings = {
+        "LOG_FORMAT": "json",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "ALLOWED_ORIGINS": "https://app.example",
+    }
+    running = Stack(tmp_path_factory.mktemp("stack"), **settings)
+    yield running
+    assert running.stop() == 0
+
+
+def lines(stack: Stack) -> list[dict[str, Any]]:
+    """Every JSON line that a child has logged; the launcher put the child's name before it."""
+    found = []
+    for line in stack.log.splitlines():
+        _, _, rest = line.partition("| ")
+        if rest.startswith("{"):
+            found.append(json.loads(rest))
+    return found
+
+
+class Canaries:
+    """Words that are nobody else's, by where they were planted."""
+
+    def __init__(self) -> None:
+        self.planted: dict[str, str] = {"the AWS secret": SECRET}
+
+    def plant(self, where: str) -> str:
+        """Make one."""
+        return self.planted.setdefault(where, "canary" + uuid4().hex)
+
+    def found_in(self, text: str) -> list[str]:
+        """Which of them a text holds."""
+        return [where for where, word in self.planted.items() if word in text]
+
+
+def act(stack: Stack, canaries: Canaries) -> tuple[str, str]:
+    """Use everything with a canary in each place; return a task's id and all errors' bodies."""
+    url = stack.facts["app_url"]
+    person = Person(stack, canaries.plant("a username"))  # of which the address is made
+    canaries.planted["a token"] = str(person._http.headers["Authorization"]).removeprefix("Bearer ")
+    person.call("POST", "/v1/posts", {"body": canaries.plant("a body")}, 201)
+    task_id = str(person.call("POST", "/v1/exports", {}, 202)["id"])
+    person.wait_for(task_id, "succeeded")
+    person.wait_for_mail(task_id)
+    signed = person.ask("GET", f"/v1/exports/{task_id}/download").headers["Location"]
+    canaries.planted["a signature"] = signed.partition("X-Amz-Signature=")[2].partition("&")[0]
+    key = canaries.plant("an idempotency key")
+    person._http.post(f"{url}/v1/exports", headers={"Idempotency-Key": key}, timeout=30)
+    person.ask("POST", "/v1/password-resets", {"email": person.address})
+    errors = [
+        person.ask("POST", "/v1/tokens", {"username": "x", "password": canaries.plant("a guess")}),
+        person.ask("POST", "/v1/posts", {"body": [canaries.plant("a bad body")]}),
+        person.ask("POST", "/v1/users", {"email": canaries.plant("a bad address")}),
+        person.ask("POST", "/v1/passwords", {"key": canaries.plant("a key"), "password": "x" * 8}),
+        person.ask("GET", f"/v1/tasks/{canaries.plant('a path')}"),
+        person.ask("GET", f"/v1/tasks?cursor={canaries.plant('a query')}"),
+        requests.get(
+            f"{url}/v1/me",
+            headers={
+                "Authorization": "Bearer " + canaries.plant("a wrong token"),
+                "Cookie": "carryout_session=" + canaries.plant("a wrong cookie"),
+                "User-Agent": canaries.plant("a user agent"),
+                "Origin": "https://" + canaries.plant("an origin"),
+            },
+            timeout=30,
+        ),
+        requests.post(
+            f"{url}/v1/posts",
+            data=b'{"body": "' + canaries.plant("broken JSON").encode(),
+            headers={"Authorization": str(person._http.headers["Authorization"])},
+            timeout=30,
+        ),
+        person.ask("POST", "/v1/tasks", {"name": canaries.plant("a task's name")}),
+    ]
+    assert all(400 <= answer.status_code < 500 for answer in errors)
+    return task_id, "".join(answer.text + str(answer.headers) for answer in errors)
+
+
+def test_no_canary_gets_out(stack: Stack) -> None:
+    """No secret, body or address is in a log line, in Redis, in an error or in a metric."""
+    canaries = Canaries()
+    task_id, errors = act(stack, canaries)
+    wait_until(lambda: '"letter"' in stack.log, "the letter is on its way")
+
+    assert canaries.found_in(errors) == []
+    assert canaries.found_in(stack.log) == []
+    with Redis.from_url(stack.facts["redis_url"]) as redis:
+        kept = b"".join(name + (redis.dump(name) or b"") for name in redis.scan_iter())
+    assert task_id.encode() in kept
+    assert canaries.found_in(kept.decode(errors="replace")) == []
+    followed(lines(stack), task_id)
+    metrics(lines(stack))
+
+
+def followed(found: list[dict[str, Any]], task_id: str) -> None:
+    """Check that a task is followed from its request through the queue to its mail."""
+    about = [one for one in found if one.get("task_id") == task_id]
+    actions = {one["action"] for one in about}
+    assert actions >= {"launch", "start", "publish", "succeeded", "mail"}
+    (request_id,) = {one["request_id"] for one in about if one["action"] != "request"}
+    answered = [one for one in found if one.get("request_id") == request_id]
+    assert {one.get("route") for one in answered} >= {"/v1/exports"}
+
+
+def metrics(found: list[dict[str, Any]]) -> None:
+    """Check that each metric is there, in the embedded metric format."""
+    names = set()
+    for one in found:
+        if "_aws" not in one:
+            continue
+        (directive,) = one["_aws"]["CloudWatchMetrics"]
+        assert directive["Namespace"] == "Carryout"
+        assert all(isinstance(one[name], str) for name in directive["Dimensions"][0])
+        for metric in directive["Metrics"]:
+            assert isinstance(one[metric["Name"]], int | float)
+            names.add(metric["Name"])
+    assert names == {
+        *("Requested", "Started", "Waited", "Ended", "Duration"),
+        "Posts",
+        "Bytes",
+        "Mails",
+    }
+
+
+def test_nothing_is_on_a_command_line(stack: Stack) -> None:
+    """Whoever lists the processes of the machine sees no credentials."""
+    pids = stack.facts["pids"]
+    everyone = [pids["launcher"], pids["api"], pids["redis"], *pids["workers"]]
+    for pid in everyone:
+        path = Path(f"/proc/{pid}/cmdline")
+        if not path.exists():
+            pytest.skip("no /proc on this machine")
+        assert SECRET not in path.read_text()

@@ -1,0 +1,65 @@
+import statistics
+import time
+from itertools import product
+
+from chalice.test import Client
+
+from chalicelib import accounts
+from chalicelib.accounts import NewUser
+from chalicelib.wiring import Wiring
+from tests.ledgers import now
+from tests.people import Person, refused
+
+TRIES = 200
+
+
+def spent(person: Person, username: str) -> float:
+    """How long the API computes on a sign-in that fails, in seconds.
+
+    Of its own thread only: what others do on this machine would hide a difference.
+    """
+    started = time.thread_time()
+    answer = person.post("/v1/tokens", {"username": username, "password": "wrong guess"})
+    duration_s = time.thread_time() - started
+    refused(answer, 401, "unauthenticated")
+    return duration_s
+
+
+def likelihood(these: list[float], those: list[float]) -> float:
+    """How likely one of these takes longer than one of those: a half when there is no telling."""
+    pairs = list(product(these, those))
+    return sum((a > b) + (a == b) / 2 for a, b in pairs) / len(pairs)
+
+
+def test_an_unknown_name_takes_as_long_as_a_wrong_password(client: Client, wiring: Wiring) -> None:
+    """Nobody can find out by the time of an answer who has an account.
+
+    If there were no difference at all, the likelihood would be within 0.5 ± 0.15 in all but one of
+    4,000 runs (the Mann-Whitney statistic of twice 100 has a deviation of 0.041).
+    """
+    new = NewUser("susan", "susan@example.com", "correct horse")
+    with wiring.database.write() as session:
+        accounts.sign_up(session, new, now=now())
+    person = Person(client)
+    for name in ("susan", "nobody"):
+        spent(person, name)  # the first ones import what is not there yet
+    wrong, unknown = [], []
+    for _ in range(TRIES // 2):  # by turns, so that the machine's moods meet both alike
+        wrong.append(spent(person, "susan"))
+        unknown.append(spent(person, "nobody"))
+
+    assert 0.35 < likelihood(wrong, unknown) < 0.65
+    assert abs(statistics.median(wrong) / statistics.median(unknown) - 1) < 0.1
+
+
+def test_the_answers_are_alike(client: Client, wiring: Wiring) -> None:
+    """An unknown name, a wrong password and an impossible name get the same bytes."""
+    new = NewUser("susan", "susan@example.com", "correct horse")
+    with wiring.database.write() as session:
+        accounts.sign_up(session, new, now=now())
+    person = Person(client)
+    answers = {
+        person.post("/v1/tokens", {"username": name, "password": "wrong guess"}).body
+        for name in ("susan", "SUSAN", "nobody", "", "ü", "a" * 5000, "../x")
+    }
+    assert len(answers) == 1

@@ -1,0 +1,54 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chalicelib.operations import Ended
+from chalicelib.web.pages.plots import HEIGHT, STEP, window
+
+NOW = datetime(2026, 1, 2, 15, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def ended(minutes_ago: float, status: str = "succeeded", duration_s: float | None = 1.0) -> Ended:
+    """A task that ended some minutes ago."""
+    return Ended(status, NOW - timedelta(minutes=minutes_ago), duration_s)
+
+
+def test_nothing_ended() -> None:
+    """An idle hour is an empty plot, not an error."""
+    idle = window([], now=NOW, length=HOUR, slices=30)
+    assert (idle.throughput, idle.durations, idle.median_s) == ([], [], None)
+    assert idle.counts == {"succeeded": 0, "failed": 0, "cancelled": 0}
+
+
+def test_bars_stand_on_each_other() -> None:
+    """States share a slice's bar from the ground up, and the highest fills the plot."""
+    tasks = [ended(1), ended(1), ended(1, "failed", None), ended(1, "cancelled", None)]
+    bars = window(tasks, now=NOW, length=HOUR, slices=30).throughput
+    assert [(bar.kind, bar.y, bar.height) for bar in bars] == [
+        ("succeeded", 50, 50),
+        ("failed", 25, 25),
+        ("cancelled", 0, 25),
+    ]
+    assert {bar.x for bar in bars} == {29 * STEP + 1}
+
+
+@pytest.mark.parametrize(
+    ("minutes_ago", "at"),
+    [(0, 29), (1.99, 29), (2, 28), (59.99, 0), (60, None), (600, None), (-1, None)],
+)
+def test_slices(minutes_ago: float, at: int | None) -> None:
+    """The newest slice is the last; what lies outside the window is left out."""
+    bars = window([ended(minutes_ago)], now=NOW, length=HOUR, slices=30).throughput
+    assert [bar.x // STEP for bar in bars] == ([] if at is None else [at])
+
+
+def test_durations() -> None:
+    """The median stands before the 95th percentile; what failed does not count."""
+    tasks = [ended(1, duration_s=value) for value in (1, 2, 3, 4, 100)]
+    drawn = window([*tasks, ended(1, "failed", 900)], now=NOW, length=HOUR, slices=30)
+    high, median = drawn.durations
+    assert (drawn.median_s, high.kind, median.kind) == (3, "high", "median")
+    assert drawn.longest_s == 100
+    assert high.height == HEIGHT
+    assert median.height == 3
