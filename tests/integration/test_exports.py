@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from app import app
+from chalicelib import letters
 from chalicelib.db import Database
 from chalicelib.errors import ClaimLost
-from chalicelib.models import Base
+from chalicelib.models import Base, User
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests import ledgers
@@ -241,6 +242,10 @@ def test_erased_account_leaves_nothing(susan: Person, david: Person, wiring: Wir
         headers = {"Idempotency-Key": "k"}
         task_id = person.post("/v1/exports", {}, headers=headers).json_body["id"]
         ledgers.publish(wiring, task_id)
+        with wiring.database.write() as session:
+            user = session.get_one(User, person.user_id)
+            letter = letters.wish(session, user, "reset", now=ledgers.now())
+        letters.make_key(wiring.database, letter, now=ledgers.now())
     running = susan.post("/v1/tasks", {"name": "example", "params": {"seconds": 1}}).json_body["id"]
     holder = ledgers.take(wiring.database, running)
 
