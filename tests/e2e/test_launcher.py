@@ -120,7 +120,7 @@ def sign_in(stack: Mapping[str, Any]) -> int:
 
 
 def test_stack_file_says_how_to_join(launcher: Launcher, env: dict[str, str]) -> None:
-    """The file holds what the contract names, and its `env` is all that a process needs."""
+    """The file holds all that is promised, and its `env` is all that a process needs."""
     stack = launcher.stack
     assert launcher.output.count(f"ready http://127.0.0.1:{env['PORT']}/\n") == 1
     assert set(stack) == {

@@ -123,7 +123,7 @@ def test_help(worker: Call, command: list[str]) -> None:
 
 
 def test_all_commands_are_listed(worker: Call) -> None:
-    """The help lists every command that the contract names."""
+    """The help lists every command."""
     out = worker("--help").out
     assert [name for name in COMMANDS if f"\n  {name} " not in out] == []
 

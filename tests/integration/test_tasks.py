@@ -42,7 +42,7 @@ def test_launch(susan: Person, wiring: Wiring) -> None:
 
 
 def test_a_new_task_as_it_is_shown(susan: Person) -> None:
-    """A task has exactly the members of the contract."""
+    """A task has exactly these members, in this form."""
     task = susan.post("/v1/tasks", EXAMPLE).json_body
     own = f"/v1/tasks/{task['id']}"
     assert task.pop("id")

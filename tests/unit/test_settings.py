@@ -21,7 +21,7 @@ KEYS = {field.name.upper() for field in fields(Settings)}
 
 
 def test_defaults() -> None:
-    """What is required is enough, and the defaults are those of the contract."""
+    """What is required is enough, and the defaults are those that users know."""
     settings = Settings.from_mapping(REQUIRED)
     defaults = {
         "aws_endpoint_url": "",
