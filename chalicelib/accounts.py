@@ -1,7 +1,5 @@
 """Accounts: sign up, sign in, change, erase."""
 
-import hashlib
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +10,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import orm as so
 
 from chalicelib import letters, removals
+from chalicelib.bearer import digest, make_secret
 from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken
 from chalicelib.models import Key, Post, Token, User
 
@@ -23,9 +22,6 @@ NOBODY = (
     "$Xy8VKOzVXbdsfICthiwr0f5u1goCvqh6N4nmu6J0/Ww"
 )
 """A hash that no password has, so that an unknown name takes as long as a wrong password."""
-
-TOKEN_BYTES = 32
-"""256 bits: nothing to guess."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +123,9 @@ def check_password(user: User | None, password: str) -> int:
 
 def issue_token(session: so.Session, user_id: int, *, ttl_s: int, now: datetime) -> NewToken:
     """Make a token for a user."""
-    token = secrets.token_urlsafe(TOKEN_BYTES)
+    token = make_secret()
     expires_at = (now + timedelta(seconds=ttl_s)).replace(microsecond=0)
-    session.add(
-        Token(digest=_digest(token), user_id=user_id, created_at=now, expires_at=expires_at)
-    )
+    session.add(Token(digest=digest(token), user_id=user_id, created_at=now, expires_at=expires_at))
     return NewToken(token, expires_at)
 
 
@@ -144,7 +138,7 @@ def authenticate(session: so.Session, token: str, *, now: datetime) -> User:
     statement = (
         sa.select(User)
         .join(Token, Token.user_id == User.id)
-        .where(Token.digest == _digest(token), Token.expires_at > now)
+        .where(Token.digest == digest(token), Token.expires_at > now)
     )
     user = session.scalar(statement)
     if user is None:
@@ -154,16 +148,12 @@ def authenticate(session: so.Session, token: str, *, now: datetime) -> User:
 
 def revoke(session: so.Session, token: str) -> None:
     """Make a token worthless at once."""
-    session.execute(sa.delete(Token).where(Token.digest == _digest(token)))
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+    session.execute(sa.delete(Token).where(Token.digest == digest(token)))
 
 
 def revoke_others(session: so.Session, user_id: int, *, keep: str = "") -> None:
     """Make all tokens of a user worthless, but for one."""
-    others = sa.and_(Token.user_id == user_id, Token.digest != _digest(keep))
+    others = sa.and_(Token.user_id == user_id, Token.digest != digest(keep))
     session.execute(sa.delete(Token).where(others))
 
 

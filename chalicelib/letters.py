@@ -4,8 +4,6 @@ A wish for a letter is a row. The worker makes the secret of a link as it writes
 it stands in the mail alone; the ledger keeps a digest, and Redis sees nothing of it.
 """
 
-import hashlib
-import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
@@ -15,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib import mails
+from chalicelib.bearer import digest, make_secret
 from chalicelib.db import Database, db_clock
 from chalicelib.errors import LinkOver
 from chalicelib.ledger import change
@@ -24,9 +23,6 @@ Kind = Literal["confirm", "reset", "moved"]
 
 TTL = {"confirm": timedelta(days=3), "reset": timedelta(minutes=15)}
 """How long the link of a letter opens something."""
-
-SECRET_BYTES = 32
-"""256 bits: nothing to guess."""
 
 MAX_TRIES = 10
 LEASE_S = 90
@@ -78,9 +74,9 @@ def forget(database: Database, letter: Letter) -> None:
 
 def make_key(database: Database, letter: Letter, *, now: datetime) -> str:
     """Make the secret of a letter's link; it is shown this once."""
-    secret = secrets.token_urlsafe(SECRET_BYTES)
+    secret = make_secret()
     key = Key(
-        digest=_digest(secret),
+        digest=digest(secret),
         user_id=letter.user_id,
         kind=letter.kind,
         address=letter.address,
@@ -102,7 +98,7 @@ def use_key(session: so.Session, secret: str, kind: Kind, *, now: datetime) -> U
     """
     statement = (
         sa.delete(Key)
-        .where(Key.digest == _digest(secret), Key.kind == kind, Key.expires_at > now)
+        .where(Key.digest == digest(secret), Key.kind == kind, Key.expires_at > now)
         .returning(Key.user_id, Key.address)
     )
     row = session.execute(statement).one_or_none()
@@ -129,7 +125,3 @@ def confirm(session: so.Session, user: User, *, now: datetime) -> list[tuple[str
             if task.mail_state == "unconfirmed":
                 mails.wish(task)
     return found
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
