@@ -5,7 +5,7 @@ worker that lost it gets `ClaimLost` and must stop. Leases go by the database's 
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,9 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
+from chalicelib import notifications
 from chalicelib.db import Database, db_clock
-from chalicelib.errors import ClaimLost, NotFound
-from chalicelib.ledger import change, change_held
+from chalicelib.errors import ClaimLost
+from chalicelib.ledger import change_held
 from chalicelib.models import HELD, Post, Task
 from chalicelib.outcomes import end
 
@@ -202,35 +203,49 @@ def take(
         The hold and the task as claimed; None when there is nothing to do: somebody else has
         it, it is over, its pause is not, or it is gone.
     """
-    due = sa.select(Task.name).where(
-        Task.id == task_id, Task.status == "queued", Task.due_at <= db_clock(1)
+    due = [Task.id == task_id, Task.status == "queued", Task.due_at <= db_clock(1)]
+    if name is not None:
+        due.append(Task.name == name)
+    with database.write() as session:
+        # The user first, as everywhere; what is not due changes nothing, not even their number.
+        owner = sa.select(Task.user_id).where(*due).scalar_subquery()
+        seq = notifications.next_seq(session, owner)
+        task = (
+            None if seq is None else _start(session, due, worker=worker, lease_s=lease_s, now=now)
+        )
+        if seq is None or task is None:
+            return None
+        notifications.post_task_progress(session, task, seq=seq, now=now)
+    return Holder(database, task_id, task.claim, lease_s), task
+
+
+def _start(
+    session: so.Session,
+    due: Sequence[sa.ColumnElement[bool]],
+    *,
+    worker: str,
+    lease_s: int,
+    now: datetime,
+) -> Task | None:
+    # The first attempt fixes what the task sees of the posts, in the claim's own commit.
+    newest = sa.select(sa.func.coalesce(sa.func.max(Post.id), 0)).scalar_subquery()
+    statement = (
+        sa.update(Task)
+        .where(*due)
+        .values(
+            status="running",
+            claim=Task.claim + 1,
+            attempt=Task.failures + 1,
+            worker=worker,
+            lease_until=db_clock(lease_s),
+            last_seen_at=db_clock(),
+            started_at=sa.func.coalesce(Task.started_at, now),
+            cutoff=sa.func.coalesce(Task.cutoff, newest),
+        )
+        .returning(Task)
+        .execution_options(synchronize_session=False)
     )
-    try:
-        with database.write() as session:
-            found = session.scalar(due)
-            if found is None or (name is not None and found != name):
-                return None
-            with change(session, task_id, now=now) as task:
-                if task.status != "queued":
-                    return None
-                holder = Holder(database, task_id, task.claim + 1, lease_s)
-                _start(session, task, holder, worker=worker, now=now)
-    except NotFound:
-        return None
-    return holder, task
-
-
-def _start(session: so.Session, task: Task, holder: Holder, *, worker: str, now: datetime) -> None:
-    task.status = "running"
-    task.claim = holder.claim
-    task.attempt = task.failures + 1
-    task.worker = worker
-    task.lease_until = db_clock(holder.lease_s)
-    task.last_seen_at = db_clock()
-    if task.started_at is None:
-        # The first attempt fixes what the task sees of the posts, in the claim's own commit.
-        task.started_at = now
-        task.cutoff = session.scalar(sa.select(sa.func.max(Post.id))) or 0
+    return session.scalar(statement)
 
 
 def _count_failure(

@@ -33,8 +33,8 @@ def change(session: so.Session, task_id: str, *, now: datetime) -> Iterator[Task
     Raises:
         NotFound: There is no such task.
     """
-    user_id = session.scalar(sa.select(Task.user_id).where(Task.id == task_id))
-    seq = None if user_id is None else notifications.next_seq(session, user_id)
+    owner = sa.select(Task.user_id).where(Task.id == task_id).scalar_subquery()
+    seq = notifications.next_seq(session, owner)
     # Read anew under the lock: what the session knew of it may be old.
     task = session.get(Task, task_id, with_for_update=True, populate_existing=True)
     if seq is None or task is None:

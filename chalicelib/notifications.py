@@ -13,11 +13,15 @@ from chalicelib.models import Notification, Task, User
 TASK_PROGRESS = "task_progress"
 
 
-def next_seq(session: so.Session, user_id: int) -> int | None:
+def next_seq(session: so.Session, user_id: int | sa.ScalarSelect[int]) -> int | None:
     """Raise the user's notification number and lock their row until the transaction ends.
 
     Call it before any other write about this user: everybody takes the user's row first, so
     nobody waits for each other in a circle, and a number is only ever seen after the lower ones.
+
+    Args:
+        session: A writing session.
+        user_id: Whose, or a query for it.
 
     Returns:
         The new number, or None when the user is gone.

@@ -192,7 +192,8 @@ def perform(task_id: str, function: Function, wiring: Wiring, *, name: str | Non
         name=name,
     )
     outcome = _attempt(*taken, function, wiring) if taken else "nothing"
-    postman.deliver(task_id, wiring)
+    if taken is None or is_export(taken[1]):
+        postman.deliver(task_id, wiring)
     if outcome == "failed":
         raise FailedAttemptError(f"task {task_id} failed; the ledger says why")
 

@@ -1,15 +1,19 @@
 """The long-running worker: RQ's, on one queue, that notices a death within a minute.
 
-The parent process listens; a forked work horse does each job; a second child sweeps. The parent
-has no thread in SQL when it forks, and shares no connection with its children.
+The parent process listens; a forked work horse does a job and those that come right after it; a
+second child sweeps. The parent has no thread in SQL when it forks, and shares no connection with
+its children.
 """
 
 import logging
 import os
+import random
 import signal
 import socket
 import threading
 import time
+from contextlib import suppress
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from tempfile import gettempdir
@@ -19,9 +23,13 @@ from uuid import uuid4
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rq import Queue, Worker, worker_registration
+from rq.exceptions import NoSuchJobError
+from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
-from rq.utils import import_attribute
+from rq.timeouts import HorseMonitorTimeoutException
+from rq.utils import import_attribute, now
+from rq.worker import WorkerStatus
 
 from chalicelib import claims
 from chalicelib.claims import Holder
@@ -29,7 +37,9 @@ from chalicelib.job_queue import QueueError, RegisteredJob, patient
 from chalicelib.registry import TASKS
 from chalicelib.wiring import Wiring
 from worker import attempts, postman, stopping
+from worker.horse import EXECUTION_TTL_S, Horse
 from worker.protection import protected
+from worker.sweeping import PARENT_CHECK_INTERVAL_S, SweepingChild
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +60,10 @@ MONITORING_INTERVAL_S = 5
 MAINTENANCE_INTERVAL_S = 60
 """How often RQ tidies its registries; for tasks it does not matter, they have the sweeper."""
 
+STUCK_GRACE_S = 60
+"""How long after its time limit an attempt is killed that does not even hear the alarm."""
 
-PARENT_CHECK_INTERVAL_S = 0.5
-"""How often a child looks whether its parent still lives."""
+HORSE_DIED = "The work horse ended before the job did."
 
 
 class Runner(Worker):
@@ -114,18 +125,14 @@ class Runner(Worker):
             pipeline.execute()
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Do a job in a work horse, protected from scale-in meanwhile."""
+        """Have a work horse do a job and those that follow, protected from scale-in meanwhile."""
         with protected(os.environ.get("ECS_AGENT_URI")):
-            super().execute_job(job, queue)
-        # RQ's own handler is not called when the same job was done elsewhere meanwhile.
+            self.set_state(WorkerStatus.BUSY)
+            self.fork_work_horse(job, queue)
+            self.monitor_work_horse(job, queue)
+            self.set_state(WorkerStatus.IDLE)
         if self._horse_status:
-            self._bury(job, self._horse_status)
-
-    def wait_for_horse(self) -> Any:
-        """Wait for the work horse's end, and remember how it was."""
-        ended = super().wait_for_horse()
-        self._horse_status = ended[1] or 0
-        return ended
+            self._bury_horse(queue)
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """Fork, with SIGTERM held until both sides know what to do about it."""
@@ -136,10 +143,49 @@ class Runner(Worker):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
-        """Do a job, and do not outlive the parent: RQ alone would wait for Redis for minutes."""
-        parent = self.pid or os.getppid()
+        """Be the work horse, and do not outlive the parent: Redis alone may be waited for long."""
+        random.seed()
+        self.setup_work_horse_signals()
+        self._is_horse = True
+        parent, status = self.pid or os.getppid(), 1
         threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
-        super().main_work_horse(job, queue)
+        try:
+            timeout_s = self._wiring.settings.task_timeout_s
+            Horse(self, queue, parent=parent, timeout_s=timeout_s).work(job)
+            status = 0
+        except Exception:
+            log.exception("work horse broke down", extra={"action": "work"})
+        finally:
+            os._exit(status)
+
+    def monitor_work_horse(self, job: Job, queue: Queue, execution: Any = None) -> None:
+        """Wait for the work horse's end, and show signs of life for both meanwhile."""
+        del job, execution  # it does others, too
+        while True:
+            try:
+                with self.death_penalty_class(MONITORING_INTERVAL_S, HorseMonitorTimeoutException):
+                    _, status, _ = self.wait_for_horse()
+                break
+            except HorseMonitorTimeoutException:
+                self._watch_horse(queue)
+        self._horse_pid = 0
+        self._horse_status = status or 0
+
+    def _watch_horse(self, queue: Queue) -> None:
+        self.heartbeat()
+        longest = timedelta(seconds=self._wiring.settings.task_timeout_s + STUCK_GRACE_S)
+        for execution in self.get_current_executions():
+            with self.connection.pipeline() as pipeline:
+                registry = queue.started_job_registry
+                execution.heartbeat(registry, EXECUTION_TTL_S, pipeline=pipeline)
+                pipeline.execute()
+            if now() - execution.created_at > longest:
+                self.kill_horse()
+
+    def get_current_executions(self, refresh: bool = True) -> list[Execution]:
+        """What Redis knows now: the work horse does other jobs than it did before."""
+        del refresh
+        return super().get_current_executions(refresh=True)
 
     def handle_warm_shutdown_request(self) -> None:
         """Have the work horse checkpoint and hand its task back, instead of waiting for its end."""
@@ -171,19 +217,36 @@ class Runner(Worker):
         signal.signal(signal.SIGTERM, stopping.request_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
-    def _bury(self, job: Job, status: int) -> None:
+    def _bury_horse(self, queue: Queue) -> None:
         """The work horse is dead: its task goes on at once instead of when the lease is over."""
-        log.warning("work horse died", extra={"action": "bury", "task_id": job.id, "wait": status})
-        wiring = Wiring(self._wiring.settings, pool_size=0)
-        try:
-            with wiring.database.read() as session:
-                held = claims.held_by(session, self.name)
-            for task_id, claim in held:
-                Holder(wiring.database, task_id, claim, wiring.settings.lease_s).bury(
-                    now=wiring.now()
+        bury(self._wiring, worker=self.name, status=self._horse_status)
+        for execution in self.get_current_executions():
+            with suppress(NoSuchJobError):  # then nobody has a use for the news either
+                job = RegisteredJob.fetch(
+                    execution.job_id, connection=self.connection, serializer=JSONSerializer
                 )
-        except Exception:
-            log.warning("left to the sweeper", extra={"action": "bury"}, exc_info=True)
+                job.ended_at = now()
+                self.handle_job_failure(job, queue, exc_string=HORSE_DIED, execution=execution)
+
+
+def bury(wiring: Wiring, *, worker: str, status: int) -> None:
+    """Queue again, or fail, what a dead work horse held in the ledger.
+
+    Args:
+        wiring: Clients and settings.
+        worker: The name that it worked under.
+        status: How it ended, as `wait` tells.
+    """
+    log.warning("work horse died", extra={"action": "bury", "worker": worker, "wait": status})
+    fresh = Wiring(wiring.settings, pool_size=0)
+    try:
+        with fresh.database.read() as session:
+            held = claims.held_by(session, worker)
+        for task_id, claim in held:
+            holder = Holder(fresh.database, task_id, claim, fresh.settings.lease_s)
+            holder.bury(now=fresh.now())
+    except Exception:
+        log.warning("left to the sweeper", extra={"action": "bury"}, exc_info=True)
 
 
 def _exit_after(parent: int) -> None:
@@ -191,52 +254,6 @@ def _exit_after(parent: int) -> None:
         time.sleep(PARENT_CHECK_INTERVAL_S)
     time.sleep(ORPHAN_GRACE_S)
     os._exit(1)
-
-
-class SweepingChild:
-    """A child process that sweeps, for as long as its parent lives.
-
-    A process, not a thread: a fork while another thread is inside SQLite or libpq can leave the
-    child with a lock that nobody will ever release.
-    """
-
-    def __init__(self, wiring: Wiring) -> None:
-        self._wiring = wiring
-        self._pid = 0
-
-    def keep_alive(self) -> None:
-        """Start it, unless it runs."""
-        if self._pid and os.waitpid(self._pid, os.WNOHANG) == (0, 0):
-            return
-        parent = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            try:
-                sweep_for_ever(Wiring(self._wiring.settings, pool_size=1), parent=parent)
-            finally:
-                os._exit(0)
-
-    def stop(self) -> None:
-        """End it; a pass that is cut short is done by the next sweeper."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGTERM)
-            os.waitpid(self._pid, 0)
-            self._pid = 0
-
-
-def sweep_for_ever(wiring: Wiring, *, parent: int) -> None:
-    """Sweep every `SWEEP_INTERVAL_S` seconds until the parent is gone."""
-    next_at = time.monotonic()
-    while os.getppid() == parent:
-        if time.monotonic() >= next_at:
-            next_at = time.monotonic() + wiring.settings.sweep_interval_s
-            try:
-                wiring.sweeper.sweep(now=wiring.now())
-            except Exception:
-                log.warning("a sweep failed", extra={"action": "sweep"}, exc_info=True)
-        time.sleep(PARENT_CHECK_INTERVAL_S)
 
 
 def alive_file(wiring: Wiring) -> Path:

@@ -176,7 +176,7 @@ def _recover(run: Run, scenario: Scenario, pid: int, status: int) -> float:
         return recovered_after_s
     # A work horse that died has a parent who knows, unless that died, too.
     if os.WIFSIGNALED(status) and random.Random(str(run)).random() < ORPHANED:
-        world.bury(scenario.task_id, status)
+        world.bury(status)
     return world.settle()
 
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import sqlalchemy as sa
 
@@ -32,7 +31,7 @@ from tests.ledgers import launch, make_user
 from worker import attempts, postman
 from worker.attempts import perform
 from worker.export import rows, upload
-from worker.runner import Runner
+from worker.runner import bury
 from worker.tasks.export_posts import export_posts
 
 _SEEN = sa.Table(
@@ -226,10 +225,9 @@ class World:
         """Let the product recover; return the seconds until every task was over."""
         return settle(self.wiring, self.perform, within_s=WITHIN_S)
 
-    def bury(self, task_id: str, status: int) -> None:
+    def bury(self, status: int) -> None:
         """Do what the parent of a dead work horse does."""
-        parent = SimpleNamespace(_wiring=self.wiring, name=WORKER)
-        Runner._bury(cast("Any", parent), cast("Any", SimpleNamespace(id=task_id)), status)
+        bury(self.wiring, worker=WORKER, status=status)
 
     def empty_queue(self) -> None:
         """Lose all jobs."""

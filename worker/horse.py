@@ -1,0 +1,145 @@
+"""The work horse: a forked process that does one job after another while there are some.
+
+RQ forks for every job, which costs more than most jobs do. Here a horse that is done listens for
+the next job, for a moment, and ends when none comes, after `MAX_JOBS` jobs, or when it has grown;
+its parent listens then, and forks the next one. What a job breaks still dies with the horse alone.
+"""
+
+import os
+import resource
+import sys
+from typing import cast
+
+from rq import Queue, Worker
+from rq.exceptions import NoSuchJobError
+from rq.executions import Execution
+from rq.job import Job
+from rq.timeouts import JobTimeoutException
+from rq.utils import as_text, now
+from rq.worker import WorkerStatus
+
+from chalicelib.job_queue import JOB_TTL_S
+from worker.stopping import stop_requested
+
+MAX_JOBS = 1000
+"""After so many jobs a fresh horse takes over: whatever a task or a library leaks is bounded."""
+
+MAX_RSS_BYTES = 256 << 20
+"""A horse whose memory has ever been larger makes room for a fresh one; an export peaks at half."""
+
+LISTENS_S = 0.5
+"""How long one request for a job waits; also how soon a listening horse notices that it must go."""
+
+LISTENS_TIMES = 4
+"""After so many requests in vain the horse ends."""
+
+EXECUTION_TTL_S = 65
+"""When Redis forgets a silent execution: RQ's minute beside the parent's 5 s between two signs."""
+
+
+class Horse:
+    """Does jobs in a process of its own.
+
+    Args:
+        worker: RQ's worker, in whose name it works.
+        queue: Where the jobs come from.
+        parent: The process that is to bury it.
+        timeout_s: How long a job may take, in seconds.
+    """
+
+    def __init__(self, worker: Worker, queue: Queue, *, parent: int, timeout_s: int) -> None:
+        self._worker = worker
+        self._queue = queue
+        self._redis = worker.connection
+        self._parent = parent
+        self._timeout_s = timeout_s
+        self._done = 0
+
+    def work(self, job: Job | None) -> None:
+        """Do a job and those that follow."""
+        while job is not None:
+            self._perform(job)
+            self._done += 1
+            job = None if self._is_spent() else self._next()
+
+    def _perform(self, job: Job) -> None:
+        execution = self._begin(job)
+        try:
+            with self._worker.death_penalty_class(self._timeout_s, JobTimeoutException):
+                job.perform()
+        except Exception:  # noqa: BLE001 - RQ records it, as it does for its own workers
+            self._worker._finalize_failure(job, self._queue, execution, sys.exc_info())  # noqa: SLF001
+        else:
+            self._end(job, execution)
+
+    def _begin(self, job: Job) -> Execution:
+        """Tell Redis what is being done: RQ's own notes, in one round trip."""
+        with self._redis.pipeline() as pipeline:
+            execution = Execution.create(
+                job, EXECUTION_TTL_S, pipeline=pipeline, worker_name=self._worker.name
+            )
+            self._worker.set_state(WorkerStatus.BUSY, pipeline=pipeline)
+            job.prepare_for_execution(self._worker.name, pipeline=pipeline)
+            pipeline.persist(job.key)
+            pipeline.lrem(self._queue.intermediate_queue_key, 1, job.id)
+            pipeline.execute()
+        return execution
+
+    def _end(self, job: Job, execution: Execution) -> None:
+        """Tell Redis that it is done, in one round trip; nobody waits for a doorbell's result."""
+        job.ended_at = now()
+        with self._redis.pipeline() as pipeline:
+            self._worker.increment_successful_job_count(pipeline=pipeline)
+            self._worker.increment_total_working_time(job.ended_at - execution.created_at, pipeline)
+            job._handle_success(  # noqa: SLF001
+                JOB_TTL_S,
+                pipeline=pipeline,
+                worker_name=self._worker.name,
+                execution_id=execution.id,
+                execution_started_at=execution.created_at,
+                execution_ended_at=job.ended_at,
+            )
+            pipeline.expire(job.key, JOB_TTL_S)
+            execution.delete(job=job, pipeline=pipeline)
+            self._worker.set_state(WorkerStatus.IDLE, pipeline=pipeline)
+            pipeline.execute()
+
+    def _is_spent(self) -> bool:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak_bytes = peak if sys.platform == "darwin" else peak << 10
+        return self._done >= MAX_JOBS or peak_bytes > MAX_RSS_BYTES
+
+    def _next(self) -> Job | None:
+        """The next job, or None when none comes for a while."""
+        key, taken = self._queue.key, self._queue.intermediate_queue_key
+        for _ in range(LISTENS_TIMES):
+            if self._must_go():
+                return None
+            # Fractions of a second are fine: Redis has taken them since version 6.
+            raw = self._redis.blmove(key, taken, cast("int", LISTENS_S))
+            if raw is None:
+                continue
+            if self._must_go():
+                self._put_back(as_text(raw))
+                return None
+            if job := self._fetch(as_text(raw)):
+                return job
+        return None
+
+    def _must_go(self) -> bool:
+        return stop_requested() or os.getppid() != self._parent
+
+    def _put_back(self, job_id: str) -> None:
+        with self._redis.pipeline() as pipeline:
+            pipeline.lrem(self._queue.intermediate_queue_key, 1, job_id)
+            pipeline.lpush(self._queue.key, job_id)
+            pipeline.execute()
+
+    def _fetch(self, job_id: str) -> Job | None:
+        """A job that Redis forgot, or that is not in the form of one, is passed over."""
+        job_class, serializer = self._worker.job_class, self._worker.serializer
+        try:
+            return job_class.fetch(job_id, connection=self._redis, serializer=serializer)
+        except NoSuchJobError:
+            self._redis.lrem(self._queue.intermediate_queue_key, 1, job_id)
+            return None
