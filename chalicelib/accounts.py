@@ -129,18 +129,20 @@ def issue_token(session: so.Session, user_id: int, *, ttl_s: int, now: datetime)
     return NewToken(token, expires_at)
 
 
+_BY_TOKEN = (
+    sa.select(User)
+    .join(Token, Token.user_id == User.id)
+    .where(Token.digest == sa.bindparam("digest"), Token.expires_at > sa.bindparam("now"))
+)
+
+
 def authenticate(session: so.Session, token: str, *, now: datetime) -> User:
     """The user of a token, in one statement.
 
     Raises:
         Unauthenticated: It is unknown, revoked or expired.
     """
-    statement = (
-        sa.select(User)
-        .join(Token, Token.user_id == User.id)
-        .where(Token.digest == digest(token), Token.expires_at > now)
-    )
-    user = session.scalar(statement)
+    user = session.scalar(_BY_TOKEN, {"digest": digest(token), "now": now})
     if user is None:
         raise Unauthenticated
     return user

@@ -5,7 +5,7 @@ worker that lost it gets `ClaimLost` and must stop. Leases go by the database's 
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib import notifications
-from chalicelib.db import Database, db_clock
+from chalicelib.db import Database, UtcDateTime, db_clock
 from chalicelib.errors import ClaimLost
 from chalicelib.ledger import change_held
 from chalicelib.models import HELD, Post, Task
@@ -62,15 +62,10 @@ class Holder:
         Returns:
             The task's status, or None when the claim is lost.
         """
-        statement = (
-            sa.update(Task)
-            .where(Task.id == self.task_id, Task.claim == self.claim, Task.status.in_(HELD))
-            .values(lease_until=db_clock(self.lease_s), last_seen_at=db_clock())
-            .returning(Task.status)
-            .execution_options(synchronize_session=False)
-        )
+        hold = {"task_id": self.task_id, "held": self.claim, "lease_s": self.lease_s}
         with self.database.write() as session:
-            return session.scalar(statement)
+            status: str | None = session.scalar(_RENEW, hold)
+        return status
 
     def report(
         self,
@@ -180,6 +175,21 @@ class Holder:
         task.last_seen_at = db_clock()
 
 
+_RENEW = (
+    sa.update(Task)
+    .where(
+        Task.id == sa.bindparam("task_id"),
+        Task.claim == sa.bindparam("held"),
+        Task.status.in_(HELD),
+    )
+    .values(
+        lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())), last_seen_at=db_clock()
+    )
+    .returning(Task.status)
+    .execution_options(synchronize_session=False)
+)
+
+
 def take(
     database: Database,
     task_id: str,
@@ -203,49 +213,44 @@ def take(
         The hold and the task as claimed; None when there is nothing to do: somebody else has
         it, it is over, its pause is not, or it is gone.
     """
-    due = [Task.id == task_id, Task.status == "queued", Task.due_at <= db_clock(1)]
-    if name is not None:
-        due.append(Task.name == name)
+    what = {"task_id": task_id, "kind": name}
+    how = {"by": worker, "lease_s": lease_s, "now": now}
     with database.write() as session:
         # The user first, as everywhere; what is not due changes nothing, not even their number.
-        owner = sa.select(Task.user_id).where(*due).scalar_subquery()
-        seq = notifications.next_seq(session, owner)
-        task = (
-            None if seq is None else _start(session, due, worker=worker, lease_s=lease_s, now=now)
-        )
+        seq = session.scalar(_RAISE, what)
+        task = None if seq is None else session.scalar(_TAKE, {**what, **how})
         if seq is None or task is None:
             return None
         notifications.post_task_progress(session, task, seq=seq, now=now)
     return Holder(database, task_id, task.claim, lease_s), task
 
 
-def _start(
-    session: so.Session,
-    due: Sequence[sa.ColumnElement[bool]],
-    *,
-    worker: str,
-    lease_s: int,
-    now: datetime,
-) -> Task | None:
-    # The first attempt fixes what the task sees of the posts, in the claim's own commit.
-    newest = sa.select(sa.func.coalesce(sa.func.max(Post.id), 0)).scalar_subquery()
-    statement = (
-        sa.update(Task)
-        .where(*due)
-        .values(
-            status="running",
-            claim=Task.claim + 1,
-            attempt=Task.failures + 1,
-            worker=worker,
-            lease_until=db_clock(lease_s),
-            last_seen_at=db_clock(),
-            started_at=sa.func.coalesce(Task.started_at, now),
-            cutoff=sa.func.coalesce(Task.cutoff, newest),
-        )
-        .returning(Task)
-        .execution_options(synchronize_session=False)
+_DUE = (
+    Task.id == sa.bindparam("task_id"),
+    Task.status == "queued",
+    Task.due_at <= db_clock(1),
+    Task.name == sa.func.coalesce(sa.bindparam("kind", type_=sa.String()), Task.name),
+)
+_RAISE = notifications.raising(of=sa.select(Task.user_id).where(*_DUE).scalar_subquery())
+_TAKE = (
+    sa.update(Task)
+    .where(*_DUE)
+    .values(
+        status="running",
+        claim=Task.claim + 1,
+        attempt=Task.failures + 1,
+        worker=sa.bindparam("by"),
+        lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),
+        last_seen_at=db_clock(),
+        # The first attempt fixes what the task sees of the posts, in the claim's own commit.
+        started_at=sa.func.coalesce(Task.started_at, sa.bindparam("now", type_=UtcDateTime())),
+        cutoff=sa.func.coalesce(
+            Task.cutoff, sa.select(sa.func.coalesce(sa.func.max(Post.id), 0)).scalar_subquery()
+        ),
     )
-    return session.scalar(statement)
+    .returning(Task)
+    .execution_options(synchronize_session=False)
+)
 
 
 def _count_failure(

@@ -4,6 +4,8 @@ Two databases are supported: SQLite in WAL mode for one machine, PostgreSQL thro
 everything else. What differs between them stands here and nowhere else.
 """
 
+import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,6 +27,11 @@ CONNECT_TIMEOUT_S = 5
 SILENCE_S = 30
 """How long a transaction may wait for its client. All are short; one that waits longer belongs to a
 machine that is gone or stopped, and its locks would stop a user, and every sweep, for hours."""
+
+
+TRUSTED_S = 2.0
+"""How long a pooled connection to PostgreSQL may have been idle and is used without a question. One
+that the server closed is noticed at once, without one; a network may also drop one silently."""
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -59,8 +66,10 @@ class db_clock(FunctionElement[datetime]):  # noqa: N801 - it reads as an SQL fu
     inherit_cache = True
     name = "db_clock"
 
-    def __init__(self, offset_s: float = 0) -> None:
-        super().__init__(sa.literal(offset_s, sa.Float))
+    def __init__(self, offset_s: float | sa.BindParameter[float] = 0) -> None:
+        super().__init__(
+            offset_s if isinstance(offset_s, sa.BindParameter) else sa.literal(offset_s, sa.Float)
+        )
 
 
 @compiles(db_clock, "postgresql")
@@ -82,8 +91,11 @@ class Database:
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
         self._write = so.sessionmaker(engine, expire_on_commit=False)
-        read_engine = engine.execution_options(begin="BEGIN")
-        self._read = so.sessionmaker(read_engine, expire_on_commit=False)
+        # PostgreSQL's statements see each what is committed as they begin, in a transaction or
+        # not; without one there is no BEGIN and no ROLLBACK to wait for.
+        sqlite = engine.dialect.name == "sqlite"
+        reading = {"begin": "BEGIN"} if sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._read = so.sessionmaker(engine.execution_options(**reading), expire_on_commit=False)
 
     @contextmanager
     def write(self) -> Iterator[so.Session]:
@@ -93,7 +105,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[so.Session]:
-        """A transaction that only reads; on SQLite it neither waits for writers nor stops them."""
+        """Only read; on SQLite this sees one state, waits for no writer and stops none."""
         with self._read() as session:
             yield session
 
@@ -116,7 +128,7 @@ def connect(url: str, *, pool_size: int = 5) -> Database:
     # A statement in an error message comes without its parameters: they hold what users wrote.
     options: dict[str, Any] = {"hide_parameters": True}
     if pool_size:
-        options |= {"pool_pre_ping": True, "pool_size": pool_size, "pool_timeout": 10}
+        options |= {"pool_size": pool_size, "pool_timeout": 10}
     else:
         options |= {"poolclass": NullPool}
     if url.startswith("sqlite"):
@@ -126,7 +138,44 @@ def connect(url: str, *, pool_size: int = 5) -> Database:
         return Database(engine)
     options_given = f"-c timezone=UTC -c idle_in_transaction_session_timeout={SILENCE_S * 1000}"
     connect_args = {"connect_timeout": CONNECT_TIMEOUT_S, "options": options_given}
-    return Database(sa.create_engine(url, connect_args=connect_args, **options))
+    engine = sa.create_engine(url, connect_args=connect_args, **options)
+    _watch_pool(engine)
+    return Database(engine)
+
+
+def _watch_pool(engine: sa.Engine) -> None:
+    """Replace pooled connections that are dead, at the cost of a round trip only after a silence.
+
+    As SQLAlchemy's `pool_pre_ping` does, which asks each time. The clock is the wall's: it goes on
+    while the machine sleeps, as a Lambda function does between its calls.
+    """
+
+    def note(_connection: Any, record: Any) -> None:
+        record.info["used_at"] = time.time()
+
+    def check(connection: Any, record: Any, _proxy: Any) -> None:
+        trusted = 0 <= time.time() - record.info["used_at"] < TRUSTED_S
+        if (trusted and not _has_word(connection)) or _answers(engine, connection):
+            return
+        raise sa.exc.InvalidatePoolError  # all that are as old; the pool tries a new one
+
+    sa.event.listen(engine, "connect", note)
+    sa.event.listen(engine, "checkin", note)
+    sa.event.listen(engine, "checkout", check)
+
+
+def _has_word(connection: Any) -> bool:
+    """Whether the server sent something unasked, such as its farewell."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _answers(engine: sa.Engine, connection: Any) -> bool:
+    try:
+        return engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error:
+        return False
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -140,11 +189,21 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     # A deferred transaction that turns into a writer fails at once when another one wrote in
     # between (SQLITE_BUSY_SNAPSHOT), whatever the time limit; an immediate one waits its turn.
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
+    # By way of the driver: SQLAlchemy's own way takes longer than most statements.
+    begin = connection.get_execution_options().get("begin", "BEGIN IMMEDIATE")
+    driver = connection.dialect.loaded_dbapi
+    try:
+        connection.connection.cursor().execute(begin)
+    except driver.Error as error:
+        raise sa.exc.DBAPIError.instance(begin, None, error, driver.Error) from error
 
 
-def insert(session: so.Session, table: type[so.DeclarativeBase]) -> Any:
-    """An INSERT that knows `ON CONFLICT`, in the words of the session's database."""
-    if session.get_bind().dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+def dialect(session: so.Session) -> str:
+    """What the session's database speaks: `sqlite` or `postgresql`."""
+    return session.get_bind().dialect.name
+
+
+def insert(dialect: str, table: type[so.DeclarativeBase]) -> Any:
+    """An INSERT that knows `ON CONFLICT`, in the words of a database."""
+    words = postgresql if dialect == "postgresql" else sqlite
+    return words.insert(table.__table__)

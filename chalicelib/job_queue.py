@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, cast
 
 from redis import Redis
@@ -17,10 +18,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Queue
 from rq.exceptions import NoSuchJobError
-from rq.job import Job
-from rq.queue import EnqueueData
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
-from rq.utils import utcparse
+from rq.utils import now, utcparse
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from chalicelib import logs
@@ -35,6 +35,28 @@ DOORBELL_TIMEOUT_S = 1.0
 
 WORKER_TIMEOUT_S = 30.0
 """Time limit of each answer for a worker, above the 15 s for which it listens."""
+
+COUNT_ALIVE = """
+local workers = redis.call('SMEMBERS', KEYS[1])
+return #workers > 0 and redis.call('EXISTS', unpack(workers)) or 0
+"""
+
+RING = """
+local width, at = tonumber(ARGV[1]), 2
+redis.call('SADD', KEYS[3], KEYS[2])
+for job = 4, #KEYS do
+    redis.call('DEL', KEYS[job])
+    redis.call('HSET', KEYS[job], unpack(ARGV, at + 1, at + 2 * width))
+    redis.call('RPUSH', KEYS[2], ARGV[at])
+    at = at + 1 + 2 * width
+end
+"""
+"""What `Queue.enqueue` does, for many jobs of as many fields each, in one command and so at a third
+of what RQ's own pipeline costs. Each job is deleted first: a finished one of the same id would hand
+its expiry on to the new one."""
+
+RING_BATCH = 1000
+"""For how many tasks one script rings: it holds up Redis for some milliseconds."""
 
 SHOW_META = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'meta', ARGV[1]) end
@@ -99,30 +121,40 @@ class JobQueue:
         self.name = name
         self._timeout_s = timeout_s
         self.rq = Queue(name, connection=redis, serializer=JSONSerializer, job_class=RegisteredJob)
-        # Spares an INFO with each process's first job; this is the least that Carryout runs on.
-        self.rq.redis_server_version = (6, 2, 0)
+        self._workers_key = WORKERS_BY_QUEUE_KEY % name
 
-    def ring(self, tasks: Iterable[tuple[str, str]]) -> None:
-        """Put a job for each task into the queue, all in one round trip.
+    def ring(self, tasks: Iterable[tuple[str, str]]) -> int:
+        """Put a job for each task into the queue, a thousand in a round trip.
 
         Args:
             tasks: Pairs of a task's id and its name; names that are not registered are left out.
 
+        Returns:
+            How many workers are alive to hear it.
+
         Raises:
             QueueError: Redis does not answer; the sweeper will ring later.
         """
-        known = {task_id: name for task_id, name in tasks if name in FUNCTION_OF}
-        jobs = [self._job(task_id, name) for task_id, name in known.items()]
-        if not jobs:
-            return
-        with self.redis.pipeline() as pipeline:
-            # A finished job of the same id would hand its expiry on to the new one.
-            pipeline.delete(*(RegisteredJob.key_for(job.job_id) for job in jobs))
-            self.rq.enqueue_many(jobs, pipeline=pipeline)
-            pipeline.execute()
+        known = [(task_id, name) for task_id, name in dict(tasks).items() if name in FUNCTION_OF]
+        if not known:
+            return self.workers_alive()
+        alive = 0
+        for first in range(0, len(known), RING_BATCH):
+            alive = self._ring(dict(known[first : first + RING_BATCH]))
+        return alive
 
-    def _job(self, task_id: str, name: str) -> EnqueueData:
-        return Queue.prepare_data(
+    def _ring(self, names: dict[str, str]) -> int:
+        jobs = [self._job(task_id, name) for task_id, name in names.items()]
+        keys = [self._workers_key, self.rq.key, Queue.redis_queues_keys]
+        keys += [RegisteredJob.key_for(task_id) for task_id in names]
+        arguments: list[Any] = [len(jobs[0])]
+        for task_id, fields in zip(names, jobs, strict=True):
+            arguments += [task_id, *chain.from_iterable(fields.items())]
+        return cast("int", self.redis.eval(RING + COUNT_ALIVE, len(keys), *keys, *arguments))
+
+    def _job(self, task_id: str, name: str) -> dict[str, Any]:
+        """What stands in Redis of a job, in RQ's own words."""
+        job = self.rq.create_job(
             FUNCTION_OF[name],
             args=(task_id,),
             job_id=task_id,
@@ -131,7 +163,10 @@ class JobQueue:
             failure_ttl=JOB_TTL_S,
             description=f"{name}({task_id})",
             meta={"request_id": logs.request_id()} if logs.request_id() else None,
+            status=JobStatus.QUEUED,
         )
+        job.enqueued_at = now()
+        return job.to_dict()
 
     def waiting_ids(self) -> set[str]:
         """The ids of all tasks with a job in the queue."""
@@ -144,7 +179,7 @@ class JobQueue:
 
     def workers(self) -> list[WorkerInfo]:
         """Every worker that listens on this queue and is alive, by name."""
-        keys = sorted(cast("set[bytes]", self.redis.smembers(WORKERS_BY_QUEUE_KEY % self.name)))
+        keys = sorted(cast("set[bytes]", self.redis.smembers(self._workers_key)))
         with self.redis.pipeline(transaction=False) as pipeline:
             for key in keys:
                 pipeline.hgetall(key)
@@ -155,8 +190,7 @@ class JobQueue:
 
     def workers_alive(self) -> int:
         """How many workers are alive; a dead one counts until its key expires."""
-        keys = cast("set[bytes]", self.redis.smembers(WORKERS_BY_QUEUE_KEY % self.name))
-        return self.redis.exists(*keys) if keys else 0
+        return cast("int", self.redis.eval(COUNT_ALIVE, 1, self._workers_key))
 
     def save_progress(self, task_id: str, percent: int) -> None:
         """Show a percentage in the job's `meta`, for RQ's own tools; the truth is in SQL."""

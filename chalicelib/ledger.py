@@ -16,6 +16,16 @@ from chalicelib import notifications
 from chalicelib.errors import CancelRequested, ClaimLost, NotFound
 from chalicelib.models import HELD, Task
 
+_RAISE = notifications.raising(
+    of=sa.select(Task.user_id).where(Task.id == sa.bindparam("task_id")).scalar_subquery()
+)
+_LOCK = (
+    sa.select(Task)
+    .where(Task.id == sa.bindparam("task_id"))
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+
 
 @contextmanager
 def change(session: so.Session, task_id: str, *, now: datetime) -> Iterator[Task]:
@@ -33,10 +43,9 @@ def change(session: so.Session, task_id: str, *, now: datetime) -> Iterator[Task
     Raises:
         NotFound: There is no such task.
     """
-    owner = sa.select(Task.user_id).where(Task.id == task_id).scalar_subquery()
-    seq = notifications.next_seq(session, owner)
+    seq = session.scalar(_RAISE, {"task_id": task_id})
     # Read anew under the lock: what the session knew of it may be old.
-    task = session.get(Task, task_id, with_for_update=True, populate_existing=True)
+    task = session.scalar(_LOCK, {"task_id": task_id})
     if seq is None or task is None:
         raise NotFound
     yield task

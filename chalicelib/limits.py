@@ -7,6 +7,7 @@ the ledger.
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
 import sqlalchemy as sa
 from redis import Redis
@@ -46,6 +47,17 @@ MAILS_PER_USER = Rate("mails:user", 20, 3600)
 """Mails that somebody asks for: again for an export, to confirm an address, to reset a password."""
 
 
+SPEND = """
+local answers = {}
+for at, key in ipairs(KEYS) do
+    redis.call('SET', key, 0, 'EX', ARGV[at], 'NX')
+    answers[at] = {redis.call('INCR', key), redis.call('TTL', key)}
+end
+return answers
+"""
+"""Counts at each key, in windows of so many seconds, and tells the count and what is left of it."""
+
+
 def spend(redis: Redis, *uses: tuple[Rate, object]) -> None:
     """Count a use of each rate by somebody, in one round trip.
 
@@ -57,16 +69,12 @@ def spend(redis: Redis, *uses: tuple[Rate, object]) -> None:
         TooMany: It is one too many for one of them; with the time until its window ends.
     """
     try:
-        with redis.pipeline() as pipeline:
-            for rate, who in uses:
-                key = f"carryout:{rate.name}:{_digest(str(who))}"
-                pipeline.set(key, 0, ex=rate.window_s, nx=True)
-                pipeline.incr(key)
-                pipeline.ttl(key)
-            answers = pipeline.execute()
+        keys = [f"carryout:{rate.name}:{_digest(str(who))}" for rate, who in uses]
+        windows = [rate.window_s for rate, _ in uses]
+        answers = cast("list[list[int]]", redis.eval(SPEND, len(keys), *keys, *windows))
     except RedisError:
         return
-    for (rate, _), count, ttl_s in zip(uses, answers[1::3], answers[2::3], strict=True):
+    for (rate, _), (count, ttl_s) in zip(uses, answers, strict=True):
         if count > rate.most:
             raise TooMany(ttl_s)
 

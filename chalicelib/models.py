@@ -21,6 +21,10 @@ HELD = ("running", "cancelling")
 """The states of a task that a worker holds a lease on."""
 
 
+QUEUED: sa.ColumnElement[str] = sa.literal_column("'queued'", sa.String)
+"""Written out in statements: with a parameter in its place a partial index is of no use to them."""
+
+
 class Base(so.DeclarativeBase):
     """The schema."""
 

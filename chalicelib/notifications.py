@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
@@ -13,27 +14,36 @@ from chalicelib.models import Notification, Task, User
 TASK_PROGRESS = "task_progress"
 
 
-def next_seq(session: so.Session, user_id: int | sa.ScalarSelect[int]) -> int | None:
+def raising(*more: sa.ColumnElement[Any], of: Any = None) -> sa.UpdateBase:
+    """The statement of `next_seq`, for statements that are built once.
+
+    Args:
+        *more: What it returns besides the number.
+        of: A query for the user's id; without one the parameter `of` names it.
+    """
+    users = cast("sa.Table", User.__table__)
+    return (
+        sa.update(users)
+        .where(users.c.id == (sa.bindparam("of") if of is None else of))
+        .values(notification_seq=users.c.notification_seq + 1)
+        .returning(users.c.notification_seq, *more)
+    )
+
+
+_RAISE = raising()
+
+
+def next_seq(session: so.Session, user_id: int) -> int | None:
     """Raise the user's notification number and lock their row until the transaction ends.
 
     Call it before any other write about this user: everybody takes the user's row first, so
     nobody waits for each other in a circle, and a number is only ever seen after the lower ones.
 
-    Args:
-        session: A writing session.
-        user_id: Whose, or a query for it.
-
     Returns:
         The new number, or None when the user is gone.
     """
-    statement = (
-        sa.update(User)
-        .where(User.id == user_id)
-        .values(notification_seq=User.notification_seq + 1)
-        .returning(User.notification_seq)
-        .execution_options(synchronize_session=False)
-    )
-    return session.scalar(statement)
+    seq: int | None = session.scalar(_RAISE, {"of": user_id})
+    return seq
 
 
 def post_task_progress(session: so.Session, task: Task, *, seq: int, now: datetime) -> None:
@@ -47,8 +57,26 @@ def post_task_progress(session: so.Session, task: Task, *, seq: int, now: dateti
     }
     news = {"seq": seq, "timestamp": now, "data": data}
     keys = {"user_id": task.user_id, "name": TASK_PROGRESS, "subject": task.id}
-    statement = db.insert(session, Notification).values(**keys, **news)
-    session.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=news))
+    session.execute(_post(db.dialect(session)), {**keys, **news})
+
+
+@cache
+def _post(dialect: str) -> Any:
+    keys, news = ("user_id", "name", "subject"), ("seq", "timestamp", "data")
+    statement = db.insert(dialect, Notification)
+    replaced = {name: statement.excluded[name] for name in news}
+    return statement.on_conflict_do_update(index_elements=keys, set_=replaced)
+
+
+_SINCE = (
+    sa.select(User.notification_seq, Notification)
+    .outerjoin(
+        Notification,
+        sa.and_(Notification.user_id == User.id, Notification.seq > sa.bindparam("after")),
+    )
+    .where(User.id == sa.bindparam("of"))
+    .order_by(Notification.seq)
+)
 
 
 def since(
@@ -65,13 +93,7 @@ def since(
         The notifications with higher numbers, in their order, and the user's last number (None
         when the user is gone). Both come from one statement, so they fit each other.
     """
-    statement = (
-        sa.select(User.notification_seq, Notification)
-        .outerjoin(Notification, sa.and_(Notification.user_id == User.id, Notification.seq > after))
-        .where(User.id == user_id)
-        .order_by(Notification.seq)
-    )
-    rows = session.execute(statement).all()
+    rows = session.execute(_SINCE, {"of": user_id, "after": after}).all()
     if not rows:
         return [], None
     return [row[1] for row in rows if row[1] is not None], rows[0][0]

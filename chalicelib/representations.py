@@ -11,7 +11,6 @@ from chalicelib.exports import available, is_export
 from chalicelib.fields import Language, Status, format_time
 from chalicelib.models import ACTIVE, Notification, Post, Task, User
 from chalicelib.registry import describe
-from chalicelib.tasks import Seen
 
 Json = Mapping[str, Any]
 """An answer of whatever shape."""
@@ -58,16 +57,15 @@ def show_notification(notification: Notification) -> shapes.Notification:
     }
 
 
-def show_task(seen: Seen, *, workers_alive: bool, now: datetime, prefix: str) -> shapes.Task:
-    """A task, as honestly as it can be told.
+def show_task(task: Task, *, workers_alive: bool, now: datetime, prefix: str) -> shapes.Task:
+    """A task, as honestly as it can be told; its place in the queue is for the caller to add.
 
     Args:
-        seen: The task and its place in the queue.
+        task: The task.
         workers_alive: Whether anybody is there to work on it.
         now: The time.
         prefix: The path under which the API stands.
     """
-    task = seen.task
     return {
         "id": task.id,
         "name": task.name,
@@ -77,7 +75,7 @@ def show_task(seen: Seen, *, workers_alive: bool, now: datetime, prefix: str) ->
         "attempt": task.attempt,
         "max_attempts": task.max_attempts,
         "waiting_for": _waiting_for(task, workers_alive=workers_alive, now=now),
-        "queue_position": seen.position,
+        "queue_position": None,
         "last_seen_at": show_time(task.last_seen_at),
         "created_at": format_time(task.created_at),
         "started_at": show_time(task.started_at),

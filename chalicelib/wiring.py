@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chalicelib.db import Database, connect
 from chalicelib.job_queue import JobQueue, doorbell
+from chalicelib.places import Places
 from chalicelib.settings import Settings
 from chalicelib.storage import Storage
 from chalicelib.sweeper import Sweeper
@@ -51,6 +52,11 @@ class Wiring:
     def database(self) -> Database:
         """The ledger."""
         return connect(self.settings.database_url, pool_size=self.pool_size)
+
+    @cached_property
+    def places(self) -> Places:
+        """The places in the queue."""
+        return Places(self.database)
 
     @cached_property
     def queue(self) -> JobQueue:

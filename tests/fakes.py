@@ -149,10 +149,11 @@ class FakeQueue(JobQueue):
         self.shown: dict[str, int] = {}
         self.down = False
 
-    def ring(self, tasks: Iterable[tuple[str, str]]) -> None:
+    def ring(self, tasks: Iterable[tuple[str, str]]) -> int:
         """Note who was rung for."""
         self._answer()
         self.rung += [task_id for task_id, name in dict(tasks).items() if name in TASKS]
+        return 0
 
     def waiting_ids(self) -> set[str]:
         """Everybody who was rung for."""

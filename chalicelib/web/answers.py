@@ -42,13 +42,12 @@ def launch(call: Call, name: str, params: dict[str, Any]) -> Response:
     if settings.limits and TASKS[name].exports:
         spend(call.wiring.queue.redis, (EXPORTS_PER_USER, call.user.id))
     with call.wiring.database.write() as session:
-        task = tasks.launch_task(session, call.user.id, wish, now=call.now)
-        seen = tasks.get_task(session, call.user.id, task.id)
-    if task.created_at == call.now:
-        counted = metrics({"Requested": (1, "Count")}, task_name=name)
-        log.info("requested", extra={"action": "launch", "task_id": task.id, **counted})
-        ring(call, task)
-    return task_response(call, seen, status=202)
+        seen = tasks.launch(session, call.user.id, wish, now=call.now)
+    if seen.task.created_at != call.now:
+        return task_response(call, seen, status=202)
+    counted = metrics({"Requested": (1, "Count")}, task_name=name)
+    log.info("requested", extra={"action": "launch", "task_id": seen.task.id, **counted})
+    return task_response(call, seen, status=202, alive=ring(call, seen.task))
 
 
 def _idempotency_key(call: Call) -> str | None:
@@ -58,12 +57,17 @@ def _idempotency_key(call: Call) -> str | None:
     return key
 
 
-def ring(call: Call, task: Task) -> None:
-    """Ring for a task; while Redis is away that is the sweeper's business."""
+def ring(call: Call, task: Task) -> bool:
+    """Ring for a task; while Redis is away that is the sweeper's business.
+
+    Returns:
+        Whether a worker is alive, as `workers_alive` says.
+    """
     try:
-        call.wiring.queue.ring([(task.id, task.name)])
+        return call.wiring.queue.ring([(task.id, task.name)]) > 0
     except QueueError:
         log.warning("could not ring", extra={"action": "ring", "task_id": task.id}, exc_info=True)
+        return True
 
 
 def remove(call: Call, prefix: str) -> None:
@@ -91,10 +95,23 @@ def require_object(call: Call, key: str) -> None:
         raise Unavailable from error
 
 
-def task_response(call: Call, seen: Seen, *, status: int = 200) -> Response:
-    """A task, with the headers that belong to it."""
-    shown = show(call, seen)
-    headers = {"ETag": etag(shown)}
+def task_response(
+    call: Call, seen: Seen, *, status: int = 200, alive: bool | None = None
+) -> Response:
+    """A task, with the headers that belong to it.
+
+    Args:
+        call: The request.
+        seen: The task.
+        status: What to answer.
+        alive: Whether a worker is alive; None if nobody has looked.
+    """
+    shown = show(call, seen, alive=alive)
+    return _respond(shown, etag(shown), status=status)
+
+
+def _respond(shown: shapes.Task, tag: str, *, status: int) -> Response:
+    headers = {"ETag": tag}
     if status == 202:  # noqa: PLR2004 - Accepted
         headers["Location"] = shown["links"]["self"]
     if shown["finished_at"] is None:
@@ -102,10 +119,22 @@ def task_response(call: Call, seen: Seen, *, status: int = 200) -> Response:
     return json_response(shown, status=status, headers=headers)
 
 
-def show(call: Call, seen: Seen) -> shapes.Task:
+def show(call: Call, seen: Seen, *, alive: bool | None = None) -> shapes.Task:
     """A task as it stands, with a look whether anybody is there to work on it."""
-    alive = seen.task.status != "queued" or workers_alive(call)
-    return show_task(seen, workers_alive=alive, now=call.wiring.now(), prefix=call.prefix)
+    return _placed(call, seen, _show(call, seen, alive=alive))
+
+
+def _show(call: Call, seen: Seen, *, alive: bool | None = None) -> shapes.Task:
+    """All but the place in the queue, which no ETag covers."""
+    if alive is None:
+        alive = seen.task.status != "queued" or workers_alive(call)
+    now = call.wiring.now()
+    return show_task(seen.task, workers_alive=alive, now=now, prefix=call.prefix)
+
+
+def _placed(call: Call, seen: Seen, shown: shapes.Task) -> shapes.Task:
+    shown["queue_position"] = call.wiring.places.tell(seen.task, seen.near, now=call.now)
+    return shown
 
 
 def workers_alive(call: Call) -> bool:
@@ -118,18 +147,20 @@ def workers_alive(call: Call) -> bool:
 
 def changed_task(call: Call, task_id: str, *, wait_s: float) -> Response:
     """A task; while it is what the client knows already, held, and at last 304."""
-    known, etag = call.request.headers.get("if-none-match"), ""
+    known, tag = call.request.headers.get("if-none-match"), ""
 
     def look() -> Response | None:
-        nonlocal etag
+        nonlocal tag
         with call.wiring.database.read() as session:
             seen = tasks.get_task(session, call.user.id, task_id)
-        response = task_response(call, seen)
-        etag = response.headers["ETag"]
-        return None if matches(etag, known) else response
+        shown = _show(call, seen)
+        tag = etag(shown)
+        if matches(tag, known):
+            return None
+        return _respond(_placed(call, seen, shown), tag, status=200)
 
     changed = call.hold(look, wait_s=wait_s)
-    return changed or Response("", {"ETag": etag, "Cache-Control": "no-store"}, 304)
+    return changed or Response("", {"ETag": tag, "Cache-Control": "no-store"}, 304)
 
 
 def task_list(call: Call, *, user_id: int | None) -> Response:
@@ -142,9 +173,7 @@ def task_list(call: Call, *, user_id: int | None) -> Response:
             session, page=page, user_id=user_id, status=query.status or None, name=name
         )
     alive = all(seen.task.status != "queued" for seen in found) or workers_alive(call)
-    items = [
-        show_task(seen, workers_alive=alive, now=call.now, prefix=call.prefix) for seen in found
-    ]
+    items = [show(call, seen, alive=alive) for seen in found]
     last = found[-1].task if len(found) == page.limit else None
     return list_response(call, items, after=cursor(last.created_at, last.id) if last else None)
 

@@ -5,15 +5,12 @@ import pytest
 
 from chalicelib.models import Post, Task
 from chalicelib.representations import Json, etag, show_post, show_task, show_time
-from chalicelib.tasks import Seen
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
 
 
-def show(
-    *, alive: bool = True, prefix: str = "", position: int | None = None, **facts: Any
-) -> Json:
+def show(*, alive: bool = True, prefix: str = "", **facts: Any) -> Json:
     """A task as it is shown; an export that was queued just now, but for some facts."""
     usual = {
         "id": "t1",
@@ -33,7 +30,7 @@ def show(
         "mail_state": "none",
     }
     task = Task(**usual | facts)
-    return show_task(Seen(task, position), workers_alive=alive, now=NOW, prefix=prefix)
+    return show_task(task, workers_alive=alive, now=NOW, prefix=prefix)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +116,7 @@ def test_etag_covers_all_but_two() -> None:
     usual = etag(show())
     assert usual.startswith('"')
     assert usual.endswith('"')
-    assert etag(show(position=3, last_seen_at=NOW)) == usual
+    assert etag({**show(last_seen_at=NOW), "queue_position": 3}) == usual
     others = {etag(show(**facts)) for facts in NEWS}
     assert len(others) == len(NEWS)
     assert usual not in others

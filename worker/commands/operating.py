@@ -144,7 +144,9 @@ def _shown(task_id: str) -> dict[str, Any]:
         if task is None:
             raise NotFound
         seen = get_task(session, task.user_id, task_id)
-    return dict(show_task(seen, workers_alive=True, now=wiring.now(), prefix=""))
+    shown = show_task(seen.task, workers_alive=True, now=wiring.now(), prefix="")
+    place = wiring.places.tell(seen.task, seen.near, now=wiring.now())
+    return {**shown, "queue_position": place}
 
 
 def _history(task_id: str) -> list[tuple[str, str]]:

@@ -1,0 +1,98 @@
+"""Places in the queue: exact near its head, and never costly however long it is."""
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Lock
+from time import perf_counter
+from typing import Any
+
+import sqlalchemy as sa
+
+from chalicelib.db import Database
+from chalicelib.models import QUEUED, Task
+
+NEAR = 500
+"""Up to here a place is counted exactly, by the statement that reads the task."""
+
+EVERY = 100
+"""Beyond, a place is told to so many, by marks on the queue."""
+
+MIN_AGE = timedelta(seconds=2)
+SHARE = 50
+"""Marks are set anew when they are as old as this many times what that takes, or as `MIN_AGE`."""
+
+_queue = Task.__table__.alias("queue")
+_Key = sa.ColumnElement[Any]
+
+
+def ahead(queued_at: _Key, task_id: _Key) -> sa.ScalarSelect[int]:
+    """How many queued tasks stand up to a key, that one included, but at most `NEAR` + 1.
+
+    The index on what is queued is read from its head, so it costs the same for every queue.
+    """
+    upto = sa.tuple_(_queue.c.queued_at, _queue.c.id) <= sa.tuple_(queued_at, task_id)
+    counted = (
+        sa.select(_queue.c.id)
+        .where(_queue.c.status == QUEUED, upto)
+        .order_by(_queue.c.queued_at, _queue.c.id)
+        .limit(sa.literal_column(str(NEAR + 1)))
+        .correlate(Task.__table__)
+        .subquery()
+    )
+    return sa.select(sa.func.count()).select_from(counted).scalar_subquery()
+
+
+def near() -> sa.ColumnElement[int | None]:
+    """The place of the task that a statement reads, or `NEAR` + 1; NULL unless it is queued."""
+    table = Task.__table__.c
+    return sa.case((table.status == QUEUED, ahead(table.queued_at, table.id)))
+
+
+def _marks() -> sa.Select[Any]:
+    order = (_queue.c.queued_at, _queue.c.id)
+    place = sa.func.row_number().over(order_by=order).label("place")
+    ranked = sa.select(*order, place).where(_queue.c.status == QUEUED).subquery()
+    marked = sa.select(ranked.c.queued_at, ranked.c.id).where(ranked.c.place % EVERY == 0)
+    return marked.order_by(ranked.c.place)
+
+
+@dataclass
+class Places:
+    """Tells the places that are too far back to be counted each time they are asked for.
+
+    Attributes:
+        database: The ledger.
+    """
+
+    database: Database
+    _marks: list[tuple[Any, ...]] = field(default_factory=list)
+    _set_at: datetime | None = None
+    _max_age: timedelta = MIN_AGE
+    _lock: Lock = field(default_factory=Lock)
+
+    def tell(self, task: Task, near: int | None, *, now: datetime) -> int | None:
+        """The place of a task.
+
+        Args:
+            task: The task.
+            near: Its place as the statement counted it, up to `NEAR` + 1.
+            now: The time.
+
+        Returns:
+            The place; beyond `NEAR`, one that is seconds old and by up to `EVERY` too near.
+        """
+        if near is None or near <= NEAR:
+            return near
+        with self._lock:
+            if self._set_at is None or not timedelta(0) <= now - self._set_at < self._max_age:
+                self._set_marks(now)
+        return max(near, EVERY * bisect_right(self._marks, (task.queued_at, task.id)))
+
+    def _set_marks(self, now: datetime) -> None:
+        """Go through the whole queue once."""
+        started = perf_counter()
+        with self.database.read() as session:
+            self._marks = [tuple(row) for row in session.execute(_marks())]
+        took = timedelta(seconds=perf_counter() - started)
+        self._set_at, self._max_age = now, max(MIN_AGE, SHARE * took)

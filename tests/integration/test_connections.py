@@ -1,0 +1,91 @@
+"""Pooled connections: kept between requests, and never the reason for a failure."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from chalicelib import db
+from chalicelib.db import Database
+from tests import ledgers
+from tests.servers import wait_until
+
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+def read(database: Database) -> int:
+    """Ask the server for the number of its process."""
+    with database.read() as session:
+        return session.scalar(sa.text("SELECT pg_backend_pid()")) or 0
+
+
+def write(database: Database) -> int:
+    """Ask the same in a transaction that may write."""
+    with database.write() as session:
+        return session.scalar(sa.text("SELECT pg_backend_pid()")) or 0
+
+
+def kill(url: str, pid: int) -> None:
+    """Have the server end a connection, as a failover ends all of them."""
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as operator:
+        operator.execute("SELECT pg_terminate_backend(%s)", [pid])
+        gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = %s"
+        wait_until(lambda: (operator.execute(gone, [pid]).fetchone() or [0])[0], "it is gone")
+
+
+@on_postgresql
+@pytest.mark.parametrize("use", [read, write])
+def test_kept(database: Database, use: Callable[[Database], int]) -> None:
+    """One use after another has the same connection."""
+    assert use(database) == use(database) == read(database)
+
+
+@on_postgresql
+@pytest.mark.parametrize("use", [read, write])
+def test_killed_by_the_server(
+    database: Database, database_url: str, use: Callable[[Database], int]
+) -> None:
+    """A connection that the server ended is replaced before anybody notices."""
+    before = use(database)
+    kill(database_url, before)
+    assert use(database) != before
+
+
+@on_postgresql
+def test_all_are_replaced_at_once(database: Database, database_url: str) -> None:
+    """What ended one connection ended the others: the pool asks once, not for each."""
+    with database.read() as one, database.read() as other:
+        pids = [session.scalar(sa.text("SELECT pg_backend_pid()")) for session in (one, other)]
+    for pid in pids:
+        kill(database_url, pid or 0)
+    assert {read(database), read(database)}.isdisjoint(pids)
+
+
+@on_postgresql
+def test_asked_after_a_silence(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was idle for long is asked for a sign of life: a network may have forgotten it."""
+    asked: list[object] = []
+    before = read(database)
+    ping = database.engine.dialect.do_ping
+
+    def note(connection: object) -> bool:
+        asked.append(connection)
+        return ping(connection)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(database.engine.dialect, "do_ping", note)
+    assert (read(database), len(asked)) == (before, 0)
+    monkeypatch.setattr(db, "TRUSTED_S", 0)
+    assert (read(database), len(asked)) == (before, 1)
+
+
+@on_postgresql
+def test_reading_begins_no_transaction(database: Database) -> None:
+    """A statement that only reads waits for no BEGIN, and leaves nothing to roll back."""
+    ledgers.make_user(database)
+    with database.read() as session:
+        first = session.scalar(sa.text("SELECT now()"))
+        assert session.scalar(sa.text("SELECT now()")) > first
+    with database.write() as session:
+        first = session.scalar(sa.text("SELECT now()"))
+        assert session.scalar(sa.text("SELECT now()")) == first
