@@ -74,7 +74,7 @@ class Horse:
 
     def _begin(self, job: Job) -> Execution:
         """Tell Redis what is being done: RQ's own notes, in one round trip."""
-        with self._redis.pipeline() as pipeline:
+        with self._redis.pipeline(transaction=False) as pipeline:
             execution = Execution.create(
                 job, EXECUTION_TTL_S, pipeline=pipeline, worker_name=self._worker.name
             )
@@ -88,7 +88,7 @@ class Horse:
     def _end(self, job: Job, execution: Execution) -> None:
         """Tell Redis that it is done, in one round trip; nobody waits for a doorbell's result."""
         job.ended_at = now()
-        with self._redis.pipeline() as pipeline:
+        with self._redis.pipeline(transaction=False) as pipeline:
             self._worker.increment_successful_job_count(pipeline=pipeline)
             self._worker.increment_total_working_time(job.ended_at - execution.created_at, pipeline)
             job._handle_success(  # noqa: SLF001
