@@ -45,21 +45,30 @@ class Horse:
         queue: Where the jobs come from.
         parent: The process that is to bury it.
         timeout_s: How long a job may take, in seconds.
+        max_jobs: After how many jobs it ends.
     """
 
-    def __init__(self, worker: Worker, queue: Queue, *, parent: int, timeout_s: int) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        queue: Queue,
+        *,
+        parent: int,
+        timeout_s: int,
+        max_jobs: int = MAX_JOBS,
+    ) -> None:
         self._worker = worker
         self._queue = queue
         self._redis = worker.connection
         self._parent = parent
         self._timeout_s = timeout_s
-        self._done = 0
+        self._left = max_jobs
 
     def work(self, job: Job | None) -> None:
         """Do a job and those that follow."""
         while job is not None:
             self._perform(job)
-            self._done += 1
+            self._left -= 1
             job = None if self._is_spent() else self._next()
 
     def _perform(self, job: Job) -> None:
@@ -107,7 +116,7 @@ class Horse:
     def _is_spent(self) -> bool:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak_bytes = peak if sys.platform == "darwin" else peak << 10
-        return self._done >= MAX_JOBS or peak_bytes > MAX_RSS_BYTES
+        return self._left <= 0 or peak_bytes > MAX_RSS_BYTES
 
     def _next(self) -> Job | None:
         """The next job, or None when none comes for a while."""
