@@ -171,17 +171,17 @@ MUTATIONS = (
         "the key is written down before the upload",
         "worker/tasks/export_posts.py",
         """    attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
-    resumed""",
-        "    resumed",
+    return total""",
+        "    return total",
         (ENGINE,),
     ),
     Mutation(
         "a part is followed by a checkpoint",
         "worker/tasks/export_posts.py",
-        """            buffer.clear()
-            attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
+        """                _upload_part(attempt, state, draft, page.cursor)
+                attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
 """,
-        "            buffer.clear()\n",
+        "                _upload_part(attempt, state, draft, page.cursor)\n",
         (ENGINE,),
     ),
     Mutation(

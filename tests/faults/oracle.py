@@ -25,7 +25,7 @@ from chalicelib.exports import is_export
 from chalicelib.job_queue import JOB_TTL_S
 from chalicelib.models import ACTIVE, AuditEntry, Notification, Removal, Task
 from chalicelib.wiring import Wiring
-from worker.export import document
+from tests import documents
 from worker.export.verify import verify
 
 Pair = tuple[str, str]
@@ -291,9 +291,7 @@ def _contents(file: IO[bytes], task: Task, expected: Expected) -> Iterator[str]:
 
 
 def _undisturbed(task: Task, username: str, posts: list[Pair]) -> bytes:
-    started_at = cast("datetime", task.started_at)
-    lines = document.lines(posts, first=True) if posts else b""
-    return document.head(username, started_at) + lines + document.tail(len(posts))
+    return documents.whole(username, cast("datetime", task.started_at), posts)
 
 
 def _bucket(wiring: Wiring, tasks: Iterable[Task]) -> Iterator[str]:

@@ -66,8 +66,7 @@ def hurry(endpoint_url: str) -> None:
     """Make this process and its children small and impatient."""
     postman.ses(endpoint_url)  # has its time limits; what follows is for the lease of a mail
     logging.disable(logging.CRITICAL)
-    rows.FIRST_PAGE_ROWS = 20
-    rows.PAGE_BYTES = 1
+    rows.FIRST_PAGE_ROWS = rows.MAX_PAGE_ROWS = 20
     upload.PART_BYTES = PART_BYTES
     claims.MAX_PAUSE_S = cast("int", PAUSE_S)
     postman.MAX_PAUSE_S = cast("int", PAUSE_S)

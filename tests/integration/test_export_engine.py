@@ -14,19 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.db import Database
-from chalicelib.fields import PostBody, flaw
+from chalicelib.fields import PostBody, flaw, format_time
 from chalicelib.models import Post, Removal, Task
 from chalicelib.wiring import Wiring
-from tests import fakes
+from tests import documents, fakes
 from tests.conftest import both_databases
 from tests.fakes import FakeSes, FakeStorage, fake_wiring
 from tests.ledgers import lapse, launch, make_user, the_task
 from tests.writers import START, write_posts
 from worker import attempts, postman
 from worker.attempts import perform
-from worker.export import document, rows, upload
+from worker.export import rows, upload
 from worker.export.local import write_file
-from worker.export.rows import Source
 from worker.export.verify import verify
 from worker.tasks.export_posts import export_posts
 
@@ -72,10 +71,18 @@ def expected(wired: Wiring, task_id: str) -> bytes:
     """What the file of a task must be."""
     task = the_task(wired.database, task_id)
     assert task.started_at is not None
-    pages = Source(wired.database, task.user_id, task.cutoff or 0).pages(None)
-    posts = [post for page in pages for post in page.posts]
-    head = document.head("susan", task.started_at)
-    return head + (document.lines(posts, first=True) if posts else b"") + document.tail(len(posts))
+    return documents.whole("susan", task.started_at, posts_of(wired.database, task))
+
+
+def posts_of(database: Database, task: Task) -> list[tuple[str, str]]:
+    """The posts that a task exports: pairs of body and timestamp, in their order."""
+    statement = (
+        sa.select(Post.body, Post.timestamp)
+        .where(Post.user_id == task.user_id, Post.id <= task.cutoff)
+        .order_by(Post.timestamp, Post.id)
+    )
+    with database.read() as session:
+        return [(body, format_time(at)) for body, at in session.execute(statement)]
 
 
 def published(wired: Wiring, task_id: str) -> bytes:
@@ -355,7 +362,10 @@ TIMES = st.datetimes(timezones=st.just(UTC))
 def test_whatever_the_api_accepts(
     database: Database, tmp_path: Path, posts: list[tuple[str, datetime]]
 ) -> None:
-    """Bodies come back code point for code point, in the order of time, at any time."""
+    """Bodies come back code point for code point, in the order of time, at any time.
+
+    Both databases write, byte for byte, what orjson would.
+    """
     with database.read() as session:
         number = session.scalar(sa.text("SELECT count(*) FROM users"))
     user_id = make_user(database, f"user-{number}")
@@ -365,8 +375,10 @@ def test_whatever_the_api_accepts(
     out = tmp_path / "posts.json"
     write_file(database, user_id, out, now=START, progress=lambda _percent: None)
     found = json.loads(out.read_bytes())["posts"]
-    in_order = [body for body, _ in sorted(posts, key=lambda post: post[1])]
-    assert [post["body"] for post in found] == in_order
+    in_order = sorted(posts, key=lambda post: post[1])
+    assert [post["body"] for post in found] == [body for body, _ in in_order]
+    pairs = [(body, format_time(at)) for body, at in in_order]
+    assert out.read_bytes() == documents.whole(f"user-{number}", START, pairs)
     with out.open("rb") as file:
         assert verify(file).faults == ()
 

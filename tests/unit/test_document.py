@@ -1,5 +1,6 @@
 """The form of `posts.json`."""
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from io import BytesIO
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.documents import lines
 from worker.export import document
 from worker.export.verify import verify
 
@@ -19,10 +21,15 @@ BODIES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"
 
 def whole(bodies: list[str], *, page: int = 2) -> bytes:
     """A document of these posts, written in pages of so many."""
-    posts = [(body, TIME) for body in bodies]
-    pages = [posts[start : start + page] for start in range(0, len(posts), page)]
-    written = [document.lines(one, first=number == 0) for number, one in enumerate(pages)]
-    return document.head("susan", AT) + b"".join(written) + document.tail(len(posts))
+    draft = document.Draft()
+    draft.add(document.head("susan", AT))
+    for start in range(0, len(bodies), page):
+        posts = [(body, TIME) for body in bodies[start : start + page]]
+        draft.add_lines(lines(posts), len(posts))
+    draft.add(document.tail(draft.posts))
+    assert draft.digest.hexdigest() == hashlib.sha256(draft.pending).hexdigest()
+    assert draft.size_bytes == len(draft.pending)
+    return bytes(draft.pending)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5])
@@ -38,8 +45,8 @@ def test_members(count: int) -> None:
 
 def test_one_post_a_line() -> None:
     """A post is a line, so that line tools and people can read a large file."""
-    lines = whole(["one\ntwo", "three"]).decode().splitlines()
-    assert lines[1:3] == [
+    written = whole(["one\ntwo", "three"]).decode().splitlines()
+    assert written[1:3] == [
         '{"body":"one\\ntwo","timestamp":"2026-01-02T03:04:05Z"},',
         '{"body":"three","timestamp":"2026-01-02T03:04:05Z"}',
     ]

@@ -1,16 +1,26 @@
 """The form of `posts.json`.
 
 One post a line, `posts` before `count`, so that both the writer and any reader can do with flat
-memory: the count is known only at the end.
+memory: the count is known only at the end. The lines themselves are written by the database, see
+`rows`.
 """
 
+import hashlib
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import orjson
 
 from chalicelib.fields import format_time
 
 VERSION = 1
+
+BEFORE = b"\n"
+"""What stands before the first line."""
+
+BETWEEN = b",\n"
+"""What stands between two lines."""
 
 
 def head(username: str, exported_at: datetime) -> bytes:
@@ -19,17 +29,35 @@ def head(username: str, exported_at: datetime) -> bytes:
     return orjson.dumps(facts)[:-1] + b',"posts":['
 
 
-def lines(posts: list[tuple[str, str]], *, first: bool) -> bytes:
-    """A page of posts.
-
-    Args:
-        posts: Pairs of body and timestamp.
-        first: Whether no post stands before them.
-    """
-    encoded = [orjson.dumps({"body": body, "timestamp": time}) for body, time in posts]
-    return (b"\n" if first else b",\n") + b",\n".join(encoded)
-
-
 def tail(count: int) -> bytes:
     """What stands after the posts."""
     return b'\n],"count":%d}\n' % count
+
+
+@dataclass
+class Draft:
+    """The end of a document, which was not taken away yet, and the digest of all that was written.
+
+    Attributes:
+        posts: How many posts are in the document so far.
+        pending: What was added since they were last cleared.
+        size_bytes: How much was added in all.
+        digest: The SHA-256 of that.
+    """
+
+    posts: int = 0
+    pending: bytearray = field(default_factory=bytearray)
+    size_bytes: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, data: bytes) -> None:
+        """Write on."""
+        self.pending += data
+        self.digest.update(data)
+        self.size_bytes += len(data)
+
+    def add_lines(self, lines: bytes, posts: int) -> None:
+        """Write the lines of so many posts."""
+        self.add(BETWEEN if self.posts else BEFORE)
+        self.add(lines)
+        self.posts += posts

@@ -1,6 +1,7 @@
 """An export straight to a file, without a task."""
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 from chalicelib.db import Database
 from chalicelib.models import Post, User
 from worker.export import document
-from worker.export.rows import Source
+from worker.export.rows import Source, ahead
 
 
 def write_file(
@@ -38,11 +39,12 @@ def write_file(
     source = Source(database, user_id, cutoff)
     total, count = source.count(), 0
     partial = out.with_name(f".{out.name}.partial")
-    with partial.open("wb") as file:
+    with partial.open("wb") as file, closing(ahead(source.pages(None))) as pages:
         file.write(document.head(username, now))
-        for page in source.pages(None):
-            file.write(document.lines(page.posts, first=count == 0))
-            count += len(page.posts)
+        for page in pages:
+            file.write(document.BETWEEN if count else document.BEFORE)
+            file.write(page.lines)
+            count += page.posts
             progress(100 * count // max(total, count))
         file.write(document.tail(count))
     partial.replace(out)

@@ -1,9 +1,11 @@
 """Writes all of a user's posts into one file in S3."""
 
-import hashlib
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
+
+import sqlalchemy as sa
 
 from chalicelib.claims import File
 from chalicelib.errors import ClaimLost
@@ -12,7 +14,7 @@ from chalicelib.removals import task_prefix
 from chalicelib.storage import FILENAME, UploadGoneError
 from worker.attempts import Attempt, task
 from worker.export import document
-from worker.export.rows import Cursor, Source
+from worker.export.rows import Cursor, Source, ahead
 from worker.export.upload import Upload, digest_of
 
 log = logging.getLogger(__name__)
@@ -66,40 +68,55 @@ def _resume(attempt: Attempt) -> State | None:
 
 
 def _export(attempt: Attempt, state: State) -> File:
-    task = attempt.task
-    source = Source(attempt.wiring.database, task.user_id, task.cutoff or 0)
-    total = source.count()
-    # The key is in the ledger before anything is in S3, so nothing there is ever unknown.
-    attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
     resumed = state.cursor is not None
-    digest, size_bytes = hashlib.sha256(), 0
-    buffer = bytearray() if resumed else bytearray(_head(attempt))
-    for page in source.pages(state.cursor):
-        buffer += document.lines(page.posts, first=state.posts == 0)
-        state.posts += len(page.posts)
-        state.cursor = page.cursor
-        if len(buffer) >= state.upload.part_bytes:
-            digest.update(buffer)
-            size_bytes += len(buffer)
-            state.upload.add(buffer)
-            buffer.clear()
-            attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
-        attempt.progress(state.posts, total)
-    buffer += document.tail(state.posts)
-    digest.update(buffer)
+    draft = document.Draft(state.posts)
+    if not resumed:
+        draft.add(_head(attempt))
+    _write(attempt, state, draft)
     attempt.check()
-    state.upload.finish(buffer)
+    state.upload.finish(draft.pending)
     if resumed:
-        sha256, size_bytes = digest_of(
-            attempt.wiring.storage, state.upload.key, check=attempt.check
-        )
-        return File(state.posts, size_bytes, sha256)
-    return File(state.posts, size_bytes + len(buffer), digest.hexdigest())
+        read_back = digest_of(attempt.wiring.storage, state.upload.key, check=attempt.check)
+        return File(draft.posts, read_back[1], read_back[0])
+    return File(draft.posts, draft.size_bytes, draft.digest.hexdigest())
+
+
+def _write(attempt: Attempt, state: State, draft: document.Draft) -> None:
+    """Write the document and upload all but its last part, while a thread reads what is next."""
+    source = Source(attempt.wiring.database, attempt.task.user_id, attempt.task.cutoff or 0)
+    total = 0
+    with closing(ahead(source.pages(state.cursor))) as pages:
+        for page in pages:
+            draft.add_lines(page.lines, page.posts)
+            if len(draft.pending) >= state.upload.part_bytes:
+                # What fits one part is not counted before: it is over before anybody looks.
+                total = total or _open(attempt, state, source.count())
+                _upload_part(attempt, state, draft, page.cursor)
+                attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
+            if total:
+                attempt.progress(draft.posts, total)
+            attempt.check()
+    draft.add(document.tail(draft.posts))
+    if not total:
+        _open(attempt, state, draft.posts)
+
+
+def _open(attempt: Attempt, state: State, total: int) -> int:
+    """Write the key down before anything is in S3, so that nothing there is ever unknown."""
+    attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
+    return total
+
+
+def _upload_part(attempt: Attempt, state: State, draft: document.Draft, cursor: Cursor) -> None:
+    attempt.check()
+    state.upload.add(draft.pending)
+    draft.pending.clear()
+    state.posts, state.cursor = draft.posts, cursor
 
 
 def _head(attempt: Attempt) -> bytes:
     with attempt.wiring.database.read() as session:
-        user = session.get(User, attempt.task.user_id)
-    if user is None or attempt.task.started_at is None:
+        username = session.scalar(sa.select(User.username).where(User.id == attempt.task.user_id))
+    if username is None or attempt.task.started_at is None:
         raise ClaimLost
-    return document.head(user.username, attempt.task.started_at)
+    return document.head(username, attempt.task.started_at)
