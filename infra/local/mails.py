@@ -32,7 +32,7 @@ class Mails:
 
     def _write(self, message: Any) -> None:
         name = f"{time.time_ns()}-{message.id}.eml"
-        unfinished = self._folder / f".{name}"
+        unfinished = self._folder / f".{name}.part"  # whoever looks for `*.eml` sees whole ones
         unfinished.write_bytes(_source(message))
         unfinished.replace(self._folder / name)
 
