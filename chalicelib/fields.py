@@ -27,6 +27,9 @@ _TIME = re.compile(
 _STORABLE = {"pattern": r"^[^\x00]*$"}
 
 Text = Annotated[str, Meta(extra_json_schema=_STORABLE)]
+AnyText = Annotated[str, Meta(extra={"is_stored": False})]
+"""Compared and never stored, so that it may be any string at all."""
+
 PostBody = Annotated[
     str,
     Meta(min_length=1, max_length=10_000, examples=["Hello!"], extra_json_schema=_STORABLE),
@@ -102,7 +105,7 @@ def flaw(value: object, kind: Any, *, strict: bool = True) -> str | None:
     Returns:
         Plain English that follows the field's name ("must be a string"), or None when it is right.
     """
-    if isinstance(value, str) and not storable(value):
+    if isinstance(value, str) and _is_stored(kind) and not storable(value):
         return "must not contain NUL or lone surrogates"
     try:
         msgspec.convert(value, kind, strict=strict)
@@ -149,7 +152,7 @@ def _field_faults(data: dict[str, Any], model: type[Struct], at: str) -> Iterato
                 yield Fault(pointer, "is required")
             continue
         value = data[field.encode_name]
-        unstorable = list(_unstorable(value, pointer))
+        unstorable = list(_unstorable(value, pointer)) if _is_stored(field.type) else []
         yield from unstorable
         if not unstorable and (detail := flaw(value, field.type)):
             yield Fault(pointer, detail)
@@ -159,6 +162,11 @@ def _unknown_faults(data: dict[str, Any], model: type[Struct], at: str) -> Itera
     for name in data:
         if name not in model.__struct_encode_fields__:
             yield Fault(f"{at}/{_token(name)}", "is not a known field")
+
+
+def _is_stored(kind: Any) -> bool:
+    metas = [meta.extra or {} for meta in getattr(kind, "__metadata__", ()) if type(meta) is Meta]
+    return all(extra.get("is_stored", True) for extra in metas)
 
 
 def _unstorable(value: object, pointer: str) -> Iterator[Fault]:

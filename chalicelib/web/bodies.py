@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import msgspec
 
 from chalicelib.fields import (
+    AnyText,
     Cursor,
     Email,
     Language,
@@ -40,8 +41,8 @@ class SignUp(msgspec.Struct):
 class Credentials(msgspec.Struct):
     """Who signs in; any string may be tried, so that all wrong ones are answered alike."""
 
-    username: Annotated[Text, msgspec.Meta(examples=["susan"])]
-    password: Annotated[Text, msgspec.Meta(examples=["correct horse"])]
+    username: Annotated[AnyText, msgspec.Meta(examples=["susan"])]
+    password: Annotated[AnyText, msgspec.Meta(examples=["correct horse"])]
 
 
 class Profile(msgspec.Struct):

@@ -133,8 +133,14 @@ def test_registration_closed(nobody: Person, rewire: Rewire) -> None:
         {"username": "no name at all, ever: \U0001f600"},
         {"username": "x" * 1000},
         {"username": "susan\n"},
+        {"username": "susan\0"},
+        {"username": "\ud800"},
+        {"password": "correct horse\0"},
+        {"password": "\ud800"},
     ],
+    ids=ascii,
 )
+@both_databases
 def test_wrong_credentials_all_look_alike(nobody: Person, wrong: dict[str, str]) -> None:
     """The answer does not tell whether there is such a user."""
     assert nobody.post("/v1/users", SUSAN).status_code == 201

@@ -154,6 +154,8 @@ def test_unknown_fields(susan: Person, one: Any) -> None:
 def test_unstorable_characters_in_bodies(susan: Person) -> None:
     """NUL and lone surrogates are invalid in every field of every body, wherever they stand."""
     for one, field in FIELDS:
+        if one.path == "/v1/tokens":  # any string may be tried there
+            continue
         for bad in ("a\0b", "\ud800", "\udfff x", ["\0"], {"\0": 1}, {"x": [{"y": "\ud83d"}]}):
             path = one.path.format(**NAMES)
             problem = refused(susan.ask(one.method, path, {field: bad}), 422, "invalid")
