@@ -5,17 +5,23 @@ raises `SettingsError` with the key's name, so that a process stops at start rat
 in the morning.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import parseaddr
 from typing import Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from chalicelib.errors import SettingsError
+from chalicelib.fields import Email, flaw
 
 DEFAULT_QUEUE = "microblog-tasks"
 
 MOST = 2**31 - 1
 """The largest number that every timer and every column takes; 68 years, or 2 GB."""
+
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, in short."""
 
 T = TypeVar("T")
 
@@ -65,8 +71,8 @@ class Settings:
             database_url=read.one("DATABASE_URL", _database_url),
             redis_url=read.one("REDIS_URL", _redis_url),
             aws_endpoint_url=read.one("AWS_ENDPOINT_URL", _http_url, ""),
-            export_bucket=read.one("EXPORT_BUCKET", str),
-            mail_sender=read.one("MAIL_SENDER", _one_line),
+            export_bucket=read.one("EXPORT_BUCKET", _bucket),
+            mail_sender=read.one("MAIL_SENDER", _sender),
             public_url=read.one("PUBLIC_URL", _http_url).rstrip("/"),
             queue_name=read.one("QUEUE_NAME", _one_line, DEFAULT_QUEUE),
             export_ttl_s=read.one("EXPORT_TTL_S", _positive, "604800"),
@@ -124,6 +130,19 @@ def _positive(value: str) -> int:
 def _one_line(value: str) -> str:
     if not value.isprintable():
         raise ValueError("expected one line of printable characters")
+    return value
+
+
+def _bucket(value: str) -> str:
+    if not BUCKET.fullmatch(value):
+        raise ValueError("expected a bucket's name: 3 to 63 of a to z, 0 to 9, hyphens and dots")
+    return value
+
+
+def _sender(value: str) -> str:
+    _one_line(value)
+    if flaw(parseaddr(value)[1], Email):
+        raise ValueError("expected an address, such as Carryout <carryout@example.com>")
     return value
 
 

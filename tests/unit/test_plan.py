@@ -52,6 +52,15 @@ def test_given_credentials_stay_together() -> None:
     assert "AWS_SECRET_ACCESS_KEY" not in env
 
 
+def test_profile_is_for_real_endpoints() -> None:
+    """A profile that a machine does not have must not stop clients of the emulator."""
+    chosen = {"AWS_PROFILE": "work", "AWS_DEFAULT_PROFILE": "work"}
+    env = fill_in(chosen, data_dir=DATA_DIR, addresses=EMBEDDED)
+    assert env.keys().isdisjoint(chosen)
+    env = fill_in(chosen, data_dir=DATA_DIR, addresses=NOT_EMBEDDED)
+    assert env["AWS_PROFILE"] == "work"
+
+
 def test_database_path_is_absolute() -> None:
     """A relative SQLite path names the same file from any folder."""
     env = fill_in({"DATABASE_URL": "sqlite:///x.db"}, data_dir=DATA_DIR, addresses=EMBEDDED)
