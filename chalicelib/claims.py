@@ -107,7 +107,7 @@ class Holder:
     ) -> None:
         """End the task well; this commit is what publishes a file."""
         with self._held(now) as (session, task):
-            task.result = result
+            task.result, task.done = result, task.total
             if file is not None:
                 task.posts, task.size_bytes = file.posts, file.size_bytes
                 task.sha256, task.expires_at = file.sha256, expires_at

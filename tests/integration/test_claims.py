@@ -229,6 +229,15 @@ def test_hundred_percent_is_success(database: Database, task_id: str) -> None:
     assert (task.status, task.percent, task.done, task.total) == ("succeeded", 100, 2, 2)
 
 
+def test_success_is_all_done(database: Database, task_id: str) -> None:
+    """A task without a file that succeeded has nothing left, however seldom it told."""
+    holder = take(database, task_id)
+    holder.report(1, 3, now=now())
+    holder.succeed(now=now(), result={})
+    task = the_task(database, task_id)
+    assert (task.percent, task.done, task.total) == (100, 3, 3)
+
+
 @both_databases
 def test_every_change_is_told(database: Database, user_id: int, task_id: str) -> None:
     """A notification goes with each change of a task, and with nothing else."""

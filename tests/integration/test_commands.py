@@ -392,8 +392,16 @@ def test_tasks(worker: Call, database: Database, user_id: int) -> None:
     assert worker("tasks", "list", "--name", "example").out.split()[0] == example_id
     assert len(worker("tasks", "list", "--limit", "1").out.splitlines()) == 1
     done = worker("tasks", "show", export_id)
-    shown, _ = json.JSONDecoder().raw_decode(done.out)
+    shown = json.loads(done.out)
     assert (shown["id"], shown["status"], shown["error"]["code"]) == (export_id, "failed", "broken")
+    assert shown["history"][0]["event"] == "requested"
+
+
+@pytest.mark.parametrize("wrong", [["--status", "done"], ["--limit", "0"], ["--limit", "-1"]])
+def test_list_of_nothing(worker: Call, wrong: list[str]) -> None:
+    """A filter that means nothing is a mistake, not an empty list."""
+    done = worker("tasks", "list", *wrong)
+    assert (done.status, wrong[0] in done.err) == (2, True)
 
 
 def test_retry_and_cancel(worker: Call, database: Database, user_id: int, wiring: Wiring) -> None:

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from chalicelib.db import Database
+from chalicelib.fields import Status
 from worker.commands import wire
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
@@ -68,9 +69,15 @@ def tasks() -> None:
 
 
 @tasks.command("list")
-@click.option("--status", help="Only tasks in this state.")
+@click.option("--status", type=click.Choice(get_args(Status)), help="Only tasks in this state.")
 @click.option("--name", help="Only tasks of this kind.")
-@click.option("--limit", default=20, show_default=True, help="How many at most.")
+@click.option(
+    "--limit",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many at most.",
+)
 def list_tasks(status: str | None, name: str | None, limit: int) -> None:
     """List the newest tasks of everybody."""
     from chalicelib.paging import Page  # noqa: PLC0415
@@ -78,7 +85,7 @@ def list_tasks(status: str | None, name: str | None, limit: int) -> None:
 
     wiring = wire()
     with wiring.database.read() as session:
-        found = find(session, page=Page(limit), status=status, name=name)
+        found, _ = find(session, page=Page(limit), status=status, name=name)
     for seen in found:
         one = seen.task
         percent = f"{one.percent:>3} %"
@@ -90,10 +97,9 @@ def list_tasks(status: str | None, name: str | None, limit: int) -> None:
 @tasks.command()
 @click.argument("task_id")
 def show(task_id: str) -> None:
-    """Show a task as the API would, and what happened to it."""
-    click.echo(json.dumps(_shown(task_id), indent=2, ensure_ascii=False))
-    for at, event in _history(task_id):
-        click.echo(f"{at}  {event}")
+    """Show a task as the API would, as JSON, with what happened to it under `history`."""
+    whole = {**_shown(task_id), "history": _history(task_id)}
+    click.echo(json.dumps(whole, indent=2, ensure_ascii=False))
 
 
 @tasks.command()
@@ -149,7 +155,7 @@ def _shown(task_id: str) -> dict[str, Any]:
     return {**shown, "queue_position": place}
 
 
-def _history(task_id: str) -> list[tuple[str, str]]:
+def _history(task_id: str) -> list[dict[str, str]]:
     import sqlalchemy as sa  # noqa: PLC0415
 
     from chalicelib.fields import format_time  # noqa: PLC0415
@@ -158,7 +164,7 @@ def _history(task_id: str) -> list[tuple[str, str]]:
     statement = sa.select(AuditEntry.at, AuditEntry.event).where(AuditEntry.task_id == task_id)
     with wire().database.read() as session:
         rows = session.execute(statement.order_by(AuditEntry.id)).all()
-    return [(format_time(row[0]), row[1]) for row in rows]
+    return [{"at": format_time(row[0]), "event": row[1]} for row in rows]
 
 
 COMMANDS = [run, sweep, migrate, health, tasks]
