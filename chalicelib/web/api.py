@@ -366,9 +366,15 @@ class Api(Chalice):
         answer = problems.render(error, prefix=_prefix(self.current_request))
         return Response(answer.body, answer.headers, answer.status)
 
+    def _wants_page(self, error: CarryoutError) -> bool:
+        """Whether a page tells best: to browsers always, to all who take it where to sign in."""
+        accepted = self.current_request.headers.get("accept", "*/*")
+        return "text/html" in accepted or (
+            isinstance(error, Unauthenticated) and "*/*" in accepted and "json" not in accepted
+        )
+
     def _refuse_page(self, error: CarryoutError) -> Response:
-        accepted = self.current_request.headers.get("accept", "")
-        if self.problem_page is None or "text/html" not in accepted:
+        if self.problem_page is None or not self._wants_page(error):
             return self._refuse(error)
         try:
             return self.problem_page(Call(self.current_request, self.wiring), error)

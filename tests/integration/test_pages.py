@@ -214,6 +214,17 @@ def test_admin_page(browser: Browser, join: Join, database: Database) -> None:
     assert Browser(root.client).get("/admin").status_code == 401
 
 
+def test_whoever_takes_a_page_is_asked_to_sign_in(browser: Browser) -> None:
+    """The link in a mail leads to the form also without a browser; who wants JSON gets JSON."""
+    for accept in ("text/html", "*/*", None):
+        headers = {} if accept is None else {"Accept": accept}
+        answer = browser.client.http.get("/exports/x", headers=headers)
+        assert answer.status_code == 401
+        assert b'action="/sign-in"' in answer.body
+    answer = browser.client.http.get("/exports/x", headers={"Accept": "application/json, */*"})
+    assert answer.json_body["code"] == "unauthenticated"
+
+
 def test_docs_name_every_route(client: Client) -> None:
     """The readable page and the document list the same routes."""
     page = unescape(Browser(client).get("/docs").body.decode())
