@@ -229,8 +229,8 @@ def list_posts(call: Call, username: str) -> Response:
         user = accounts.find_user(session, username)
         if user is None:
             raise NotFound
-        found = posts.list_posts(session, user.id, page=page)
-    last = found[-1] if len(found) == page.limit else None
+        found, more = posts.list_posts(session, user.id, page=page)
+    last = found[-1] if more else None
     after = cursor(last.timestamp, last.id) if last else None
     return answers.list_response(call, [show_post(post) for post in found], after=after)
 

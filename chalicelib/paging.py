@@ -1,11 +1,14 @@
 """Pages of a list, and the cursors between them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from chalicelib.errors import Fault, Invalid
 from chalicelib.fields import Cursor, flaw
+
+T = TypeVar("T")
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
@@ -26,6 +29,10 @@ class Page:
 
     limit: int = DEFAULT_LIMIT
     before: tuple[datetime, Any] | None = None
+
+    def cut(self, found: Sequence[T]) -> tuple[Sequence[T], bool]:
+        """The items of this page out of one more than it holds, and whether there was one more."""
+        return found[: self.limit], len(found) > self.limit
 
 
 def cursor(timestamp: datetime, item_id: object) -> str:

@@ -19,17 +19,17 @@ def write_post(session: so.Session, user_id: int, body: str, *, now: datetime) -
     return post
 
 
-def list_posts(session: so.Session, user_id: int, *, page: Page) -> Sequence[Post]:
-    """A user's posts, the newest first."""
+def list_posts(session: so.Session, user_id: int, *, page: Page) -> tuple[Sequence[Post], bool]:
+    """A page of a user's posts, the newest first, and whether more follow."""
     statement = (
         sa.select(Post)
         .where(Post.user_id == user_id)
         .order_by(Post.timestamp.desc(), Post.id.desc())
-        .limit(page.limit)
+        .limit(page.limit + 1)
     )
     if page.before is not None:
         statement = statement.where(sa.tuple_(Post.timestamp, Post.id) < page.before)
-    return session.scalars(statement).all()
+    return page.cut(session.scalars(statement).all())
 
 
 def delete_post(session: so.Session, user_id: int, post_id: int) -> None:

@@ -230,8 +230,8 @@ def list_tasks(
     user_id: int | None = None,
     status: str | None = None,
     name: str | None = None,
-) -> list[Seen]:
-    """Tasks, the newest first: a user's, or everybody's for an administrator."""
+) -> tuple[Sequence[Seen], bool]:
+    """A page of tasks, the newest first, and whether more follow: a user's, or everybody's."""
     statement = _SEEN.order_by(Task.created_at.desc(), Task.id.desc())
     wanted = {Task.user_id: user_id, Task.status: status, Task.name: name}
     for column, value in wanted.items():
@@ -239,7 +239,8 @@ def list_tasks(
             statement = statement.where(column == value)
     if page.before is not None:
         statement = statement.where(sa.tuple_(Task.created_at, Task.id) < page.before)
-    return [Seen(row[0], row[1]) for row in session.execute(statement.limit(page.limit))]
+    rows = session.execute(statement.limit(page.limit + 1))
+    return page.cut([Seen(row[0], row[1]) for row in rows])
 
 
 def cancel_task(session: so.Session, task_id: str, *, lease_s: int, now: datetime) -> Task:

@@ -73,12 +73,17 @@ def mail_again(call: Call, task_id: str) -> Task:
     Raises:
         AddressUnconfirmed: First the address is to be confirmed.
         TooMany: Too many mails were asked for.
+        ExportGone: Also when S3 has lost the file.
+        Unavailable: S3 does not answer.
     """
     settings = call.wiring.settings
     if settings.verify_email and call.user.confirmed_at is None:
         raise AddressUnconfirmed
     if settings.limits:
         spend(call.wiring.queue.redis, (MAILS_PER_USER, call.user.id))
+    with call.wiring.database.read() as session:
+        seen = tasks.get_task(session, call.user.id, task_id)
+    answers.require_object(call, exports.require_file(seen.task, now=call.now))
     with call.wiring.database.write() as session:
         tasks.get_task(session, call.user.id, task_id)
         task = exports.mail_again(session, task_id, now=call.now)

@@ -169,12 +169,12 @@ def task_list(call: Call, *, user_id: int | None) -> Response:
     page = page_of(query)
     name = None if query.name is msgspec.UNSET else query.name
     with call.wiring.database.read() as session:
-        found = tasks.list_tasks(
+        found, more = tasks.list_tasks(
             session, page=page, user_id=user_id, status=query.status or None, name=name
         )
     alive = all(seen.task.status != "queued" for seen in found) or workers_alive(call)
     items = [show(call, seen, alive=alive) for seen in found]
-    last = found[-1].task if len(found) == page.limit else None
+    last = found[-1].task if more else None
     return list_response(call, items, after=cursor(last.created_at, last.id) if last else None)
 
 

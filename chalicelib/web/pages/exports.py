@@ -22,10 +22,10 @@ def home(call: Call) -> Response:
         return render(call, "welcome.html", erased=False)
     page = answers.page_of(call.query(ListQuery))
     with call.wiring.database.read() as session:
-        found = tasks.list_tasks(session, page=page, user_id=user.id, name="export_posts")
+        found, more = tasks.list_tasks(session, page=page, user_id=user.id, name="export_posts")
         post_count = accounts.count_posts(session, user.id)
     shown = [cards.card(call, seen, language(call)) for seen in found]
-    last = found[-1].task if len(found) == page.limit else None
+    last = found[-1].task if more else None
     return render(
         call,
         "home.html",

@@ -27,9 +27,11 @@ def _render(
         owner = accounts.find_user(session, username)
         if owner is None:
             raise NotFound
-        found = [] if is_live(call) else posts.list_posts(session, owner.id, page=page)
+        found, more = (
+            ([], False) if is_live(call) else posts.list_posts(session, owner.id, page=page)
+        )
         post_count = accounts.count_posts(session, owner.id)
-    last = found[-1] if len(found) == page.limit else None
+    last = found[-1] if more else None
     return render(
         call,
         "profile.html",
