@@ -143,15 +143,15 @@ class Stack:
                 raise StackError(f"{child.name} {death}; its last words:\n{child.tail}")
 
     def stop(self) -> None:
-        """Stop all that was started: what takes requests first, what keeps data last."""
+        """Stop all that was started: what uses data first, what keeps it last."""
         if self._redis or self._api:
             self._say("stopping")
-        if self._api:
-            self._api.terminate()
-            self._api.wait(API_STOPS_IN_S)
-        for worker in self._workers:
-            worker.terminate()
         deadline = time.monotonic() + WORKERS_STOP_IN_S
+        for child in (self._api, *self._workers):
+            if child:
+                child.terminate()
+        if self._api:
+            self._api.wait(API_STOPS_IN_S)
         for worker in self._workers:
             worker.wait(max(0.0, deadline - time.monotonic()))
         if self._redis:
