@@ -1,0 +1,45 @@
+"""What the README says to type."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import ROOT, Stack
+
+BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def type_in(block: str, folder: Path) -> str:
+    """Run a block as it stands, but for where the stack is; return what it printed."""
+    facts = json.loads((folder / "stack.json").read_text())
+    elsewhere = {
+        "http://127.0.0.1:8000": facts["app_url"],
+        ".local/stack.json": str(folder / "stack.json"),
+        ". .venv/bin/activate": f"export PATH='{Path(sys.executable).parent}':\"$PATH\"",
+        "chalice local --stage local --port 8001": "chalice --version",  # it would not end
+    }
+    for here, there in elsewhere.items():
+        block = block.replace(here, there)
+    done = subprocess.run(
+        ["sh", "-e"], cwd=ROOT, input=block, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not there")
+def test_by_hand(stack: Stack) -> None:
+    """The first block signs up, posts, exports and shows the file."""
+    printed = type_in(BLOCKS[0], Path(stack.facts["mail_dir"]).parent)
+    assert '"body":"Hello, world! 👋"' in printed.rpartition('"posts":[')[2]
+
+
+def test_another_terminal(stack: Stack) -> None:
+    """The second block joins the stack with its own commands and with plain RQ."""
+    printed = type_in(BLOCKS[1], Path(stack.facts["mail_dir"]).parent)
+    assert "1 queues, 0 jobs total" in printed
