@@ -28,6 +28,7 @@ from chalicelib.errors import (
     MalformedJson,
     NotFound,
     RequestError,
+    SettingsError,
     Unauthenticated,
     Unavailable,
     UnsupportedMediaType,
@@ -330,13 +331,19 @@ class Api(Chalice):
             except CarryoutError as error:
                 response = refuse(error)
             if refuse == self._refuse and "origin" in self.current_request.headers:
-                allowed = self.wiring.settings.allowed_origins
-                origins.let_in(response, self.current_request, allowed=allowed)
+                self._let_in(response)
             _log_access(self.current_request, response, time.perf_counter() - started)
             return response
 
         # No content types: Chalice's own check answers in another form than ours.
         self.route(path, methods=[method], name=view.__name__, content_types=[])(handle)
+
+    def _let_in(self, response: Response) -> None:
+        try:
+            allowed = self.wiring.settings.allowed_origins
+        except SettingsError:
+            return  # nobody is let in by settings that are not there
+        origins.let_in(response, self.current_request, allowed=allowed)
 
     def _answer(
         self, view: View, admit: Callable[[Call], None], status: int, parameters: dict[str, str]
@@ -347,6 +354,11 @@ class Api(Chalice):
             admit(call)
             _refuse_unstorable(parameters)
             shown = view(call, **parameters)
+        except (
+            SettingsError
+        ) as error:  # where nobody read them at the start: Lambda, `chalice local`
+            log.critical("bad settings: %s", error.detail, extra={"action": "start"})
+            raise
         except CarryoutError:
             raise
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:

@@ -1,11 +1,23 @@
 import base64
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from app import app, sweep
 from tests.events import Event, proxy_event, shown
 from tests.people import JSON, Person
+
+ROOT = Path(__file__).parents[2]
+
+WITHOUT_SETTINGS = """
+from app import app
+from tests.events import proxy_event, shown
+answer = app(proxy_event("GET", "/v1/me", headers={"Origin": "https://example.com"}), None)
+print(answer["statusCode"], shown(answer)["code"])
+"""
 
 
 def test_event_by_event(susan: Person) -> None:
@@ -77,3 +89,18 @@ def test_the_schedule_sweeps(susan: Person) -> None:
     names = ("version", "account", "region", "detail", "detail-type", "source", "time", "id")
     sweep({**dict.fromkeys(names, ""), "resources": []}, None)
     assert queue.depth() == 1
+
+
+def test_without_settings(tmp_path: Path) -> None:
+    """Where nothing reads the settings at the start, the first request's log names the key."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_SETTINGS],
+        cwd=tmp_path,  # no .env there
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "500 internal_error\n"
+    assert "DATABASE_URL is not set" in done.stderr
