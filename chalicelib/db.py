@@ -18,6 +18,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.functions import FunctionElement
 
+from chalicelib.vault import Credentials, Secret, SecretError
+
 BUSY_TIMEOUT_S = 30
 """How long a SQLite writer waits for the other writers; a bulk load holds the lock for seconds."""
 
@@ -118,12 +120,13 @@ class Database:
         self.engine.dispose(close=False)
 
 
-def connect(url: str, *, pool_size: int = 5) -> Database:
+def connect(url: str, *, pool_size: int = 5, secret: Secret | None = None) -> Database:
     """Prepare a database; nothing is connected before the first use.
 
     Args:
         url: `sqlite:///…` or `postgresql+psycopg://…`.
         pool_size: How many connections are kept; 0 opens one for each transaction.
+        secret: User and password on PostgreSQL, where the URL has none.
     """
     # A statement in an error message comes without its parameters: they hold what users wrote.
     options: dict[str, Any] = {"hide_parameters": True}
@@ -140,6 +143,8 @@ def connect(url: str, *, pool_size: int = 5) -> Database:
     connect_args = {"connect_timeout": CONNECT_TIMEOUT_S, "options": options_given}
     engine = sa.create_engine(url, connect_args=connect_args, **options)
     _watch_pool(engine)
+    if secret:
+        sa.event.listen(engine, "do_connect", _sign_in_by(secret))
     return Database(engine)
 
 
@@ -176,6 +181,29 @@ def _answers(engine: sa.Engine, connection: Any) -> bool:
         return engine.dialect.do_ping(connection)
     except engine.dialect.loaded_dbapi.Error:
         return False
+
+
+def _sign_in_by(secret: Secret) -> Any:
+    """What signs a new connection in, and asks for the secret again when it is not let in."""
+
+    def sign_in(dialect: Any, _record: Any, args: Any, options: dict[str, Any]) -> Any:
+        def attempt(known: Credentials) -> Any:
+            given = {"user": known.username, "password": known.password}
+            return dialect.connect(*args, **options | given)
+
+        refusal = dialect.loaded_dbapi.OperationalError
+        try:
+            known = secret.read()
+            try:
+                return attempt(known)
+            except refusal:  # libpq does not tell a wrong password from the rest but in words
+                if (other := secret.read_again(known)) is None:
+                    raise
+                return attempt(other)
+        except SecretError as error:
+            raise refusal("nobody says how to sign in") from error
+
+    return sign_in
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -14,6 +14,8 @@ from typing import Any, cast
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Queue
@@ -26,6 +28,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 from chalicelib import logs
 from chalicelib.models import Task
 from chalicelib.registry import FUNCTION_OF, FUNCTIONS
+from chalicelib.vault import Secret, SecretError
 
 JOB_TTL_S = 500
 """How long RQ remembers a finished or failed job; the ledger remembers the task for good."""
@@ -219,10 +222,30 @@ def get_rq_job(task: Task, *, queue: JobQueue) -> Job | None:
         return None
 
 
-def doorbell(url: str) -> Redis:
+class _KeptBySecret(CredentialProvider):
+    """Signs a connection in as the secret says."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def get_credentials(self) -> tuple[str, str]:
+        """User and password; redis-py asks with each new connection."""
+        try:
+            known = self._secret.read()
+        except SecretError as error:
+            raise RedisConnectionError("nobody says how to sign in") from error
+        return known.username, known.password
+
+
+def _signed_in_by(secret: Secret | None) -> CredentialProvider | None:
+    return _KeptBySecret(secret) if secret else None
+
+
+def doorbell(url: str, *, secret: Secret | None = None) -> Redis:
     """A client for callers that cannot wait: short time limits and no second try."""
     return Redis.from_url(
         url,
+        credential_provider=_signed_in_by(secret),
         socket_timeout=DOORBELL_TIMEOUT_S,
         socket_connect_timeout=DOORBELL_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
@@ -230,10 +253,11 @@ def doorbell(url: str) -> Redis:
     )
 
 
-def patient(url: str) -> Redis:
+def patient(url: str, *, secret: Secret | None = None) -> Redis:
     """A client for workers, which live through an outage: it tries again for minutes."""
     return Redis.from_url(
         url,
+        credential_provider=_signed_in_by(secret),
         socket_timeout=WORKER_TIMEOUT_S,
         socket_connect_timeout=5,
         retry=Retry(ExponentialBackoff(cap=5, base=0.2), 60),

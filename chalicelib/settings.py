@@ -31,11 +31,13 @@ class Settings:
     """Everything that a deployment may choose.
 
     Durations end in `_s` and are seconds, sizes end in `_bytes` and are bytes. URLs that may hold
-    credentials are left out of `repr`.
+    credentials are left out of `repr`. With a secret, its URL comes without a password.
     """
 
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
+    database_secret: str | None = None
+    redis_secret: str | None = None
     aws_endpoint_url: str | None = None
     export_bucket: str
     mail_sender: str
@@ -70,6 +72,8 @@ class Settings:
         return cls(
             database_url=read.one("DATABASE_URL", _database_url),
             redis_url=read.one("REDIS_URL", _redis_url),
+            database_secret=read.one("DATABASE_SECRET", _one_line, "") or None,
+            redis_secret=read.one("REDIS_SECRET", _one_line, "") or None,
             aws_endpoint_url=read.one("AWS_ENDPOINT_URL", _http_url, ""),
             export_bucket=read.one("EXPORT_BUCKET", _bucket),
             mail_sender=read.one("MAIL_SENDER", _sender),

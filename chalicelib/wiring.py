@@ -13,6 +13,7 @@ from chalicelib.places import Places
 from chalicelib.settings import Settings
 from chalicelib.storage import Storage
 from chalicelib.sweeper import Sweeper
+from chalicelib.vault import Secret, secret
 
 
 def environment() -> dict[str, str]:
@@ -51,7 +52,26 @@ class Wiring:
     @cached_property
     def database(self) -> Database:
         """The ledger."""
-        return connect(self.settings.database_url, pool_size=self.pool_size)
+        url, held = self.settings.database_url, self._secret(self.settings.database_secret)
+        return connect(url, pool_size=self.pool_size, secret=held)
+
+    @property
+    def redis_secret(self) -> Secret | None:
+        """User and password of the queue, where its URL has none."""
+        return self._secret(self.settings.redis_secret)
+
+    def _secret(self, arn: str | None) -> Secret | None:
+        return secret(arn, self.settings.aws_endpoint_url or None) if arn else None
+
+    def read_secrets(self) -> None:
+        """Read all secrets now, before a fork, so that children need not.
+
+        Raises:
+            SecretError: One cannot be read.
+        """
+        for arn in (self.settings.database_secret, self.settings.redis_secret):
+            if held := self._secret(arn):
+                held.read()
 
     @cached_property
     def places(self) -> Places:
@@ -61,7 +81,7 @@ class Wiring:
     @cached_property
     def queue(self) -> JobQueue:
         """The doorbell: a client that gives up quickly."""
-        redis = doorbell(self.settings.redis_url)
+        redis = doorbell(self.settings.redis_url, secret=self.redis_secret)
         return JobQueue(redis, self.settings.queue_name, timeout_s=self.settings.task_timeout_s)
 
     @cached_property

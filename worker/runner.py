@@ -82,7 +82,7 @@ class Runner(Worker):
         super().__init__(
             [wiring.settings.queue_name],
             name=f"{socket.gethostname().replace(':', '-')}.{os.getpid()}.{uuid4().hex[:8]}",
-            connection=patient(wiring.settings.redis_url),
+            connection=patient(wiring.settings.redis_url, secret=wiring.redis_secret),
             serializer=JSONSerializer,
             job_class=RegisteredJob,
             worker_ttl=WORKER_TTL_S,
@@ -96,6 +96,7 @@ class Runner(Worker):
         # Children inherit what is imported and made by now: a work horse starts in milliseconds.
         for task_type in TASKS.values():
             import_attribute(task_type.function)
+        self._wiring.read_secrets()
         attempts.process_wiring().storage.warm_up()
         postman.ses(self._wiring.settings.aws_endpoint_url)
         self._sweeping.keep_alive()

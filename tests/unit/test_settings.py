@@ -24,6 +24,8 @@ def test_defaults() -> None:
     """What is required is enough, and the defaults are those that users know."""
     settings = Settings.from_mapping(REQUIRED)
     defaults = {
+        "database_secret": None,
+        "redis_secret": None,
         "aws_endpoint_url": "",
         "queue_name": "microblog-tasks",
         "export_ttl_s": 604800,
@@ -61,6 +63,8 @@ BAD = [
     ("REDIS_URL", "http://x"),
     ("REDIS_URL", "redis://queue:port"),
     ("REDIS_URL", "localhost:6379"),
+    ("DATABASE_SECRET", "a\tb"),
+    ("REDIS_SECRET", "a\nb"),
     ("AWS_ENDPOINT_URL", "localhost:4566"),
     ("AWS_ENDPOINT_URL", "http://localhost:99999"),
     ("MAIL_SENDER", "a@example.com\nBcc: b@example.com"),
