@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from chalice.app import CloudWatchEvent, Rate, Response
 
-from chalicelib import accounts, exports, posts, shapes, tasks
+from chalicelib import accounts, backlog, exports, posts, shapes, tasks
 from chalicelib.errors import (
     AddressConfirmed,
     AddressUnconfirmed,
@@ -442,8 +442,10 @@ def show_openapi(call: Call) -> dict[str, Any]:
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def sweep(_event: CloudWatchEvent) -> None:
-    """Find what was lost and get it going again, also while no worker runs."""
+    """Find what was lost and get it going again, and say how much there is to do."""
     app.wiring.sweeper.sweep(now=app.wiring.now())
+    measured = backlog.measure(app.wiring.database, app.wiring.queue)
+    backlog.publish(measured, queue=app.wiring.settings.queue_name)
 
 
 # --- Pages ---
