@@ -1,0 +1,123 @@
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+import sqlalchemy as sa
+from redis import Redis
+from redis.exceptions import RedisError
+
+from chalicelib.db import connect
+from chalicelib.job_queue import doorbell, patient
+from chalicelib.vault import Credentials, Secret, SecretError
+from infra.local.emulator import Emulator
+from infra.local.stack import free_port
+from tests.servers import PostgreSQL
+
+
+class Vault:
+    """One secret in an emulated Secrets Manager."""
+
+    def __init__(self, endpoint_url: str) -> None:
+        self.endpoint_url = endpoint_url
+        self._client: Any = boto3.client("secretsmanager", endpoint_url=endpoint_url)
+        self.name = uuid4().hex
+        self._client.create_secret(Name=self.name, SecretString="{}")
+
+    def put(self, username: str, password: str) -> None:
+        """Rotate it, as RDS does."""
+        value = json.dumps({"username": username, "password": password})
+        self._client.put_secret_value(SecretId=self.name, SecretString=value)
+
+    def secret(self) -> Secret:
+        """As a process that just started sees it."""
+        return Secret(self.name, endpoint_url=self.endpoint_url)
+
+
+@pytest.fixture
+def vault(emulator: Emulator) -> Vault:
+    """A secret of this test's own."""
+    return Vault(emulator.endpoint_url)
+
+
+def test_read_once_and_again_when_refused(vault: Vault) -> None:
+    """A secret is fetched once; again only for the credentials that are known to be wrong."""
+    secret = vault.secret()
+    vault.put("susan", "first")
+    first = secret.read()
+    assert first == Credentials("susan", "first")
+    vault.put("susan", "second")
+    assert secret.read() == first
+    second = secret.read_again(first)
+    assert second == Credentials("susan", "second")
+    assert secret.read_again(first) == second  # another thread was quicker
+    assert secret.read_again(second) is None
+    assert "second" not in repr(second)
+
+
+def test_what_cannot_be_read(vault: Vault) -> None:
+    """A secret that is missing, or in another form, or out of reach, is one kind of error."""
+    with pytest.raises(SecretError, match=vault.name):
+        vault.secret().read()  # an object without a password
+    with pytest.raises(SecretError):
+        Secret("nothing", endpoint_url=vault.endpoint_url).read()
+    with pytest.raises(SecretError):
+        Secret("nobody", endpoint_url=f"http://127.0.0.1:{free_port()}").read()
+
+
+@pytest.fixture
+def ledger_url(postgresql: PostgreSQL) -> Iterator[str]:
+    """The URL of a ledger without a user."""
+    with postgresql.database() as url:
+        yield sa.make_url(url).set(username=None, password=None).render_as_string()
+
+
+def test_ledger_after_a_rotation(ledger_url: str, vault: Vault) -> None:
+    """A new connection that is refused reads the secret again; open ones go on."""
+    vault.put("postgres", "first")
+    database = connect(ledger_url, secret=vault.secret())
+    with database.write() as session:
+        assert session.scalar(sa.text("SELECT current_user")) == "postgres"
+        session.execute(sa.text("DROP ROLE IF EXISTS next_one"))
+        session.execute(sa.text("CREATE ROLE next_one LOGIN SUPERUSER"))
+
+    vault.put("no-such-role", "second")
+    late = connect(ledger_url, secret=vault.secret())
+    with pytest.raises(sa.exc.OperationalError, match="no-such-role"), late.read() as session:
+        session.connection()  # the secret is read again, and is the same
+
+    vault.put("next_one", "third")
+    with late.read() as session:
+        assert session.scalar(sa.text("SELECT current_user")) == "next_one"
+    with database.read() as session:
+        assert session.scalar(sa.text("SELECT current_user")) == "postgres"
+    late.close()
+    with database.write() as session:
+        session.execute(sa.text("DROP ROLE next_one"))
+    database.close()
+
+
+def test_ledger_without_a_secret(ledger_url: str, vault: Vault) -> None:
+    """While Secrets Manager is away the database does not answer: that is a passing fault."""
+    away = Secret(vault.name, endpoint_url=f"http://127.0.0.1:{free_port()}")
+    database = connect(ledger_url, secret=away)
+    with pytest.raises(sa.exc.OperationalError, match="nobody"), database.read() as session:
+        session.connection()
+    database.close()
+
+
+def test_queue(valkey_port: int, redis_url: str, vault: Vault) -> None:
+    """The queue's user comes from the secret; without one, Redis does not answer."""
+    vault.put("somebody", "a-password")
+    away = Secret(vault.name, endpoint_url=f"http://127.0.0.1:{free_port()}")
+    with Redis(port=valkey_port) as admin:
+        admin.acl_setuser("somebody", enabled=True, passwords=["+a-password"], commands=["+@all"])
+        with doorbell(redis_url, secret=vault.secret()) as bell:
+            assert bell.acl_whoami() == "somebody"
+        with patient(redis_url, secret=vault.secret()) as client:
+            assert client.acl_whoami() == "somebody"
+        with doorbell(redis_url, secret=away) as bell, pytest.raises(RedisError):
+            bell.ping()
+        admin.acl_deluser("somebody")
