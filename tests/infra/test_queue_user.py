@@ -1,0 +1,63 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from redis import Redis
+from redis.exceptions import NoPermissionError
+
+from chalicelib import limits
+from chalicelib.db import Database
+from chalicelib.wiring import Wiring
+from tests.infra.templates import ROOT, Template
+from tests.ledgers import launch, make_user, the_task
+from tests.servers import wait_until
+
+
+@pytest.fixture
+def as_the_user(
+    foundation: Template, environment: dict[str, str], valkey_port: int
+) -> dict[str, str]:
+    """The settings, with the queue's user as the template makes it."""
+    rules = foundation["Resources"]["CacheUser"]["Properties"]["AccessString"].split()
+    with Redis(port=valkey_port) as admin:
+        admin.execute_command("ACL", "SETUSER", "carryout", "reset", ">secret", *rules)
+    return environment | {"REDIS_URL": f"redis://carryout:secret@127.0.0.1:{valkey_port}/0"}
+
+
+def test_access_string_is_enough(as_the_user: dict[str, str], database: Database) -> None:
+    """The API rings and counts, a worker works, as the user that ElastiCache will know."""
+    task_id = launch(database, make_user(database))
+    letters = {**as_the_user, "VERIFY_EMAIL": "on", "LIMITS": "on"}
+    wiring = Wiring.from_environment(letters)
+    limits.spend(wiring.queue.redis, (limits.REQUESTS_PER_TOKEN, "somebody"))
+    assert list(wiring.queue.redis.scan_iter("carryout:*"))
+    wiring.queue.ring([(task_id, "export_posts")])
+    assert wiring.queue.depth() == 1
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "worker", "run"],
+        cwd=ROOT,
+        env={**os.environ, **letters},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        wait_until(lambda: the_task(database, task_id).mail_state == "sent", "the mail is sent")
+        assert wiring.queue.workers_alive() == 1
+        assert wiring.queue.workers()[0].hostname
+    finally:
+        worker.send_signal(signal.SIGTERM)
+    _, said = worker.communicate(timeout=20)
+    assert (worker.returncode, b"NoPermission" in said) == (0, False), said.decode()
+    wiring.database.close()
+    wiring.queue.redis.close()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["FLUSHALL", "CONFIG GET *", "KEYS *", "SHUTDOWN", "ACL LIST", "GET other", "REPLICAOF a 1"],
+)
+def test_access_string_is_no_more(as_the_user: dict[str, str], command: str) -> None:
+    """Whoever gets hold of the user can neither look beyond its keys nor stop the server."""
+    with Redis.from_url(as_the_user["REDIS_URL"]) as redis, pytest.raises(NoPermissionError):
+        redis.execute_command(*command.split())
