@@ -1,0 +1,274 @@
+"""What each role may do is what its code does: nothing less, nothing more.
+
+The code runs against emulated servers, and every request that botocore signs is written down.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
+
+import boto3
+import botocore
+import pytest
+from redis import Redis
+
+from app import app, sweep
+from chalicelib import removals
+from chalicelib.storage import Part, UploadGoneError
+from chalicelib.wiring import Wiring
+from tests.infra.templates import AWS, Template
+from tests.integration.conftest import Join, join  # noqa: F401 - a fixture
+from tests.ledgers import launch, make_user, now, publish, put, the_task
+from tests.writers import write_posts
+from worker import attempts, postman
+from worker.attempts import perform
+from worker.export.upload import Upload
+from worker.protection import protected
+from worker.tasks.export_posts import export_posts
+
+EXPORT = export_posts.__wrapped__  # type: ignore[attr-defined]
+PROTECT = "PUT /task-protection/v1/state"
+
+NEEDS = {
+    "s3.PutObject": {"s3:PutObject"},
+    "s3.CreateMultipartUpload": {"s3:PutObject"},
+    "s3.UploadPart": {"s3:PutObject"},
+    "s3.CompleteMultipartUpload": {"s3:PutObject"},
+    "s3.AbortMultipartUpload": {"s3:AbortMultipartUpload"},
+    "s3.GetObject": {"s3:GetObject"},
+    "s3.HeadObject": {"s3:GetObject", "s3:ListBucket"},  # the latter for a 404 instead of a 403
+    "s3.ListObjectsV2": {"s3:ListBucket"},
+    "s3.ListMultipartUploads": {"s3:ListBucketMultipartUploads"},
+    "s3.DeleteObjects": {"s3:DeleteObject"},
+    "sesv2.SendEmail": {"ses:SendRawEmail"},  # of raw content, as all of ours is
+    "secrets-manager.GetSecretValue": {"secretsmanager:GetSecretValue"},
+    PROTECT: {"ecs:UpdateTaskProtection"},  # the agent asks ECS in the task role's name
+}
+"""Which actions a request needs, by the Service Authorization Reference."""
+
+BEFORE_THE_CODE = {"Log", "Network", "NetworkIsNotForTheCode"}
+"""Statements for Lambda itself, which makes a network interface and writes the log."""
+
+
+class Recorder:
+    """Writes down what botocore signs, while it is told to.
+
+    Attributes:
+        requests: Names of operations, and where they went.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str]] = []
+        self._on = False
+
+    def attach(self, session: Any) -> None:
+        """Listen to a new session."""
+        session.register("before-sign", self._note)
+
+    def _note(self, event_name: str, request: Any, **_rest: Any) -> None:
+        if self._on:
+            self.requests.append((event_name.partition(".")[2], unquote(request.url)))
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Write down what happens inside."""
+        self._on = True
+        yield
+        self._on = False
+
+    def needed(self) -> set[str]:
+        """The actions that all of it needs."""
+        return set().union(*(NEEDS[name] for name, _ in self.requests))
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """Listens to every session that this test makes."""
+    listening = Recorder()
+    botocore.register_initializer(listening.attach)
+    boto3.DEFAULT_SESSION = None
+    postman.ses.cache_clear()
+    yield listening
+    botocore.unregister_initializer(listening.attach)
+    boto3.DEFAULT_SESSION = None
+    postman.ses.cache_clear()
+
+
+@pytest.fixture
+def environment(environment: dict[str, str], valkey_port: int) -> Iterator[dict[str, str]]:
+    """The settings, with a queue whose password is in a secret."""
+    name = f"queue-{uuid4().hex}"
+    secret = json.dumps({"username": name, "password": "a-password"})
+    endpoint_url = environment["AWS_ENDPOINT_URL"]
+    boto3.client("secretsmanager", endpoint_url=endpoint_url).create_secret(
+        Name=name, SecretString=secret
+    )
+    with Redis(port=valkey_port) as admin:
+        admin.acl_setuser(
+            name,
+            enabled=True,
+            passwords=["+a-password"],
+            keys=["*"],
+            channels=["*"],
+            commands=["+@all"],
+        )
+        yield environment | {"REDIS_SECRET": name}
+        admin.acl_deluser(name)
+
+
+def statements(template: Template, role: str) -> list[dict[str, Any]]:
+    """Everything that a role's policies state."""
+    policies = template["Resources"][role]["Properties"]["Policies"]
+    return [one for policy in policies for one in policy["PolicyDocument"]["Statement"]]
+
+
+def actions(statement: dict[str, Any]) -> set[str]:
+    """The actions of a statement, one or many."""
+    action = statement["Action"]
+    return {action} if isinstance(action, str) else set(action)
+
+
+def granted(template: Template, role: str) -> set[str]:
+    """What the code of a role may do."""
+    of_the_code = [one for one in statements(template, role) if one["Sid"] not in BEFORE_THE_CODE]
+    assert {one["Effect"] for one in of_the_code} == {"Allow"}
+    return set().union(*map(actions, of_the_code))
+
+
+def leave_behind(wiring: Wiring, prefix: str) -> None:
+    """An object and an unfinished upload, as an attempt leaves them that was killed."""
+    wiring.storage.put(f"{prefix}9/posts.json", b"{}")
+    wiring.storage.begin(f"{prefix}9/posts.json")
+
+
+def one_prefix(requests: Sequence[tuple[str, str]]) -> bool:
+    """Whether each request to S3 is about `exports/`."""
+    about = [url for name, url in requests if name.startswith("s3.") and "Delete" not in name]
+    return bool(about) and all(re.search(r"/exports/\d+/|prefix=exports/", url) for url in about)
+
+
+def test_api(recorder: Recorder, join: Join, wiring: Wiring, app_template: Template) -> None:  # noqa: F811
+    """Downloads are looked at and signed; files of erased accounts go."""
+    susan, david = join("susan"), join("david")
+    tasks = [launch(wiring.database, one.user_id) for one in (susan, david)]
+    for task_id in tasks:
+        publish(wiring, task_id)
+    leave_behind(wiring, removals.user_prefix(david.user_id))
+    wiring.queue.redis.connection_pool.disconnect()
+    with recorder.on():
+        assert susan.get(f"/v1/exports/{tasks[0]}/download").status_code == 303
+        assert susan.delete(f"/v1/exports/{tasks[0]}").status_code == 204
+        assert susan.post("/v1/exports", {}).status_code == 202
+        assert david.delete("/v1/me").status_code == 204
+    assert recorder.needed() == granted(app_template, "ApiRole")
+    assert one_prefix(recorder.requests)
+
+
+def test_sweeper(recorder: Recorder, wiring: Wiring, app_template: Template) -> None:
+    """What nobody needs any more goes."""
+    user_id = make_user(wiring.database)
+    task_id = launch(wiring.database, user_id)
+    publish(wiring, task_id, ttl_s=-1)
+    leave_behind(wiring, removals.task_prefix(user_id, task_id))
+    names = ("version", "account", "region", "detail", "detail-type", "source", "time", "id")
+    app.__dict__["wiring"] = wiring
+    wiring.queue.redis.connection_pool.disconnect()
+    with recorder.on():
+        sweep({**dict.fromkeys(names, ""), "resources": []}, None)
+    del app.__dict__["wiring"]
+    assert the_task(wiring.database, task_id).gone_at
+    assert recorder.needed() == granted(app_template, "SweepRole")
+    assert one_prefix(recorder.requests)
+    (look,) = [one for one in statements(app_template, "SweepRole") if one["Sid"] == "Look"]
+    assert look["Condition"] == {"StringLike": {"s3:prefix": "exports/*"}}
+
+
+@pytest.fixture
+def agent_url(recorder: Recorder) -> Iterator[str]:
+    """ECS's agent, in so far as a worker knows it."""
+
+    class Agent(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            """Protect, or no longer."""
+            recorder.requests.append((f"PUT {self.path}", ""))
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_arguments: Any) -> None:
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Agent)
+    thread = Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_worker(recorder: Recorder, wiring: Wiring, agent_url: str, app_template: Template) -> None:
+    """Small and large exports, their mails, and what is left of those that failed."""
+    small, large, third = (make_user(wiring.database, name) for name in ("small", "large", "third"))
+    write_posts(wiring.database, large, ["x" * 10_000] * 700)
+    done = [launch(wiring.database, user_id) for user_id in (small, large)]
+    failed = launch(wiring.database, third)
+    leave_behind(wiring, removals.task_prefix(third, failed))
+    put(wiring.database, failed, status="failed", finished_at=now())
+    lost = Part(1, '"0"', 1)
+    with recorder.on(), protected(agent_url):
+        for task_id in done:
+            perform(task_id, EXPORT, wiring)
+        attempts._clean_up(the_task(wiring.database, failed), wiring)
+        with pytest.raises(UploadGoneError):  # and looks whether the object is there
+            Upload(wiring.storage, "exports/0/lost", "lost", [lost]).finish(b"")
+    for task_id in done:
+        assert the_task(wiring.database, task_id).mail_state == "sent"
+    assert recorder.needed() == granted(app_template, "WorkerRole")
+    assert one_prefix(recorder.requests)
+
+
+def test_worker_sends_as_one(app_template: Template) -> None:
+    """The right to mail is narrowed to one address."""
+    (mail,) = [one for one in statements(app_template, "WorkerRole") if one["Sid"] == "Mail"]
+    assert mail["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "MailAddress"}}}
+
+
+def test_migration(foundation: Template) -> None:
+    """A migration signs in to the ledger, and does nothing else on AWS."""
+    assert granted(foundation, "MigrationRole") == {"secretsmanager:GetSecretValue"}
+
+
+def test_files_are_under_one_prefix(app_template: Template) -> None:
+    """What is said of objects is said of `exports/*` alone."""
+    for role in ("ApiRole", "SweepRole", "WorkerRole"):
+        for one in statements(app_template, role):
+            if any(action.startswith("s3:") and "List" not in action for action in actions(one)):
+                assert one["Resource"]["Fn::Sub"][0].endswith(":s3:::${Bucket}/exports/*")
+
+
+def test_every_star_is_explained() -> None:
+    """No action and no resource is `*` without a reason beside it."""
+    stars = re.compile(r"^\s*(Action|Resource|- )[^#]*[\"':]\*[\"']")
+    lines = [
+        line
+        for name in ("foundation", "app")
+        for line in (AWS / f"{name}.yaml").read_text().splitlines()
+    ]
+    found = [number for number, line in enumerate(lines) if stars.match(line)]
+    assert found
+    unexplained = [
+        lines[number] for number in found if "#" not in lines[number] + _sid(lines, number)
+    ]
+    assert unexplained == []
+
+
+def _sid(lines: list[str], number: int) -> str:
+    """The line with which a statement begins."""
+    return next(line for line in reversed(lines[:number]) if "- Sid:" in line or "- Effect" in line)
