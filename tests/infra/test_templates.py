@@ -1,0 +1,226 @@
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib import errors, scaling
+from chalicelib.settings import Settings
+from chalicelib.web.problems import describe
+from infra.aws import validate
+from tests.infra.templates import AWS, ROOT, Template
+from worker.runner import HEALTHY_S
+
+FOUNDATION = AWS / "foundation.yaml"
+
+
+def test_cfn_lint_finds_nothing(app_path: Path) -> None:
+    """Both templates are what CloudFormation takes, and the first fits into a request."""
+    assert validate.lint([FOUNDATION, app_path]) == []
+    assert validate.oversized([FOUNDATION]) == []
+
+
+def test_what_checkov_says_is_judged() -> None:
+    """Failed checks count, and so do exceptions that have no reason or no use."""
+    skip = [{"id": "A", "comment": "because"}, {"id": "B"}, {"id": "C", "comment": "because"}]
+    template = {"Resources": {"Bucket": {"Metadata": {"checkov": {"skip": skip}}}, "Topic": {}}}
+    skipped = [{"check_id": one, "resource": "AWS::S3::Bucket.Bucket"} for one in "AB"]
+    failed = [{"check_id": "D", "resource": "AWS::SNS::Topic.Topic", "check_name": "is bad"}]
+    results: dict[str, Any] = {"passed_checks": [{}], "parsing_errors": []}
+    report = {"results": {**results, "failed_checks": failed, "skipped_checks": skipped}}
+    assert list(validate.judge(template, report)) == [
+        "D AWS::SNS::Topic.Topic: is bad",
+        "B Bucket: an exception without a reason",
+        "C Bucket: an exception that is not needed",
+    ]
+    unread = {**results, "passed_checks": [], "failed_checks": [], "skipped_checks": []}
+    assert "could not read" in next(validate.judge({"Resources": {}}, {"results": unread}))
+
+
+def test_only_templates_are_validated(tmp_path: Path) -> None:
+    """A folder may hold other files of the same kinds."""
+    (tmp_path / "sbom.cdx.json").write_text('{"components": []}')
+    (tmp_path / "sam.yaml").write_text("Resources: {Topic: {Type: AWS::SNS::Topic}}")
+    assert [path.name for path in validate.templates(tmp_path)] == ["sam.yaml"]
+
+
+HOLDS_DATA = {
+    "AWS::RDS::DBCluster",
+    "AWS::RDS::DBInstance",
+    "AWS::S3::Bucket",
+    "AWS::SecretsManager::Secret",
+    "AWS::SES::EmailIdentity",
+    "AWS::ECR::Repository",
+}
+
+
+def test_what_holds_data_is_kept(foundation: Template, app_template: Template) -> None:
+    """Neither a deleted stack nor a replaced resource takes data along; what runs has none."""
+    kept = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
+    found = {
+        name: resource
+        for name, resource in foundation["Resources"].items()
+        if resource["Type"] in HOLDS_DATA
+    }
+    assert {resource["Type"] for resource in found.values()} == HOLDS_DATA
+    for name, resource in found.items():
+        assert {key: resource.get(key) for key in kept} == kept, name
+    types = {resource["Type"] for resource in app_template["Resources"].values()}
+    assert types & HOLDS_DATA == set()
+
+
+def test_what_is_imported_is_exported(foundation: Template, app_template: Template) -> None:
+    """Each value that the second stack imports is an output of the first."""
+    exported = {
+        one["Export"]["Name"]["Fn::Sub"].replace("${AWS::StackName}-", "")
+        for one in foundation["Outputs"].values()
+        if "Export" in one
+    }
+    imported = {
+        one["Fn::Sub"].replace("${Foundation}-", "")
+        for one in values(app_template, "Fn::ImportValue")
+    }
+    assert imported == exported - {"Artifacts", "Images"}  # which the deployment uses
+
+
+def values(part: Any, key: str) -> Iterator[Any]:
+    """All values of a key, wherever they are."""
+    if isinstance(part, Mapping):
+        yield from (value for name, value in part.items() if name == key)
+        for value in part.values():
+            yield from values(value, key)
+    elif isinstance(part, list):
+        for value in part:
+            yield from values(value, key)
+
+
+def test_functions_do_not_name_their_api(app_template: Template) -> None:
+    """CloudFormation could not tell which to make first."""
+    assert "RestAPI" not in json.dumps(app_template["Globals"])
+    for name in ("APIHandler", "Sweep"):
+        assert "RestAPI" not in json.dumps(app_template["Resources"][name])
+
+
+def worker(app_template: Template) -> dict[str, Any]:
+    """The worker's container."""
+    definition = app_template["Resources"]["WorkerDefinition"]["Properties"]
+    (container,) = definition["ContainerDefinitions"]
+    return dict(container)
+
+
+def test_everybody_has_every_setting_they_need(app_template: Template) -> None:
+    """Functions and workers get the same settings, enough of them, and no password."""
+    functions = app_template["Globals"]["Function"]["Environment"]["Variables"]
+    container = {one["Name"]: one["Value"] for one in worker(app_template)["Environment"]}
+    container.pop("AWS_DEFAULT_REGION")  # which Lambda sets by itself
+    assert functions == container
+    sample = {
+        "DATABASE_URL": "postgresql+psycopg://carryout@db:5432/carryout?sslmode=require",
+        "REDIS_URL": "rediss://queue:6379/0",
+        "PUBLIC_URL": "https://example.com/api",
+        "EXPORT_TTL_S": str(app_template["Parameters"]["ExportTtlS"]["Default"]),
+        "REGISTRATION": app_template["Parameters"]["Registration"]["Default"],
+        "LOG_FORMAT": "json",
+    }
+    settings = Settings.from_mapping({name: sample.get(name, "given") for name in functions})
+    assert (settings.database_secret, settings.redis_secret) == ("given", "given")
+
+
+def test_worker_container(app_template: Template) -> None:
+    """It can write nowhere but in /tmp, is nobody, and has time to hand its task back."""
+    container = worker(app_template)
+    assert container["ReadonlyRootFilesystem"] is True
+    assert [one["ContainerPath"] for one in container["MountPoints"]] == ["/tmp"]
+    assert int(container["User"].partition(":")[0]) >= 10_000
+    assert container["StopTimeout"] == 120
+    check = container["HealthCheck"]
+    assert check["Command"] == ["CMD", "python", "-m", "worker", "health"]
+    assert check["StartPeriod"] + check["Interval"] * check["Retries"] < HEALTHY_S
+    assert container["LogConfiguration"]["Options"]["mode"] == "non-blocking"
+
+
+def test_scaling_is_what_the_formula_says(app_template: Template) -> None:
+    """The template's numbers are those of `chalicelib/scaling.py`, which the simulation runs."""
+    resources, parameters = app_template["Resources"], app_template["Parameters"]
+    limits = scaling.Limits()
+    for name, value in (
+        ("BacklogPerWorker", limits.target),
+        ("MinWorkers", limits.least),
+        ("MaxWorkers", limits.most),
+    ):
+        assert parameters[name]["Default"] == value
+    policy = resources["FollowBacklog"]["Properties"]["TargetTrackingScalingPolicyConfiguration"]
+    assert policy["TargetValue"] == {"Ref": "BacklogPerWorker"}
+    assert policy["ScaleOutCooldown"] == scaling.OUT_COOLDOWN_S
+    assert policy["ScaleInCooldown"] == scaling.IN_COOLDOWN_S
+    assert policy["CustomizedMetricSpecification"]["MetricName"] == "BacklogPerWorker"
+    first = resources["StartFirst"]["Properties"]["StepScalingPolicyConfiguration"]
+    assert first["StepAdjustments"] == [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}]
+    alarm = resources["NobodyWorks"]["Properties"]
+    assert alarm["EvaluationPeriods"] == scaling.FIRST_PERIODS
+    assert {one["MetricStat"]["Period"] for one in alarm["Metrics"][1:]} == {scaling.PERIOD_S}
+
+
+PUBLISHED = {"Unfinished", "OldestWaiting", "Workers", "BacklogPerWorker"}
+
+
+def test_metrics_that_are_watched_are_published(app_template: Template) -> None:
+    """What alarms, scaling and the dashboard look at is what the sweeper measures."""
+    watched = set()
+    for part in (one for key in ("Metric", "Properties") for one in values(app_template, key)):
+        if part.get("Namespace") == "Carryout":
+            assert part["Dimensions"] == [
+                {"Name": "queue", "Value": {"Fn::Sub": "carryout-${Stage}"}}
+            ]
+            watched.add(part["MetricName"])
+    for policy in values(app_template, "CustomizedMetricSpecification"):
+        watched.add(policy["MetricName"])
+    assert watched == PUBLISHED
+    body = app_template["Resources"]["Board"]["Properties"]["DashboardBody"]["Fn::Sub"][0]
+    shown = json.loads(re.sub(r"\$\{[^}]+\}", "x", body))
+    assert set(re.findall(r'"Carryout", "(\w+)", "queue"', body)) == PUBLISHED
+    assert len(shown["widgets"]) == 7
+
+
+GATEWAY: dict[str, type[errors.RequestError]] = {
+    "MISSING_AUTHENTICATION_TOKEN": errors.NotFound,
+    "REQUEST_TOO_LARGE": errors.BodyTooLarge,
+    "THROTTLED": errors.TooMany,
+    "DEFAULT_5XX": errors.Unavailable,
+}
+
+
+@pytest.mark.parametrize("kind", [*GATEWAY, "DEFAULT_4XX"])
+def test_gateway_answers_as_the_application_does(app_template: Template, kind: str) -> None:
+    """What API Gateway says by itself is a problem document of ours."""
+    body = app_template["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]
+    responses = body["x-amazon-apigateway-gateway-responses"]
+    assert responses.keys() == {*GATEWAY, "DEFAULT_4XX"}
+    headers = responses[kind]["responseParameters"]
+    assert headers["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
+    (template,) = responses[kind]["responseTemplates"].values()
+    shown = json.loads(template)
+    if kind in GATEWAY:
+        assert shown == describe(GATEWAY[kind])
+    assert shown["status"] == int(responses[kind]["statusCode"])
+    assert shown["code"] in {"bad_request", *(one.code for one in GATEWAY.values())}
+
+
+def test_runbook_knows_every_alarm(app_template: Template) -> None:
+    """Whoever is woken finds what to do under the alarm's name."""
+    runbook = (ROOT / "infra" / "README.md").read_text()
+    alarms = [
+        resource["Properties"]["AlarmName"]["Fn::Sub"].replace("carryout-${Stage}-", "")
+        for resource in app_template["Resources"].values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+    assert len(alarms) == 9
+    assert [name for name in alarms if f"`{name}`" not in runbook] == []
+
+
+def test_files_outlive_their_links(foundation: Template, app_template: Template) -> None:
+    """S3 deletes what the sweeper missed, and never what a link still leads to."""
+    days = foundation["Parameters"]["ExportTtlDays"]["Default"]
+    assert days * 86400 > app_template["Parameters"]["ExportTtlS"]["Default"]
