@@ -1,0 +1,307 @@
+"""The narrow seam to AWS that a deployment needs: stacks, images, artifacts, one-off tasks.
+
+Credentials and everything else about who signs in are boto3's own business.
+"""
+
+import base64
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError, WaiterError
+
+from infra.aws import DeploymentError
+
+UNCHANGED = ("didn't contain changes", "No updates are to be performed")
+"""What a change set that would change nothing fails with."""
+
+EMPTY = "REVIEW_IN_PROGRESS"
+"""The state of a stack that has a change set and nothing else."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack as it is.
+
+    Attributes:
+        status: CloudFormation's word.
+        parameters: What it was last deployed with.
+        outputs: What it gives to others.
+    """
+
+    status: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What would happen to a resource.
+
+    Attributes:
+        action: `Add`, `Modify`, `Remove`, or `Import`.
+        name: Its name in the template.
+        type: What it is.
+        replacement: `True`, `False` or `Conditional` when it is modified, else an empty string.
+    """
+
+    action: str
+    name: str
+    type: str
+    replacement: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A change set that nobody has executed yet."""
+
+    stack: str
+    id: str
+    changes: Sequence[Change]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource of a stack: its name in the template, what it is, and its name on AWS."""
+
+    name: str
+    type: str
+    id: str
+
+
+class Cloud:
+    """AWS in one region.
+
+    Args:
+        region: Which.
+        client: Makes a client of a service; boto3's by default.
+    """
+
+    def __init__(self, region: str, *, client: Callable[[str], Any] | None = None) -> None:
+        self.region = region
+        self._made = client
+
+    def _client(self, service: str) -> Any:
+        if self._made is not None:
+            return self._made(service)
+        import boto3  # noqa: PLC0415 - slow, and not needed when another client is given
+
+        return boto3.client(service, region_name=self.region)
+
+    @cached_property
+    def _stacks(self) -> Any:
+        return self._client("cloudformation")
+
+    @cached_property
+    def _images(self) -> Any:
+        return self._client("ecr")
+
+    @cached_property
+    def _files(self) -> Any:
+        return self._client("s3")
+
+    @cached_property
+    def _tasks(self) -> Any:
+        return self._client("ecs")
+
+    def account(self) -> str:
+        """Whose account is signed in."""
+        return str(self._client("sts").get_caller_identity()["Account"])
+
+    # --- Stacks ---
+
+    def stack(self, name: str) -> Stack | None:
+        """A stack, or None where there is none, or nothing in it yet."""
+        try:
+            (found,) = self._stacks.describe_stacks(StackName=name)["Stacks"]
+        except ClientError as error:
+            if "does not exist" in error.response["Error"]["Message"]:
+                return None
+            raise
+        if found["StackStatus"] == EMPTY:
+            return None
+        parameters = found.get("Parameters", ())
+        return Stack(
+            found["StackStatus"],
+            {one["ParameterKey"]: one.get("ParameterValue", "") for one in parameters},
+            {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", ())},
+        )
+
+    def plan(
+        self, name: str, template: Mapping[str, str], parameters: Mapping[str, str]
+    ) -> Plan | None:
+        """Have CloudFormation say what would change.
+
+        Args:
+            name: The stack.
+            template: `TemplateBody` or `TemplateURL`.
+            parameters: All that are not left at their defaults.
+
+        Returns:
+            A change set, or None when nothing would change.
+
+        Raises:
+            DeploymentError: CloudFormation does not take the template.
+        """
+        answer = self._stacks.create_change_set(
+            StackName=name,
+            ChangeSetName=f"carryout-{time.time_ns()}",
+            ChangeSetType="CREATE" if self.stack(name) is None else "UPDATE",
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+            ],
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+            **template,
+        )
+        try:
+            self._stacks.get_waiter("change_set_create_complete").wait(ChangeSetName=answer["Id"])
+        except WaiterError:
+            self._give_up(answer["Id"])
+            return None
+        return Plan(name, answer["Id"], self._changes(answer["Id"]))
+
+    def _give_up(self, change_set: str) -> None:
+        found = self._stacks.describe_change_set(ChangeSetName=change_set)
+        reason = str(found.get("StatusReason", "no reason given"))
+        self._stacks.delete_change_set(ChangeSetName=change_set)
+        if not any(words in reason for words in UNCHANGED):
+            raise DeploymentError(f"CloudFormation refuses: {reason}")
+
+    def _changes(self, change_set: str) -> list[Change]:
+        pages = self._stacks.get_paginator("describe_change_set").paginate(ChangeSetName=change_set)
+        found = [one["ResourceChange"] for page in pages for one in page["Changes"]]
+        return [
+            Change(
+                one["Action"],
+                one["LogicalResourceId"],
+                one["ResourceType"],
+                one.get("Replacement", ""),
+            )
+            for one in found
+        ]
+
+    def discard(self, plan: Plan) -> None:
+        """Forget a plan."""
+        self._stacks.delete_change_set(ChangeSetName=plan.id)
+
+    def carry_out(self, plan: Plan) -> None:
+        """Do what a plan says, and wait for the end.
+
+        Raises:
+            DeploymentError: It failed, and CloudFormation rolled it back.
+        """
+        created = self.stack(plan.stack) is None
+        self._stacks.execute_change_set(ChangeSetName=plan.id)
+        waiter = "stack_create_complete" if created else "stack_update_complete"
+        try:
+            self._stacks.get_waiter(waiter).wait(StackName=plan.stack)
+        except WaiterError as error:
+            raise DeploymentError(self._failure(plan.stack)) from error
+
+    def _failure(self, name: str) -> str:
+        events = self._stacks.describe_stack_events(StackName=name)["StackEvents"]
+        failed = [one for one in events if one["ResourceStatus"].endswith("_FAILED")]
+        lines = [
+            f"  {one['LogicalResourceId']}: {one.get('ResourceStatusReason', '')}" for one in failed
+        ]
+        return "\n".join([f"{name} failed:", *reversed(lines[:10])])
+
+    def resources(self, name: str) -> list[Resource]:
+        """What is in a stack."""
+        pages = self._stacks.get_paginator("list_stack_resources").paginate(StackName=name)
+        return [
+            Resource(
+                one["LogicalResourceId"], one["ResourceType"], one.get("PhysicalResourceId", "")
+            )
+            for page in pages
+            for one in page["StackResourceSummaries"]
+        ]
+
+    def delete(self, name: str, *, keep: Sequence[str] = ()) -> list[str]:
+        """Delete a stack, and wait for the end.
+
+        Args:
+            name: The stack.
+            keep: What it could not delete before and shall leave alone.
+
+        Returns:
+            The names of the resources that it could not delete; then the stack is still there.
+        """
+        self._stacks.delete_stack(StackName=name, **({"RetainResources": [*keep]} if keep else {}))
+        try:
+            self._stacks.get_waiter("stack_delete_complete").wait(StackName=name)
+        except WaiterError:
+            pages = self._stacks.get_paginator("list_stack_resources").paginate(StackName=name)
+            return [
+                one["LogicalResourceId"]
+                for page in pages
+                for one in page["StackResourceSummaries"]
+                if one["ResourceStatus"] == "DELETE_FAILED"
+            ]
+        return []
+
+    # --- Images and artifacts ---
+
+    def has_image(self, image: str) -> bool:
+        """Whether a registry has an image, named by repository and tag."""
+        path, _, tag = image.partition("/")[2].rpartition(":")
+        try:
+            self._images.describe_images(repositoryName=path, imageIds=[{"imageTag": tag}])
+        except self._images.exceptions.ImageNotFoundException:
+            return False
+        return True
+
+    def registry_login(self) -> tuple[str, str]:
+        """User and password with which images can be pushed for some hours."""
+        (given,) = self._images.get_authorization_token()["authorizationData"]
+        user, _, password = base64.b64decode(given["authorizationToken"]).decode().partition(":")
+        return user, password
+
+    def store(self, bucket: str, key: str, path: Path) -> bool:
+        """Upload a file, unless there is one of this key; return whether it was."""
+        try:
+            self._files.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:  # noqa: PLR2004
+                raise
+            self._files.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
+            return True
+        return False
+
+    def address(self, bucket: str, key: str) -> str:
+        """Where CloudFormation finds a template."""
+        return f"https://{bucket}.s3.{self.region}.amazonaws.com/{key}"
+
+    # --- One-off tasks ---
+
+    def run_task(
+        self, definition: Mapping[str, Any], *, cluster: str, network: Mapping[str, Any]
+    ) -> int | None:
+        """Run a container once, and wait for its end.
+
+        Args:
+            definition: The task's, as ECS registers it.
+            cluster: Where.
+            network: Its subnets and security groups.
+
+        Returns:
+            How it exited, or None when it could not be started.
+        """
+        registered = self._tasks.register_task_definition(**definition)
+        started = self._tasks.run_task(
+            cluster=cluster,
+            taskDefinition=registered["taskDefinition"]["taskDefinitionArn"],
+            launchType="FARGATE",
+            networkConfiguration={"awsvpcConfiguration": network},
+        )
+        arns = [one["taskArn"] for one in started["tasks"]]
+        if not arns:
+            reasons = ", ".join(one.get("reason", "") for one in started["failures"])
+            raise DeploymentError(f"ECS cannot run the task: {reasons}")
+        self._tasks.get_waiter("tasks_stopped").wait(cluster=cluster, tasks=arns)
+        (task,) = self._tasks.describe_tasks(cluster=cluster, tasks=arns)["tasks"]
+        code: int | None = task["containers"][0].get("exitCode")
+        return code

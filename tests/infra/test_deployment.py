@@ -1,0 +1,466 @@
+"""The order of a deployment, where it is taken up again, and what it refuses."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.aws import DeploymentError
+from infra.aws.cloud import Change, Cloud, Plan, Resource, Stack
+from infra.aws.deployment import NOT_YET, Builder, Declined, Deployment, endangers, shown
+from infra.aws.stage import Stage, check, read
+from tests.infra.templates import AWS, Template
+
+STAGE = Stage(
+    name="test",
+    region="eu-central-1",
+    account=None,
+    mail_sender="Carryout <carryout@example.com>",
+    architecture="arm64",
+    foundation={},
+    app={},
+)
+FOUNDATION, APP = STAGE.foundation_stack, STAGE.app_stack
+ADDRESS = "https://abc.execute-api.eu-central-1.amazonaws.com/api"
+
+
+@dataclass
+class FakeCloud(Cloud):
+    """AWS in memory: a plan is a difference of templates and parameters.
+
+    Attributes:
+        done: What was done, in order; a repetition that changes nothing does nothing.
+        failing: What fails, as `done` would name it.
+        exit_code: How the migration ends.
+        dangerous: What plans for the foundation contain besides.
+    """
+
+    region: str = "eu-central-1"
+    done: list[str] = field(default_factory=list)
+    failing: str = ""
+    exit_code: int | None = 0
+    dangerous: list[Change] = field(default_factory=list)
+    stacks: dict[str, Stack] = field(default_factory=dict)
+    deployed: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    wanted: dict[str, tuple[Mapping[str, str], Mapping[str, str]]] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)
+    stored: set[str] = field(default_factory=set)
+    undeletable: list[str] = field(default_factory=list)
+
+    def _do(self, what: str) -> None:
+        if what == self.failing:
+            raise DeploymentError(f"{what} failed")
+        self.done.append(what)
+
+    def account(self) -> str:
+        """Somebody's."""
+        return "123456789012"
+
+    def stack(self, name: str) -> Stack | None:
+        """A stack as it is."""
+        return self.stacks.get(name)
+
+    def plan(
+        self, name: str, template: Mapping[str, str], parameters: Mapping[str, str]
+    ) -> Plan | None:
+        """A plan, when anything is different."""
+        now = self.stacks.get(name)
+        if now and now.parameters == parameters and self.deployed[name] == template:
+            return None
+        self.wanted[name] = template, parameters
+        change = Change("Modify" if now else "Add", "Thing", "AWS::Thing", "")
+        return Plan(name, f"plan-{name}", [change, *self.dangerous])
+
+    def discard(self, plan: Plan) -> None:
+        """Forget it."""
+        self._do(f"discard {plan.stack}")
+
+    def carry_out(self, plan: Plan) -> None:
+        """Do it."""
+        self._do(f"change {plan.stack}")
+        template, parameters = self.wanted[plan.stack]
+        self.deployed[plan.stack] = template
+        outputs = {**OUTPUTS} if plan.stack == FOUNDATION else {"EndpointURL": f"{ADDRESS}/"}
+        if plan.stack == APP:
+            outputs["PublicUrl"] = parameters["PublicUrl"]
+        self.stacks[plan.stack] = Stack("UPDATE_COMPLETE", {**parameters}, outputs)
+
+    def resources(self, name: str) -> list[Resource]:
+        """Some that hold data and some that do not."""
+        names = ("Aurora", "Exports", "Vpc", "Cache")
+        return [Resource(one, f"AWS::{one}", f"{name}/{one}") for one in names]
+
+    def delete(self, name: str, *, keep: Sequence[str] = ()) -> list[str]:
+        """Delete a stack."""
+        self._do(f"delete {name}" + f" without {','.join(keep)}" * bool(keep))
+        if self.undeletable and not keep and name == FOUNDATION:
+            return self.undeletable
+        del self.stacks[name]
+        return []
+
+    def has_image(self, image: str) -> bool:
+        """Whether it was pushed."""
+        return image in self.images
+
+    def registry_login(self) -> tuple[str, str]:
+        """Some."""
+        return "AWS", "a-password"
+
+    def store(self, bucket: str, key: str, path: Path) -> bool:
+        """Keep the file's key."""
+        assert path.is_file()
+        if key in self.stored:
+            return False
+        self._do(f"store {bucket}/{key.partition('/')[0]}")
+        self.stored.add(key)
+        return True
+
+    def run_task(
+        self, definition: Mapping[str, Any], *, cluster: str, network: Mapping[str, Any]
+    ) -> int | None:
+        """Migrate."""
+        (container,) = definition["containerDefinitions"]
+        assert container["command"][-1] == "migrate"
+        assert container["image"] in self.images
+        assert (cluster, network["subnets"]) == ("cluster", ["a", "b"])
+        self._do("migrate")
+        return self.exit_code
+
+
+OUTPUTS = {
+    "Images": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/carryout-test",
+    "Cluster": "cluster",
+    "PrivateSubnets": "a,b",
+    "WorkerSecurity": "sg",
+    "MigrationLogs": "/carryout/test/migrations",
+    "MigrationStart": "start-role",
+    "MigrationRole": "role",
+    "Artifacts": "artifacts",
+    "DatabaseUrl": "postgresql+psycopg://carryout@db/carryout",
+    "DatabaseSecret": "secret",
+    "RedisUrl": "rediss://queue",
+    "Bucket": "exports",
+}
+
+
+def test_outputs_are_those_of_the_template(foundation: Template) -> None:
+    """The fake gives what the real stack gives."""
+    assert OUTPUTS.keys() <= foundation["Outputs"].keys()
+
+
+@pytest.fixture
+def cloud() -> FakeCloud:
+    """An empty account."""
+    return FakeCloud()
+
+
+@dataclass
+class Desk:
+    """Somebody who deploys.
+
+    Attributes:
+        said: What they were told.
+        answers: What they answer to questions that contain a word; yes to all others.
+    """
+
+    cloud: FakeCloud
+    build: Path
+    tag: str = "arm64-1"
+    said: list[str] = field(default_factory=list)
+    answers: dict[str, bool] = field(default_factory=dict)
+    asked_about_data: list[str] = field(default_factory=list)
+
+    def deployment(self, stage: Stage = STAGE) -> Deployment:
+        """What they start."""
+        builder = Builder(tag=lambda _architecture: self.tag, build=self._build)
+        return Deployment(stage, self.cloud, self.build, self.said.append, self._confirm, builder)
+
+    def _build(self, image: str, architecture: str, *, user: str, password: str) -> None:
+        assert (architecture, user, password) == ("arm64", "AWS", "a-password")
+        self.cloud._do("build")
+        self.cloud.images.add(image)
+
+    def _confirm(self, question: str, *, about_data: bool = False) -> bool:
+        self.asked_about_data += [question] * about_data
+        return all(answer for word, answer in self.answers.items() if word in question)
+
+    def deploy(self, **options: Any) -> list[str]:
+        """Deploy; return what was done."""
+        del self.cloud.done[:]
+        self.deployment(**options).deploy()
+        return self.cloud.done
+
+
+@pytest.fixture
+def desk(cloud: FakeCloud, foundation: Template, app_template: Template, tmp_path: Path) -> Desk:
+    """Somebody, after `make package`; templates without what a deployment does not look at."""
+    kept = {
+        name: {"DeletionPolicy": resource.get("DeletionPolicy")}
+        for name, resource in foundation["Resources"].items()
+    }
+    functions = {name: app_template["Resources"][name] for name in ("APIHandler", "Sweep", "Board")}
+    for name, template, resources in (
+        ("foundation", foundation, kept),
+        ("sam", app_template, functions),
+    ):
+        small = {"Parameters": template["Parameters"], "Resources": resources}
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(small))
+    (tmp_path / "deployment.zip").write_bytes(b"the zip")
+    return Desk(cloud, tmp_path)
+
+
+FIRST = [
+    f"change {FOUNDATION}",
+    "build",
+    "migrate",
+    "store artifacts/functions",
+    "store artifacts/templates",
+    f"change {APP}",  # with an address that nobody has
+    f"change {APP}",  # with the one that API Gateway gave
+]
+
+
+def test_first_deployment(desk: Desk) -> None:
+    """Data first, then the image, the schema, and at last what takes traffic."""
+    assert desk.deploy() == FIRST
+    app = desk.cloud.stacks[APP]
+    assert app.parameters["PublicUrl"] == ADDRESS
+    assert app.parameters["MailAddress"] == "carryout@example.com"
+    assert app.parameters["Image"] == f"{OUTPUTS['Images']}:arm64-1"
+    assert desk.said[-1] == f"ready {ADDRESS}/"
+
+
+def test_again(desk: Desk) -> None:
+    """What is up to date is left alone."""
+    desk.deploy()
+    assert desk.deploy() == []
+
+
+def test_upgrade(desk: Desk) -> None:
+    """New code is one change of the application, after its migration."""
+    desk.deploy()
+    desk.tag = "arm64-2"
+    (desk.build / "deployment.zip").write_bytes(b"another zip")
+    steps = ["build", "migrate", "store artifacts/functions", "store artifacts/templates"]
+    assert desk.deploy() == [*steps, f"change {APP}"]
+
+
+def test_rollback(desk: Desk) -> None:
+    """An image that was built once is not built again; the schema is asked, and says it is new."""
+    desk.deploy()
+    desk.tag = "arm64-2"
+    desk.deploy()
+    desk.tag = "arm64-1"
+    assert desk.deploy() == ["migrate", f"change {APP}"]
+
+
+@pytest.mark.parametrize("failing", dict.fromkeys(FIRST))
+def test_taken_up_where_it_stopped(desk: Desk, failing: str) -> None:
+    """Whatever fails, the next deployment does what is left; a migration may be repeated."""
+    desk.cloud.failing = failing
+    with pytest.raises(DeploymentError, match=failing):
+        desk.deploy()
+    before = [*desk.cloud.done]
+    assert before == FIRST[: FIRST.index(failing)]
+    desk.cloud.failing = ""
+    again = ["migrate"] * ("migrate" in before)
+    assert sorted(desk.deploy()) == sorted([*again, *FIRST[len(before) :]])
+    assert desk.deploy() == []
+
+
+def test_address_comes_last(desk: Desk) -> None:
+    """A first deployment that stopped before people could be told the address tells it now."""
+    desk.deploy()
+    app = desk.cloud.stacks[APP]
+    early = {"PublicUrl": NOT_YET}
+    desk.cloud.stacks[APP] = replace(
+        app, parameters={**app.parameters, **early}, outputs={**app.outputs, **early}
+    )
+    assert desk.deploy() == [f"change {APP}"]
+    assert desk.cloud.stacks[APP].parameters["PublicUrl"] == ADDRESS
+
+
+def test_failed_migration_keeps_the_old_code(desk: Desk) -> None:
+    """New code never meets a schema that it does not know."""
+    desk.deploy()
+    desk.tag, desk.cloud.exit_code = "arm64-2", 1
+    with pytest.raises(DeploymentError, match="/carryout/test/migrations"):
+        desk.deploy()
+    assert desk.cloud.done == ["build", "migrate"]
+    assert desk.cloud.stacks[APP].parameters["Image"].endswith("arm64-1")
+
+
+@pytest.mark.parametrize(
+    ("word", "done"),
+    [
+        (FOUNDATION, [f"discard {FOUNDATION}"]),
+        ("migrate", FIRST[:2]),
+        (APP, [*FIRST[:5], f"discard {APP}"]),
+    ],
+)
+def test_no_means_no(desk: Desk, word: str, done: list[str]) -> None:
+    """Each plan is shown and asked about; a no stops everything after it."""
+    desk.answers[word] = False
+    with pytest.raises(Declined):
+        desk.deploy()
+    assert desk.cloud.done == done
+    assert "  + Thing AWS::Thing" in desk.said
+
+
+def test_data_in_danger(desk: Desk) -> None:
+    """A plan that replaces or removes what holds data needs more than a yes in advance."""
+    desk.deploy()
+    desk.cloud.dangerous = [Change("Modify", "Aurora", "AWS::RDS::DBCluster", "True")]
+    assert desk.asked_about_data == []
+    desk.deploy(stage=replace(STAGE, foundation={"BackupDays": "35"}))
+    assert desk.asked_about_data == [f"change {FOUNDATION}?"]
+    assert "  ! Aurora AWS::RDS::DBCluster (replaced)" in desk.said
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "danger"),
+    [
+        (Change("Add", "B", "AWS::S3::Bucket"), "+ B AWS::S3::Bucket", False),
+        (Change("Remove", "B", "AWS::S3::Bucket"), "- B AWS::S3::Bucket", True),
+        (Change("Modify", "B", "AWS::S3::Bucket", "False"), "~ B AWS::S3::Bucket", False),
+        (
+            Change("Modify", "B", "AWS::S3::Bucket", "Conditional"),
+            "~ B AWS::S3::Bucket (perhaps replaced)",
+            True,
+        ),
+        (
+            Change("Modify", "T", "AWS::SNS::Topic", "True"),
+            "! T AWS::SNS::Topic (replaced)",
+            False,
+        ),
+    ],
+)
+def test_changes_are_shown(change: Change, line: str, *, danger: bool) -> None:
+    """A change is a line; some of them cost data."""
+    assert (shown(change), endangers(change)) == (line, danger)
+
+
+def test_domain_of_ones_own(desk: Desk) -> None:
+    """With a domain the address is known at once, so there is one change."""
+    domain = replace(STAGE, app={"DomainName": "c.example.com", "CertificateArn": "arn"})
+    assert desk.deploy(stage=domain) == FIRST[:-1]
+    assert desk.cloud.stacks[APP].parameters["PublicUrl"] == "https://c.example.com"
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        ("UPDATE_IN_PROGRESS", "wait"),
+        ("ROLLBACK_COMPLETE", "make destroy"),
+        ("UPDATE_ROLLBACK_FAILED", "runbook"),
+        ("DELETE_FAILED", "runbook"),
+    ],
+)
+@pytest.mark.parametrize("name", [FOUNDATION, APP])
+def test_stack_that_cannot_be_changed(desk: Desk, name: str, status: str, hint: str) -> None:
+    """A stack in the midst of something is left alone, with a word on what to do."""
+    desk.deploy()
+    desk.cloud.stacks[name] = replace(desk.cloud.stacks[name], status=status)
+    with pytest.raises(DeploymentError, match=hint):
+        desk.deploy()
+    assert desk.cloud.done == []
+
+
+def test_wrong_account(desk: Desk) -> None:
+    """Who is signed in elsewhere changes nothing."""
+    with pytest.raises(DeploymentError, match="signed in at 123456789012"):
+        desk.deploy(stage=replace(STAGE, account="999999999999"))
+    assert desk.cloud.done == []
+
+
+def test_no_package(desk: Desk) -> None:
+    """Without `make package` there is nothing to deploy."""
+    (desk.build / "foundation.yaml").unlink()
+    with pytest.raises(DeploymentError, match="make package"):
+        desk.deploy()
+
+
+def test_functions_find_their_code(desk: Desk) -> None:
+    """The deployed template names the zip by its content, and so changes with it."""
+    desk.deploy()
+    template = json.loads((desk.build / "deployed.json").read_text())
+    keys = {
+        one["Properties"]["CodeUri"]["Key"]
+        for one in template["Resources"].values()
+        if one["Type"] == "AWS::Serverless::Function"
+    }
+    (key,) = keys
+    assert key in desk.cloud.stored
+
+
+def test_destroy(desk: Desk) -> None:
+    """What runs goes, then the foundation; what holds data, and its network, stay and are named."""
+    desk.deploy()
+    desk.cloud.undeletable = ["Vpc"]
+    del desk.cloud.done[:], desk.said[:]
+    desk.deployment().destroy()
+    assert desk.cloud.done == [
+        f"delete {APP}",
+        f"delete {FOUNDATION}",
+        f"delete {FOUNDATION} without Vpc",
+    ]
+    assert desk.cloud.stacks == {}
+    told = "\n".join(desk.said)
+    for name in ("Aurora", "Exports"):
+        assert f"  AWS::{name} {FOUNDATION}/{name}" in told
+    assert f"kept for them: AWS::Vpc {FOUNDATION}/Vpc" in told
+    assert "AWS::Cache" not in told
+    assert desk.asked_about_data == [f"delete the rest of {FOUNDATION}?"]
+    desk.deployment().destroy()  # there is nothing left, and that is no error
+
+
+@pytest.mark.parametrize(("word", "done"), [(APP, []), ("the rest", [f"delete {APP}"])])
+def test_destroy_asks(desk: Desk, word: str, done: list[str]) -> None:
+    """A no keeps what the question was about."""
+    desk.deploy()
+    del desk.cloud.done[:]
+    desk.answers[word] = False
+    with pytest.raises(Declined):
+        desk.deployment().destroy()
+    assert desk.cloud.done == done
+
+
+def test_example_is_a_stage(tmp_path: Path, foundation: Template, app_template: Template) -> None:
+    """The example is read, and its parameters are those of the templates."""
+    shutil.copy(AWS / "stages" / "example.toml", tmp_path / "new.toml")
+    stage = read("new", tmp_path)
+    assert stage.mail_address == "carryout@example.com"
+    check(stage.foundation_parameters(), foundation)
+    check(stage.app_parameters(image="image:tag", public_url=NOT_YET), app_template)
+    with pytest.raises(DeploymentError, match="no parameter Nothing"):
+        check({"Nothing": ""}, app_template)
+    with pytest.raises(DeploymentError, match=r"missing: .*Image"):
+        check({"Stage": "new"}, app_template)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('region = "x"', "mail_sender is missing"),
+        ('region = "x"\nmail_sender = "nobody"', "no address"),
+        ('region = "x"\nmail_sender = "a@b.c"\narchitecture = "mips"', "architecture"),
+        ('region = "x"\nmail_sender = "a@b.c"\nReigon = "y"', "Reigon"),
+        ("region = ", "toml"),
+    ],
+)
+def test_bad_stage(tmp_path: Path, text: str, complaint: str) -> None:
+    """A stage that makes no sense is refused before anything is touched."""
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(DeploymentError, match=complaint):
+        read("bad", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["none", "No", "../example", ""])
+def test_no_stage(tmp_path: Path, name: str) -> None:
+    """So is one that is not there."""
+    with pytest.raises(DeploymentError):
+        read(name, tmp_path)
