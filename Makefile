@@ -7,7 +7,8 @@ STAMP := .venv/.stamp
 COMPILE := .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 
-.PHONY: help setup demo run test faults browser fuzz audit translations check lock
+.PHONY: help setup demo run test faults browser fuzz audit deploy destroy translations \
+  check lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +50,13 @@ fuzz: setup ## schemathesis and broken HTTP, thousands of each, against the runn
 audit: setup ## known vulnerabilities of the locked dependencies (ARGS=--or-say-so)
 	@$(BIN)/python -m infra.audit $(ARGS)
 
+deploy: package ## bring a stage on AWS about, or up to date (STAGE=, YES=1 to be asked less; infra/README.md)
+	@$(BIN)/python -m infra.aws deploy $(if $(YES),--yes) "$(STAGE)"
+
+destroy: setup ## delete a stage on AWS but for its data (STAGE=, YES=1)
+	@mkdir -p build && cp infra/aws/foundation.yaml build/
+	@$(BIN)/python -m infra.aws destroy $(if $(YES),--yes) "$(STAGE)"
+
 translations: setup ## bring the catalogues up to date with the code, and compile them
 	@mkdir -p build
 	@$(BIN)/pybabel --quiet extract --mapping pyproject.toml --project Carryout --version 1 \
@@ -69,3 +77,4 @@ lock: ## compile the requirements anew (ARGS=--upgrade for newer versions)
 	  .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv; }
 	@$(COMPILE) -o requirements.txt $(ARGS)
 	@$(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt $(ARGS)
+	@$(subst pyproject.toml,infra/aws/checkov.in,$(COMPILE)) -o infra/aws/checkov.txt $(ARGS)

@@ -1,0 +1,266 @@
+"""The seam to AWS, held to botocore's own models of requests and answers."""
+
+import base64
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import ANY, Stubber
+
+from infra.aws import DeploymentError
+from infra.aws.cloud import Change, Cloud, Plan, Stack
+from infra.aws.deployment import migration
+from infra.aws.stage import Stage
+from infra.local.emulator import Emulator
+from tests.infra.test_deployment import OUTPUTS, STAGE
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+PLAN = "arn:aws:cloudformation:eu-central-1:123456789012:changeSet/carryout-1/0a"
+GONE = "Stack with id test does not exist"
+
+
+class Stubs:
+    """A cloud whose services answer what they are told, each request once and in order."""
+
+    def __init__(self) -> None:
+        self.stubbers: dict[str, Stubber] = {}
+        self.cloud = Cloud("eu-central-1", client=lambda name: self[name].client)
+
+    def __getitem__(self, service: str) -> Stubber:
+        if service not in self.stubbers:
+            client = boto3.client(
+                service,
+                region_name="eu-central-1",
+                aws_access_key_id="testing",
+                aws_secret_access_key="testing",
+            )
+            self.stubbers[service] = Stubber(client)
+            self.stubbers[service].activate()
+        return self.stubbers[service]
+
+    def answer(self, operation: str, answer: dict[str, Any], **expected: Any) -> None:
+        """Say what CloudFormation answers next."""
+        self["cloudformation"].add_response(operation, answer, expected or None)
+
+    def stack(self, status: str | None, **facts: Any) -> None:
+        """Say what CloudFormation knows of a stack; None is one that is not there."""
+        if status is None:
+            self["cloudformation"].add_client_error("describe_stacks", "ValidationError", GONE)
+            return
+        found = {"StackName": "test", "CreationTime": NOW, "StackStatus": status, **facts}
+        self.answer("describe_stacks", {"Stacks": [found]})
+
+
+@pytest.fixture
+def stubs() -> Iterator[Stubs]:
+    """Services that expect what the test says, and all of it."""
+    made = Stubs()
+    yield made
+    for stubber in made.stubbers.values():
+        stubber.assert_no_pending_responses()
+
+
+def test_stack(stubs: Stubs) -> None:
+    """A stack has parameters and outputs; one in review has nothing yet."""
+    stubs.stack(None)
+    assert stubs.cloud.stack("test") is None
+    stubs.stack("REVIEW_IN_PROGRESS")
+    assert stubs.cloud.stack("test") is None
+    parameters = [{"ParameterKey": "Image", "ParameterValue": "x:1"}]
+    outputs = [{"OutputKey": "Url", "OutputValue": "https://x"}]
+    stubs.stack("UPDATE_COMPLETE", Parameters=parameters, Outputs=outputs)
+    known = Stack("UPDATE_COMPLETE", {"Image": "x:1"}, {"Url": "https://x"})
+    assert stubs.cloud.stack("test") == known
+
+
+def expect_plan(stubs: Stubs, kind: str) -> None:
+    """Expect a change set."""
+    stubs.answer(
+        "create_change_set",
+        {"Id": PLAN, "StackId": "arn:aws:stack"},
+        StackName="test",
+        ChangeSetName=ANY,
+        ChangeSetType=kind,
+        Parameters=[{"ParameterKey": "A", "ParameterValue": "1"}],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        TemplateURL="https://x",
+    )
+
+
+def plan(stubs: Stubs) -> Plan | None:
+    """Ask for it."""
+    return stubs.cloud.plan("test", {"TemplateURL": "https://x"}, {"A": "1"})
+
+
+@pytest.mark.parametrize(("status", "kind"), [(None, "CREATE"), ("UPDATE_COMPLETE", "UPDATE")])
+def test_plan(stubs: Stubs, status: str | None, kind: str) -> None:
+    """A plan says what would happen, on all its pages."""
+    stubs.stack(status)
+    expect_plan(stubs, kind)
+    stubs.answer("describe_change_set", {"Status": "CREATE_COMPLETE"}, ChangeSetName=PLAN)
+    for token, name in (("next", "A"), (None, "B")):
+        change = {"Action": "Modify", "LogicalResourceId": name, "ResourceType": "AWS::X::Y"}
+        change |= {"Replacement": "True"} if name == "B" else {}
+        page: dict[str, Any] = {"Changes": [{"ResourceChange": change}]}
+        stubs.answer("describe_change_set", page | ({"NextToken": token} if token else {}))
+    found = plan(stubs)
+    assert found == Plan(
+        "test",
+        PLAN,
+        [Change("Modify", "A", "AWS::X::Y"), Change("Modify", "B", "AWS::X::Y", "True")],
+    )
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "The submitted information didn't contain changes. Submit different information.",
+        "No updates are to be performed.",
+    ],
+)
+def test_plan_without_changes(stubs: Stubs, reason: str) -> None:
+    """CloudFormation fails a change set that changes nothing; it is put away."""
+    stubs.stack("UPDATE_COMPLETE")
+    expect_plan(stubs, "UPDATE")
+    for _ in range(2):
+        stubs.answer("describe_change_set", {"Status": "FAILED", "StatusReason": reason})
+    stubs.answer("delete_change_set", {}, ChangeSetName=PLAN)
+    assert plan(stubs) is None
+
+
+def test_plan_that_is_refused(stubs: Stubs) -> None:
+    """Any other failure says why."""
+    stubs.stack("UPDATE_COMPLETE")
+    expect_plan(stubs, "UPDATE")
+    for _ in range(2):
+        stubs.answer("describe_change_set", {"Status": "FAILED", "StatusReason": "No such export"})
+    stubs.answer("delete_change_set", {})
+    with pytest.raises(DeploymentError, match="No such export"):
+        plan(stubs)
+
+
+def test_plan_is_carried_out(stubs: Stubs) -> None:
+    """It is waited for; a failure tells which resource was the first."""
+    stubs.stack("UPDATE_COMPLETE")
+    stubs.answer("execute_change_set", {}, ChangeSetName=PLAN)
+    stubs.stack("UPDATE_COMPLETE")
+    stubs.cloud.carry_out(Plan("test", PLAN, []))
+
+    stubs.stack("REVIEW_IN_PROGRESS")
+    stubs.answer("execute_change_set", {})
+    stubs.stack("ROLLBACK_COMPLETE")
+    common = {"StackId": "x", "StackName": "test", "Timestamp": NOW}
+    events = [
+        {
+            **common,
+            "EventId": "3",
+            "LogicalResourceId": "test",
+            "ResourceStatus": "CREATE_COMPLETE",
+        },
+        {
+            **common,
+            "EventId": "2",
+            "LogicalResourceId": "Worker",
+            "ResourceStatus": "CREATE_FAILED",
+            "ResourceStatusReason": "cancelled",
+        },
+        {
+            **common,
+            "EventId": "1",
+            "LogicalResourceId": "Cache",
+            "ResourceStatus": "CREATE_FAILED",
+            "ResourceStatusReason": "no such node",
+        },
+    ]
+    stubs.answer("describe_stack_events", {"StackEvents": events})
+    with pytest.raises(DeploymentError, match=r"(?s)Cache: no such node.*Worker"):
+        stubs.cloud.carry_out(Plan("test", PLAN, []))
+
+
+def test_delete(stubs: Stubs) -> None:
+    """What cannot be deleted is named, and left alone the second time."""
+    stubs.answer("delete_stack", {}, StackName="test")
+    stubs.stack("DELETE_FAILED")
+    common = {"ResourceType": "AWS::X", "LastUpdatedTimestamp": NOW}
+    statuses = {"Vpc": "DELETE_FAILED", "Cache": "DELETE_COMPLETE"}
+    summaries = [
+        {**common, "LogicalResourceId": name, "ResourceStatus": status}
+        for name, status in statuses.items()
+    ]
+    stubs.answer("list_stack_resources", {"StackResourceSummaries": summaries})
+    assert stubs.cloud.delete("test") == ["Vpc"]
+    stubs.answer("delete_stack", {}, StackName="test", RetainResources=["Vpc"])
+    stubs.stack(None)
+    assert stubs.cloud.delete("test", keep=["Vpc"]) == []
+
+
+def test_image(stubs: Stubs) -> None:
+    """An image is looked up by repository and tag, and pushed with a token."""
+    images = stubs["ecr"]
+    about = {"repositoryName": "carryout-test", "imageIds": [{"imageTag": "arm64-1"}]}
+    images.add_response("describe_images", {"imageDetails": []}, about)
+    name = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/carryout-test:arm64-1"
+    assert stubs.cloud.has_image(name)
+    images.add_client_error("describe_images", "ImageNotFoundException")
+    assert not stubs.cloud.has_image(name)
+    token = base64.b64encode(b"AWS:a:password").decode()
+    given = {"authorizationData": [{"authorizationToken": token}]}
+    images.add_response("get_authorization_token", given)
+    assert stubs.cloud.registry_login() == ("AWS", "a:password")
+
+
+def test_artifact(emulator: Emulator, tmp_path: Path) -> None:
+    """A file is uploaded once; CloudFormation finds it under its address."""
+    client = boto3.client("s3", endpoint_url=emulator.endpoint_url)
+    client.create_bucket(Bucket="artifacts")
+    cloud = Cloud("eu-central-1", client=lambda _service: client)
+    path = tmp_path / "deployment.zip"
+    path.write_bytes(b"zip")
+    assert cloud.store("artifacts", "functions/1.zip", path)
+    assert not cloud.store("artifacts", "functions/1.zip", path)
+    address = cloud.address("artifacts", "templates/1.json")
+    assert address == "https://artifacts.s3.eu-central-1.amazonaws.com/templates/1.json"
+
+
+@pytest.mark.parametrize("code", [0, 1, None])
+def test_migration(stubs: Stubs, code: int | None) -> None:
+    """ECS takes the definition as it is, runs it once, and tells how it ended."""
+    stage: Stage = STAGE
+    definition = migration(stage, OUTPUTS, "image:1")
+    tasks = stubs["ecs"]
+    arn = {"taskDefinition": {"taskDefinitionArn": "arn:definition"}}
+    tasks.add_response("register_task_definition", arn, definition)
+    network = {"subnets": ["a"], "securityGroups": ["b"], "assignPublicIp": "DISABLED"}
+    tasks.add_response(
+        "run_task",
+        {"tasks": [{"taskArn": "arn:task"}], "failures": []},
+        {
+            "cluster": "cluster",
+            "taskDefinition": "arn:definition",
+            "launchType": "FARGATE",
+            "networkConfiguration": {"awsvpcConfiguration": network},
+        },
+    )
+    container = {"name": "migrate"} | ({} if code is None else {"exitCode": code})
+    stopped = {"tasks": [{"lastStatus": "STOPPED", "containers": [container]}]}
+    tasks.add_response("describe_tasks", stopped)
+    tasks.add_response("describe_tasks", stopped)
+    assert stubs.cloud.run_task(definition, cluster="cluster", network=network) == code
+
+
+def test_migration_that_cannot_start(stubs: Stubs) -> None:
+    """ECS says why."""
+    tasks = stubs["ecs"]
+    tasks.add_response("register_task_definition", {"taskDefinition": {"taskDefinitionArn": "a"}})
+    tasks.add_response("run_task", {"tasks": [], "failures": [{"reason": "RESOURCE:CPU"}]})
+    with pytest.raises(DeploymentError, match="RESOURCE:CPU"):
+        stubs.cloud.run_task(migration(STAGE, OUTPUTS, "i:1"), cluster="c", network={"subnets": []})
+
+
+def test_account(stubs: Stubs) -> None:
+    """Whose account it is."""
+    stubs["sts"].add_response("get_caller_identity", {"Account": "123456789012"})
+    assert stubs.cloud.account() == "123456789012"

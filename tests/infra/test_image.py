@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from infra.aws import DeploymentError
+from infra.aws.image import FILES, SOURCES, commands, find_builder, tag
+from tests.infra.templates import ROOT
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Something like this project."""
+    for name in (*FILES, "worker/Dockerfile", "worker/runner.py", "chalicelib/db.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path
+
+
+def test_tag_is_the_content(folder: Path) -> None:
+    """Any file that gets into the image changes its name, no other file does."""
+    before = tag("arm64", folder)
+    assert before.startswith("arm64-")
+    (folder / "README.md").touch()
+    (folder / "worker" / "runner.pyc").touch()
+    assert tag("arm64", folder) == before
+    assert tag("x86_64", folder).startswith("x86-64-")
+    (folder / "worker" / "Dockerfile").write_text("FROM scratch")
+    assert tag("arm64", folder) != before
+
+
+def test_everything_that_is_copied_counts() -> None:
+    """The names are those that the Dockerfile copies."""
+    dockerfile = ROOT / "worker" / "Dockerfile"
+    if not dockerfile.exists():
+        pytest.skip("there is no Dockerfile")
+    copied = {
+        source.strip("/")
+        for line in dockerfile.read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for source in line.split()[1:-1]
+    }
+    assert copied - {*SOURCES, *FILES} == set()
+
+
+def test_commands() -> None:
+    """Docker builds and pushes at once, buildah in two steps."""
+    (command,) = commands("docker", "r/i:1", "arm64")
+    assert command[:5] == ["docker", "buildx", "build", "--platform", "linux/arm64"]
+    assert command[-4:] == ["--tag", "r/i:1", "--push", "."]
+    build, push = commands("buildah", "r/i:1", "x86_64")
+    assert build[:4] == ["buildah", "build", "--platform", "linux/amd64"]
+    assert push == ["buildah", "push", "r/i:1"]
+
+
+def test_no_builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without docker and buildah it is said what is missing."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DeploymentError, match="buildah"):
+        find_builder()
