@@ -1,9 +1,11 @@
 """How many workers there should be.
 
-The sweeper publishes `backlog_per_worker` each minute; Application Auto Scaling keeps it at a
-target ("target tracking") by the arithmetic of `desired_workers`. Zero workers times anything is
-zero, so the first one is a rule of its own (a step policy). The numbers here are those of
-`infra/aws/app.yaml`, or of AWS where the template cannot choose; a test compares the former.
+The sweeper publishes `backlog_per_worker` each minute; Application Auto Scaling adds workers until
+it is at a target ("target tracking") by the arithmetic of `desired_workers`. It would also take
+away all that are too many at once, and then wait for minutes until it misses them, so taking away
+is a rule of its own: a part at a time. Zero workers times anything is zero, so the first one is a
+rule, too. The numbers here are those of `infra/aws/app.yaml`, or of AWS where the template cannot
+choose; a test compares the former.
 """
 
 import math
@@ -16,10 +18,13 @@ OUT_PERIODS = 3
 """For how many periods in a row the target is exceeded before workers are added (AWS chooses)."""
 
 IN_PERIODS = 15
-"""For how many periods in a row the backlog is low before workers are taken away (AWS chooses)."""
+"""For how many periods in a row workers are too many before some are taken away."""
 
-IN_BELOW = 0.9
-"""The part of the target below which the backlog counts as low (AWS chooses)."""
+IN_PART = 0.25
+"""Which part of the workers is taken away at once, but one always can be."""
+
+IN_BELOW = 1 - IN_PART
+"""The part of the target below which workers are too many: those who stay have room for it all."""
 
 FIRST_PERIODS = 1
 """For how many periods something waits where nobody works before the first worker is started."""
@@ -36,13 +41,14 @@ class Limits:
     """What a deployment chooses.
 
     Attributes:
-        target: How many unfinished tasks there should be for each worker, the running one included.
+        target: How many unfinished tasks there should be for each worker, running ones included;
+            below 1 it is the part of the time that workers are busy.
         least: The fewest workers, 0 allowed.
         most: The most workers.
     """
 
-    target: float = 10
-    least: int = 0
+    target: float = 0.7
+    least: int = 1
     most: int = 20
 
 

@@ -154,13 +154,40 @@ def test_scaling_is_what_the_formula_says(app_template: Template) -> None:
     policy = resources["FollowBacklog"]["Properties"]["TargetTrackingScalingPolicyConfiguration"]
     assert policy["TargetValue"] == {"Ref": "BacklogPerWorker"}
     assert policy["ScaleOutCooldown"] == scaling.OUT_COOLDOWN_S
-    assert policy["ScaleInCooldown"] == scaling.IN_COOLDOWN_S
+    assert policy["DisableScaleIn"] is True
     assert policy["CustomizedMetricSpecification"]["MetricName"] == "BacklogPerWorker"
+    away = resources["TakeAway"]["Properties"]["StepScalingPolicyConfiguration"]
+    assert (away["Cooldown"], away["MinAdjustmentMagnitude"]) == (scaling.IN_COOLDOWN_S, 1)
+    percent = -100 * scaling.IN_PART
+    steps = [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": percent}]
+    assert (away["AdjustmentType"], away["StepAdjustments"]) == ("PercentChangeInCapacity", steps)
     first = resources["StartFirst"]["Properties"]["StepScalingPolicyConfiguration"]
     assert first["StepAdjustments"] == [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}]
     alarm = resources["NobodyWorks"]["Properties"]
     assert alarm["EvaluationPeriods"] == scaling.FIRST_PERIODS
     assert {one["MetricStat"]["Period"] for one in alarm["Metrics"][1:]} == {scaling.PERIOD_S}
+    assert resources["TooMany"]["Properties"]["EvaluationPeriods"] == scaling.IN_PERIODS
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 4, 5, 16, 20])
+@pytest.mark.parametrize("unfinished", range(16))
+def test_nobody_is_taken_away_who_is_missed(
+    app_template: Template, workers: int, unfinished: int
+) -> None:
+    """The alarm's expression, by hand: it rings when those who would stay are enough."""
+    (spare, *_) = app_template["Resources"]["TooMany"]["Properties"]["Metrics"]
+    limits = scaling.Limits(least=0, most=1000)
+    expression = spare["Expression"]["Fn::Sub"].replace("${BacklogPerWorker}", str(limits.target))
+    step = re.search(r"IF\((.+) > (.+), (.+), (.+)\)", expression)
+    assert step is not None
+    assert step.groups() == ("workers", "4", "workers / 4", "1")
+    at_once = workers / 4 if workers > 4 else 1
+    rings = (workers - unfinished / limits.target) / at_once >= 1
+    stay = workers - max(1, int(at_once))
+    backlog = scaling.backlog_per_worker(unfinished, workers)
+    wanted = scaling.desired_workers(workers, backlog, limits)
+    assert not rings or wanted <= stay
+    assert rings or unfinished / limits.target > workers - max(1, at_once) or not workers
 
 
 PUBLISHED = {"Unfinished", "OldestWaiting", "Workers", "BacklogPerWorker"}
@@ -216,7 +243,7 @@ def test_runbook_knows_every_alarm(app_template: Template) -> None:
         for resource in app_template["Resources"].values()
         if resource["Type"] == "AWS::CloudWatch::Alarm"
     ]
-    assert len(alarms) == 9
+    assert len(alarms) == 10
     assert [name for name in alarms if f"`{name}`" not in runbook] == []
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from chalicelib.scaling import Limits, backlog_per_worker, desired_workers
+from chalicelib.scaling import IN_BELOW, IN_PART, Limits, backlog_per_worker, desired_workers
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,11 @@ def test_never_fewer_than_the_least() -> None:
     """An idle service keeps what the deployment wants to be there."""
     assert desired_workers(4, 0, Limits(least=2)) == 2
     assert desired_workers(0, 0, Limits(least=2)) == 2
+
+
+def test_those_who_stay_can_do_it() -> None:
+    """When a part of the workers is taken away, the rest is as busy as it should be, no more."""
+    limits, workers = Limits(), 16
+    few = IN_BELOW * limits.target * workers
+    fewer = int(workers * (1 - IN_PART))
+    assert desired_workers(fewer, backlog_per_worker(1, 1) * few / fewer, limits) <= fewer
