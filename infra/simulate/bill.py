@@ -107,7 +107,8 @@ def _lambda(usage: Usage, assumed: Assumptions, exports: float) -> float:
 
 def _database(usage: Usage, assumed: Assumptions, exports: float) -> float:
     """Capacity follows the mean load, which is a little less than following every hour's."""
-    wanted = usage.per_day / DAY_S * assumed.statements / assumed.statements_per_acu
+    each = assumed.statements + assumed.watching * usage.watched_s * assumed.held_statements
+    wanted = usage.per_day / DAY_S * each / assumed.statements_per_acu
     capacity = max(assumed.acu_least, wanted) * prices.ACU_H * HOURS
     return capacity + exports * assumed.statements * WRITES * IO_PER_WRITE * prices.AURORA_IO
 

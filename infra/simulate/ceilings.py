@@ -69,7 +69,7 @@ def _all(assumed: Assumptions, held_s: float) -> Iterator[Ceiling]:
         (
             "PostgreSQL, statements",
             assumed.acu_most * assumed.statements_per_acu,
-            assumed.statements,
+            assumed.statements + assumed.held_statements * held_s,
             "everything is slower, then as above; more ACU",
         ),
         (

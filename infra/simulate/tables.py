@@ -13,8 +13,8 @@ from infra.simulate.drawing import Point
 ENOUGH = 4
 """By how many times the busiest time's need a limit is raised: scaling overshoots."""
 
-CHOICES = ((0, 10.0), (1, 10.0), (1, 3.0), (1, 1.0), (1, 0.7), (0, 0.7))
-"""Pairs of MIN_WORKERS and target that are compared."""
+CHOICES = ((0, 10), (1, 10), (1, 3), (1, 1), (1, 0.7), (1, 0.5), (0, 0.7))
+"""MIN_WORKERS and target that are compared."""
 
 Row = Sequence[str]
 
