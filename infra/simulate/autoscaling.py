@@ -25,10 +25,12 @@ class Autoscaling:
     Attributes:
         limits: What the deployment chose.
         capacity: How many workers the service should have.
+        in_part: At most this part of them is taken away at once, but one always can be.
     """
 
     limits: Limits
     capacity: int
+    in_part: float = 1.0
     _high: int = 0
     _low: int = 0
     _waiting: int = 0
@@ -61,7 +63,8 @@ class Autoscaling:
             self.capacity = wanted
 
     def _take_away(self, now_s: float, backlog: float) -> None:
-        wanted = desired_workers(self.capacity, backlog, self.limits)
+        most = max(1, int(self.capacity * self.in_part))
+        wanted = max(desired_workers(self.capacity, backlog, self.limits), self.capacity - most)
         if wanted < self.capacity:
             self._in_until_s = now_s + IN_COOLDOWN_S
             self.capacity = wanted

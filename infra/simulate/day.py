@@ -131,7 +131,7 @@ class Day:
         self._busy = 0
         self._on_spot = 0
         self._mail_credit, self._mail_credit_s, self._mails_today = 0.0, 0.0, 0
-        self._policy = Autoscaling(assumed.limits, self._first_capacity())
+        self._policy = Autoscaling(assumed.limits, self._first_capacity(), assumed.in_part)
         self.outcome = Outcome(days)
 
     def run(self) -> Outcome:

@@ -13,8 +13,16 @@ from infra.simulate.drawing import Point
 ENOUGH = 4
 """By how many times the busiest time's need a limit is raised: scaling overshoots."""
 
-CHOICES = ((0, 10), (1, 10), (1, 3), (1, 1), (1, 0.7), (1, 0.5), (0, 0.7))
-"""MIN_WORKERS and target that are compared."""
+CHOICES = (
+    (0, 10, 1),
+    (1, 10, 1),
+    (1, 10, 0.25),
+    (1, 1, 1),
+    (1, 1, 0.25),
+    (0, 0.7, 0.25),
+    (1, 0.7, 0.25),
+)
+"""MIN_WORKERS, target and `in_part` that are compared."""
 
 Row = Sequence[str]
 
@@ -105,14 +113,14 @@ def scale(lives: Iterable[Life]) -> Iterator[Row]:
 def comparison(world: World, volumes: Iterable[float]) -> Iterator[Row]:
     """What MIN_WORKERS and the target do."""
     yield (
-        *("exports a day", "MIN_WORKERS", "target"),
+        *("exports a day", "MIN_WORKERS", "target", "at once fewer"),
         *("p50 wait", "p99 wait", "workers", "at most", "busy", "$ a day"),
     )
     for per_day in volumes:
-        for least, target in CHOICES:
-            assumed = replace(world.assumed, least=least, target=target)
+        for least, target, in_part in CHOICES:
+            assumed = replace(world.assumed, least=least, target=target, in_part=in_part)
             life = replace(world, assumed=assumed).live(per_day)
-            chosen = (f"{per_day:,.0f}", f"{least}", f"{target:g}")
+            chosen = (f"{per_day:,.0f}", f"{least}", f"{target:g}", f"{in_part:.0%}")
             yield *chosen, *life.cells, f"{life.a_day:,.2f}"
 
 

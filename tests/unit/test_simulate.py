@@ -140,6 +140,13 @@ def test_workers_are_taken_away_after_fifteen_periods() -> None:
     assert seen == [40] * 14 + [20] * 5 + [10] * 5 + [5]
 
 
+def test_a_quarter_at_once() -> None:
+    """Where fewer are taken away at once, the last worker above the least goes, too."""
+    policy = Autoscaling(scaling.Limits(target=10, least=0, most=100), 8, in_part=0.25)
+    seen = [policy.observe(60.0 * minute, 0) for minute in range(60)]
+    assert sorted(set(seen), reverse=True) == [8, 6, 5, 4, 3, 2, 1, 0]
+
+
 def test_the_first_worker_is_added_at_once() -> None:
     """Where nobody works, the first worker does not wait for three periods."""
     policy = Autoscaling(scaling.Limits(target=10, least=0, most=100), 0)
