@@ -47,7 +47,9 @@ class Assumptions:
     # --- Fargate ---
     start_least_s: float = _number(30, "a worker's shortest start, image included (assumed)")
     start_most_s: float = _number(90, "its longest (assumed)")
-    spot: float = _number(0.5, "part of the workers that runs on Spot")
+    spot: float = _number(
+        0.75, "part of the workers that runs on Spot (the template: three in four)"
+    )
     interruptions_per_h: float = _number(0.05, "of a Spot worker, in an hour (assumed)")
     hand_back_s: float = _number(1.5, "from the warning until the task is queued again (measured)")
 
@@ -86,7 +88,7 @@ class Assumptions:
     connections: float = _number(
         1600, "max_connections (AWS: follows the most ACU; about 1,600 at 8)"
     )
-    connections_per_worker: float = _number(3, "a work horse's two and the sweeper's")
+    connections_per_worker: float = _number(5, "of each worker, at most")
     redis_per_s: float = _number(20_000, "commands a second that the cache takes (assumed)")
     redis_mb: float = _number(1000, "memory of the cache for jobs, in MB (AWS: cache.t4g.small)")
     cache_nodes: float = _number(2, "nodes of the cache: one, and one to fall back on")
@@ -94,7 +96,7 @@ class Assumptions:
     endpoints: float = _number(0, "interface endpoints in two zones, with Egress=endpoints: 5")
     fargate_vcpu: float = _number(12, "Fargate's quotas, Spot's included (AWS: 6 each at first)")
     lambdas: float = _number(1000, "Lambda functions at once (AWS: 1,000, fewer at first)")
-    gateway_per_s: float = _number(10_000, "API Gateway's requests a second (AWS)")
+    gateway_per_s: float = _number(100, "RequestsPerSecond (the template; AWS: 10,000 at most)")
     puts_per_s: float = _number(3500, "S3's PUT requests a second under one prefix (AWS)")
 
     def __post_init__(self) -> None:

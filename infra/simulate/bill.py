@@ -20,7 +20,7 @@ WRITES = 0.5
 IO_PER_WRITE = 2
 
 METRICS = 12
-ALARMS = 8
+ALARMS = 9
 SECRETS = 3
 """What the templates set up, about."""
 

@@ -88,7 +88,7 @@ def _all(assumed: Assumptions, held_s: float) -> Iterator[Ceiling]:
             "API Gateway",
             assumed.gateway_per_s,
             assumed.requests,
-            "429, which clients take for a wish to wait; ask for a higher quota",
+            "429, which clients take for a wish to wait; raise RequestsPerSecond",
         ),
         (
             "S3, PUT",

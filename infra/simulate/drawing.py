@@ -47,6 +47,7 @@ def draw(points: Sequence[Point], path: Path) -> None:
         x_title="exports a day",
         y_title="seconds, US dollars",
         disable_xml_declaration=True,
+        no_prefix=True,  # a random one would make each drawing another file
     )
     chart.x_labels = [point.label for point in points]
     chart.add("half wait, s", [max(SMALLEST_S, point.half_s) for point in points])
