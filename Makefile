@@ -7,11 +7,11 @@ STAMP := .venv/.stamp
 COMPILE := .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 
-.PHONY: help setup demo run test faults browser fuzz audit deploy destroy translations \
-  check lock
+.PHONY: help setup demo run test faults browser fuzz audit deploy destroy \
+  package package-check translations check lock
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 # The stamp holds what .venv was made of and is written last: a set-up that failed is repeated.
 setup: ## create .venv with all that the other commands need (PYTHON=python3)
@@ -56,6 +56,12 @@ deploy: package ## bring a stage on AWS about, or up to date (STAGE=, YES=1 to b
 destroy: setup ## delete a stage on AWS but for its data (STAGE=, YES=1)
 	@mkdir -p build && cp infra/aws/foundation.yaml build/
 	@$(BIN)/python -m infra.aws destroy $(if $(YES),--yes) "$(STAGE)"
+
+package: setup ## the Lambda package and the templates under build, checked (ARCHITECTURE=x86_64)
+	@$(BIN)/python -m infra.package $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE))
+
+package-check: package ## the package as Lambda runs it: its story and its cold start
+	@$(BIN)/pytest -m package tests/package $(ARGS)
 
 translations: setup ## bring the catalogues up to date with the code, and compile them
 	@mkdir -p build

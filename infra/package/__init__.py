@@ -1,0 +1,10 @@
+"""The Lambda deployment package: `make package`.
+
+pip fetches the locked wheels for Lambda's machine, what is never used goes, byte-code is compiled
+in, and the same inputs give the same bytes. Chalice writes the template; its own packager leaves a
+wheel out that it cannot place, and says so in passing.
+"""
+
+
+class PackagingError(Exception):
+    """There is no package that could be deployed; the message is for people."""

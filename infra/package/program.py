@@ -1,0 +1,40 @@
+"""The programs that packaging consists of."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra.package import PackagingError
+
+TIME_LIMIT_S = 600
+
+
+def run_python(*arguments: str, folder: Path | None = None, **variables: str) -> None:
+    """Run Python with arguments, and variables on top of the environment.
+
+    Raises:
+        PackagingError: It did not exit with 0; the message has its output.
+    """
+    run([sys.executable, *arguments], folder=folder, **variables)
+
+
+def run(command: Sequence[str], *, folder: Path | None = None, **variables: str) -> None:
+    """Run a program.
+
+    Raises:
+        PackagingError: It did not exit with 0; the message has its output.
+    """
+    done = subprocess.run(  # noqa: S603 - our own arguments  # nosec B603
+        command,
+        cwd=folder,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIME_LIMIT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise PackagingError(f"{' '.join(command[:4])} … failed:\n{done.stdout.strip()}")
