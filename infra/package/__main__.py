@@ -27,6 +27,8 @@ from infra.package.target import MACHINES, Target
 
 AWS = application.ROOT / "infra" / "aws"
 
+MADE = ("deployment.zip", "sam.yaml", "foundation.yaml", "sbom.cdx.json")
+
 
 def build(path: Path, target: Target, *, scratch: Path) -> list[Installed]:
     """Make a package and check it.
@@ -81,15 +83,16 @@ def _source(name: str) -> str:
 
 
 def validate(out: Path) -> str:
-    """Have both templates validated; say whether they were."""
+    """Have both templates validated; say what came of it."""
     if not AWS.is_dir() or importlib.util.find_spec("infra.aws.validate") is None:
         return "NOT VALIDATED: there is no infra/aws/validate.py"
-    run_python("-m", "infra.aws.validate", str(out), folder=application.ROOT)
-    return "valid"
+    return run_python("-m", "infra.aws.validate", str(out), folder=application.ROOT).strip()
 
 
 def package(out: Path, target: Target, *, scratch: Path) -> Sequence[str]:
     """Make everything that is deployed; return lines about it."""
+    for name in MADE:  # nothing old is taken for new when this fails
+        (out / name).unlink(missing_ok=True)
     path = out / "deployment.zip"
     installed = build(path, target, scratch=scratch)
     made = Package(path)
@@ -100,7 +103,7 @@ def package(out: Path, target: Target, *, scratch: Path) -> Sequence[str]:
     lines += [] if merge.exists() else [f"NOT MERGED: {sam.name} is Chalice's own; no {merge.name}"]
     if (AWS / "foundation.yaml").exists():
         shutil.copy(AWS / "foundation.yaml", out)
-    return [*lines, f"templates {validate(out)}"]
+    return [*lines, validate(out)]
 
 
 @click.command()

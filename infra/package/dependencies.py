@@ -8,6 +8,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from infra.package import PackagingError
 from infra.package.program import run_python
 from infra.package.target import Target
 
@@ -81,12 +82,18 @@ def install(
     requirements, report = notes / "requirements.txt", notes / "report.json"
     requirements.write_text("".join(f"{one.line}\n" for one in locked))
     platforms = [part for tag in target.platforms for part in ("--platform", tag)]
-    run_python(
-        *("-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-        *("--no-deps", "--no-compile", "--require-hashes", "--only-binary", ":all:"),
-        *("--implementation", "cp", "--python-version", target.python, *platforms),
-        *("--target", str(folder), "--report", str(report), "--requirement", str(requirements)),
-    )
+    try:
+        run_python(
+            *("-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *("--no-deps", "--no-compile", "--require-hashes", "--only-binary", ":all:"),
+            *("--implementation", "cp", "--python-version", target.python, *platforms),
+            *("--target", str(folder), "--report", str(report), "--requirement", str(requirements)),
+        )
+    except PackagingError as error:
+        raise PackagingError(
+            f"not every wheel can be had for Python {target.python} on {target.architecture}, "
+            f"as {target.platforms[0]} or older: {error}"
+        ) from error
     return [_installed(one) for one in json.loads(report.read_bytes())["install"]]
 
 

@@ -11,17 +11,23 @@ from infra.package import PackagingError
 TIME_LIMIT_S = 600
 
 
-def run_python(*arguments: str, folder: Path | None = None, **variables: str) -> None:
+def run_python(*arguments: str, folder: Path | None = None, **variables: str) -> str:
     """Run Python with arguments, and variables on top of the environment.
+
+    Returns:
+        What it printed.
 
     Raises:
         PackagingError: It did not exit with 0; the message has its output.
     """
-    run([sys.executable, *arguments], folder=folder, **variables)
+    return run([sys.executable, *arguments], folder=folder, **variables)
 
 
-def run(command: Sequence[str], *, folder: Path | None = None, **variables: str) -> None:
+def run(command: Sequence[str], *, folder: Path | None = None, **variables: str) -> str:
     """Run a program.
+
+    Returns:
+        What it printed.
 
     Raises:
         PackagingError: It did not exit with 0; the message has its output.
@@ -38,3 +44,4 @@ def run(command: Sequence[str], *, folder: Path | None = None, **variables: str)
     )
     if done.returncode:
         raise PackagingError(f"{' '.join(command[:4])} … failed:\n{done.stdout.strip()}")
+    return done.stdout

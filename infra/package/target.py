@@ -48,6 +48,11 @@ class Target:
         return MACHINES[self.architecture]
 
     @property
+    def runtime(self) -> str:
+        """What Lambda calls the Python."""
+        return f"python{self.python}"
+
+    @property
     def cpython(self) -> str:
         """The tag of wheels and of byte-code without its `cp` or `cpython-`: `311`."""
         return self.python.replace(".", "")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from chalicelib.languages import LANGUAGES
 
-AWS_SERVICES = ("s3", "sts")
-"""Whose clients can be made: the bucket, and the role that a web identity would take."""
+AWS_SERVICES = ("s3", "secretsmanager", "sts")
+"""Whose clients can be made: for the bucket, for passwords, and for a role that is to be taken."""
 
 ALL_THAT_STAYS: Mapping[str, tuple[str, ...]] = {
     # Chalice's own packager takes the same two files: the rest deploys, and serves locally.

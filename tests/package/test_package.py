@@ -7,6 +7,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from infra.package import PackagingError, template
 from infra.package.__main__ import build
 from infra.package.application import ROOT
 from infra.package.dependencies import Locked
@@ -87,6 +88,19 @@ def test_what_is_left_does_the_same(image: Image, script: str) -> None:
     whole = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert whole
     assert image.run(script) == whole
+
+
+def test_a_function_without_a_role(target: Target, tmp_path: Path) -> None:
+    """Chalice is told of no role, so that a template that gives none is refused."""
+    merge = tmp_path / "app.yaml"
+    role = "Properties: {Role: !GetAtt Role.Arn}"
+    merge.write_text(f"Resources: {{APIHandler: {{{role}}}}}")
+    with pytest.raises(PackagingError, match="without a Role"):
+        template.write(tmp_path, target, scratch=tmp_path / "one", merge=merge)
+    merge.write_text(f"Resources: {{APIHandler: {{{role}}}, Sweep: {{{role}}}}}")
+    text = template.write(tmp_path, target, scratch=tmp_path / "two", merge=merge).read_text()
+    assert text.count(f"Runtime: {target.runtime}") == 2
+    assert text.count("CodeUri: ./deployment.zip") == 2
 
 
 def test_cold_start(image: Image, tmp_path: Path) -> None:
