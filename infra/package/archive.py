@@ -28,8 +28,8 @@ READABLE = 0o100644 << 16
 def compile_all(folder: Path) -> None:
     """Put byte-code beside every module that the API may import.
 
-    Lambda cannot write its own, and a cold import without it takes more than three times as long.
-    It is loaded unchecked: by time it would look stale, since the zip's times say nothing.
+    Lambda cannot keep its own: without it, every cold start would compile everything anew. It is
+    loaded unchecked: by time it would look stale, since the zip's times say nothing.
     """
     left_out = rf"^{re.escape(str(folder))}/({'|'.join(UNCOMPILED)})(/|\.py$)"
     run_python(

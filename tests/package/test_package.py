@@ -46,6 +46,7 @@ def test_nothing_of_the_worker_or_of_development(package: Package) -> None:
     assert [name for name in package.files if name.endswith((".po", ".env"))] == []
 
 
+@pytest.mark.timeout(600)  # it packs everything once more
 def test_the_same_bytes_again(package: Package, target: Target, tmp_path: Path) -> None:
     """Packed again from the wheels on, elsewhere, the package is the same byte for byte."""
     scratch = tmp_path / "somewhere" / "else"
