@@ -15,10 +15,10 @@ def run_python(*arguments: str, folder: Path | None = None, **variables: str) ->
     """Run Python with arguments, and variables on top of the environment.
 
     Returns:
-        What it printed.
+        What it printed, but for its errors.
 
     Raises:
-        PackagingError: It did not exit with 0; the message has its output.
+        PackagingError: It did not exit with 0; the message has all that it printed.
     """
     return run([sys.executable, *arguments], folder=folder, **variables)
 
@@ -27,21 +27,21 @@ def run(command: Sequence[str], *, folder: Path | None = None, **variables: str)
     """Run a program.
 
     Returns:
-        What it printed.
+        What it printed, but for its errors.
 
     Raises:
-        PackagingError: It did not exit with 0; the message has its output.
+        PackagingError: It did not exit with 0; the message has all that it printed.
     """
     done = subprocess.run(  # noqa: S603 - our own arguments  # nosec B603
         command,
         cwd=folder,
         env={**os.environ, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
         timeout=TIME_LIMIT_S,
         check=False,
     )
     if done.returncode:
-        raise PackagingError(f"{' '.join(command[:4])} … failed:\n{done.stdout.strip()}")
+        said = f"{done.stdout}{done.stderr}".strip()
+        raise PackagingError(f"{' '.join(command[:4])} … failed:\n{said}")
     return done.stdout
