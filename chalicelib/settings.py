@@ -161,6 +161,9 @@ def _split(value: str) -> SplitResult:
 
 
 def _database_url(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if scheme in {"postgres", "postgresql"}:  # as Heroku and libpq write it
+        value = f"postgresql+psycopg{separator}{rest}"
     if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
         raise ValueError("expected sqlite:///… or postgresql+psycopg://…")
     _split(value)

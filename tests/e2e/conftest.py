@@ -25,7 +25,40 @@ QUICK = {"LEASE_S": "3", "SWEEP_INTERVAL_S": "1"}
 """Settings with which a death is noticed soon."""
 
 
-class Stack:
+class Place:
+    """Where the application runs, as `stack.json` tells it."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """At least `app_url`, `mail_dir`, and the variables under `env`."""
+        raise NotImplementedError
+
+    def command(self, *arguments: str, given: bytes = b"") -> str:
+        """Run `python -m worker …` against this stack; return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "worker", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **self.facts["env"]},
+            input=given,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    def mails(self, to: str) -> list[EmailMessage]:
+        """The mails that somebody got, the oldest first."""
+        paths = sorted(
+            Path(self.facts["mail_dir"]).glob("*.eml"), key=lambda one: one.stat().st_mtime
+        )
+        found = [
+            email.message_from_bytes(path.read_bytes(), policy=policy.default) for path in paths
+        ]
+        return [mail for mail in found if to in mail["To"]]
+
+
+class Stack(Place):
     """`make run` on a folder of its own and a free port.
 
     Args:
@@ -70,30 +103,6 @@ class Stack:
                 return child
         return None
 
-    def command(self, *arguments: str, given: bytes = b"") -> str:
-        """Run `python -m worker …` against this stack; return what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "worker", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **self.facts["env"]},
-            input=given,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode()
-
-    def mails(self, to: str) -> list[EmailMessage]:
-        """The mails that somebody got, the oldest first."""
-        paths = sorted(
-            Path(self.facts["mail_dir"]).glob("*.eml"), key=lambda one: one.stat().st_mtime
-        )
-        found = [
-            email.message_from_bytes(path.read_bytes(), policy=policy.default) for path in paths
-        ]
-        return [mail for mail in found if to in mail["To"]]
-
     def stop(self) -> int:
         """Ask it to stop; return its status."""
         if self.process.poll() is None:
@@ -104,7 +113,7 @@ class Stack:
 class Person:
     """Somebody who calls the API over HTTP."""
 
-    def __init__(self, stack: Stack, username: str) -> None:
+    def __init__(self, stack: Place, username: str) -> None:
         self.stack = stack
         self.username = username
         self.address = f"{username}@example.com"

@@ -7,37 +7,12 @@ import sys
 from pathlib import Path
 
 from tests.e2e.conftest import ROOT, Person, Stack
-
-BODIES = ["first", "second \u2028 \U0001f600", 'a "quoted" \\ one\nof two lines']
+from tests.story import from_request_to_mail
 
 
 def test_from_request_to_mail(stack: Stack, tmp_path: Path) -> None:
     """Somebody asks for their posts and gets them: by mail, by download, byte for byte alike."""
-    susan = Person(stack, "susan")
-    for body in BODIES:
-        susan.call("POST", "/v1/posts", {"body": body}, 201)
-    answer = susan.ask("POST", "/v1/exports", {})
-    assert answer.status_code == 202
-    assert int(answer.headers["Retry-After"]) >= 0
-    task_id = answer.json()["id"]
-    assert answer.headers["Location"] == f"/v1/tasks/{task_id}"
-    task = susan.wait_for(task_id, "succeeded")
-    assert (task["progress"], task["attempt"]) == ({"percent": 100, "done": 3, "total": 3}, 1)
-
-    (attachment,) = susan.wait_for_mail(task_id).iter_attachments()
-    assert attachment.get_filename() == "posts.json"
-    assert attachment.get_content_type() == "application/json"
-    data = attachment.get_payload(decode=True)
-    assert isinstance(data, bytes)
-    assert data == susan.download(task_id)
-    assert [post["body"] for post in json.loads(data)["posts"]] == BODIES
-
-    result = susan.task(task_id)["result"]
-    assert result["sha256"] == hashlib.sha256(data).hexdigest()
-    assert (result["bytes"], result["posts"], result["available"]) == (len(data), 3, True)
-    file = tmp_path / "posts.json"
-    file.write_bytes(data)
-    assert "the file is whole" in stack.command("verify", str(file), "--sha256", result["sha256"])
+    from_request_to_mail(stack, tmp_path / "posts.json")
 
 
 def test_a_large_file_is_linked(stack: Stack) -> None:

@@ -58,7 +58,7 @@ def test_missing_key_is_named(key: str, value: str | None) -> None:
 
 BAD = [
     ("DATABASE_URL", "mysql://x/y"),
-    ("DATABASE_URL", "postgresql://x/y"),  # psycopg2 is not there
+    ("DATABASE_URL", "postgresql+psycopg2://x/y"),  # which is not there
     ("DATABASE_URL", "postgresql+psycopg://db:port/x"),
     ("REDIS_URL", "http://x"),
     ("REDIS_URL", "redis://queue:port"),
@@ -124,6 +124,8 @@ def test_every_key_has_a_bad_value_in_the_table() -> None:
         ("REGISTRATION", "closed", "closed"),
         ("MAIL_ATTACH_MAX_BYTES", "0", 0),
         ("DATABASE_URL", "sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
+        ("DATABASE_URL", "postgres://u:p@h:5432/d", "postgresql+psycopg://u:p@h:5432/d"),  # Heroku
+        ("DATABASE_URL", "postgresql://h/d", "postgresql+psycopg://h/d"),
     ],
 )
 def test_good_value(key: str, value: str, expected: Any) -> None:
@@ -165,6 +167,7 @@ def test_secrets_are_not_shown() -> None:
     [
         ("DATABASE_URL", "mysql://carryout:hunter2@db/x"),
         ("DATABASE_URL", "postgresql+psycopg://carryout:hunter2/1@db/x"),  # reads as a port
+        ("DATABASE_URL", "postgres://carryout:hunter2/1@db/x"),
         ("REDIS_URL", "x://:hunter2@y"),
         ("REDIS_URL", "redis://:hunter2/1@queue"),
         ("REDIS_URL", "redis://:hunter2\u2100@queue"),  # refused by urllib with all of it
