@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import re
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +26,7 @@ from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
 from tests.ledgers import fail, launch, make_user, now, the_task
+from tests.servers import wait_until
 from tests.writers import write_posts
 from worker import __main__ as command_line
 from worker.commands.operating import upgrade
@@ -502,6 +507,23 @@ def test_functional_indexes_are_there(database: Database) -> None:
         make_user(database, f"some-{column}")
     with pytest.raises(sa.exc.IntegrityError):
         make_user(database, "SOME-USERNAME")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells who catches what")
+def test_run_can_be_stopped_before_it_has_reached_redis(environment: dict[str, str]) -> None:
+    """A container's first process is told to stop in vain unless it listens from the beginning."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker", "run"],
+        env={**os.environ, **environment, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"},
+    )
+    wait_until(lambda: _catches(process.pid, signal.SIGTERM) or process.poll() is not None, "up")
+    process.terminate()
+    assert process.wait(timeout=10) == 0
+
+
+def _catches(pid: int, number: int) -> bool:
+    caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) & 1 << (number - 1))
 
 
 def test_health(worker: Call, wiring: Wiring) -> None:

@@ -1,6 +1,8 @@
 """Commands for those who keep it running: run, sweep, migrate, health, tasks."""
 
 import json
+import signal
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +24,8 @@ def run() -> None:
     from worker.runner import Runner, alive_file  # noqa: PLC0415
 
     wiring = wire()
+    # The first process of a container has no default for SIGTERM, and waiting for Redis takes long.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     Runner(wiring, alive=alive_file(wiring)).run()
 
 
