@@ -47,10 +47,10 @@ class PostgreSQL:
         migrate(self._named("template_ledger"))
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """The URL of a fresh, migrated database."""
+    def database(self, *, template: str = "template_ledger") -> Iterator[str]:
+        """The URL of a fresh database, migrated unless it is copied from another template."""
         name = f"test_{uuid4().hex}"
-        self._run(f"CREATE DATABASE {name} TEMPLATE template_ledger")
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
         yield self._named(name)
         self._run(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -1,0 +1,125 @@
+"""The application as servers run it, on a database, a queue, S3 and SES that are the tests' own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from infra.local.plan import DEFAULTS, EMULATOR_CREDENTIALS
+from infra.local.stack import free_port
+from tests.e2e.conftest import ROOT, Place, ended
+from tests.servers import PostgreSQL, wait_until
+
+BIN = Path(sys.executable).parent
+
+
+class Installation(Place):
+    """The application on a port, started by whoever the test is about.
+
+    Args:
+        settings: The variables that each of its processes has.
+        folder: Takes what they print.
+        mail_dir: Where SES leaves its mails.
+    """
+
+    def __init__(self, settings: Mapping[str, str], *, folder: Path, mail_dir: Path) -> None:
+        self.port = free_port()
+        self.settings = dict(settings)
+        self._folder = folder
+        self._mail_dir = mail_dir
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Where it is and how to join it."""
+        url = f"http://127.0.0.1:{self.port}"
+        return {"app_url": url, "env": self.settings, "mail_dir": str(self._mail_dir)}
+
+    @contextmanager
+    def process(
+        self, *command: str | Path, folder: Path = ROOT, variables: Mapping[str, str] | None = None
+    ) -> Iterator["Started"]:
+        """Start something with the settings and more in its environment; nothing of it stays."""
+        log = self._folder / f"{len(list(self._folder.glob('*.log')))}.log"
+        with log.open("w") as output:
+            process = psutil.Popen(
+                list(map(str, command)),
+                cwd=folder,
+                env={"PATH": f"{BIN}:{os.environ['PATH']}", **self.settings, **(variables or {})},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        started = Started(process, log)
+        try:
+            yield started
+        finally:
+            started.end()
+
+    def wait_until_ready(self, started: "Started") -> None:
+        """Wait until the API says that it, the database, Redis and a worker are well."""
+        wait_until(lambda: self._is_ready() or ended(started.process), "ready")
+        assert not ended(started.process), started.output
+
+    def _is_ready(self) -> bool:
+        try:
+            return requests.get(f"{self.facts['app_url']}/readyz", timeout=10).ok
+        except requests.ConnectionError:
+            return False
+
+
+class Started:
+    """A process and what it has printed."""
+
+    def __init__(self, process: psutil.Popen, log: Path) -> None:
+        self.process = process
+        self._log = log
+
+    @property
+    def output(self) -> str:
+        """What it has printed."""
+        return self._log.read_text()
+
+    def wait(self) -> int:
+        """Wait for its end; return its status."""
+        return int(self.process.wait(timeout=30))
+
+    def stop(self) -> int:
+        """Ask it to stop; return its status, and fail when something that it started goes on."""
+        family = self.process.children(recursive=True)
+        self.process.terminate()
+        status = self.wait()
+        wait_until(lambda: all(map(ended, family)), "all have ended", within_s=5)
+        return status
+
+    def end(self) -> None:
+        """Kill what is left of it."""
+        if not ended(self.process):
+            for process in [*self.process.children(recursive=True), self.process]:
+                process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def database_url(
+    request: pytest.FixtureRequest, tmp_path: Path, postgresql: PostgreSQL
+) -> Iterator[str]:
+    """An empty database, which nobody has migrated."""
+    if getattr(request, "param", "postgresql") == "sqlite":
+        yield f"sqlite:///{tmp_path / 'carryout.db'}"
+    else:
+        with postgresql.database(template="template1") as url:
+            yield url
+
+
+@pytest.fixture
+def installation(environment: dict[str, str], tmp_path: Path, mail_dir: Path) -> Installation:
+    """Settings and servers, and nothing of the application yet."""
+    region = {"AWS_DEFAULT_REGION": DEFAULTS["AWS_DEFAULT_REGION"]}
+    settings = {**environment, **EMULATOR_CREDENTIALS, **region}
+    return Installation(settings, folder=tmp_path, mail_dir=mail_dir)

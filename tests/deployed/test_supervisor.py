@@ -1,0 +1,40 @@
+"""A plain server: supervisord runs the API and the workers."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.deployed.conftest import BIN, Installation
+from tests.e2e.conftest import ROOT
+from tests.servers import wait_until
+from tests.story import from_request_to_mail
+
+CONFIGURATION = ROOT / "infra/servers/supervisord.conf"
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_supervisord(installation: Installation, tmp_path: Path) -> None:
+    """One configuration runs the story, restarts what dies, and stops everything cleanly."""
+    variables = {"PORT": str(installation.port), "WORKERS": "2", "RUN_DIR": str(tmp_path)}
+    installation.command("migrate")
+
+    def control(*arguments: str) -> str:
+        command = [str(BIN / "supervisorctl"), "-c", str(CONFIGURATION), *arguments]
+        done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, check=False)
+        return done.stdout.decode()
+
+    command = BIN / "supervisord", "-c", CONFIGURATION
+    with installation.process(*command, variables=variables) as supervisord:
+        installation.wait_until_ready(supervisord)
+        wait_until(lambda: control("status").count("RUNNING") == 3, "all run")
+        before = control("pid", "worker:worker-2")
+        control("signal", "KILL", "worker:worker-2")
+        wait_until(lambda: control("pid", "worker:worker-2") not in {before, "0\n"}, "it is back")
+        from_request_to_mail(installation, tmp_path / "posts.json")
+        assert "RUNNING" in control("status", "worker:worker-1"), supervisord.output
+        assert supervisord.stop() == 0
+    for name in ("api", "worker-1", "worker-2"):
+        assert f"stopped: {name} (exit status 0)" in supervisord.output, supervisord.output
