@@ -26,11 +26,15 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def serve(
-    application: Application, *, handler: type[WSGIRequestHandler] | None = None
+    application: Application,
+    *,
+    handler: type[WSGIRequestHandler] | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> BaseWSGIServer:
-    """Serve a WSGI application on a free port of the loopback interface, in a thread."""
+    """Serve a WSGI application in a thread, on a free port unless one is named."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=handler)
+    server = make_server(host, port, application, threaded=True, request_handler=handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     return server
 
@@ -41,9 +45,13 @@ class Emulator:
     Args:
         data_dir: Objects are kept under `s3`, mails under `mail`.
         env: The settings that it serves: bucket, sender, region.
+        host: The interface that it listens on.
+        port: Its port; 0 takes a free one.
     """
 
-    def __init__(self, data_dir: Path, *, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, data_dir: Path, *, env: Mapping[str, str], host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         region = env["AWS_DEFAULT_REGION"]
         self._objects = Objects(data_dir / "s3")
         self._objects.restore(region=region)
@@ -53,8 +61,8 @@ class Emulator:
         get_backend("ses")[DEFAULT_ACCOUNT_ID][region].verify_email_identity(sender)
         self._mails = Mails(data_dir / "mail")
         self._moto = DomainDispatcherApplication(create_backend_app)
-        self._server = serve(self._answer, handler=MotoRequestHandler)
-        self.endpoint_url = f"http://127.0.0.1:{self._server.port}"
+        self._server = serve(self._answer, handler=MotoRequestHandler, host=host, port=port)
+        self.endpoint_url = f"http://{host}:{self._server.port}"
 
     def close(self) -> None:
         """Stop answering, and forget what the files remember."""

@@ -33,13 +33,13 @@ class Installation(Place):
         self.port = free_port()
         self.settings = dict(settings)
         self._folder = folder
-        self._mail_dir = mail_dir
+        self.mail_dir = mail_dir
 
     @property
     def facts(self) -> dict[str, Any]:
         """Where it is and how to join it."""
         url = f"http://127.0.0.1:{self.port}"
-        return {"app_url": url, "env": self.settings, "mail_dir": str(self._mail_dir)}
+        return {"app_url": url, "env": self.settings, "mail_dir": str(self.mail_dir)}
 
     @contextmanager
     def process(
