@@ -36,7 +36,7 @@ class Assumptions:
     post_bytes: float = _number(250, "bytes of a post in the file (assumed)")
 
     # --- A worker ---
-    task_s: float = _number(0.2, "processor time of an empty export and its mail (measured)")
+    task_s: float = _number(0.045, "processor time of an empty export and its mail (measured)")
     post_s: float = _number(5e-6, "processor time of each post (measured)")
     page_s: float = _number(8e-6, "waiting for PostgreSQL, for each post (measured)")
     mb_s: float = _number(0.02, "waiting for S3, for each MB (assumed)")
@@ -73,9 +73,9 @@ class Assumptions:
     watching: float = _number(1.0, "part of the exports that somebody watches (assumed)")
     patience_s: float = _number(60, "for how long at most; Lambda holds a request (assumed)")
     lambda_gb: float = _number(0.5, "memory of the Lambda function, in GB")
-    statements: float = _number(45, "SQL statements, from the request to the download (measured)")
+    statements: float = _number(33, "SQL statements, from the request to the download (measured)")
     held_statements: float = _number(4, "a second, while Lambda holds a request (assumed)")
-    redis_commands: float = _number(85, "commands to Redis (measured)")
+    redis_commands: float = _number(40, "commands to Redis (measured)")
     job_kb: float = _number(2, "memory of a job in Redis, kept for 500 s (assumed)")
     log_kb: float = _number(8, "lines in the logs (assumed)")
     kept_days: float = _number(7, "EXPORT_TTL_S, in days")
