@@ -57,10 +57,7 @@ class Assumptions:
     target: float = _number(scaling.Limits.target, "unfinished tasks for each worker")
     least: float = _number(scaling.Limits.least, "MIN_WORKERS")
     most: float = _number(scaling.Limits.most, "MAX_WORKERS")
-    in_part: float = _number(
-        1,
-        "part of the workers that is taken away at once (AWS: gradually; 1: what the formula says)",
-    )
+    in_part: float = _number(scaling.IN_PART, "part of the workers that is taken away at once")
     alarm_s: float = _number(20, "from a measurement to what it changes (assumed)")
 
     # --- SES ---

@@ -65,12 +65,12 @@ def test_sizes_have_their_mean() -> None:
     "assumed",
     [
         Assumptions(),
-        Assumptions(least=2, target=0.7),
+        Assumptions(least=0, target=10),
         Assumptions(mails_per_s=1, mails_per_day=200),
         Assumptions(burst=50, most=3),
         Assumptions(spot=1, interruptions_per_h=120),
     ],
-    ids=["defaults", "two workers", "sandbox", "burst", "spot"],
+    ids=["defaults", "none at night", "sandbox", "burst", "spot"],
 )
 def test_every_request_ends_once(assumed: Assumptions) -> None:
     """Every export that was asked for begins once, ends once, and its mail has one outcome."""
