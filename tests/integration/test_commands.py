@@ -476,6 +476,20 @@ def test_migrate(worker: Call, database: Database) -> None:
         assert session.scalar(sa.text("SELECT count(*) FROM alembic_version")) == 1
 
 
+@both_databases
+def test_migrate_after_a_rollback(worker: Call, database: Database) -> None:
+    """Old code leaves the schema of newer code as it is, and says so: a rollback can go on."""
+    with database.write() as session:
+        session.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    done = worker("migrate")
+    assert (done.status, done.out) == (
+        0,
+        "the schema is newer than this code, and stays as it is\n",
+    )
+    with database.read() as session:
+        assert session.scalar(sa.text("SELECT version_num FROM alembic_version")) == "9999"
+
+
 def test_migrate_makes_the_database(
     worker: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -42,19 +42,35 @@ def sweep() -> None:
 
 @click.command()
 def migrate() -> None:
-    """Bring the database's schema to the newest revision; nothing happens when it is there."""
-    upgrade(wire().database)
+    """Bring the database's schema to the newest revision; nothing happens when it is there.
+
+    Nor does anything when the schema is newer than this code, which was rolled back then.
+    """
+    if not upgrade(wire().database):
+        click.echo("the schema is newer than this code, and stays as it is")
 
 
-def upgrade(database: Database) -> None:
-    """Bring a database's schema to the newest revision."""
+def upgrade(database: Database) -> bool:
+    """Bring a database's schema to the newest revision.
+
+    Returns:
+        Whether it is there; False when it is at a revision that this code does not know.
+    """
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["database"] = database
+    known = {one.revision for one in ScriptDirectory.from_config(config).walk_revisions()}
+    with database.engine.connect() as connection:
+        present = set(MigrationContext.configure(connection).get_current_heads())
+    if present - known:
+        return False
     command.upgrade(config, "head")
+    return True
 
 
 @click.command()
