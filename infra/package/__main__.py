@@ -1,6 +1,5 @@
 """`python -m infra.package`: the zip, both templates and the bill of materials, all checked."""
 
-import importlib.util
 import shutil
 import sys
 import tempfile
@@ -82,13 +81,6 @@ def _source(name: str) -> str:
     return f"{folder.removesuffix('__pycache__')}{module.split('.')[0]}.py"
 
 
-def validate(out: Path) -> str:
-    """Have both templates validated; say what came of it."""
-    if not AWS.is_dir() or importlib.util.find_spec("infra.aws.validate") is None:
-        return "NOT VALIDATED: there is no infra/aws/validate.py"
-    return run_python("-m", "infra.aws.validate", str(out), folder=application.ROOT).strip()
-
-
 def package(out: Path, target: Target, *, scratch: Path) -> Sequence[str]:
     """Make everything that is deployed; return lines about it."""
     for name in MADE:  # nothing old is taken for new when this fails
@@ -97,13 +89,10 @@ def package(out: Path, target: Target, *, scratch: Path) -> Sequence[str]:
     installed = build(path, target, scratch=scratch)
     made = Package(path)
     (out / "sbom.cdx.json").write_text(inventory.describe(made, installed, now=datetime.now(UTC)))
-    merge = AWS / "app.yaml"
-    sam = template.write(out, target, scratch=scratch, merge=merge if merge.exists() else None)
-    lines = [*describe_in_lines(made, target)]
-    lines += [] if merge.exists() else [f"NOT MERGED: {sam.name} is Chalice's own; no {merge.name}"]
-    if (AWS / "foundation.yaml").exists():
-        shutil.copy(AWS / "foundation.yaml", out)
-    return [*lines, validate(out)]
+    template.write(out, target, scratch=scratch, merge=AWS / "app.yaml")
+    shutil.copy(AWS / "foundation.yaml", out)
+    verdict = run_python("-m", "infra.aws.validate", str(out), folder=application.ROOT)
+    return [*describe_in_lines(made, target), verdict.strip()]
 
 
 @click.command()

@@ -17,7 +17,7 @@ ROLE_TO_COME = "infra/aws/app.yaml gives it"
 """What Chalice is told to write for a function's role; no template may say it in the end."""
 
 
-def write(out: Path, target: Target, *, scratch: Path, merge: Path | None) -> Path:
+def write(out: Path, target: Target, *, scratch: Path, merge: Path) -> Path:
     """Have Chalice write the template of the API and the sweep.
 
     Chalice gets a project without dependencies, since it would pack them into a zip of its own,
@@ -27,7 +27,7 @@ def write(out: Path, target: Target, *, scratch: Path, merge: Path | None) -> Pa
         out: Where the template goes.
         target: The machine that the functions run on.
         scratch: An empty folder.
-        merge: The template that is merged into it, or None.
+        merge: The template that is merged into it.
 
     Returns:
         The template's path.
@@ -45,14 +45,13 @@ def write(out: Path, target: Target, *, scratch: Path, merge: Path | None) -> Pa
         [
             *(str(Path(sys.executable).with_name("chalice")), "--project-dir", str(project)),
             *("package", "--stage", STAGE, "--template-format", "yaml"),
-            *(("--merge-template", str(merge)) if merge else ()),
-            str(made),
+            *("--merge-template", str(merge), str(made)),
         ],
         AWS_DEFAULT_REGION=region,
     )
     template = out / "sam.yaml"
     shutil.copy(made / template.name, template)
-    if merge and ROLE_TO_COME in template.read_text():
+    if ROLE_TO_COME in template.read_text():
         raise PackagingError(f"{merge.name} leaves a function without a Role")
     return template
 
