@@ -23,6 +23,9 @@ EMULATOR_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY":
 PROFILES = {"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}
 """Of no use to the emulator; a client with one that the machine does not have does not start."""
 
+NO_PROXY = ("no_proxy", "NO_PROXY")
+"""Clients that obey HTTP_PROXY look at both, at the first one first."""
+
 
 @dataclass(frozen=True)
 class Addresses:
@@ -38,7 +41,7 @@ def given(environment: Mapping[str, str], dotenv: Mapping[str, str | None]) -> d
     known = {
         name: value
         for name, value in environment.items()
-        if name in KNOWN or name.startswith("AWS_")
+        if name in KNOWN or name in NO_PROXY or name.startswith("AWS_")
     }
     return {name: value for part in (dotenv, known) for name, value in part.items() if value}
 
@@ -47,7 +50,7 @@ def fill_in(chosen: Mapping[str, str], *, data_dir: Path, addresses: Addresses) 
     """Every variable that a process needs to join the stack.
 
     Args:
-        chosen: What `given` returned; nothing here overrides it.
+        chosen: What `given` returned; nothing here overrides it, but what a proxy stands before.
         data_dir: An absolute path; the database is there unless one was given.
         addresses: The embedded parts, started only where `chosen` names no other.
     """
@@ -66,8 +69,14 @@ def fill_in(chosen: Mapping[str, str], *, data_dir: Path, addresses: Addresses) 
     if addresses.aws_endpoint_url:
         for name in PROFILES:
             env.pop(name, None)
+    hosts = next((chosen[name] for name in NO_PROXY if name in chosen), "")
+    env |= dict.fromkeys(NO_PROXY, _and_this_machine(hosts))
     env["DATABASE_URL"] = _absolute(env["DATABASE_URL"])
     return env
+
+
+def _and_this_machine(hosts: str) -> str:
+    return hosts if hosts == "*" else ",".join(filter(None, (hosts, "127.0.0.1", "localhost")))
 
 
 def _absolute(database_url: str) -> str:

@@ -27,7 +27,7 @@ from infra.local.child import Child
 from infra.local.emulator import Emulator, serve
 from infra.local.guard import Guard
 from infra.local.mailbox import Mailbox
-from infra.local.plan import PROFILES, Addresses, fill_in
+from infra.local.plan import NO_PROXY, PROFILES, Addresses, fill_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,6 +118,7 @@ class Stack:
         self.env = fill_in(
             self._options.chosen, data_dir=self._options.data_dir, addresses=addresses
         )
+        os.environ |= {name: self.env[name] for name in NO_PROXY}  # for clients in this process
         self._start_emulator()
         self._migrate()
         self._start_own(port)

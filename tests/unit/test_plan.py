@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from chalicelib.settings import Settings
 from infra.local.plan import Addresses, fill_in, given
 
@@ -59,6 +61,21 @@ def test_profile_is_for_real_endpoints() -> None:
     assert env.keys().isdisjoint(chosen)
     env = fill_in(chosen, data_dir=DATA_DIR, addresses=NOT_EMBEDDED)
     assert env["AWS_PROFILE"] == "work"
+
+
+@pytest.mark.parametrize(
+    ("around", "expected"),
+    [
+        ({}, "127.0.0.1,localhost"),
+        ({"NO_PROXY": "a.example"}, "a.example,127.0.0.1,localhost"),
+        ({"NO_PROXY": "a.example", "no_proxy": "b.example"}, "b.example,127.0.0.1,localhost"),
+        ({"no_proxy": "*"}, "*"),
+    ],
+)
+def test_no_proxy_stands_before_the_stack(around: dict[str, str], expected: str) -> None:
+    """Where a proxy leads to the world, the embedded parts are still reached without it."""
+    env = fill_in(given(around, {}), data_dir=DATA_DIR, addresses=EMBEDDED)
+    assert env["no_proxy"] == env["NO_PROXY"] == expected
 
 
 def test_database_path_is_absolute() -> None:
