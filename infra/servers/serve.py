@@ -122,7 +122,7 @@ def _busy(server: Any) -> bool:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option(
-    "--threads", default=64, show_default=True, help="Each long poll holds one for up to 20 s."
+    "--threads", default=256, show_default=True, help="Each long poll holds one for up to 20 s."
 )
 @click.option(
     "--behind-proxy", is_flag=True, help="Believe X-Forwarded-For and -Proto of the caller."

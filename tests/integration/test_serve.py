@@ -171,6 +171,19 @@ def test_stops_within_a_second_under_long_polls(served: Served) -> None:
         connection.close()
 
 
+def test_nobody_waits_for_long_polls(served: Served) -> None:
+    """A page is answered at once while two hundred polls are held."""
+    polls = [served.connect() for _ in range(200)]
+    for poll in polls:
+        poll.request("GET", f"/poll/{2 * DEADLINE_S}")
+    echo = served.connect()
+    echo.request("GET", "/echo")
+    status = echo.getresponse().status
+    for connection in [*polls, echo]:
+        connection.close()
+    assert status == 200
+
+
 def test_taken_port_is_named(served: Served) -> None:
     """A second server on the port says which one it wanted."""
     second = subprocess.run(
