@@ -1,0 +1,106 @@
+"""How long people wait: for an answer of the API, and for their mail."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from app import app
+from chalicelib.models import Task
+from chalicelib.wiring import Wiring
+from tests.bench import seeds
+from tests.bench.bench import Bench
+from tests.bench.crews import Ours
+from tests.bench.figures import Bound, Row
+from tests.bench.ground import DATABASES
+from tests.events import proxy_event
+from tests.servers import wait_until
+
+POSTS = 100
+MEDIAN_MS = 150.0
+P99_MS = 500.0
+WARM_UP = 3
+
+POST_FACTOR = 1.5
+"""How many times a bare route that authenticates, too, `POST /v1/exports` may take."""
+
+BARE_FACTOR = 2.0
+"""How many times a bare route that asks nobody who they are."""
+
+BARE = "bare Chalice: SELECT, INSERT, COMMIT, enqueue"
+
+ANSWERS: Sequence[tuple[str, str, str, str, float | None]] = (
+    ("POST /v1/exports", "post", BARE + "; token, too", "bare_known_post", POST_FACTOR),
+    ("POST /v1/exports", "post", BARE, "bare_post", BARE_FACTOR),
+    ("GET /v1/tasks/{id}", "poll", "bare Chalice: SELECT", "bare_poll", None),
+    ("GET /v1/notifications", "news", "bare Chalice: SELECT", "bare_news", None),
+)
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Answers beside bare routes, on both databases; then from the request to the mail."""
+    for database, name in DATABASES.items():
+        bench.say(f"{name}: answers beside bare routes")
+        with bench.ground.child(bench.ground.environment(database)) as child:
+            figures = child.measure("answers.compare", count=bench.sizes.answers)
+        for what, key, peer, peer_key, factor in ANSWERS:
+            yield Row(
+                group="latency",
+                name=f"{what} as Lambda calls it, {name}",
+                unit="ms",
+                samples=figures[key],
+                peer=peer,
+                peer_samples=figures[peer_key],
+                bound=Bound(factor) if factor else None,
+                note="authentication included",
+            )
+    for name in ("stub", "moto"):
+        yield from _idle(bench, name)
+
+
+def _idle(bench: Bench, name: str) -> Iterator[Row]:
+    bench.say(f"from request to mail against {name}")
+    aws_endpoint_url = bench.ground.stub if name == "stub" else bench.ground.moto
+    environment = bench.ground.environment("postgresql", aws_endpoint_url=aws_endpoint_url)
+    wiring = bench.ground.wiring(environment)
+    user_id = seeds.make_users(wiring.database, 1)[0]
+    seeds.make_posts(wiring.database, [user_id], POSTS)
+    token = seeds.make_tokens(wiring.database, [user_id])[0]
+    crew = Ours(bench.ground, environment)
+    crew.start()
+    try:
+        samples = [_mailed_after_ms(wiring, token) for _ in range(WARM_UP + bench.sizes.idle)]
+    finally:
+        crew.stop()
+    samples = samples[WARM_UP:]
+    ordered = sorted(samples)
+    p99 = ordered[math.ceil(0.99 * len(ordered)) - 1]
+    what = f"from request to mail, {POSTS} posts, idle stack, {name}"
+    bounds = (("median", samples, MEDIAN_MS), ("99th percentile", [p99], P99_MS))
+    for figure, found, limit in bounds:
+        yield Row(
+            group="latency",
+            name=f"{what}: {figure}",
+            unit="ms",
+            samples=found,
+            bound=Bound(limit, of="value"),
+            facts={"of": len(ordered)},
+        )
+
+
+def _mailed_after_ms(wiring: Wiring, token: str) -> float:
+    """Ask for an export as Lambda would; return when SES took its mail, by the ledger."""
+    app.wiring = wiring
+    headers = {"Authorization": f"Bearer {token}"}
+    began = datetime.now(UTC)
+    answer = app(proxy_event("POST", "/v1/exports", headers=headers), None)
+    task_id = json.loads(answer["body"])["id"]
+
+    def sent_at() -> Any:
+        with wiring.database.read() as session:
+            return session.get_one(Task, task_id).mail_sent_at
+
+    wait_until(sent_at, "the mail is out", within_s=60)
+    moment: datetime = sent_at()
+    return 1000 * (moment - began).total_seconds()

@@ -1,0 +1,6 @@
+"""What RQ's workers do."""
+
+
+def noop() -> int:
+    """Do nothing."""
+    return 1

@@ -1,0 +1,134 @@
+"""Users, posts and tasks by the hundred thousand, the same in every run."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from chalicelib.accounts import NOBODY
+from chalicelib.bearer import digest
+from chalicelib.db import Database
+from chalicelib.models import Post, Task, Token, User
+from infra.local.demo import PHRASES
+
+FIRST_POST = datetime(2024, 2, 29, 23, 59, 58, tzinfo=UTC)
+TEXT = " ".join(PHRASES * 3)
+MEAN_CHARACTERS = 220
+ROWS = 5_000
+"""Of one statement, or of one transaction of posts."""
+
+POSTS_AT_ONCE = 1_000_000
+
+
+def make_users(database: Database, count: int) -> list[int]:
+    """Users whom no password lets in; return their numbers."""
+    first = str(uuid4())[:13]
+    names = [f"{first}-{number}" for number in range(count)]
+    now = datetime.now(UTC)
+    common = {"password_hash": NOBODY, "language": "en", "created_at": now, "confirmed_at": now}
+    rows = [{"username": name, "email": f"{name}@example.com", **common} for name in names]
+    _insert(database, User, rows)
+    with database.read() as session:
+        statement = sa.select(User.id).where(User.username.startswith(f"{first}-"))
+        return list(session.scalars(statement.order_by(User.id)))
+
+
+def make_posts(database: Database, users: Sequence[int], count: int) -> None:
+    """Posts of some 220 characters in many languages, two at each moment, the users in turns.
+
+    Args:
+        database: The ledger.
+        users: Numbers without a gap.
+        count: How many posts they have together.
+    """
+    for first in range(0, count, POSTS_AT_ONCE):
+        last = min(count, first + POSTS_AT_ONCE)
+        with database.write() as session:
+            if session.get_bind().dialect.name == "postgresql":
+                # The posts are known to have a user: a look for each would take most of the time.
+                session.execute(sa.text("SET LOCAL session_replication_role = replica"))
+            session.execute(_insert_posts(database.engine.dialect.name, users, first, last))
+
+
+def settle(database: Database) -> None:
+    """Leave nothing that a reader would have to tidy up first."""
+    if database.engine.dialect.name == "postgresql":
+        with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as one:
+            one.exec_driver_sql("VACUUM ANALYZE")
+            one.exec_driver_sql("CHECKPOINT")
+
+
+def _insert_posts(dialect: str, users: Sequence[int], first: int, last: int) -> Any:
+    number = _numbers(dialect, first, last)
+    characters = sa.cast(number * 104_729 % (2 * MEAN_CHARACTERS) + 10, sa.Integer)
+    start = sa.cast(number * 7_919 % (len(TEXT) - 2 * MEAN_CHARACTERS) + 1, sa.Integer)
+    text: sa.ColumnElement[str] = sa.func.substr(sa.literal(TEXT), start, characters)
+    body = sa.literal("#") + sa.cast(number, sa.Text) + " " + text
+    user = users[0] + number % len(users)
+    return sa.insert(Post).from_select(
+        ["user_id", "body", "timestamp"], sa.select(user, body, _moment(dialect, number))
+    )
+
+
+def _numbers(dialect: str, first: int, last: int) -> sa.ColumnElement[int]:
+    if dialect == "postgresql":
+        series = sa.func.generate_series(first, last - 1, type_=sa.BigInteger)
+        return series.column_valued("number")
+    numbers = sa.select(sa.literal(first).label("number")).cte("numbers", recursive=True)
+    following = sa.select(numbers.c.number + 1).where(numbers.c.number < last - 1)
+    return numbers.union_all(following).c.number
+
+
+def _moment(dialect: str, number: sa.ColumnElement[int]) -> sa.ColumnElement[Any]:
+    """The time of a post; half of them have a fraction of a second."""
+    if dialect == "postgresql":
+        passed_s = number // 2 * sa.literal(0.75, sa.Double)
+        return sa.literal(FIRST_POST) + sa.func.make_interval(0, 0, 0, 0, 0, 0, passed_s)
+    offset = sa.cast(number // 2 * sa.literal(0.75, sa.Double), sa.Text) + " seconds"
+    base = FIRST_POST.strftime("%Y-%m-%d %H:%M:%S")
+    return sa.func.strftime("%Y-%m-%d %H:%M:%f", base, offset) + "000"
+
+
+def make_tokens(database: Database, users: Sequence[int]) -> list[str]:
+    """A bearer token for each user."""
+    now = datetime.now(UTC)
+    tokens = [str(uuid4()) for _ in users]
+    rows = [
+        {
+            "digest": digest(token),
+            "user_id": user,
+            "created_at": now,
+            "expires_at": now + timedelta(days=1),
+        }
+        for user, token in zip(users, tokens, strict=True)
+    ]
+    _insert(database, Token, rows)
+    return tokens
+
+
+def queue_tasks(database: Database, users: Sequence[int], name: str) -> list[str]:
+    """A queued task for each user, for which nobody has rung; return their ids."""
+    now = datetime.now(UTC)
+    common = {
+        "name": name,
+        "params": {"seconds": 0} if name == "example" else {},
+        "status": "queued",
+        "max_attempts": 5,
+        "created_at": now,
+        "queued_at": now,
+        "due_at": now,
+    }
+    ids = [str(uuid4()) for _ in users]
+    rows = [
+        {"id": task_id, "user_id": user, **common} for task_id, user in zip(ids, users, strict=True)
+    ]
+    _insert(database, Task, rows)
+    return ids
+
+
+def _insert(database: Database, table: type[Any], rows: list[dict[str, Any]]) -> None:
+    for first in range(0, len(rows), ROWS):
+        with database.write() as session:
+            session.execute(sa.insert(table), rows[first : first + ROWS])

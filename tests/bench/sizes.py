@@ -1,0 +1,103 @@
+"""How much of everything a run measures."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """The numbers of a run.
+
+    Attributes:
+        name: What the run is called in the report.
+        rounds: How often large things are measured, in turns.
+        engine: Posts of the export that the engine is measured with.
+        orm: Posts of the one that the slow way is measured with, too.
+        memory: Posts of the exports whose peak memory is compared.
+        chapter: Posts of the exports that the chapter's algorithm does.
+        jobs: Posts of the whole jobs.
+        small_rounds: How often small jobs are measured.
+        window_s: How long a throughput is measured, about.
+        throughput_rounds: How often.
+        exporters: Users with 100 posts each whose exports are done at once.
+        idle: How many exports are timed on an idle stack.
+        answers: How many answers of each kind are timed.
+        imports: How often each import is timed.
+        queued: Tasks in the long queue.
+        posts: Posts in the large table.
+    """
+
+    name: str
+    rounds: int
+    engine: int
+    orm: int
+    memory: tuple[int, ...]
+    chapter: tuple[int, ...]
+    jobs: tuple[int, ...]
+    small_rounds: int
+    window_s: float
+    throughput_rounds: int
+    exporters: int
+    idle: int
+    answers: int
+    imports: int
+    queued: int
+    posts: int
+
+
+FULL = Sizes(
+    name="full",
+    rounds=3,
+    engine=1_000_000,
+    orm=1_000_000,
+    memory=(10_000, 100_000, 1_000_000),
+    chapter=(1_000, 5_000),
+    jobs=(100, 1_000, 10_000, 100_000, 1_000_000),
+    small_rounds=15,
+    window_s=5,
+    throughput_rounds=3,
+    exporters=300,
+    idle=200,
+    answers=400,
+    imports=7,
+    queued=100_000,
+    posts=10_000_000,
+)
+
+QUICK = Sizes(
+    name="quick",
+    rounds=2,
+    engine=50_000,
+    orm=20_000,
+    memory=(10_000, 50_000),
+    chapter=(200,),
+    jobs=(100, 1_000, 10_000),
+    small_rounds=3,
+    window_s=0.7,
+    throughput_rounds=1,
+    exporters=40,
+    idle=15,
+    answers=60,
+    imports=2,
+    queued=10_000,
+    posts=100_000,
+)
+
+TINY = Sizes(
+    name="tiny",
+    rounds=1,
+    engine=500,
+    orm=500,
+    memory=(100, 500),
+    chapter=(5,),
+    jobs=(100,),
+    small_rounds=1,
+    window_s=0.1,
+    throughput_rounds=1,
+    exporters=2,
+    idle=1,
+    answers=2,
+    imports=1,
+    queued=20,
+    posts=500,
+)
+"""For the test that every row still yields figures; they mean nothing."""

@@ -1,0 +1,158 @@
+"""What is timed inside a child process: the export's parts, the export, and what it is up against.
+
+These functions are all that the benchmark knows of the engine.
+"""
+
+import hashlib
+import inspect
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import psycopg
+import sqlalchemy as sa
+
+from chalicelib import tasks
+from chalicelib.db import Database
+from chalicelib.fields import format_time
+from chalicelib.models import Post, Task
+from chalicelib.wiring import Wiring
+from worker import postman
+from worker.attempts import perform
+from worker.export import document
+from worker.export.rows import Source
+from worker.export.upload import Upload
+from worker.tasks.export_posts import export_posts
+
+Figures = dict[str, Any]
+
+YIELD_PER = 1000
+"""What SQLAlchemy's documentation uses; 500 to 5,000 make no difference that matters here."""
+
+FETCH_ROWS = 1000
+
+CUTOFF = 2**62
+"""A number that no post reaches: all of a user's posts."""
+
+
+@contextmanager
+def timed() -> Iterator[Figures]:
+    """Note how long the block took, and how much of a core it needed for that."""
+    figures: Figures = {}
+    began, cpu = time.perf_counter(), time.process_time()
+    yield figures
+    figures["seconds"] = time.perf_counter() - began
+    figures["cpu_s"] = time.process_time() - cpu
+
+
+def warm(wiring: Wiring) -> Figures:
+    """Make the clients and connect, as a worker has before its first job."""
+    wiring.storage.warm_up()
+    postman.ses(wiring.settings.aws_endpoint_url)
+    with wiring.database.read() as session:
+        session.execute(sa.select(1))
+    return {}
+
+
+def engine(wiring: Wiring, user_id: int) -> Figures:
+    """The export's bytes out of the database, hashed and thrown away."""
+    source = Source(wiring.database, user_id, CUTOFF)
+    with timed() as figures:
+        head = document.head("bench", datetime.now(UTC))
+        digest, count, size_bytes = hashlib.sha256(head), 0, len(head)
+        for page in source.pages(None):
+            piece = document.lines(page.posts, first=count == 0)
+            count += len(page.posts)
+            size_bytes += len(piece)
+            digest.update(piece)
+        tail = document.tail(count)
+        digest.update(tail)
+    return {**figures, "posts": count, "bytes": size_bytes + len(tail)}
+
+
+def raw(wiring: Wiring, user_id: int) -> Figures:
+    """The limit: the same columns in the same order out of the driver, with nothing done to them.
+
+    Binary COPY on PostgreSQL, a cursor of sqlite3's on SQLite.
+    """
+    select = "SELECT body, timestamp, id FROM posts WHERE user_id = {} ORDER BY timestamp, id"
+    statement = select.format(user_id)
+    read = _copy if wiring.settings.database_url.startswith("postgresql") else _fetch
+    with timed() as figures:
+        read(wiring.settings.database_url, statement)
+    return figures
+
+
+def _copy(url: str, statement: str) -> None:
+    conninfo = url.replace("+psycopg", "", 1)
+    copied = f"COPY ({statement}) TO STDOUT (FORMAT BINARY)".encode()
+    with (
+        psycopg.connect(conninfo) as connection,
+        connection.cursor() as cursor,
+        cursor.copy(copied) as rows,
+    ):
+        for _ in rows:
+            pass
+
+
+def _fetch(url: str, statement: str) -> None:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        cursor = connection.execute(statement)
+        while cursor.fetchmany(FETCH_ROWS):
+            pass
+
+
+def orm(wiring: Wiring, user_id: int) -> Figures:
+    """What one writes first: objects of the ORM, a batch at a time, and orjson."""
+    statement = (
+        sa.select(Post)
+        .where(Post.user_id == user_id)
+        .order_by(Post.timestamp, Post.id)
+        .execution_options(yield_per=YIELD_PER)
+    )
+    digest = hashlib.sha256()
+    with timed() as figures, wiring.database.read() as session:
+        for post in session.scalars(statement):
+            shown = {"body": post.body, "timestamp": format_time(post.timestamp)}
+            digest.update(orjson.dumps(shown))
+            digest.update(b",\n")
+    return figures
+
+
+def upload(wiring: Wiring, size_bytes: int) -> Figures:
+    """So many bytes into the bucket, part by part, with nothing else to do."""
+    growing = Upload(wiring.storage, f"exports/bench/{time.time_ns()}/posts.json")
+    with timed() as figures:
+        while size_bytes > growing.part_bytes:
+            size_bytes -= growing.part_bytes
+            growing.add(bytes(growing.part_bytes))
+        growing.finish(bytes(size_bytes))
+    return figures
+
+
+def whole(wiring: Wiring, user_id: int) -> Figures:
+    """All that a worker does for an export, mail included, from the claim on."""
+    task_id = _launch(wiring.database, user_id)
+    with timed() as figures:
+        perform(task_id, inspect.unwrap(export_posts), wiring, name="export_posts")
+    with wiring.database.read() as session:
+        task = session.get_one(Task, task_id)
+    assert (task.status, task.mail_state) == ("succeeded", "sent")
+    return {**figures, "posts": task.posts, "bytes": task.size_bytes}
+
+
+def _launch(database: Database, user_id: int) -> str:
+    wish = tasks.Wish(name="export_posts", params={}, max_attempts=1)
+    with database.write() as session:
+        return tasks.launch_task(session, user_id, wish, now=datetime.now(UTC)).id
+
+
+def sweep(wiring: Wiring) -> Figures:
+    """One pass of the reconciler."""
+    with timed() as figures:
+        counts = wiring.sweeper.sweep(now=wiring.now())
+    return {**figures, "counts": counts}
