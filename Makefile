@@ -7,7 +7,7 @@ STAMP := .venv/.stamp
 COMPILE := .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 
-.PHONY: help setup demo run test faults browser fuzz audit deploy destroy \
+.PHONY: help setup demo run test faults bench browser fuzz audit deploy destroy \
   package package-check translations check lock
 
 help: ## list the commands
@@ -40,6 +40,18 @@ test: setup ## run every test that this machine can run (ARGS=... for pytest)
 faults: setup ## kill, stop and starve everything, and see what came of it (SEED=, ONLY=, QUICK=1)
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(QUICK),--quick)
+
+# Without the other libraries, when they cannot be had, the benchmark says that they are left out.
+bench: setup ## every figure beside a peer's (QUICK=1, ONLY=, DATA_DIR=.local, ARGS="--markdown --strict")
+	@$(if $(ONLY),$(if $(findstring throughput,$(ONLY)),,exit 0;)) \
+	  $(MAKE) --no-print-directory .venv-bench/.stamp || rm -rf .venv-bench
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+.venv-bench/.stamp: tests/bench/requirements.txt
+	@echo "setting up .venv-bench" >&2
+	@$(PYTHON) -m venv --clear .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 browser: setup ## the tests that drive Chromium, which `test` runs too where it is (screenshots: build/screens)
 	@BROWSER_TESTS=required $(BIN)/pytest tests/browser $(ARGS)
@@ -84,3 +96,4 @@ lock: ## compile the requirements anew (ARGS=--upgrade for newer versions)
 	@$(COMPILE) -o requirements.txt $(ARGS)
 	@$(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt $(ARGS)
 	@$(subst pyproject.toml,infra/aws/checkov.in,$(COMPILE)) -o infra/aws/checkov.txt $(ARGS)
+	@$(subst pyproject.toml,--group bench,$(COMPILE)) -o tests/bench/requirements.txt $(ARGS)

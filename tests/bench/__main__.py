@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from infra.local.stack import ROOT
 from tests.bench import engine, growth, imports, jobs, latency, machine, report, throughput
 from tests.bench.bench import Bench
 from tests.bench.figures import Row
@@ -27,7 +28,7 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "growth": growth.rows,
 }
 
-PEERS = Path(".venv-bench/bin/python")
+PEERS = ROOT / ".venv-bench" / "bin" / "python"
 
 
 @click.command()
@@ -47,6 +48,9 @@ def main(*, quick: bool, only: str, strict: bool, markdown: bool, data_dir: Path
     bench = Bench(ground, sizes, _narrator(), PEERS if PEERS.exists() else None)
     try:
         rows, facts = run(bench, groups)
+    except AssertionError:
+        click.echo(ground.log, err=True)
+        raise
     finally:
         ground.close()
     report.write(rows, data_dir, **facts)

@@ -6,8 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import sqlalchemy as sa
+from chalice.app import Chalice
+from redis import Redis
+
 from app import app
 from chalicelib import claims
+from chalicelib.models import User
 from chalicelib.wiring import Wiring
 from tests.bench import bare, seeds
 from tests.events import Event, proxy_event
@@ -29,8 +34,14 @@ def compare(wiring: Wiring, count: int) -> Figures:
     Returns:
         Milliseconds: a list for each.
     """
-    settings = wiring.settings
-    other = bare.make(settings.database_url, settings.redis_url)
+    engine = sa.create_engine(wiring.settings.database_url)
+    with Redis.from_url(wiring.settings.redis_url) as redis:
+        figures = _beside(wiring, bare.make(engine, redis), count)
+    engine.dispose()
+    return figures
+
+
+def _beside(wiring: Wiring, other: Chalice, count: int) -> Figures:
     users = seeds.make_users(wiring.database, count + WARM_UP)
     headers = [_bearer(token) for token in seeds.make_tokens(wiring.database, users)]
     everybody = list(zip(users, headers, strict=True))
@@ -74,16 +85,25 @@ def grow(
     """
     del wiring
     figures: Figures = {}
-    both = {"small_": _calls_on(small, what, count), "": _calls_on(large, what, count)}
+    ledgers = {
+        prefix: Wiring.from_environment({**os.environ, **environment})
+        for prefix, environment in (("small_", small), ("", large))
+    }
+    calls = {prefix: _calls_on(one, what, count) for prefix, one in ledgers.items()}
     for name in what:
-        figures |= _in_turns({prefix + name: calls[name] for prefix, calls in both.items()}, count)
+        figures |= _in_turns({prefix + name: calls[prefix][name] for prefix in calls}, count)
+    for one in ledgers.values():
+        one.database.close()
+        one.queue.redis.close()
     return figures
 
 
-def _calls_on(environment: dict[str, str], what: Sequence[str], count: int) -> dict[str, Timed]:
-    """What to time on one ledger, by name; polls are about the last task in its queue."""
-    wiring = Wiring.from_environment({**os.environ, **environment})
-    users = seeds.make_users(wiring.database, count + WARM_UP)
+def _calls_on(wiring: Wiring, what: Sequence[str], count: int) -> dict[str, Timed]:
+    """What to time on one ledger, by name.
+
+    Polls are about the last task in its queue, lists about the first of its users.
+    """
+    users = seeds.make_users(wiring.database, 1 + WARM_UP + count)
     headers = [_bearer(token) for token in seeds.make_tokens(wiring.database, users)]
     calls: dict[str, Timed] = {}
     if "poll" in what:
@@ -92,10 +112,12 @@ def _calls_on(environment: dict[str, str], what: Sequence[str], count: int) -> d
     if "post" in what:
         calls["post"] = _call(app, map(_ask, headers), 202, wiring)
     if "list" in what:
-        page = _list(environment["BENCH_USERNAME"], headers[0])
+        with wiring.database.read() as session:
+            username = session.scalar(sa.select(User.username).order_by(User.id).limit(1)) or ""
+        page = _list(username, headers[0])
         calls["list"] = _call(app, itertools.repeat(page), 200, wiring)
     if "claim" in what:
-        calls["claim"] = _claim(wiring, seeds.queue_tasks(wiring.database, users, "example"))
+        calls["claim"] = _claim(wiring, seeds.queue_tasks(wiring.database, users[1:], "example"))
     return calls
 
 

@@ -28,17 +28,11 @@ class BareTask(Base):
     complete: so.Mapped[bool] = so.mapped_column(default=False)
 
 
-def make(database_url: str, redis_url: str) -> Chalice:
-    """The application, on a database of ours.
-
-    Args:
-        database_url: A migrated ledger with users, tasks and tokens.
-        redis_url: The queue's.
-    """
-    engine = sa.create_engine(database_url)
+def make(engine: sa.Engine, redis: Redis) -> Chalice:
+    """The application, on a ledger of ours with users, tasks and tokens."""
     Base.metadata.create_all(engine)
     new_session = so.sessionmaker(engine)
-    queue = Queue("bare", connection=Redis.from_url(redis_url))
+    queue = Queue("bare", connection=redis)
     bare = Chalice("bare")
 
     def authenticated() -> bool:

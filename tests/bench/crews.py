@@ -1,4 +1,4 @@
-"""Two worker processes of some kind, and how many tasks a second they do.
+"""Worker processes of some kind, and how many tasks a second they do.
 
 The queue is filled while the workers stand still (SIGSTOP); the clock runs from when they go on
 until the last task is done and its result is kept.
@@ -20,16 +20,17 @@ import sqlalchemy as sa
 from redis import Redis
 from rq import Queue
 
+from chalicelib.job_queue import JobQueue, patient
 from chalicelib.models import ACTIVE, Task
+from chalicelib.wiring import Wiring
 from tests.bench import seeds
-from tests.bench.ground import Ground, stop
+from tests.bench.bench import Bench
+from tests.bench.ground import stop
 from tests.servers import wait_until
 
 PEERS = Path(__file__).parent / "peers"
-WORKERS = 2
 DONE_WITHIN_S = 300.0
-LEAST = 4
-"""Tasks of a measurement, however slow they are: two for each worker."""
+RUNG_AT_ONCE = 1_000
 
 KEPT_S = 3600
 """How long RQ keeps results: longer than a run takes."""
@@ -38,14 +39,20 @@ KEPT_S = 3600
 class Crew(ABC):
     """Workers that run all the time.
 
+    Args:
+        bench: The run.
+
     Attributes:
         name: What a row calls them.
+        workers: How many they are.
     """
 
     name: str
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, bench: Bench) -> None:
+        self._ground = bench.ground
+        self._least = bench.sizes.least
+        self.workers = bench.sizes.workers
         self._processes: list[subprocess.Popen[bytes]] = []
         self._filled = 0
         self._rate = 0.0
@@ -63,21 +70,20 @@ class Crew(ABC):
         """How many tasks were ever done."""
 
     def stop(self) -> None:
-        """End the processes."""
-        self._signal(signal.SIGCONT)
+        """Kill the processes: some have children that would not hear a kinder signal."""
+        self._signal(signal.SIGKILL)
         for process in self._processes:
-            stop(process)
+            process.wait()
 
     def warm_up(self) -> None:
         """Do a few tasks, and learn how many a measurement takes."""
         self.measure(0)
         self.measure(0)
-        self.measure(0.2)
 
     def measure(self, window_s: float) -> float:
         """Do as many tasks as take about this long; return how many were done a second."""
         self._signal(signal.SIGSTOP)
-        self._filled += self.fill(max(LEAST, int(self._rate * window_s)))
+        self._filled += self.fill(max(self._least, int(self._rate * window_s)))
         before = self.done()
         began = time.perf_counter()
         self._signal(signal.SIGCONT)
@@ -104,42 +110,51 @@ class Ours(Crew):
     """Carryout's workers, on the ledger.
 
     Args:
-        ground: Servers and processes.
+        bench: The run.
         environment: The settings.
         task: What they do: `example` or `export_posts`.
         users: Whose tasks; more are made when they are too few, unless they have posts.
+        workers: How many; None for as many as those of other libraries.
     """
 
     def __init__(
         self,
-        ground: Ground,
+        bench: Bench,
         environment: Mapping[str, str],
         *,
         task: str = "example",
         users: Sequence[int] = (),
+        workers: int | None = None,
     ) -> None:
-        super().__init__(ground)
+        super().__init__(bench)
         self.name = "Carryout"
         self._environment = environment
-        self._wiring = ground.wiring(environment)
+        self._wiring = bench.ground.wiring(environment)
         self._task = task
         self._users = list(users)
+        self.workers = workers or self.workers
 
     def start(self) -> None:
         """Start the workers, and wait until they listen."""
         command = [sys.executable, "-m", "worker", "run"]
-        for _ in range(WORKERS):
+        for _ in range(self.workers):
             self._start(command, env=self._environment, folder=PEERS.parents[2])
         queue = self._wiring.queue
-        wait_until(lambda: queue.workers_alive() == WORKERS, "the workers listen", within_s=60)
+        wait_until(lambda: queue.workers_alive() == self.workers, "the workers listen", within_s=60)
+
+    def stop(self) -> None:
+        """Have the workers stop."""
+        self._signal(signal.SIGCONT)
+        for process in self._processes:
+            stop(process)
 
     def fill(self, count: int) -> int:
-        """Insert tasks, one for each user, and ring for all in one round trip."""
+        """Insert tasks, one for each user, and ring for all."""
         if self._task == "example" and count > len(self._users):
             more = count - len(self._users)
             self._users += seeds.make_users(self._wiring.database, more)
         task_ids = seeds.queue_tasks(self._wiring.database, self._users[:count], self._task)
-        self._wiring.queue.ring((task_id, self._task) for task_id in task_ids)
+        ring(self._wiring, [(task_id, self._task) for task_id in task_ids])
         return len(task_ids)
 
     def done(self) -> int:
@@ -154,22 +169,27 @@ class RQ(Crew):
     """RQ's own pool of workers.
 
     Args:
-        ground: Servers and processes.
+        bench: The run.
         worker: RQ's name for the kind of worker, which forks for each job or does not.
     """
 
-    def __init__(self, ground: Ground, *, worker: str) -> None:
-        super().__init__(ground)
-        self.name = f"RQ {worker} × {WORKERS}"
+    def __init__(self, bench: Bench, *, worker: str) -> None:
+        super().__init__(bench)
+        self.name = f"RQ, {worker}"
         self._worker = worker
-        self._url = ground.redis_url()
+        self._url = bench.ground.redis_url()
         self._redis = Redis.from_url(self._url)
         self._queue = Queue("bench", connection=self._redis)
 
     def start(self) -> None:
         """Start the pool."""
         command = [sys.executable, "-m", "rq.cli", "worker-pool", "bench", "--url", self._url]
-        command += ["--num-workers", str(WORKERS), "--worker-class", f"rq.worker.{self._worker}"]
+        command += [
+            "--num-workers",
+            str(self.workers),
+            "--worker-class",
+            f"rq.worker.{self._worker}",
+        ]
         self._start([*command, "--quiet"], env={"PYTHONPATH": str(PEERS)})
 
     def fill(self, count: int) -> int:
@@ -192,24 +212,26 @@ class Peer(Crew):
     """Workers of another library, from an environment of their own.
 
     Args:
-        ground: Servers and processes.
+        bench: The run.
         python: The Python of that environment.
     """
 
     script: str
     command: tuple[str, ...]
+    """The arguments behind `python -m`; braces stand for the number of workers."""
 
-    def __init__(self, ground: Ground, python: Path) -> None:
-        super().__init__(ground)
+    def __init__(self, bench: Bench, python: Path) -> None:
+        super().__init__(bench)
         self._python = str(python)
-        urls = {"BENCH_BROKER": ground.redis_url(), "BENCH_RESULTS": ground.redis_url()}
+        urls = {name: bench.ground.redis_url() for name in ("BENCH_BROKER", "BENCH_RESULTS")}
         self._environment = {"PYTHONPATH": str(PEERS), **urls}
         self._results = Redis.from_url(urls["BENCH_RESULTS"])
         self._broker = Redis.from_url(urls["BENCH_BROKER"])
 
     def start(self) -> None:
         """Start the library's own command."""
-        self._start([self._python, "-m", *self.command], env=self._environment)
+        command = [part.format(self.workers) for part in self.command]
+        self._start([self._python, "-m", *command], env=self._environment)
 
     def fill(self, count: int) -> int:
         """Send messages, as the library does it."""
@@ -230,27 +252,36 @@ class Peer(Crew):
 class Celery(Peer):
     """Celery's prefork pool."""
 
-    name = f"Celery prefork × {WORKERS}"
+    name = "Celery, prefork"
     script = "celery_noop.py"
-    command = ("celery", "-A", "celery_noop", "worker", "--concurrency", str(WORKERS),
+    command = ("celery", "-A", "celery_noop", "worker", "--concurrency", "{}",
                "--loglevel", "ERROR")  # fmt: skip
 
 
 class Dramatiq(Peer):
     """Dramatiq, one thread a process: more of them are slower when there is nothing to wait for."""
 
-    name = f"Dramatiq × {WORKERS}"
+    name = "Dramatiq"
     script = "dramatiq_noop.py"
-    command = ("dramatiq", "dramatiq_noop", "--processes", str(WORKERS), "--threads", "1")
+    command = ("dramatiq", "dramatiq_noop", "--processes", "{}", "--threads", "1")
 
 
 class SAQ(Peer):
     """SAQ: asyncio."""
 
-    name = f"SAQ × {WORKERS}"
+    name = "SAQ"
     script = "saq_noop.py"
-    command = ("saq", "saq_noop.settings", "--workers", str(WORKERS), "--quiet")
+    command = ("saq", "saq_noop.settings", "--workers", "{}", "--quiet")
 
     def done(self) -> int:
         """Count what is not incomplete: SAQ keeps results with the jobs."""
         return self._filled - int(self._broker.zcard("saq:default:incomplete"))
+
+
+def ring(wiring: Wiring, tasks: Sequence[tuple[str, str]]) -> None:
+    """Ring for many tasks, with more patience than one request's time limit allows."""
+    settings = wiring.settings
+    with patient(settings.redis_url) as redis:
+        queue = JobQueue(redis, settings.queue_name, timeout_s=settings.task_timeout_s)
+        for first in range(0, len(tasks), RUNG_AT_ONCE):
+            queue.ring(tasks[first : first + RUNG_AT_ONCE])

@@ -21,6 +21,7 @@ from chalicelib.wiring import Wiring
 from infra.local.guard import Guard
 from infra.local.plan import DEFAULTS, EMULATOR_CREDENTIALS
 from infra.local.stack import ROOT, free_port
+from tests.bench.child import measure
 from tests.servers import PostgreSQL, migrate, wait_until
 
 DATABASES = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
@@ -42,10 +43,12 @@ class Ground:
 
     Args:
         postgresql: A server that runs already, if there is one.
+        children: Whether what is measured gets processes of its own.
     """
 
-    def __init__(self, postgresql: PostgreSQL | None = None) -> None:
+    def __init__(self, postgresql: PostgreSQL | None = None, *, children: bool = True) -> None:
         self._given = postgresql
+        self._children = children
         self._cleanup = contextlib.ExitStack()
         self.folder = Path(tempfile.mkdtemp(prefix="carryout-"))
         self._cleanup.callback(shutil.rmtree, self.folder, ignore_errors=True)
@@ -119,37 +122,49 @@ class Ground:
         wait_until((self.folder / file).exists, f"{name} answers")
         return (self.folder / file).read_text()
 
+    @cached_property
+    def _template(self) -> Path:
+        """A migrated SQLite file."""
+        file = self.folder / "template.db"
+        migrate(f"sqlite:///{file}")
+        return file
+
     def redis_url(self) -> str:
         """An empty database of Valkey's."""
         self._used += 1
         return f"redis://127.0.0.1:{self.valkey_port}/{self._used}"
 
-    def environment(self, database: str, *, aws_endpoint_url: str | None = None) -> dict[str, str]:
+    def aws(self, name: str) -> str:
+        """The address of S3 and SES: `stub` or `moto`."""
+        return self.stub if name == "stub" else self.moto
+
+    def environment(self, database: str, *, aws: str = "stub") -> dict[str, str]:
         """Every setting of a process on a fresh ledger and an empty queue.
 
         Args:
             database: `postgresql` or `sqlite`.
-            aws_endpoint_url: S3 and SES; None for the stub's.
+            aws: Which S3 and SES.
         """
         redis_url = self.redis_url()
         if database == "postgresql":
             database_url = self._cleanup.enter_context(self.postgresql.database())
         else:
-            database_url = f"sqlite:///{self.folder / f'{self._used}.db'}"
-            migrate(database_url)
+            file = shutil.copy(self._template, self.folder / f"{self._used}.db")
+            database_url = f"sqlite:///{file}"
         return {
             **DEFAULTS,
             **EMULATOR_CREDENTIALS,
             "LOG_FORMAT": "json",
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url,
-            "AWS_ENDPOINT_URL": aws_endpoint_url or self.stub,
+            "AWS_ENDPOINT_URL": self.aws(aws),
             "PUBLIC_URL": "https://carryout.example.com",
         }
 
     def wiring(self, environment: Environment) -> Wiring:
         """Clients for the benchmark itself."""
         wired = Wiring.from_environment(environment)
+        self._cleanup.callback(wired.queue.redis.close)
         self._cleanup.callback(wired.database.close)
         return wired
 
@@ -179,7 +194,7 @@ class Ground:
     @contextlib.contextmanager
     def child(self, environment: Environment) -> Iterator["Child"]:
         """A fresh process that measures, until the end of the block."""
-        child = Child(self, environment)
+        child = Child(self, environment) if self._children else Inmate(self, environment)
         try:
             yield child
         finally:
@@ -232,6 +247,20 @@ class Child:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+
+
+class Inmate(Child):
+    """No process: measures here, for tests, which do not look at the figures."""
+
+    def __init__(self, ground: Ground, environment: Environment) -> None:
+        self._wiring = ground.wiring(environment)
+
+    def measure(self, subject: str, **options: Any) -> dict[str, Any]:
+        """Measure a subject."""
+        return measure(self._wiring, subject, options)
+
+    def close(self) -> None:
+        """There is nothing to end."""
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 
-import sqlalchemy as sa
-
-from chalicelib.models import User
 from chalicelib.wiring import Wiring
 from tests.bench import seeds
 from tests.bench.bench import Bench
+from tests.bench.crews import ring
 from tests.bench.figures import Bound, Row
 from tests.bench.ground import DATABASES
 
@@ -18,8 +16,6 @@ FLAT = 1.2
 FEW_TASKS = 100
 FEW_POSTS = 1_000
 """The posts of a user in either table, and all there are in the small one."""
-
-RUNG_AT_ONCE = 5_000
 
 WHAT = {
     "post": "POST /v1/exports",
@@ -72,8 +68,7 @@ def _queue(bench: Bench, database: str) -> Iterator[Row]:
 def _fill_queue(wiring: Wiring, count: int) -> None:
     users = seeds.make_users(wiring.database, count)
     task_ids = seeds.queue_tasks(wiring.database, users, "export_posts")
-    for first in range(0, count, RUNG_AT_ONCE):
-        wiring.queue.ring((one, "export_posts") for one in task_ids[first : first + RUNG_AT_ONCE])
+    ring(wiring, [(task_id, "export_posts") for task_id in task_ids])
     seeds.settle(wiring.database)
 
 
@@ -106,6 +101,4 @@ def _with_posts(bench: Bench, count: int) -> dict[str, str]:
     users = seeds.make_users(ledger, max(1, count // FEW_POSTS))
     seeds.make_posts(ledger, users, count)
     seeds.settle(ledger)
-    with ledger.read() as session:
-        username = session.scalar(sa.select(User.username).where(User.id == users[0]))
-    return {**environment, "BENCH_USERNAME": username or ""}
+    return environment

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tests.bench import seeds
 from tests.bench.bench import Bench
@@ -62,9 +63,8 @@ def rows(bench: Bench) -> Iterator[Row]:
         users[count] = seeds.make_users(ledger, 1)[0]
         seeds.make_posts(ledger, [users[count]], count)
     seeds.settle(ledger)
-    for name in AGAINST_PARTS:
-        aws_endpoint_url = bench.ground.stub if name == "stub" else bench.ground.moto
-        joined = {**environment, "AWS_ENDPOINT_URL": aws_endpoint_url}
+    for name in bench.sizes.against:
+        joined = {**environment, "AWS_ENDPOINT_URL": bench.ground.aws(name)}
         with bench.ground.child(joined) as parts:
             parts.measure("subjects.warm")
             yield from _against(bench, name, joined, users, parts)
@@ -81,13 +81,15 @@ def _against(
             first = child.measure("subjects.whole", user_id=user_id)
             peaks[count] = first["peak_mib"]
             size_bytes = first["bytes"]
+            cpu_s: list[float] = []
             whole, engine, upload = in_turns(
                 bench.sizes.small_rounds if count <= SMALL else bench.sizes.rounds,
-                functools.partial(child.seconds, "subjects.whole", user_id=user_id),
+                functools.partial(_whole, child, user_id, cpu_s),
                 functools.partial(parts.seconds, "subjects.engine", user_id=user_id),
                 functools.partial(parts.seconds, "subjects.upload", size_bytes=size_bytes),
             )
-        yield _row(name, count, whole=whole, engine=engine, upload=upload)
+        row = _row(name, count, whole=whole, engine=engine, upload=upload)
+        yield replace(row, facts={**row.facts, "whole_cpu_s": cpu_s})
     small, large = _memory_sizes(list(users))
     yield Row(
         group="jobs",
@@ -100,6 +102,12 @@ def _against(
         note="Python, libraries, mail and attachment included",
         facts={"peak_mib_by_posts": {str(count): peak for count, peak in peaks.items()}},
     )
+
+
+def _whole(child: Child, user_id: int, cpu_s: list[float]) -> float:
+    figures = child.measure("subjects.whole", user_id=user_id)
+    cpu_s.append(figures["cpu_s"])
+    return float(figures["seconds"])
 
 
 def _memory_sizes(counts: list[int]) -> tuple[int, int]:

@@ -55,25 +55,25 @@ def rows(bench: Bench) -> Iterator[Row]:
                 bound=Bound(factor) if factor else None,
                 note="authentication included",
             )
-    for name in ("stub", "moto"):
+    for name in bench.sizes.against:
         yield from _idle(bench, name)
 
 
 def _idle(bench: Bench, name: str) -> Iterator[Row]:
     bench.say(f"from request to mail against {name}")
-    aws_endpoint_url = bench.ground.stub if name == "stub" else bench.ground.moto
-    environment = bench.ground.environment("postgresql", aws_endpoint_url=aws_endpoint_url)
+    environment = bench.ground.environment("postgresql", aws=name)
     wiring = bench.ground.wiring(environment)
     user_id = seeds.make_users(wiring.database, 1)[0]
     seeds.make_posts(wiring.database, [user_id], POSTS)
     token = seeds.make_tokens(wiring.database, [user_id])[0]
-    crew = Ours(bench.ground, environment)
-    crew.start()
+    warm_up = min(WARM_UP, bench.sizes.idle)
+    crew = Ours(bench, environment, workers=1)
     try:
-        samples = [_mailed_after_ms(wiring, token) for _ in range(WARM_UP + bench.sizes.idle)]
+        crew.start()
+        samples = [_mailed_after_ms(wiring, token) for _ in range(warm_up + bench.sizes.idle)]
     finally:
         crew.stop()
-    samples = samples[WARM_UP:]
+    samples = samples[warm_up:]
     ordered = sorted(samples)
     p99 = ordered[math.ceil(0.99 * len(ordered)) - 1]
     what = f"from request to mail, {POSTS} posts, idle stack, {name}"

@@ -1,6 +1,7 @@
 """The table for people, `bench.json` for programs, and a plot."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -10,6 +11,9 @@ import pygal
 from pygal.style import LightColorizedStyle
 
 from tests.bench.figures import Row, Spread
+
+# pygal leaves a finder for its plug-ins, of a kind that Python 3.11 warns about at every import.
+sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
 HEAD = ("row", "Carryout", "peer", "peer's", "ratio", "must hold", "")
 NOTHING = "–"

@@ -16,6 +16,9 @@ class Sizes:
         chapter: Posts of the exports that the chapter's algorithm does.
         jobs: Posts of the whole jobs.
         small_rounds: How often small jobs are measured.
+        against: Which S3 and SES: the stub, moto.
+        workers: Worker processes of Carryout whose throughput is measured, and of all others.
+        least: Tasks of one measurement of a throughput, however slow they are.
         window_s: How long a throughput is measured, about.
         throughput_rounds: How often.
         exporters: Users with 100 posts each whose exports are done at once.
@@ -34,6 +37,9 @@ class Sizes:
     chapter: tuple[int, ...]
     jobs: tuple[int, ...]
     small_rounds: int
+    against: tuple[str, ...] = ("stub", "moto")
+    workers: int = 2
+    least: int
     window_s: float
     throughput_rounds: int
     exporters: int
@@ -53,6 +59,7 @@ FULL = Sizes(
     chapter=(1_000, 5_000),
     jobs=(100, 1_000, 10_000, 100_000, 1_000_000),
     small_rounds=15,
+    least=20,
     window_s=5,
     throughput_rounds=3,
     exporters=300,
@@ -66,17 +73,18 @@ FULL = Sizes(
 QUICK = Sizes(
     name="quick",
     rounds=2,
-    engine=50_000,
-    orm=20_000,
-    memory=(10_000, 50_000),
+    engine=40_000,
+    orm=10_000,
+    memory=(10_000, 40_000),
     chapter=(200,),
     jobs=(100, 1_000, 10_000),
     small_rounds=3,
+    least=8,
     window_s=0.7,
     throughput_rounds=1,
     exporters=40,
-    idle=15,
-    answers=60,
+    idle=10,
+    answers=50,
     imports=2,
     queued=10_000,
     posts=100_000,
@@ -91,6 +99,9 @@ TINY = Sizes(
     chapter=(5,),
     jobs=(100,),
     small_rounds=1,
+    against=("stub",),
+    workers=1,
+    least=1,
     window_s=0.1,
     throughput_rounds=1,
     exporters=2,
