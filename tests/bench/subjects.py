@@ -24,7 +24,7 @@ from chalicelib.wiring import Wiring
 from worker import postman
 from worker.attempts import perform
 from worker.export import document
-from worker.export.rows import Source
+from worker.export.rows import Source, ahead
 from worker.export.upload import Upload
 from worker.tasks.export_posts import export_posts
 
@@ -60,18 +60,15 @@ def warm(wiring: Wiring) -> Figures:
 
 def engine(wiring: Wiring, user_id: int) -> Figures:
     """The export's bytes out of the database, hashed and thrown away."""
-    source = Source(wiring.database, user_id, CUTOFF)
-    with timed() as figures:
-        head = document.head("bench", datetime.now(UTC))
-        digest, count, size_bytes = hashlib.sha256(head), 0, len(head)
-        for page in source.pages(None):
-            piece = document.lines(page.posts, first=count == 0)
-            count += len(page.posts)
-            size_bytes += len(piece)
-            digest.update(piece)
-        tail = document.tail(count)
-        digest.update(tail)
-    return {**figures, "posts": count, "bytes": size_bytes + len(tail)}
+    source, draft = Source(wiring.database, user_id, CUTOFF), document.Draft()
+    with timed() as figures, closing(ahead(source.pages(None))) as pages:
+        draft.add(document.head("bench", datetime.now(UTC)))
+        for page in pages:
+            draft.add_lines(page.lines, page.posts)
+            draft.pending.clear()
+        draft.add(document.tail(draft.posts))
+        draft.digest.hexdigest()
+    return {**figures, "posts": draft.posts, "bytes": draft.size_bytes}
 
 
 def raw(wiring: Wiring, user_id: int) -> Figures:
