@@ -112,12 +112,18 @@ def _result(task: Task, *, now: datetime) -> Mapping[str, Any] | None:
         "expires_at": show_time(task.expires_at),
         "available": available(task, now=now),
         "mail": {
-            "state": cast("shapes.MailState", task.mail_state),
+            "state": _mail_state(task),
             "message_id": task.mail_message_id,
             "sent_at": show_time(task.mail_sent_at),
         },
     }
     return result
+
+
+def _mail_state(task: Task) -> shapes.MailState:
+    """One that waits until the address is confirmed is still to be sent, like any other."""
+    state = "pending" if task.mail_state == "unconfirmed" else task.mail_state
+    return cast("shapes.MailState", state)
 
 
 def _links(task: Task, *, now: datetime, prefix: str) -> shapes.TaskLinks:

@@ -23,7 +23,7 @@ Count = Annotated[int, Meta(ge=0, examples=[3])]
 Path = Annotated[
     str, Meta(examples=[f"/v1/tasks/{_ID}"], extra_json_schema={"format": "uri-reference"})
 ]
-MailState = Literal["none", "pending", "unconfirmed", "sending", "sent", "unknown", "failed"]
+MailState = Literal["none", "pending", "sending", "sent", "unknown", "failed"]
 
 
 class UserLinks(TypedDict):
@@ -84,7 +84,7 @@ class Failure(TypedDict):
 
 
 class Mail(TypedDict):
-    """What became of an export's mail; `unconfirmed` waits until the address is confirmed."""
+    """What became of an export's mail; `pending` also while the address has to be confirmed."""
 
     state: MailState
     message_id: str | None

@@ -149,7 +149,7 @@ def test_no_secret_is_kept(nobody: Person, maria: Person, mail_dir: Path, wiring
 def test_unconfirmed_addresses_get_no_export(
     nobody: Person, rewire: Rewire, mail_dir: Path
 ) -> None:
-    """With VERIFY_EMAIL the export's mail waits, says so, and goes out once there is a proof."""
+    """With VERIFY_EMAIL the export's mail is pending, and goes out once there is a proof."""
     wired = rewire(VERIFY_EMAIL="on")
     new = {"username": "maria", "email": "maria@example.com", "password": PASSWORD}
     assert not nobody.post("/v1/users", new).json_body["email_confirmed"]
@@ -158,7 +158,7 @@ def test_unconfirmed_addresses_get_no_export(
     publish(wired, task_id)
     postman.deliver(task_id, wired)
     shown = maria.get(f"/v1/tasks/{task_id}").json_body
-    assert shown["result"]["mail"]["state"] == "unconfirmed"
+    assert shown["result"]["mail"]["state"] == "pending"
     refused(maria.post(f"/v1/exports/{task_id}/mail"), 409, "address_unconfirmed")
     assert maria.get(f"/exports/{task_id}").status_code == 200
 
