@@ -21,8 +21,13 @@ HELD = ("running", "cancelling")
 """The states of a task that a worker holds a lease on."""
 
 
-QUEUED: sa.ColumnElement[str] = sa.literal_column("'queued'", sa.String)
-"""Written out in statements: with a parameter in its place a partial index is of no use to them."""
+QUEUED, PENDING, FAILED = (
+    sa.literal_column(f"'{state}'", sa.String) for state in ("queued", "pending", "failed")
+)
+HELD_TASKS = sa.text("status IN ('running', 'cancelling')")
+OPEN_MAILS = sa.text("mail_state IN ('pending', 'sending')")
+"""Written out, and in statements just as in the partial indexes: with a parameter in the place of
+a state, or in other words, SQLite does not use these."""
 
 
 class Base(so.DeclarativeBase):
@@ -127,14 +132,14 @@ class Task(Base):
         sa.Index(
             "ix_tasks_held",
             "lease_until",
-            sqlite_where=sa.text("status IN ('running', 'cancelling')"),
-            postgresql_where=sa.text("status IN ('running', 'cancelling')"),
+            sqlite_where=HELD_TASKS,
+            postgresql_where=HELD_TASKS,
         ),
         sa.Index(
             "ix_tasks_mail",
             "mail_due_at",
-            sqlite_where=sa.text("mail_state IN ('pending', 'sending')"),
-            postgresql_where=sa.text("mail_state IN ('pending', 'sending')"),
+            sqlite_where=OPEN_MAILS,
+            postgresql_where=OPEN_MAILS,
         ),
         sa.Index(
             "ix_tasks_file",
@@ -143,6 +148,20 @@ class Task(Base):
             postgresql_where=sa.text("expires_at IS NOT NULL AND gone_at IS NULL"),
         ),
         sa.Index("ix_tasks_user_id_created_at_id", "user_id", "created_at", "id"),
+        # What operators look at.
+        sa.Index("ix_tasks_created_at_id", "created_at", "id"),
+        sa.Index(
+            "ix_tasks_finished",
+            "finished_at",
+            sqlite_where=sa.text("finished_at IS NOT NULL"),
+            postgresql_where=sa.text("finished_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_tasks_failed",
+            "finished_at",
+            sqlite_where=sa.text("status = 'failed'"),
+            postgresql_where=sa.text("status = 'failed'"),
+        ),
     )
 
     id: so.Mapped[str] = so.mapped_column(sa.String(36), primary_key=True)

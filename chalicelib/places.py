@@ -1,16 +1,14 @@
 """Places in the queue: exact near its head, and never costly however long it is."""
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from threading import Lock
-from time import perf_counter
 from typing import Any
 
 import sqlalchemy as sa
 
 from chalicelib.db import Database
 from chalicelib.models import QUEUED, Task
+from chalicelib.samples import Sample
 
 NEAR = 500
 """Up to here a place is counted exactly, by the statement that reads the task."""
@@ -19,8 +17,7 @@ EVERY = 100
 """Beyond, a place is told to so many, by marks on the queue."""
 
 MIN_AGE = timedelta(seconds=2)
-SHARE = 50
-"""Marks are set anew when they are as old as this many times what that takes, or as `MIN_AGE`."""
+"""How old the marks are at least before they are set anew."""
 
 _queue = Task.__table__.alias("queue")
 _Key = sa.ColumnElement[Any]
@@ -57,19 +54,12 @@ def _marks() -> sa.Select[Any]:
     return marked.order_by(ranked.c.place)
 
 
-@dataclass
 class Places:
-    """Tells the places that are too far back to be counted each time they are asked for.
+    """Tells the places that are too far back to be counted each time they are asked for."""
 
-    Attributes:
-        database: The ledger.
-    """
-
-    database: Database
-    _marks: list[tuple[Any, ...]] = field(default_factory=list)
-    _set_at: datetime | None = None
-    _max_age: timedelta = MIN_AGE
-    _lock: Lock = field(default_factory=Lock)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._marks = Sample(self._set_marks, min_age=MIN_AGE)
 
     def tell(self, task: Task, near: int | None, *, now: datetime) -> int | None:
         """The place of a task.
@@ -84,15 +74,10 @@ class Places:
         """
         if near is None or near <= NEAR:
             return near
-        with self._lock:
-            if self._set_at is None or not timedelta(0) <= now - self._set_at < self._max_age:
-                self._set_marks(now)
-        return max(near, EVERY * bisect_right(self._marks, (task.queued_at, task.id)))
+        marks = self._marks.value(now=now)
+        return max(near, EVERY * bisect_right(marks, (task.queued_at, task.id)))
 
-    def _set_marks(self, now: datetime) -> None:
+    def _set_marks(self) -> list[tuple[Any, ...]]:
         """Go through the whole queue once."""
-        started = perf_counter()
-        with self.database.read() as session:
-            self._marks = [tuple(row) for row in session.execute(_marks())]
-        took = timedelta(seconds=perf_counter() - started)
-        self._set_at, self._max_age = now, max(MIN_AGE, SHARE * took)
+        with self._database.read() as session:
+            return [tuple(row) for row in session.execute(_marks())]

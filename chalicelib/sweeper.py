@@ -5,7 +5,7 @@ and ringing twice changes nothing.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,13 +17,27 @@ from chalicelib.db import Database, db_clock
 from chalicelib.errors import NotFound
 from chalicelib.job_queue import JobQueue, QueueError
 from chalicelib.limits import WINDOW_S
-from chalicelib.models import Guess, IdempotencyKey, Key, Letter, Task, Token
+from chalicelib.models import (
+    OPEN_MAILS,
+    PENDING,
+    QUEUED,
+    Guess,
+    IdempotencyKey,
+    Key,
+    Letter,
+    Task,
+    Token,
+)
 from chalicelib.registry import LETTER
 
 log = logging.getLogger(__name__)
 
 MOST = 1000
 """How many rows one step of a pass takes on; the next pass goes on."""
+
+
+MOST_RUNG = 5000
+"""For how many tasks a pass rings; after Redis has lost a long queue, the next passes go on."""
 
 
 @dataclass(frozen=True)
@@ -94,26 +108,37 @@ class Sweeper:
         return len(expired)
 
     def _ring(self) -> int:
-        """Ring for every task that should have a job in the queue and has none."""
-        waiting = sa.select(Task.id, Task.name).where(
-            sa.or_(
-                sa.and_(Task.status == "queued", Task.due_at <= db_clock()),
-                sa.and_(Task.mail_state == "pending", Task.mail_due_at <= db_clock()),
-            )
-        )
-        letters = sa.select(Letter.id).where(Letter.due_at <= db_clock()).limit(MOST)
+        """Ring for tasks that should have a job in the queue and have none, the oldest first."""
         try:
-            rung = self.queue.waiting_ids()
-            with self.database.read() as session:
-                silent = [
-                    (row[0], row[1]) for row in session.execute(waiting) if row[0] not in rung
-                ]
-                silent += [(one, LETTER) for one in session.scalars(letters) if one not in rung]
+            silent = self._silent(self.queue.waiting_ids())
             self.queue.ring(silent)
         except QueueError:
             log.warning("the queue does not answer", extra={"action": "sweep"}, exc_info=True)
             return 0
         return len(silent)
+
+    def _silent(self, rung: Collection[str]) -> list[tuple[str, str]]:
+        """Pairs of id and name of what has no job: letters, mails, then tasks.
+
+        Of so many more rows than there are jobs, enough have none, if there are that many.
+        """
+        tasks = sa.select(Task.id, Task.name)
+        letters = sa.select(Letter.id, sa.literal(LETTER))
+        due = (
+            letters.where(Letter.due_at <= db_clock()).order_by(Letter.due_at),
+            tasks.where(
+                OPEN_MAILS, Task.mail_state == PENDING, Task.mail_due_at <= db_clock()
+            ).order_by(Task.mail_due_at),
+            tasks.where(Task.status == QUEUED, Task.due_at <= db_clock()).order_by(
+                Task.queued_at, Task.id
+            ),
+        )
+        silent: list[tuple[str, str]] = []
+        with self.database.read() as session:
+            for statement in due:
+                rows = session.execute(statement.limit(len(rung) + MOST_RUNG))
+                silent += [(row[0], row[1]) for row in rows if row[0] not in rung]
+        return silent[:MOST_RUNG]
 
     def _remove(self, now: datetime) -> int:
         try:

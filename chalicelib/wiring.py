@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from chalicelib import operations
 from chalicelib.db import Database, connect
 from chalicelib.job_queue import JobQueue, doorbell
 from chalicelib.places import Places
+from chalicelib.samples import Sample
 from chalicelib.settings import Settings
 from chalicelib.storage import Storage
 from chalicelib.sweeper import Sweeper
@@ -77,6 +79,11 @@ class Wiring:
     def places(self) -> Places:
         """The places in the queue."""
         return Places(self.database)
+
+    @cached_property
+    def task_counts(self) -> Sample[dict[str, int]]:
+        """How many tasks there are in each state."""
+        return Sample(lambda: operations.count_tasks(self.database))
 
     @cached_property
     def queue(self) -> JobQueue:

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from chalice.app import Response
 
-from chalicelib import notifications, removals, shapes, tasks
+from chalicelib import notifications, operations, removals, shapes, tasks
 from chalicelib.errors import ExportGone, Fault, Invalid, Unauthenticated, Unavailable
 from chalicelib.fields import IdempotencyKey, flaw
 from chalicelib.job_queue import QueueError
@@ -233,12 +233,7 @@ def health(call: Call) -> tuple[int, shapes.Readiness]:
 def _check_database(call: Call) -> dict[str, Any]:
     try:
         with call.wiring.database.read() as session:
-            oldest = session.scalar(
-                sa.select(Task.queued_at)
-                .where(Task.status == "queued")
-                .order_by(Task.queued_at, Task.id)
-                .limit(1)
-            )
+            oldest = operations.oldest_queued(session)
     except sa.exc.SQLAlchemyError:
         return {"ok": False}
     age_s = 0.0 if oldest is None else max(0.0, (call.now - oldest).total_seconds())
@@ -255,9 +250,6 @@ def _check_queue(call: Call) -> dict[str, dict[str, Any]]:
 
 def queue_state(call: Call) -> shapes.Queue:
     """The queue, for administrators."""
-    with call.wiring.database.read() as session:
-        counts = session.execute(sa.select(Task.status, sa.func.count()).group_by(Task.status))
-        by_status = {row[0]: row[1] for row in counts}
     try:
         depth: int | None = call.wiring.queue.depth()
     except QueueError:
@@ -265,7 +257,7 @@ def queue_state(call: Call) -> shapes.Queue:
     return {
         "name": call.wiring.settings.queue_name,
         "depth": depth,
-        "tasks": by_status,
+        "tasks": call.wiring.task_counts.value(now=call.now),
         "oldest_queued_age_s": _check_database(call).get("oldest_queued_age_s"),
     }
 

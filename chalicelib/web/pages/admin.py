@@ -7,7 +7,6 @@ from chalice.app import Response
 from chalicelib import operations
 from chalicelib.errors import Forbidden
 from chalicelib.job_queue import QueueError, WorkerInfo
-from chalicelib.models import ACTIVE
 from chalicelib.web import actions, answers
 from chalicelib.web.api import Call
 from chalicelib.web.pages import cards
@@ -29,8 +28,8 @@ def admin(call: Call) -> Response:
     _require_administrator(call)
     now = call.now
     with call.wiring.database.read() as session:
-        going_on = operations.newest(session, ACTIVE, limit=SHOWN)
-        failed = operations.newest(session, ["failed"], limit=SHOWN)
+        going_on = operations.going_on(session, limit=SHOWN)
+        failed = operations.failed(session, limit=SHOWN)
         ended = operations.ended_since(session, now - timedelta(days=1), limit=PLOTTED)
     return render(
         call,
