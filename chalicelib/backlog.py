@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from chalicelib.db import Database, db_clock
 from chalicelib.job_queue import JobQueue, QueueError
 from chalicelib.logs import metrics
-from chalicelib.models import HELD, Letter, Task
+from chalicelib.models import HELD_TASKS, OPEN_MAILS, PENDING, QUEUED, Letter, Task
 from chalicelib.scaling import backlog_per_worker
 
 log = logging.getLogger(__name__)
@@ -33,11 +33,13 @@ def measure(database: Database, queue: JobQueue) -> Backlog:
     """Look what there is to do."""
     now = db_clock()
     waiting = sa.union_all(
-        sa.select(Task.due_at.label("at")).where(Task.status == "queued", Task.due_at <= now),
-        sa.select(Task.mail_due_at).where(Task.mail_state == "pending", Task.mail_due_at <= now),
+        sa.select(Task.due_at.label("at")).where(Task.status == QUEUED, Task.due_at <= now),
+        sa.select(Task.mail_due_at).where(
+            OPEN_MAILS, Task.mail_state == PENDING, Task.mail_due_at <= now
+        ),
         sa.select(Letter.due_at).where(Letter.due_at <= now),
     ).subquery()
-    held = sa.select(sa.func.count()).select_from(Task).where(Task.status.in_(HELD))
+    held = sa.select(sa.func.count()).select_from(Task).where(HELD_TASKS)
     with database.read() as session:
         count, oldest = session.execute(sa.select(sa.func.count(), sa.func.min(waiting.c.at))).one()
         running = session.scalar(held) or 0

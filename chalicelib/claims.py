@@ -18,7 +18,7 @@ from chalicelib import notifications
 from chalicelib.db import Database, UtcDateTime, db_clock
 from chalicelib.errors import ClaimLost
 from chalicelib.ledger import change_held
-from chalicelib.models import HELD, Post, Task
+from chalicelib.models import HELD, HELD_TASKS, Post, Task
 from chalicelib.outcomes import end
 
 MAX_PAUSE_S = 60
@@ -276,7 +276,7 @@ def _queue_again(task: Task, *, pause_s: float) -> None:
 
 def held_by(session: so.Session, worker: str) -> list[tuple[str, int]]:
     """What a worker holds: pairs of task id and claim."""
-    statement = sa.select(Task.id, Task.claim).where(Task.status.in_(HELD), Task.worker == worker)
+    statement = sa.select(Task.id, Task.claim).where(HELD_TASKS, Task.worker == worker)
     return [(row[0], row[1]) for row in session.execute(statement)]
 
 
@@ -284,7 +284,7 @@ def overdue(session: so.Session, *, most: int) -> list[tuple[str, int]]:
     """Claims whose lease is over: pairs of task id and claim."""
     statement = (
         sa.select(Task.id, Task.claim)
-        .where(Task.status.in_(HELD), Task.lease_until < db_clock())
+        .where(HELD_TASKS, Task.lease_until < db_clock())
         .order_by(Task.lease_until)
         .limit(most)
     )

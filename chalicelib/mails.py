@@ -17,7 +17,7 @@ from sqlalchemy import orm as so
 
 from chalicelib.db import Database, db_clock
 from chalicelib.ledger import change
-from chalicelib.models import Task
+from chalicelib.models import OPEN_MAILS, Task
 
 MAX_TRIES = 10
 """How often SES may refuse for a passing reason (throttled, paused) before the mail `failed`."""
@@ -117,7 +117,7 @@ def overdue(session: so.Session, *, most: int) -> list[tuple[str, int]]:
     """Mails whose sender died in the act: pairs of task id and mail claim."""
     statement = (
         sa.select(Task.id, Task.mail_claim)
-        .where(Task.mail_state == "sending", Task.mail_lease_until < db_clock())
+        .where(OPEN_MAILS, Task.mail_state == "sending", Task.mail_lease_until < db_clock())
         .limit(most)
     )
     return [(row[0], row[1]) for row in session.execute(statement)]
