@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from sqlite3 import SQLITE_LIMIT_LENGTH
 from typing import Any
 
@@ -42,7 +42,7 @@ AHEAD = 6
 part is uploaded."""
 
 
-Posts = sa.Select[*tuple[Any, ...]]
+Statement = sa.Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,10 @@ class Cursor:
     def from_json(cls, value: list[Any]) -> "Cursor":
         """From a checkpoint."""
         return cls(parse_time(value[0]), value[1])
+
+
+BEGINNING = Cursor(datetime.min.replace(tzinfo=UTC), 0)
+"""The place before all posts."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +109,13 @@ class Source:
         Yields:
             Pages.
         """
-        limit = FIRST_PAGE_ROWS
+        cursor, limit = after or BEGINNING, FIRST_PAGE_ROWS
         with _reading(self.database) as connection:
+            # Made once for all pages: that takes as long as reading a few hundred posts.
+            statement = self._statement(bounded=connection.dialect.name != "sqlite")
             while True:
                 try:
-                    page = self._page(connection, after, limit)
+                    page = _page(connection, statement, cursor, limit)
                 except sa.exc.DataError:  # SQLite's: more than `MAX_PAGE_BYTES`
                     limit //= 8
                     if not limit:
@@ -120,29 +126,21 @@ class Source:
                 yield page
                 if page.is_last:
                     return
-                after = page.cursor
+                cursor = page.cursor
                 limit = max(1, min(MAX_PAGE_ROWS, PAGE_BYTES * page.posts // len(page.lines)))
 
-    def _page(self, connection: sa.Connection, after: Cursor | None, limit: int) -> Page | None:
+    def _statement(self, *, bounded: bool) -> Statement:
+        place = sa.tuple_(
+            sa.bindparam("timestamp", type_=Post.timestamp.type),
+            sa.bindparam("post_id", type_=Post.id.type),
+        )
         found = (
             sa.select(Post.body, Post.timestamp, Post.id)
-            .where(*self._mine())
+            .where(*self._mine(), sa.tuple_(Post.timestamp, Post.id) > place)
             .order_by(Post.timestamp, Post.id)
-            .limit(limit)
+            .limit(sa.bindparam("limit", type_=sa.Integer))
         )
-        if after is not None:
-            place = sa.tuple_(
-                sa.bindparam("timestamp", after.timestamp, type_=Post.timestamp.type),
-                sa.bindparam("post_id", after.post_id),
-            )
-            found = found.where(sa.tuple_(Post.timestamp, Post.id) > place)
-        is_sqlite = connection.dialect.name == "sqlite"
-        with connection.begin():
-            row = connection.execute(_page_of(found, bounded=not is_sqlite)).one()
-        if not row.posts:
-            return None
-        is_last = row.posts < limit and len(row.lines) < PAGE_BYTES
-        return Page(row.lines, row.posts, Cursor(row.timestamp, row.post_id), is_last)
+        return _page_of(found, bounded=bounded)
 
     def _mine(self) -> tuple[sa.ColumnElement[bool], ...]:
         return Post.user_id == self.user_id, Post.id <= self.cutoff
@@ -198,12 +196,24 @@ def _reading(database: Database) -> Iterator[sa.Connection]:
         yield connection
 
 
+def _page(
+    connection: sa.Connection, statement: Statement, cursor: Cursor, limit: int
+) -> Page | None:
+    values = {"timestamp": cursor.timestamp, "post_id": cursor.post_id, "limit": limit}
+    with connection.begin():
+        row = connection.execute(statement, values).one()
+    if not row.posts:
+        return None
+    is_last = row.posts < limit and len(row.lines) < PAGE_BYTES
+    return Page(row.lines, row.posts, Cursor(row.timestamp, row.post_id), is_last)
+
+
 def _answer_in_binary(_connection: sa.Connection, cursor: Any, *_: Any) -> None:
     """Bytes as they are: in text they would be twice as many hexadecimal digits."""
     cursor.format = type(cursor.format).BINARY
 
 
-def _page_of(found: Posts, *, bounded: bool) -> Posts:
+def _page_of(found: Statement, *, bounded: bool) -> Statement:
     """A page's lines, posts and cursor, out of posts in their order.
 
     Args:
