@@ -25,7 +25,7 @@ import click
 from tests.faults.calls import FAULTS, Call, Calls, Plan
 from tests.faults.ground import ground
 from tests.faults.oracle import violations
-from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.scenarios import READER, SCENARIOS, Scenario
 from tests.faults.world import World, hurry
 from tests.servers import PostgreSQL, migrate
 
@@ -123,13 +123,16 @@ def record(run: Run) -> list[Plan]:
         for call in scenario.concerns(seen)
         for fault in FAULTS[call.kind]
         if fault in scenario.faults
-        and (fault != "stall" or run.database == "postgresql" or not _in_transaction(seen, call))
+        and (fault != "stall" or run.database == "postgresql" or not _may_lock(seen, call))
     ]
 
 
-def _in_transaction(seen: list[Call], call: Call) -> bool:
+def _may_lock(seen: list[Call], call: Call) -> bool:
     """Whether locks may be held; on SQLite, who is stopped with those stops everybody."""
-    before = [one.what for one in seen[: seen.index(call)] if one.kind == "sql"]
+    if call.thread == READER:
+        return True  # who knows where the others are
+    mine = [one for one in seen[: seen.index(call)] if one.thread == call.thread]
+    before = [one.what for one in mine if one.kind == "sql"]
     return bool(before) and before[-1] not in {"COMMIT", "ROLLBACK", "CONNECT", "PING"}
 
 

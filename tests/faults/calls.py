@@ -115,11 +115,11 @@ class Calls:
     met: Callable[[], None] = lambda: None
     seen: list[Call] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
-    _paused: bool = False
+    _paused_by: int | None = None
 
     def make(self, kind: Kind, what: str, ways: Ways) -> Any:
         """Make a call, or what the plan wants instead."""
-        if self._paused:
+        if self._paused_by == threading.get_ident():
             return ways.do()
         thread = threading.current_thread().name
         call = Call(thread, self._counts[thread], kind, what)
@@ -134,10 +134,10 @@ class Calls:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let calls pass unseen."""
-        self._paused = True
+        """Let calls of this thread pass unseen."""
+        self._paused_by = threading.get_ident()
         yield
-        self._paused = False
+        self._paused_by = None
 
     def install(self, engine: sa.Engine) -> None:
         """See the calls of this process."""
