@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -133,6 +134,30 @@ def test_small(wired: Wiring, bodies: list[str]) -> None:
     perform(task_id, FUNCTION, wired)
     assert published(wired, task_id) == expected(wired, task_id)
     assert [post["body"] for post in json.loads(published(wired, task_id))["posts"]] == bodies
+
+
+def test_small_takes_few_steps(wired: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The most common export: one look at the posts, one request to S3, and no thread."""
+    monkeypatch.setattr(rows, "FIRST_PAGE_ROWS", 2000)
+    user_id = make_user(wired.database)
+    write_posts(wired.database, user_id, ["x"] * 20)
+    task_id = launch(wired.database, user_id)
+    looks: list[str] = []
+    requests: list[tuple[str, list[str]]] = []
+
+    def look(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        looks.extend([statement] if "FROM posts" in statement else [])
+
+    def ask(operation: str) -> None:
+        requests.append((operation, [one.name for one in threading.enumerate()]))
+
+    sa.event.listen(wired.database.engine, "before_cursor_execute", look)
+    storage_of(wired).before = ask
+    perform(task_id, FUNCTION, wired)
+    cutoff, page = looks
+    assert ("max(" in cutoff, "LIMIT" in page) == (True, True)
+    assert published(wired, task_id) == expected(wired, task_id)
+    assert requests[0] == ("put", ["MainThread", "heartbeat"])
 
 
 @pytest.mark.parametrize("first_page", [1, 2, 3, 50, 1000])
