@@ -7,7 +7,7 @@ STAMP := .venv/.stamp
 COMPILE := .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 
-.PHONY: help setup demo run test faults bench browser fuzz audit deploy destroy \
+.PHONY: help setup demo run test faults bench browser servers image-check fuzz audit deploy destroy \
   package package-check translations check lock
 
 help: ## list the commands
@@ -55,6 +55,12 @@ bench: setup ## every figure beside a peer's (QUICK=1, ONLY=, DATA_DIR=.local, A
 
 browser: setup ## the tests that drive Chromium, which `test` runs too where it is (screenshots: build/screens)
 	@BROWSER_TESTS=required $(BIN)/pytest tests/browser $(ARGS)
+
+servers: setup ## supervisord, honcho, compose's commands and an upgrade, each doing a real export
+	@$(BIN)/pytest -m servers tests/deployed $(ARGS)
+
+image-check: setup ## build the container image and export in it (as root, with buildah and mmdebstrap)
+	@$(BIN)/pytest -m image tests/deployed $(ARGS)
 
 fuzz: setup ## schemathesis and broken HTTP, thousands of each, against the running stack
 	@FUZZ=1 $(BIN)/pytest -s tests/security/test_schemathesis.py tests/security/test_raw_http.py $(ARGS)
