@@ -120,6 +120,7 @@ def test_everybody_has_every_setting_they_need(app_template: Template) -> None:
         "DATABASE_URL": "postgresql+psycopg://carryout@db:5432/carryout?sslmode=require",
         "REDIS_URL": "rediss://queue:6379/0",
         "PUBLIC_URL": "https://example.com/api",
+        "MAIL_SENDER": "Carryout <carryout@example.com>",
         "EXPORT_TTL_S": str(app_template["Parameters"]["ExportTtlS"]["Default"]),
         "REGISTRATION": app_template["Parameters"]["Registration"]["Default"],
         "LOG_FORMAT": "json",
@@ -133,6 +134,8 @@ def test_worker_container(app_template: Template) -> None:
     container = worker(app_template)
     assert container["ReadonlyRootFilesystem"] is True
     assert [one["ContainerPath"] for one in container["MountPoints"]] == ["/tmp"]
+    # Fargate gives a volume the owner and mode of the image's folder only where this stands.
+    assert "\nVOLUME /tmp\n" in (ROOT / "worker" / "Dockerfile").read_text()
     assert int(container["User"].partition(":")[0]) >= 10_000
     assert container["StopTimeout"] == 120
     check = container["HealthCheck"]
