@@ -173,7 +173,8 @@ class Deployment:
         key = f"functions/{_digest(package)}.zip"
         self.cloud.store(bucket, key, package)
         template = named_code(self._template("sam.yaml"), bucket=bucket, key=key)
-        path = self.build / "deployed.json"
+        path = self.build / "deployed" / "template.json"  # not among those that are validated
+        path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(template))
         key = f"templates/{_digest(path)}.json"
         self.cloud.store(bucket, key, path)

@@ -387,7 +387,7 @@ def test_no_package(desk: Desk) -> None:
 def test_functions_find_their_code(desk: Desk) -> None:
     """The deployed template names the zip by its content, and so changes with it."""
     desk.deploy()
-    template = json.loads((desk.build / "deployed.json").read_text())
+    template = json.loads((desk.build / "deployed" / "template.json").read_text())
     keys = {
         one["Properties"]["CodeUri"]["Key"]
         for one in template["Resources"].values()
