@@ -32,7 +32,7 @@ PAGE_BYTES = 1024 * 1024
 """About how much text a page holds, so that memory is flat whatever people write."""
 
 MAX_PAGE_BYTES = 8 * PAGE_BYTES
-"""More is never in a page: escapes make six bytes of one."""
+"""More text is never in a page; a post has at most 40,000 bytes, and always fits."""
 
 FIRST_PAGE_ROWS = 2000
 MAX_PAGE_ROWS = 4000
@@ -112,14 +112,12 @@ class Source:
         cursor, limit = after or BEGINNING, FIRST_PAGE_ROWS
         with _reading(self.database) as connection:
             # Made once for all pages: that takes as long as reading a few hundred posts.
-            statement = self._statement(bounded=connection.dialect.name != "sqlite")
+            statement = self._statement(by_size=connection.dialect.name != "sqlite")
             while True:
                 try:
                     page = _page(connection, statement, cursor, limit)
-                except sa.exc.DataError:  # SQLite's: more than `MAX_PAGE_BYTES`
+                except _TooLargeError:
                     limit //= 8
-                    if not limit:
-                        raise
                     continue
                 if page is None:
                     return
@@ -127,9 +125,9 @@ class Source:
                 if page.is_last:
                     return
                 cursor = page.cursor
-                limit = max(1, min(MAX_PAGE_ROWS, PAGE_BYTES * page.posts // len(page.lines)))
+                limit = min(MAX_PAGE_ROWS, 1 + PAGE_BYTES * page.posts // len(page.lines))
 
-    def _statement(self, *, bounded: bool) -> Statement:
+    def _statement(self, *, by_size: bool) -> Statement:
         place = sa.tuple_(
             sa.bindparam("timestamp", type_=Post.timestamp.type),
             sa.bindparam("post_id", type_=Post.id.type),
@@ -140,7 +138,7 @@ class Source:
             .order_by(Post.timestamp, Post.id)
             .limit(sa.bindparam("limit", type_=sa.Integer))
         )
-        return _page_of(found, bounded=bounded)
+        return _page_of(found, by_size=by_size)
 
     def _mine(self) -> tuple[sa.ColumnElement[bool], ...]:
         return Post.user_id == self.user_id, Post.id <= self.cutoff
@@ -196,15 +194,26 @@ def _reading(database: Database) -> Iterator[sa.Connection]:
         yield connection
 
 
+class _TooLargeError(Exception):
+    """So many posts may be more than `MAX_PAGE_BYTES`."""
+
+
 def _page(
     connection: sa.Connection, statement: Statement, cursor: Cursor, limit: int
 ) -> Page | None:
     values = {"timestamp": cursor.timestamp, "post_id": cursor.post_id, "limit": limit}
-    with connection.begin():
-        row = connection.execute(statement, values).one()
+    if connection.dialect.name != "sqlite":
+        values["most"] = MAX_PAGE_BYTES // limit
+    try:
+        with connection.begin():
+            row = connection.execute(statement, values).one()
+    except sa.exc.DataError as error:  # SQLite's
+        raise _TooLargeError from error
     if not row.posts:
         return None
-    is_last = row.posts < limit and len(row.lines) < PAGE_BYTES
+    if not row.fits:
+        raise _TooLargeError
+    is_last = row.posts < limit
     return Page(row.lines, row.posts, Cursor(row.timestamp, row.post_id), is_last)
 
 
@@ -213,30 +222,27 @@ def _answer_in_binary(_connection: sa.Connection, cursor: Any, *_: Any) -> None:
     cursor.format = type(cursor.format).BINARY
 
 
-def _page_of(found: Statement, *, bounded: bool) -> Statement:
+def _page_of(found: Statement, *, by_size: bool) -> Statement:
     """A page's lines, posts and cursor, out of posts in their order.
 
     Args:
         found: The posts: body, timestamp, id.
-        bounded: Whether to leave out those that begin after `PAGE_BYTES` of text. PostgreSQL does
-            that for an eighth of the time. A window takes SQLite twice the time, but it gives up
-            on too large a value by itself.
+        by_size: Whether posts above a size are left out and `fits` says that there are some.
+            SQLite needs no such care: it gives up on too large a value by itself.
     """
-    size = sa.func.octet_length(Post.body)
-    if bounded:
-        order = (Post.timestamp, Post.id)
-        found = found.add_columns(
-            (sa.func.sum(size).over(order_by=order, rows=(None, 0)) - size).label("begin")
-        )
     post = found.subquery()
-    line = post_line(post.c.body, post.c.timestamp)
-    page = sa.select(
+    line: sa.ColumnElement[Any] = post_line(post.c.body, post.c.timestamp)
+    fits: sa.ColumnElement[bool] = sa.true()
+    if by_size:
+        is_small = sa.func.octet_length(post.c.body) <= sa.bindparam("most", type_=sa.Integer)
+        line, fits = sa.case((is_small, line)), sa.func.bool_and(is_small)
+    return sa.select(
         utf8(sa.func.aggregate_strings(line, document.BETWEEN.decode())).label("lines"),
         sa.func.count().label("posts"),
         sa.func.max(post.c.timestamp).label("timestamp"),
         last(post.c.id).label("post_id"),
+        fits.label("fits"),
     )
-    return page.where(post.c.begin < PAGE_BYTES) if bounded else page
 
 
 class api_time(FunctionElement[str]):  # noqa: N801 - it reads as an SQL function
