@@ -28,16 +28,16 @@ from chalicelib.fields import format_time, parse_time
 from chalicelib.models import Post
 from worker.export import document
 
-PAGE_BYTES = 1024 * 1024
+PAGE_BYTES = 640 * 1024
 """About how much text a page holds, so that memory is flat whatever people write."""
 
-MAX_PAGE_BYTES = 8 * PAGE_BYTES
+MAX_PAGE_BYTES = 8 * 1024 * 1024
 """More text is never in a page; a post has at most 40,000 bytes, and always fits."""
 
 FIRST_PAGE_ROWS = 2000
-MAX_PAGE_ROWS = 4000
+MAX_PAGE_ROWS = 2500
 
-AHEAD = 6
+AHEAD = 10
 """How many pages are read ahead: about as much as a part holds, so that reading goes on while a
 part is uploaded."""
 
