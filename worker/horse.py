@@ -46,6 +46,7 @@ class Horse:
         parent: The process that is to bury it.
         timeout_s: How long a job may take, in seconds.
         max_jobs: After how many jobs it ends.
+        max_rss_bytes: After a job it ends if its memory has ever been larger.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Horse:
         parent: int,
         timeout_s: int,
         max_jobs: int = MAX_JOBS,
+        max_rss_bytes: int = MAX_RSS_BYTES,
     ) -> None:
         self._worker = worker
         self._queue = queue
@@ -63,6 +65,7 @@ class Horse:
         self._parent = parent
         self._timeout_s = timeout_s
         self._left = max_jobs
+        self._max_rss_bytes = max_rss_bytes
 
     def work(self, job: Job | None) -> None:
         """Do a job and those that follow."""
@@ -116,7 +119,7 @@ class Horse:
     def _is_spent(self) -> bool:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak_bytes = peak if sys.platform == "darwin" else peak << 10
-        return self._left <= 0 or peak_bytes > MAX_RSS_BYTES
+        return self._left <= 0 or peak_bytes > self._max_rss_bytes
 
     def _next(self) -> Job | None:
         """The next job, or None when none comes for a while."""

@@ -70,37 +70,35 @@ MUTATIONS = (
     Mutation(
         "notifications are numbered under a lock",
         "chalicelib/notifications.py",
-        """sa.update(User)
-        .where(User.id == user_id)
-        .values(notification_seq=User.notification_seq + 1)
-        .returning(User.notification_seq)
+        """sa.update(users)
+        .where(users.c.id == (sa.bindparam("of") if of is None else of))
+        .values(notification_seq=users.c.notification_seq + 1)
+        .returning(users.c.notification_seq, *more)
 """,
-        """sa.select(User.notification_seq + 1)
-        .where(User.id == user_id)
+        """sa.select(users.c.notification_seq + 1, *more)
+        .where(users.c.id == (sa.bindparam("of") if of is None else of))
 """,
         (CLAIMS, TASKS, "tests/integration/test_notifications.py"),
     ),
     Mutation(
         "take looks again under the lock",
         "chalicelib/claims.py",
-        """                if task.status != "queued":
-                    return None
-""",
-        "",
+        "    .where(*_DUE)\n    .values(",
+        "    .where(_DUE[0], _DUE[3])\n    .values(",
         (CLAIMS,),
     ),
     Mutation(
         "a claim has a number of its own",
         "chalicelib/claims.py",
-        "task.claim + 1, lease_s",
-        "task.claim, lease_s",
+        "claim=Task.claim + 1",
+        "claim=Task.claim",
         (CLAIMS,),
     ),
     Mutation(
         "a pause is waited for",
         "chalicelib/claims.py",
-        'Task.status == "queued", Task.due_at <= db_clock(1)',
-        'Task.status == "queued"',
+        "    Task.due_at <= db_clock(1),\n",
+        "",
         (CLAIMS,),
     ),
     Mutation(
@@ -113,16 +111,16 @@ MUTATIONS = (
     Mutation(
         "only the claim's own lease is renewed",
         "chalicelib/claims.py",
-        "Task.claim == self.claim, Task.status.in_(HELD)",
-        "Task.status.in_(HELD)",
+        '        Task.claim == sa.bindparam("held"),\n',
+        '        sa.bindparam("held") > 0,\n',
         (CLAIMS,),
     ),
     Mutation(
         "a lease goes by the database's clock",
         "chalicelib/claims.py",
-        "    task.lease_until = db_clock(holder.lease_s)\n",
-        "    from datetime import timedelta\n"
-        "    task.lease_until = now + timedelta(seconds=holder.lease_s)\n",
+        '        lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),\n        last',
+        '        lease_until=sa.case((sa.bindparam("lease_s", type_=sa.Float()) > 0,'
+        ' sa.bindparam("now", type_=UtcDateTime()))),\n        last',
         ("tests/integration/test_clocks.py",),
     ),
     Mutation(
@@ -156,8 +154,8 @@ MUTATIONS = (
     Mutation(
         "the first attempt fixes the cutoff",
         "chalicelib/claims.py",
-        "    if task.started_at is None:",
-        "    if True:",
+        "            Task.cutoff, sa",
+        "            sa",
         (CLAIMS,),
     ),
     Mutation(

@@ -26,7 +26,7 @@ def runner(wiring: Wiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     made.connection.close()
 
 
-def work(runner: Runner, *, parent: int | None = None, max_jobs: int = 1000) -> None:
+def work(runner: Runner, *, parent: int | None = None, **limits: int) -> None:
     """Do what is in the queue, and what comes right after it."""
     (queue,) = runner.queues
     found = runner.queue_class.dequeue_any(
@@ -34,7 +34,8 @@ def work(runner: Runner, *, parent: int | None = None, max_jobs: int = 1000) -> 
     )
     assert found is not None
     parent = os.getppid() if parent is None else parent
-    Horse(runner, queue, parent=parent, timeout_s=60, max_jobs=max_jobs).work(found[0])
+    limits = {"max_rss_bytes": 1 << 40, **limits}  # the tests themselves may take a lot
+    Horse(runner, queue, parent=parent, timeout_s=60, **limits).work(found[0])
 
 
 def ask(wiring: Wiring, *names: str) -> list[str]:
@@ -70,6 +71,14 @@ def test_it_ends_after_so_many(runner: Runner, wiring: Wiring) -> None:
     work(runner, max_jobs=2)
     assert statuses(wiring, asked) == ["succeeded", "succeeded", "queued"]
     assert wiring.queue.waiting_ids() == {asked[2]}
+
+
+def test_it_ends_when_it_has_grown(runner: Runner, wiring: Wiring) -> None:
+    """What it does is done to its end; the next one begins small."""
+    asked = ask(wiring, "susan", "david")
+    work(runner, max_rss_bytes=1)
+    assert statuses(wiring, asked) == ["succeeded", "queued"]
+    assert wiring.queue.waiting_ids() == {asked[1]}
 
 
 def test_it_takes_nothing_more_without_its_parent(runner: Runner, wiring: Wiring) -> None:
