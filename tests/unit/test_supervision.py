@@ -200,7 +200,7 @@ def test_stubborn_child_is_killed_with_its_descendants(
 
 
 def test_stop_order(make: Callable[..., Child], said: Said, tmp_path: Path) -> None:
-    """The API stops first, the workers together, and what keeps the queue last."""
+    """The API and the workers stop together, and what keeps the queue last."""
     log = tmp_path / "log"
     options = Options(port=0, data_dir=tmp_path, workers=2, chosen={})
     stack = Stack(options, say=said.append, stopping=threading.Event())
@@ -215,8 +215,9 @@ def test_stop_order(make: Callable[..., Child], said: Said, tmp_path: Path) -> N
 
     started = time.monotonic()
     stack.stop()
-    assert log.read_text().split() == ["api", "worker", "worker", "redis"]
-    assert time.monotonic() - started < 0.8 + 1  # the workers' moments overlap
+    *together, last = log.read_text().split()
+    assert (sorted(together), last) == (["api", "worker", "worker"], "redis")
+    assert time.monotonic() - started < 0.8 + 1  # their moments overlap
 
 
 def test_second_launcher_is_refused(said: Said, tmp_path: Path) -> None:
