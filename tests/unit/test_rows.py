@@ -254,3 +254,29 @@ def test_no_transaction_waits_between_pages(
         busy = getattr(driver, "in_transaction", None)  # SQLite's
         states.append(busy if busy is not None else driver.info.transaction_status != 0)
     assert states == [False] * 3
+
+
+def test_pages_are_read_by_the_index(
+    database: Database, user_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No page after the first is cut from all posts, sorted, whatever is known of the user."""
+    small_pages(monkeypatch, 100)
+    write_posts(database, user_id, ["x" * 1000] * 1000)
+    postgresql = database.engine.dialect.name == "postgresql"
+    words = "EXPLAIN" if postgresql else "EXPLAIN QUERY PLAN"
+    plans: list[str] = []
+
+    def explain(_: object, cursor: Any, statement: str, parameters: Any, *_more: object) -> None:
+        if "FROM posts" in statement:
+            plan = cursor.connection.execute(f"{words} {statement}", parameters).fetchall()
+            plans.append("\n".join(str(row[-1]) for row in plan))
+
+    sa.event.listen(database.engine, "before_cursor_execute", explain)
+    with closing(Source(database, user_id, ALL).pages(None)) as pages:
+        assert [page.posts for page in islice(pages, 5)] == [100] * 5
+    sa.event.remove(database.engine, "before_cursor_execute", explain)
+    assert len(plans) == 5
+    assert [plan for plan in plans[1:] if "Sort" in plan or "B-TREE" in plan] == []
+    if postgresql:
+        with database.read() as session:
+            assert session.scalar(sa.text("SHOW enable_sort")) == "on"

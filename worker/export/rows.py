@@ -109,7 +109,8 @@ class Source:
         Yields:
             Pages.
         """
-        cursor, limit = after or BEGINNING, FIRST_PAGE_ROWS
+        first, limit = after or BEGINNING, FIRST_PAGE_ROWS
+        cursor = first
         with _reading(self.database) as connection:
             # Made once for all pages: that takes as long as reading a few hundred posts.
             statement = self._statement(by_size=connection.dialect.name != "sqlite")
@@ -124,6 +125,8 @@ class Source:
                 yield page
                 if page.is_last:
                     return
+                if cursor == first:
+                    _read_by_index(connection)
                 cursor = page.cursor
                 limit = min(MAX_PAGE_ROWS, 1 + PAGE_BYTES * page.posts // len(page.lines))
 
@@ -191,7 +194,33 @@ def _reading(database: Database) -> Iterator[sa.Connection]:
         else:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             sa.event.listen(connection, "before_cursor_execute", _answer_in_binary)
-        yield connection
+        try:
+            yield connection
+        finally:
+            _forget_settings(connection)
+
+
+def _read_by_index(connection: sa.Connection) -> None:
+    """Rule out that a page is cut from all posts, sorted anew each time.
+
+    PostgreSQL thinks that this is cheapest while it has no statistics about a user, as after a bulk
+    load. An export of one page is over before it matters.
+    """
+    if connection.dialect.name == "postgresql":
+        with connection.begin():
+            connection.exec_driver_sql("SET enable_sort = off")
+        connection.info["sorts"] = False
+
+
+def _forget_settings(connection: sa.Connection) -> None:
+    """Leave the connection to its next user as it was."""
+    if connection.closed or connection.invalidated or connection.info.pop("sorts", True):
+        return
+    try:
+        with connection.begin():
+            connection.exec_driver_sql("RESET enable_sort")
+    except sa.exc.DBAPIError:
+        connection.invalidate()
 
 
 class _TooLargeError(Exception):
