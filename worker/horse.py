@@ -1,13 +1,15 @@
 """The work horse: a forked process that does one job after another while there are some.
 
 RQ forks for every job, which costs more than most jobs do. Here a horse that is done listens for
-the next job, for a moment, and ends when none comes, after `MAX_JOBS` jobs, or when it has grown;
-its parent listens then, and forks the next one. What a job breaks still dies with the horse alone.
+the next job, for a moment, and ends when none comes or when it reaches one of its `Limits`; its
+parent listens then, and forks the next one. What a job breaks still dies with the horse alone.
 """
 
 import os
 import resource
 import sys
+import time
+from dataclasses import dataclass
 from typing import cast
 
 from rq import Queue, Worker
@@ -21,12 +23,6 @@ from rq.worker import WorkerStatus
 from chalicelib.job_queue import JOB_TTL_S
 from worker.stopping import stop_requested
 
-MAX_JOBS = 1000
-"""After so many jobs a fresh horse takes over: whatever a task or a library leaks is bounded."""
-
-MAX_RSS_BYTES = 256 << 20
-"""A horse whose memory has ever been larger makes room for a fresh one; an export peaks at half."""
-
 LISTENS_S = 0.5
 """How long one request for a job waits; also how soon a listening horse notices that it must go."""
 
@@ -37,6 +33,25 @@ EXECUTION_TTL_S = 65
 """When Redis forgets a silent execution: RQ's minute beside the parent's 5 s between two signs."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """When a work horse makes room for a fresh one, however much there is to do.
+
+    Attributes:
+        jobs: After so many: whatever a task or a library leaks is bounded.
+        age_s: After so many seconds: its parent renews the protection of its container, tidies
+            RQ's registries, and notices that workers are suspended.
+        rss_bytes: When its memory has ever been larger; an export peaks at half of it.
+    """
+
+    jobs: int = 1000
+    age_s: float = 60
+    rss_bytes: int = 256 << 20
+
+
+LIMITS = Limits()
+
+
 class Horse:
     """Does jobs in a process of its own.
 
@@ -45,8 +60,7 @@ class Horse:
         queue: Where the jobs come from.
         parent: The process that is to bury it.
         timeout_s: How long a job may take, in seconds.
-        max_jobs: After how many jobs it ends.
-        max_rss_bytes: After a job it ends if its memory has ever been larger.
+        limits: When it ends.
     """
 
     def __init__(
@@ -56,16 +70,16 @@ class Horse:
         *,
         parent: int,
         timeout_s: int,
-        max_jobs: int = MAX_JOBS,
-        max_rss_bytes: int = MAX_RSS_BYTES,
+        limits: Limits = LIMITS,
     ) -> None:
         self._worker = worker
         self._queue = queue
         self._redis = worker.connection
         self._parent = parent
         self._timeout_s = timeout_s
-        self._left = max_jobs
-        self._max_rss_bytes = max_rss_bytes
+        self._left = limits.jobs
+        self._limits = limits
+        self._ends_at = time.monotonic() + limits.age_s
 
     def work(self, job: Job | None) -> None:
         """Do a job and those that follow."""
@@ -119,7 +133,8 @@ class Horse:
     def _is_spent(self) -> bool:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak_bytes = peak if sys.platform == "darwin" else peak << 10
-        return self._left <= 0 or peak_bytes > self._max_rss_bytes
+        is_old = self._left <= 0 or time.monotonic() >= self._ends_at
+        return is_old or peak_bytes > self._limits.rss_bytes
 
     def _next(self) -> Job | None:
         """The next job, or None when none comes for a while."""

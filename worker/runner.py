@@ -12,7 +12,6 @@ import signal
 import socket
 import threading
 import time
-from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -174,14 +173,23 @@ class Runner(Worker):
 
     def _watch_horse(self, queue: Queue) -> None:
         self.heartbeat()
+        executions = self.get_current_executions()
+        if not executions:
+            return
+        # It does one job at a time. Older executions were left over; Redis forgets silent ones.
+        execution = max(executions, key=lambda one: one.created_at)
+        with self.connection.pipeline() as pipeline:
+            registry = queue.started_job_registry
+            execution.heartbeat(registry, EXECUTION_TTL_S, pipeline=pipeline)
+            pipeline.execute()
         longest = timedelta(seconds=self._wiring.settings.task_timeout_s + STUCK_GRACE_S)
-        for execution in self.get_current_executions():
-            with self.connection.pipeline() as pipeline:
-                registry = queue.started_job_registry
-                execution.heartbeat(registry, EXECUTION_TTL_S, pipeline=pipeline)
-                pipeline.execute()
-            if now() - execution.created_at > longest:
-                self.kill_horse()
+        if now() - execution.created_at > longest:
+            self.kill_horse()
+
+    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """Kill the work horse, if there is one: RQ would take its own process group for its."""
+        if self.horse_pid:
+            super().kill_horse(sig)
 
     def get_current_executions(self, refresh: bool = True) -> list[Execution]:
         """What Redis knows now: the work horse does other jobs than it did before."""
@@ -222,12 +230,15 @@ class Runner(Worker):
         """The work horse is dead: its task goes on at once instead of when the lease is over."""
         bury(self._wiring, worker=self.name, status=self._horse_status)
         for execution in self.get_current_executions():
-            with suppress(NoSuchJobError):  # then nobody has a use for the news either
+            try:
                 job = RegisteredJob.fetch(
                     execution.job_id, connection=self.connection, serializer=JSONSerializer
                 )
-                job.ended_at = now()
-                self.handle_job_failure(job, queue, exc_string=HORSE_DIED, execution=execution)
+            except NoSuchJobError:  # then nobody has a use for the news either
+                self.connection.delete(execution.key)
+                continue
+            job.ended_at = now()
+            self.handle_job_failure(job, queue, exc_string=HORSE_DIED, execution=execution)
 
 
 def bury(wiring: Wiring, *, worker: str, status: int) -> None:

@@ -1,10 +1,13 @@
 """One process for many jobs, and what RQ's own tools see of it."""
 
 import os
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rq.executions import Execution
 from rq.job import Job
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
@@ -13,8 +16,11 @@ from chalicelib.job_queue import RegisteredJob
 from chalicelib.wiring import Wiring
 from tests.ledgers import launch, make_user, put, the_task
 from worker import attempts
-from worker.horse import Horse
+from worker.horse import Horse, Limits
 from worker.runner import Runner
+
+LARGE = Limits(rss_bytes=1 << 40)
+"""The tests themselves may take a lot of memory."""
 
 
 @pytest.fixture
@@ -26,7 +32,7 @@ def runner(wiring: Wiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     made.connection.close()
 
 
-def work(runner: Runner, *, parent: int | None = None, **limits: int) -> None:
+def work(runner: Runner, *, parent: int | None = None, limits: Limits = LARGE) -> None:
     """Do what is in the queue, and what comes right after it."""
     (queue,) = runner.queues
     found = runner.queue_class.dequeue_any(
@@ -34,8 +40,7 @@ def work(runner: Runner, *, parent: int | None = None, **limits: int) -> None:
     )
     assert found is not None
     parent = os.getppid() if parent is None else parent
-    limits = {"max_rss_bytes": 1 << 40, **limits}  # the tests themselves may take a lot
-    Horse(runner, queue, parent=parent, timeout_s=60, **limits).work(found[0])
+    Horse(runner, queue, parent=parent, timeout_s=60, limits=limits).work(found[0])
 
 
 def ask(wiring: Wiring, *names: str) -> list[str]:
@@ -68,7 +73,7 @@ def test_it_goes_on_while_there_are_jobs(runner: Runner, wiring: Wiring) -> None
 def test_it_ends_after_so_many(runner: Runner, wiring: Wiring) -> None:
     """What is left is left to the next one, in the queue."""
     asked = ask(wiring, "susan", "david", "mary")
-    work(runner, max_jobs=2)
+    work(runner, limits=replace(LARGE, jobs=2))
     assert statuses(wiring, asked) == ["succeeded", "succeeded", "queued"]
     assert wiring.queue.waiting_ids() == {asked[2]}
 
@@ -76,7 +81,15 @@ def test_it_ends_after_so_many(runner: Runner, wiring: Wiring) -> None:
 def test_it_ends_when_it_has_grown(runner: Runner, wiring: Wiring) -> None:
     """What it does is done to its end; the next one begins small."""
     asked = ask(wiring, "susan", "david")
-    work(runner, max_rss_bytes=1)
+    work(runner, limits=Limits(rss_bytes=1))
+    assert statuses(wiring, asked) == ["succeeded", "queued"]
+    assert wiring.queue.waiting_ids() == {asked[1]}
+
+
+def test_it_ends_after_a_while(runner: Runner, wiring: Wiring) -> None:
+    """Its parent has other things to do, too, however much there is in the queue."""
+    asked = ask(wiring, "susan", "david")
+    work(runner, limits=replace(LARGE, age_s=0))
     assert statuses(wiring, asked) == ["succeeded", "queued"]
     assert wiring.queue.waiting_ids() == {asked[1]}
 
@@ -127,3 +140,47 @@ def test_ids_without_a_job(runner: Runner, wiring: Wiring) -> None:
     work(runner)
     assert statuses(wiring, asked) == ["succeeded", "queued", "succeeded"]
     assert runner.connection.lrange(runner.queues[0].intermediate_queue_key, 0, -1) == []
+
+
+def begin(runner: Runner, task_id: str, *, ago_s: int) -> Execution:
+    """Note in Redis that a job was begun a while ago."""
+    job = job_of(runner, task_id)
+    with runner.connection.pipeline() as pipeline:
+        execution = Execution.create(job, 65, pipeline=pipeline, worker_name=runner.name)
+        begun = execution.created_at.timestamp() - ago_s
+        pipeline.hset(execution.key, "created_at", str(begun))
+        pipeline.execute()
+    return execution
+
+
+def test_what_is_left_over_kills_nobody(runner: Runner, wiring: Wiring) -> None:
+    """An execution that was never ended neither lives on nor counts against the next horse."""
+    old, new = ask(wiring, "susan", "david")
+    left_over = begin(runner, old, ago_s=100_000)
+    begin(runner, new, ago_s=5)
+    runner.connection.expire(left_over.key, 30)
+    runner._is_horse = True  # only its parent sweeps
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as horse:
+        runner._horse_pid = horse.pid
+        runner._watch_horse(runner.queues[0])
+        still_runs = horse.poll() is None
+        runner.kill_horse()
+    assert still_runs
+    assert 0 < runner.connection.ttl(left_over.key) <= 30
+
+
+def test_no_horse_is_killed_where_there_is_none(runner: Runner) -> None:
+    """Who wants to stop a job whose horse is dead already does not hit the worker itself."""
+    assert runner.horse_pid == 0
+    runner.kill_horse()
+
+
+def test_burial_leaves_nothing(runner: Runner, wiring: Wiring) -> None:
+    """What a dead horse did is over for Redis, even if the job is forgotten there."""
+    asked = ask(wiring, "susan", "david")
+    for task_id in asked:
+        begin(runner, task_id, ago_s=5)
+    runner.connection.delete(f"rq:job:{asked[0]}")
+    runner._bury_horse(runner.queues[0])
+    assert runner.get_current_executions() == []
+    assert job_of(runner, asked[1]).is_failed
