@@ -170,7 +170,9 @@ def _watch_pool(engine: sa.Engine) -> None:
 
 
 def _has_word(connection: Any) -> bool:
-    """Whether the server sent something unasked, such as its farewell."""
+    """Whether the server sent something unasked, such as its farewell, or libpq gave up on it."""
+    if connection.closed:
+        return True
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))

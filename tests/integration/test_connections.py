@@ -53,6 +53,16 @@ def test_killed_by_the_server(
 
 
 @on_postgresql
+def test_closed_by_the_driver(database: Database) -> None:
+    """A connection that libpq itself gave up on is replaced as well."""
+    drivers: list[psycopg.Connection] = []
+    sa.event.listen(database.engine, "checkout", lambda driver, *_: drivers.append(driver))
+    before = read(database)
+    drivers[0].close()
+    assert read(database) != before
+
+
+@on_postgresql
 def test_all_are_replaced_at_once(database: Database, database_url: str) -> None:
     """What ended one connection ended the others: the pool asks once, not for each."""
     with database.read() as one, database.read() as other:
