@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -54,6 +55,9 @@ _POST_CURSOR = r"^[0-9]{1,18}_[0-9]{1,18}" + _END
 Cursor = Annotated[str, Meta(pattern=_CURSOR)]
 PostCursor = Annotated[str, Meta(pattern=_POST_CURSOR)]
 
+MAX_FAULTS = 100
+"""How much is said of one body: an answer must not be many times what was sent."""
+
 _FORMS = {
     repr(_USERNAME): "may only contain the letters A to Z, digits, _ and -",
     repr(_EMAIL): "must be a mail address such as susan@example.com",
@@ -85,11 +89,13 @@ def check(data: object, model: type[S], *, at: str = "") -> S:
         at: JSON pointer of `data` within the request's body.
 
     Raises:
-        Invalid: With every fault: one for each field that is wrong, missing or unknown.
+        Invalid: With every fault: one for each field that is wrong, missing or unknown; of more
+            than `MAX_FAULTS` the first.
     """
     if not isinstance(data, dict):
         raise Invalid(Fault(at, "must be an object"))
-    if faults := [*_field_faults(data, model, at), *_unknown_faults(data, model, at)]:
+    found = chain(_field_faults(data, model, at), _unknown_faults(data, model, at))
+    if faults := list(islice(found, MAX_FAULTS)):
         raise Invalid(*faults)
     return msgspec.convert(data, model)
 
@@ -152,7 +158,8 @@ def _field_faults(data: dict[str, Any], model: type[Struct], at: str) -> Iterato
                 yield Fault(pointer, "is required")
             continue
         value = data[field.encode_name]
-        unstorable = list(_unstorable(value, pointer)) if _is_stored(field.type) else []
+        found = _unstorable(value, pointer) if _is_stored(field.type) else iter(())
+        unstorable = list(islice(found, MAX_FAULTS))
         yield from unstorable
         if not unstorable and (detail := flaw(value, field.type)):
             yield Fault(pointer, detail)

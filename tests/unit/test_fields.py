@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from chalicelib.errors import Fault, Invalid
 from chalicelib.fields import (
     _EMAIL,
+    MAX_FAULTS,
     Email,
     Language,
     Password,
@@ -160,6 +161,21 @@ def test_check_names_every_fault_at_once() -> None:
         "/x": "is not a known field",
         "/a~1b~0": "is not a known field",
     }
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {str(number): None for number in range(3 * MAX_FAULTS)},
+        {"params": {"texts": ["\0"] * 3 * MAX_FAULTS}},
+    ],
+    ids=["fields", "strings"],
+)
+def test_check_does_not_go_on_for_ever(data: dict[str, Any]) -> None:
+    """An answer is not many times what was sent."""
+    with pytest.raises(Invalid) as caught:
+        check(data, Person)
+    assert len(caught.value.faults) == MAX_FAULTS
 
 
 def test_check_refuses_unknown_fields_that_the_model_would_ignore() -> None:
