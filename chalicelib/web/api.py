@@ -121,24 +121,36 @@ class Call:
     @cached_property
     def token(self) -> str | None:
         """The bearer token, else the page's session cookie, else None."""
-        header = self.request.headers.get("authorization")
-        if header is not None:
-            scheme, _, token = header.partition(" ")
-            return token.strip() if scheme.lower() == "bearer" else None
-        return self.cookie
+        return self.cookie if self._bearer is None else self._bearer or None
 
     @cached_property
     def cookie(self) -> str | None:
         """The page's session, unless another site's page sent it along."""
+        if self._cookie is not None and self.request.method != "GET":
+            _refuse_cross_site(self.request)
+        return self._cookie
+
+    @property
+    def presented(self) -> str | None:
+        """The token as it came, however it was written and whether or not it may be used."""
+        return self._cookie if self._bearer is None else self._bearer or None
+
+    @cached_property
+    def _bearer(self) -> str | None:
+        """The bearer token; empty when the credentials are of another kind, None without any."""
+        header = self.request.headers.get("authorization")
+        if header is None:
+            return None
+        scheme, _, token = header.partition(" ")
+        return cast("str", token).strip() if scheme.lower() == "bearer" else ""
+
+    @cached_property
+    def _cookie(self) -> str | None:
         try:
             cookies = SimpleCookie(self.request.headers.get("cookie", ""))
         except CookieError:
             return None
-        if COOKIE not in cookies:
-            return None
-        if self.request.method != "GET":
-            _refuse_cross_site(self.request)
-        return cookies[COOKIE].value
+        return cookies[COOKIE].value if COOKIE in cookies else None
 
     @cached_property
     def raw_body(self) -> bytes:
@@ -419,9 +431,8 @@ def _count(call: Call) -> None:
     if not call.wiring.settings.limits or call.request.path in {"/healthz", "/readyz"}:
         return
     uses: list[tuple[limits.Rate, object]] = [(limits.REQUESTS_PER_ADDRESS, call.address)]
-    header = call.request.headers.get("authorization") or call.request.headers.get("cookie")
-    if header is not None:
-        uses.append((limits.REQUESTS_PER_TOKEN, header))
+    if call.presented is not None:
+        uses.append((limits.REQUESTS_PER_TOKEN, call.presented))
     limits.spend(call.wiring.queue.redis, *uses)
 
 

@@ -248,6 +248,21 @@ def test_requests_per_token(limited: Wiring, susan: Person, david: Person) -> No
     assert susan.get("/v1/me").status_code == 200
 
 
+def test_a_token_is_one_however_it_is_written(limited: Wiring, susan: Person) -> None:
+    """Neither spaces nor letters nor other cookies make a second token of one."""
+    spent(limited.queue.redis, susan, REQUESTS_PER_TOKEN.most)
+    cookie = f"carryout_session={susan.token}"
+    for header, value in (
+        ("Authorization", f"bearer {susan.token}"),
+        ("Authorization", f"BEARER   {susan.token} "),
+        ("Cookie", cookie),
+        ("Cookie", f"{cookie}; other=1"),
+    ):
+        nobody = Person(susan.client)
+        answer = nobody.get("/v1/me", headers={header: value})
+        refused(answer, 429, "too_many_requests")
+
+
 def spent(redis: Redis, person: Person, most: int) -> bytes:
     """Have a person's token used as often as it may be; return the counter's name."""
     assert person.get("/v1/me").status_code == 200
