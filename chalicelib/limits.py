@@ -5,6 +5,8 @@ the ledger.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
@@ -14,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from chalicelib.db import Database
-from chalicelib.errors import TooMany, TooManyAttempts
+from chalicelib.errors import TooMany, TooManyAttempts, Unauthenticated
 from chalicelib.models import Guess
 
 WINDOW_S = 900
@@ -83,8 +85,32 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+TRY = """
+for at, key in ipairs(KEYS) do
+    if tonumber(redis.call('GET', key) or 0) >= tonumber(ARGV[at + 1]) then
+        return redis.call('TTL', key)
+    end
+end
+for _, key in ipairs(KEYS) do
+    redis.call('SET', key, 0, 'EX', ARGV[1], 'NX')
+    redis.call('INCR', key)
+end
+"""
+"""Counts an attempt at each key, or tells for how long one of them takes no more."""
+
+TAKE_BACK = """
+for _, key in ipairs(KEYS) do
+    if redis.call('EXISTS', key) == 1 then redis.call('DECR', key) end
+end
+"""
+"""Counts an attempt no more; a window that is over meanwhile stays over."""
+
+
 class SignInLimit:
     """Counts wrong passwords by account and by address.
+
+    An attempt counts from before its password is looked at, or as many as the server has threads
+    could be made at once. One that was right is taken back.
 
     Args:
         redis: A client that gives up quickly.
@@ -100,47 +126,54 @@ class SignInLimit:
             f"carryout:sign-in:account:{_digest(username.lower())}": PER_ACCOUNT,
             f"carryout:sign-in:address:{_digest(address)}": PER_ADDRESS,
         }
+        self._guesses: list[int] = []
 
-    def check(self, *, now: datetime) -> None:
-        """Refuse an attempt that comes after too many wrong ones.
+    @contextmanager
+    def attempt(self, *, now: datetime) -> Iterator[None]:
+        """Look at a password inside; the window begins with the first wrong one.
 
         Raises:
-            TooManyAttempts: With the time until the window ends.
+            TooManyAttempts: There were too many; with the time until the window ends.
         """
+        self._count(now)
         try:
-            with self._redis.pipeline() as pipeline:
-                for key in self._counters:
-                    pipeline.get(key)
-                    pipeline.ttl(key)
-                answers = pipeline.execute()
+            yield
+        except Unauthenticated:
+            raise
+        except BaseException:  # nobody could look at it
+            self._take_back()
+            raise
+        self._take_back()
+
+    def _count(self, now: datetime) -> None:
+        keys, limits = list(self._counters), self._counters.values()
+        try:
+            ttl_s = cast("int | None", self._redis.eval(TRY, len(keys), *keys, WINDOW_S, *limits))
         except RedisError:
-            self._check_ledger(now)
+            self._count_in_ledger(now)
             return
-        for limit, count, ttl_s in zip(
-            self._counters.values(), answers[::2], answers[1::2], strict=True
-        ):
-            if int(count or 0) >= limit:
-                raise TooManyAttempts(ttl_s)
+        if ttl_s is not None:
+            raise TooManyAttempts(ttl_s)
 
-    def _check_ledger(self, now: datetime) -> None:
+    def _count_in_ledger(self, now: datetime) -> None:
         since = now - timedelta(seconds=WINDOW_S)
-        for key, limit in self._counters.items():
-            statement = sa.select(sa.func.count(), sa.func.min(Guess.at)).where(
-                Guess.subject == key, Guess.at > since
-            )
-            with self._database.read() as session:
+        guesses = [Guess(subject=key, at=now) for key in self._counters]
+        with self._database.write() as session:
+            for key, limit in self._counters.items():
+                statement = sa.select(sa.func.count(), sa.func.min(Guess.at)).where(
+                    Guess.subject == key, Guess.at > since
+                )
                 count, first = session.execute(statement).one()
-            if count >= limit:
-                raise TooManyAttempts(round((first - since).total_seconds()))
+                if count >= limit:
+                    raise TooManyAttempts(round((first - since).total_seconds()))
+            session.add_all(guesses)
+            session.flush()
+            self._guesses = [guess.id for guess in guesses]
 
-    def count_failure(self, *, now: datetime) -> None:
-        """Count a wrong password; the window begins with the first."""
-        try:
-            with self._redis.pipeline() as pipeline:
-                for key in self._counters:
-                    pipeline.set(key, 0, ex=WINDOW_S, nx=True)
-                    pipeline.incr(key)
-                pipeline.execute()
-        except RedisError:
+    def _take_back(self) -> None:
+        if self._guesses:
             with self._database.write() as session:
-                session.add_all(Guess(subject=key, at=now) for key in self._counters)
+                session.execute(sa.delete(Guess).where(Guess.id.in_(self._guesses)))
+            return
+        with suppress(RedisError):
+            self._redis.eval(TAKE_BACK, len(self._counters), *self._counters)

@@ -1,7 +1,8 @@
 """Signing in, for the API and for the pages."""
 
+from contextlib import nullcontext
+
 from chalicelib import accounts
-from chalicelib.errors import Unauthenticated
 from chalicelib.limits import SignInLimit
 from chalicelib.web.api import Call
 
@@ -20,16 +21,10 @@ def check_password(call: Call, *, username: str, password: str) -> int:
     limit = SignInLimit(
         wiring.queue.redis, wiring.database, username=username, address=call.address
     )
-    if wiring.settings.limits:
-        limit.check(now=call.now)
-    with wiring.database.read() as session:
-        user = accounts.find_user(session, username)
-    try:
+    with limit.attempt(now=call.now) if wiring.settings.limits else nullcontext():
+        with wiring.database.read() as session:
+            user = accounts.find_user(session, username)
         return accounts.check_password(user, password)
-    except Unauthenticated:
-        if wiring.settings.limits:
-            limit.count_failure(now=call.now)
-        raise
 
 
 def sign_in(call: Call, *, username: str, password: str) -> accounts.NewToken:

@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -10,9 +11,11 @@ from werkzeug.test import Client as Browser
 from app import app
 from chalicelib.accounts import _flush_unique
 from chalicelib.db import Database
-from chalicelib.errors import UsernameTaken
+from chalicelib.errors import TooManyAttempts, Unauthenticated, Unavailable, UsernameTaken
 from chalicelib.fields import parse_time
+from chalicelib.limits import PER_ACCOUNT, SignInLimit
 from chalicelib.models import User
+from chalicelib.wiring import Wiring
 from infra.servers.gateway import Gateway
 from tests.conftest import both_databases
 from tests.events import proxy_event
@@ -160,6 +163,39 @@ def test_guessing_is_slowed_down(nobody: Person, rewire: Rewire) -> None:
     refused(answer, 429, "too_many_attempts")
     assert 0 < int(answer.headers["Retry-After"]) <= 900
     refused(nobody.post("/v1/tokens", wrong | {"username": "david"}), 401, "unauthenticated")
+
+
+def test_a_right_password_does_not_count(nobody: Person, rewire: Rewire) -> None:
+    """Who signs in again and again has as many guesses left as before."""
+    rewire(LIMITS="on")
+    assert nobody.post("/v1/users", SUSAN).status_code == 201
+    wrong = CREDENTIALS | {"password": "x"}
+    assert {nobody.post("/v1/tokens", wrong).status_code for _ in range(9)} == {401}
+    assert {nobody.post("/v1/tokens", CREDENTIALS).status_code for _ in range(5)} == {201}
+    refused(nobody.post("/v1/tokens", wrong), 401, "unauthenticated")
+    refused(nobody.post("/v1/tokens", wrong), 429, "too_many_attempts")
+
+
+def test_guesses_at_once_are_no_more_guesses(wiring: Wiring) -> None:
+    """Passwords that are looked at at the same time count as if one came after the other."""
+    with ExitStack() as looks:
+        for _ in range(PER_ACCOUNT):
+            looks.enter_context(guess(wiring))
+        with pytest.raises(TooManyAttempts), guess(wiring):
+            pass
+    with pytest.raises(Unavailable), guess(wiring):  # those were right
+        raise Unavailable
+    for _ in range(PER_ACCOUNT):
+        with pytest.raises(Unauthenticated), guess(wiring):
+            raise Unauthenticated
+    with pytest.raises(TooManyAttempts), guess(wiring):
+        pass
+
+
+def guess(wiring: Wiring) -> AbstractContextManager[None]:
+    """An attempt to sign in."""
+    limit = SignInLimit(wiring.queue.redis, wiring.database, username="susan", address="::1")
+    return limit.attempt(now=now())
 
 
 def test_sign_out(susan: Person) -> None:

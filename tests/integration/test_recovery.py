@@ -315,6 +315,19 @@ def test_guesses_are_counted_without_redis(nobody: Person) -> None:
     refused(nobody.post("/v1/tokens", guess | {"username": "x"}), 401, "unauthenticated")
 
 
+@both_databases
+@pytest.mark.usefixtures("without_redis")
+def test_a_right_password_does_not_count_without_redis(maria: Person) -> None:
+    """Nor does the ledger count who signs in."""
+    wrong = {"username": "maria", "password": "a guess"}
+    for _ in range(PER_ACCOUNT - 1):
+        refused(maria.post("/v1/tokens", wrong), 401, "unauthenticated")
+    for _ in range(3):
+        sign_in(maria)
+    refused(maria.post("/v1/tokens", wrong), 401, "unauthenticated")
+    refused(maria.post("/v1/tokens", wrong), 429, "too_many_attempts")
+
+
 def test_who_had_an_account_before(database: Database, client: Client, join: Join) -> None:
     """An address that counted before there was a confirmation still counts."""
     assert client
