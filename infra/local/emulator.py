@@ -18,6 +18,7 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from infra.local.mails import Mails
+from infra.local.neighbours import Neighbours
 from infra.local.objects import Objects, backend
 
 CHANGING = {"PUT", "POST", "DELETE"}
@@ -34,7 +35,9 @@ def serve(
 ) -> BaseWSGIServer:
     """Serve a WSGI application in a thread, on a free port unless one is named."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server(host, port, application, threaded=True, request_handler=handler)
+    server = make_server(
+        host, port, Neighbours(application), threaded=True, request_handler=handler
+    )
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     return server
 

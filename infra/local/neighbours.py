@@ -1,0 +1,55 @@
+"""Keeps the pages of other sites away from servers that ask nobody who they are.
+
+The emulator and the mailbox are for programs of this machine and for the one who sits at it. So is
+the browser, and it runs other sites' scripts: one may call any address (which `Origin` tells), or
+have its own name point here (DNS rebinding, which `Host` tells).
+"""
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+REFUSAL = b"This server is for programs of this machine; open it by its address.\n"
+
+
+class Neighbours:
+    """WSGI application that lets only requests of this machine or its network through.
+
+    Args:
+        application: What they are for.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer one request (PEP 3333)."""
+        if _is_ours(environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")):
+            answer: Iterable[bytes] = self._application(environ, start_response)
+            return answer
+        headers = {"Content-Type": "text/plain", "Content-Length": str(len(REFUSAL))}
+        start_response("403 Forbidden", list(headers.items()))
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [REFUSAL]
+
+
+def _is_ours(host: str, origin: str | None) -> bool:
+    if origin is not None and origin.partition("://")[2] != host:
+        return False
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return not name or _is_nobodys(name)
+
+
+def _is_nobodys(name: str) -> bool:
+    """Whether no domain of the Internet is called so: nobody can have it point here.
+
+    A name without a dot is a container's, `localhost` and all below it this machine's (RFC 6761).
+    """
+    try:
+        ip_address(name)
+    except ValueError:
+        return "." not in name or name.endswith(".localhost")
+    return True
