@@ -7,6 +7,7 @@ because an attempt begins by winning a claim in SQL.
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -16,10 +17,11 @@ from redis import Redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from rq import Queue
 from rq.exceptions import NoSuchJobError
+from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 from rq.utils import now, utcparse
@@ -77,6 +79,23 @@ class RegisteredJob(Job):
     webhook besides; this class refuses all but the registry's functions with one task id.
     """
 
+    @classmethod
+    def fetch(cls, id: str, connection: Redis | None = None, serializer: Any = None) -> Job:  # noqa: A002 - RQ's
+        """Read a job.
+
+        Raises:
+            NoSuchJobError: There is none, or no job can be called so, or something else stands in
+                its place; a worker passes over it, and would end otherwise.
+        """
+        try:
+            return super().fetch(id, connection, serializer)
+        except ValueError as error:
+            raise NoSuchJobError("no job is called so") from error
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            raise NoSuchJobError("something else stands in its place") from error
+
     def restore(self, raw_data: Any) -> Any:
         """Read the job from Redis, and take away all that a doorbell has no need of.
 
@@ -101,6 +120,30 @@ class RegisteredJob(Job):
         if list(self.args) != [self.id]:
             raise NoSuchJobError("this job does not carry its task's id")
         return super()._execute()
+
+
+class TextQueue(Queue):
+    """A queue that passes over ids that are no text, which would end a worker."""
+
+    @classmethod
+    def lmove(
+        cls, connection: Redis, queue_key: str, timeout: int | None
+    ) -> tuple[str, bytes] | None:
+        """Move the next id to the intermediate list; one that is no text vanishes."""
+        found = cast("tuple[str, bytes] | None", super().lmove(connection, queue_key, timeout))
+        if found is None or _is_text(found[1]):
+            return found
+        taken = IntermediateQueue.get_intermediate_queue_key(queue_key)
+        connection.lrem(taken, 1, cast("str", found[1]))
+        return queue_key, b""  # what no job is called
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -181,7 +224,10 @@ class JobQueue:
         return self.redis.llen(self.rq.key)
 
     def workers(self) -> list[WorkerInfo]:
-        """Every worker that listens on this queue and is alive, by name."""
+        """Every worker that listens on this queue and is alive, by name.
+
+        What is not in the form of one is left out.
+        """
         keys = sorted(cast("set[bytes]", self.redis.smembers(self._workers_key)))
         with self.redis.pipeline(transaction=False) as pipeline:
             for key in keys:
@@ -189,7 +235,8 @@ class JobQueue:
                 pipeline.smembers(key + b":executions")
             answers = pipeline.execute()
         found = zip(keys, answers[::2], answers[1::2], strict=True)
-        return [_worker(key, facts, running) for key, facts, running in found if b"birth" in facts]
+        workers = (_worker(key, facts, running) for key, facts, running in found)
+        return [worker for worker in workers if worker is not None]
 
     def workers_alive(self) -> int:
         """How many workers are alive; a dead one counts until its key expires."""
@@ -201,7 +248,13 @@ class JobQueue:
         self.redis.eval(SHOW_META, 1, RegisteredJob.key_for(task_id), meta)
 
 
-def _worker(key: bytes, facts: dict[bytes, bytes], running: Sequence[bytes]) -> WorkerInfo:
+def _worker(key: bytes, facts: dict[bytes, bytes], running: Sequence[bytes]) -> WorkerInfo | None:
+    with suppress(ValueError, KeyError):
+        return _read_worker(key, facts, running)
+    return None
+
+
+def _read_worker(key: bytes, facts: dict[bytes, bytes], running: Sequence[bytes]) -> WorkerInfo:
     text = {name.decode(): value.decode() for name, value in facts.items()}
     return WorkerInfo(
         name=key.decode().rpartition(":")[2],

@@ -17,7 +17,7 @@ from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 from rq.timeouts import JobTimeoutException
-from rq.utils import as_text, now
+from rq.utils import now
 from rq.worker import WorkerStatus
 
 from chalicelib.job_queue import JOB_TTL_S
@@ -143,30 +143,31 @@ class Horse:
             if self._must_go():
                 return None
             # Fractions of a second are fine: Redis has taken them since version 6.
-            raw = self._redis.blmove(key, taken, cast("int", LISTENS_S))
+            raw = cast("bytes | None", self._redis.blmove(key, taken, cast("int", LISTENS_S)))
             if raw is None:
                 continue
             if self._must_go():
-                self._put_back(as_text(raw))
+                self._put_back(raw)
                 return None
-            if job := self._fetch(as_text(raw)):
+            if job := self._fetch(raw):
                 return job
         return None
 
     def _must_go(self) -> bool:
         return stop_requested() or os.getppid() != self._parent
 
-    def _put_back(self, job_id: str) -> None:
+    def _put_back(self, job_id: bytes) -> None:
         with self._redis.pipeline() as pipeline:
-            pipeline.lrem(self._queue.intermediate_queue_key, 1, job_id)
+            pipeline.lrem(self._queue.intermediate_queue_key, 1, cast("str", job_id))
             pipeline.lpush(self._queue.key, job_id)
             pipeline.execute()
 
-    def _fetch(self, job_id: str) -> Job | None:
+    def _fetch(self, job_id: bytes) -> Job | None:
         """A job that Redis forgot, or that is not in the form of one, is passed over."""
+        name = job_id.decode(errors="replace")
         job_class, serializer = self._worker.job_class, self._worker.serializer
         try:
-            return job_class.fetch(job_id, connection=self._redis, serializer=serializer)
+            return job_class.fetch(name, connection=self._redis, serializer=serializer)
         except NoSuchJobError:
-            self._redis.lrem(self._queue.intermediate_queue_key, 1, job_id)
+            self._redis.lrem(self._queue.intermediate_queue_key, 1, cast("str", job_id))
             return None

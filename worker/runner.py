@@ -20,6 +20,8 @@ from typing import Any
 from uuid import uuid4
 
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from rq import Queue, Worker, worker_registration
 from rq.exceptions import NoSuchJobError
@@ -32,7 +34,7 @@ from rq.worker import WorkerStatus
 
 from chalicelib import claims
 from chalicelib.claims import Holder
-from chalicelib.job_queue import QueueError, RegisteredJob, patient
+from chalicelib.job_queue import QueueError, RegisteredJob, TextQueue, patient
 from chalicelib.registry import TASKS
 from chalicelib.wiring import Wiring
 from worker import attempts, postman, stopping
@@ -84,6 +86,7 @@ class Runner(Worker):
             connection=patient(wiring.settings.redis_url, secret=wiring.redis_secret),
             serializer=JSONSerializer,
             job_class=RegisteredJob,
+            queue_class=TextQueue,
             worker_ttl=WORKER_TTL_S,
             job_monitoring_interval=MONITORING_INTERVAL_S,
             maintenance_interval=MAINTENANCE_INTERVAL_S,
@@ -115,6 +118,16 @@ class Runner(Worker):
         self._sweeping.keep_alive()
         if pipeline is None and not self.connection.hexists(self.key, "birth"):
             self._register_again()
+
+    def run_maintenance_tasks(self) -> None:
+        """Have RQ tidy its registries, and go on when something in them is not RQ's."""
+        try:
+            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        except (RedisConnectionError, RedisTimeoutError):
+            raise
+        except Exception:
+            log.warning("could not tidy", extra={"action": "tidy"}, exc_info=True)
+            self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def _register_again(self) -> None:
         """Redis lost its data or was away for longer than `WORKER_TTL_S`."""

@@ -216,6 +216,51 @@ def test_forgeries_run_nothing(
     assert redis.llen("rq:queue:microblog-tasks") == 0
 
 
+def test_what_is_no_job_ends_no_worker(
+    worker: subprocess.Popen[bytes], environment: dict[str, str], wiring: Wiring
+) -> None:
+    """Ids that no job can have are passed over, in the queue and where RQ tidies up."""
+    user_id = make_user(wiring.database)
+    redis = wiring.queue.redis
+    redis.set("rq:job:text", "no hash")
+    strange = [b"\xff\xfe", b"", b"a\nb", b"../x", b"a:b", b"text"]
+    for job_id in strange:  # one by one, while the worker listens; then for its work horse
+        redis.rpush(wiring.queue.rq.key, job_id)
+        wait_until(lambda: redis.llen(wiring.queue.rq.key) == 0, "it is taken")
+    do(wiring, user_id, seconds=0)
+    redis.rpush(wiring.queue.rq.key, *strange)
+    do(wiring, user_id, seconds=0)
+    assert worker.poll() is None
+    redis.rpush(wiring.queue.rq.intermediate_queue_key, *strange)
+    redis.zadd(wiring.queue.rq.started_job_registry.key, {b"\xff": 1})
+    second = subprocess.Popen(  # which tidies up as it starts
+        [sys.executable, "-m", "worker", "run"], env={**os.environ, **environment}
+    )
+    try:
+        wait_until(lambda: len(wiring.queue.workers()) > 1, "it listens", within_s=30)
+        worker.terminate()
+        assert worker.wait(timeout=10) == 0
+        do(wiring, user_id, seconds=0)
+        assert second.poll() is None
+    finally:
+        second.terminate()
+        assert second.wait(timeout=10) == 0
+
+
+def test_what_is_no_worker_is_left_out(wiring: Wiring) -> None:
+    """Records that no worker wrote are in no list of workers."""
+    redis = wiring.queue.redis
+    forged: list[dict[Any, Any]] = [
+        {"birth": "nonsense", "last_heartbeat": "nonsense"},
+        {"birth": "2026-01-02T03:04:05.000000Z"},
+        {"birth": b"\xff"},
+    ]
+    for number, facts in enumerate(forged):
+        redis.hset(f"rq:worker:{number}", mapping=facts)
+        redis.sadd("rq:workers:microblog-tasks", f"rq:worker:{number}")
+    assert wiring.queue.workers() == []
+
+
 def test_a_stopped_callback_does_not_run(
     worker: subprocess.Popen[bytes], wiring: Wiring, marks: Path
 ) -> None:
