@@ -220,6 +220,8 @@ def take(
         seq = session.scalar(_RAISE, what)
         task = None if seq is None else session.scalar(_TAKE, {**what, **how})
         if seq is None or task is None:
+            # On PostgreSQL a taker that waited for another one has raised it by now.
+            session.rollback()
             return None
         notifications.post_task_progress(session, task, seq=seq, now=now)
     return Holder(database, task_id, task.claim, lease_s), task

@@ -46,13 +46,15 @@ def task_id(database: Database, user_id: int) -> str:
 
 
 @both_databases
-def test_one_of_ten_wins(database: Database, task_id: str) -> None:
-    """However many workers hear the bell, one gets the task."""
+def test_one_of_ten_wins(database: Database, user_id: int, task_id: str) -> None:
+    """However many workers hear the bell, one gets the task, and only that is news."""
+    before = last_seq(database, user_id)
     with ThreadPoolExecutor(10) as pool:
         holders = list(pool.map(lambda _: try_to_take(database, task_id), range(10)))
     (holder,) = [one for one in holders if one is not None]
     task = the_task(database, task_id)
     assert (task.status, task.claim, task.attempt) == ("running", holder.claim, 1)
+    assert last_seq(database, user_id) == before + 1
 
 
 @both_databases

@@ -99,6 +99,19 @@ def test_a_pass_rings_for_so_many(database: Database, now: datetime) -> None:
     assert queue.rung == ids
 
 
+def test_what_nobody_can_do_holds_up_nobody(
+    database: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks of an unknown kind are not rung for, and leave others their turn."""
+    monkeypatch.setattr("chalicelib.sweeper.MOST_RUNG", 2)
+    ids = fill(database, 4, since=now - timedelta(days=1))
+    for task_id in ids[:2]:
+        ledgers.put(database, task_id, name="of_the_future")
+    queue = FakeQueue()
+    Sweeper(database, queue, FakeStorage, 30).sweep(now=now)
+    assert queue.rung == ids[2:]
+
+
 def test_ringing_for_many(redis_url: str) -> None:
     """More than one script takes at once are rung for all the same."""
     queue = JobQueue(doorbell(redis_url), "microblog-tasks", timeout_s=77)
