@@ -162,6 +162,16 @@ def test_huge_bodies_keep_pages_small(
     assert max(page.posts for page in pages[-3:]) > 500
 
 
+def test_a_body_that_fits_no_page(
+    database: Database, user_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an error, not the end of an export that lacks what follows."""
+    monkeypatch.setattr(rows, "MAX_PAGE_BYTES", 3000)
+    write_posts(database, user_id, ["small", "x" * 5000, "small"])
+    with pytest.raises(rows._TooLargeError):
+        read(Source(database, user_id, ALL))
+
+
 def test_pages_are_not_empty(
     database: Database, user_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

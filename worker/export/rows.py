@@ -118,7 +118,9 @@ class Source:
                 try:
                     page = _page(connection, statement, cursor, limit)
                 except _TooLargeError:
-                    limit //= 8
+                    if limit == 1:
+                        raise
+                    limit = max(1, limit // 8)
                     continue
                 if page is None:
                     return
