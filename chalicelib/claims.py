@@ -14,12 +14,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from chalicelib import notifications
 from chalicelib.db import Database, UtcDateTime, db_clock
 from chalicelib.errors import ClaimLost
-from chalicelib.ledger import change_held
+from chalicelib.ledger import ROW, Move, change_held
 from chalicelib.models import HELD, HELD_TASKS, Post, Task
-from chalicelib.outcomes import end
+from chalicelib.outcomes import FINISH, end
 
 MAX_PAUSE_S = 60
 """The longest wait between two attempts."""
@@ -106,6 +105,8 @@ class Holder:
         expires_at: datetime | None = None,
     ) -> None:
         """End the task well; this commit is what publishes a file."""
+        if file is None and self._finish(result, now=now):
+            return
         with self._held(now) as (session, task):
             task.result, task.done = result, task.total
             if file is not None:
@@ -113,6 +114,12 @@ class Holder:
                 task.sha256, task.expires_at = file.sha256, expires_at
                 task.done = task.total = file.posts
             end(session, task, status="succeeded", lease_s=self.lease_s, now=now)
+
+    def _finish(self, result: dict[str, Any] | None, *, now: datetime) -> bool:
+        """End a task that leaves nothing but a result; the slow way tells why this did not."""
+        what = {"task_id": self.task_id, "held": self.claim}
+        with self.database.write() as session:
+            return FINISH.make(session, what, {"ended": result, "now": now}, now=now) is not None
 
     def fail(self, code: str, detail: str, *, now: datetime) -> None:
         """End the task badly, for good; its percentage stays."""
@@ -216,42 +223,32 @@ def take(
     what = {"task_id": task_id, "kind": name}
     how = {"by": worker, "lease_s": lease_s, "now": now}
     with database.write() as session:
-        # The user first, as everywhere; what is not due changes nothing, not even their number.
-        seq = session.scalar(_RAISE, what)
-        task = None if seq is None else session.scalar(_TAKE, {**what, **how})
-        if seq is None or task is None:
-            # On PostgreSQL a taker that waited for another one has raised it by now.
-            session.rollback()
-            return None
-        notifications.post_task_progress(session, task, seq=seq, now=now)
+        row = _TAKE.make(session, what, how, now=now)
+    if row is None:
+        return None
+    task = Task(**row._mapping)  # noqa: SLF001 - it is public
     return Holder(database, task_id, task.claim, lease_s), task
 
 
-_DUE = (
-    Task.id == sa.bindparam("task_id"),
-    Task.status == "queued",
-    Task.due_at <= db_clock(1),
-    Task.name == sa.func.coalesce(sa.bindparam("kind", type_=sa.String()), Task.name),
-)
-_RAISE = notifications.raising(of=sa.select(Task.user_id).where(*_DUE).scalar_subquery())
-_TAKE = (
-    sa.update(Task)
-    .where(*_DUE)
-    .values(
-        status="running",
-        claim=Task.claim + 1,
-        attempt=Task.failures + 1,
-        worker=sa.bindparam("by"),
-        lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),
-        last_seen_at=db_clock(),
-        # The first attempt fixes what the task sees of the posts, in the claim's own commit.
-        started_at=sa.func.coalesce(Task.started_at, sa.bindparam("now", type_=UtcDateTime())),
-        cutoff=sa.func.coalesce(
-            Task.cutoff, sa.select(sa.func.coalesce(sa.func.max(Post.id), 0)).scalar_subquery()
-        ),
-    )
-    .returning(Task)
-    .execution_options(synchronize_session=False)
+_NEWEST_POST = sa.func.max(Post.__table__.c.id)
+
+_TAKE = Move(
+    ROW.id == sa.bindparam("task_id"),
+    ROW.status == "queued",
+    ROW.due_at <= db_clock(1),
+    ROW.name == sa.func.coalesce(sa.bindparam("kind", type_=sa.String()), ROW.name),
+    status="running",
+    claim=ROW.claim + 1,
+    attempt=ROW.failures + 1,
+    worker=sa.bindparam("by"),
+    lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),
+    last_seen_at=db_clock(),
+    # The first attempt fixes what the task sees of the posts, in the claim's own commit.
+    started_at=sa.func.coalesce(ROW.started_at, sa.bindparam("now", type_=UtcDateTime())),
+    cutoff=sa.func.coalesce(
+        ROW.cutoff, sa.select(sa.func.coalesce(_NEWEST_POST, 0)).scalar_subquery()
+    ),
+    returning=ROW,
 )
 
 

@@ -46,17 +46,34 @@ def next_seq(session: so.Session, user_id: int) -> int | None:
     return seq
 
 
-def post_task_progress(session: so.Session, task: Task, *, seq: int, now: datetime) -> None:
+def announced(task: Any) -> tuple[Any, ...]:
+    """What `post_task_progress` tells of a task: attributes, or columns of the table."""
+    return (
+        task.user_id,
+        task.id,
+        task.name,
+        task.status,
+        task.percent,
+        task.done,
+        task.total,
+        task.error_code,
+    )
+
+
+def post_task_progress(
+    session: so.Session, task: Task | sa.Row[Any], *, seq: int, now: datetime
+) -> None:
     """Replace the notification about a task with one that says how it stands now."""
+    user_id, task_id, name, status, percent, done, total, error_code = announced(task)
     data: dict[str, Any] = {
-        "task_id": task.id,
-        "name": task.name,
-        "status": task.status,
-        "progress": {"percent": task.percent, "done": task.done, "total": task.total},
-        "error": task.error_code,
+        "task_id": task_id,
+        "name": name,
+        "status": status,
+        "progress": {"percent": percent, "done": done, "total": total},
+        "error": error_code,
     }
     news = {"seq": seq, "timestamp": now, "data": data}
-    keys = {"user_id": task.user_id, "name": TASK_PROGRESS, "subject": task.id}
+    keys = {"user_id": user_id, "name": TASK_PROGRESS, "subject": task_id}
     session.execute(_post(db.dialect(session)), {**keys, **news})
 
 

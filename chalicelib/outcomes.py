@@ -2,9 +2,12 @@
 
 from datetime import datetime
 
+import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib import mails, removals
+from chalicelib.db import UtcDateTime
+from chalicelib.ledger import ROW, Move
 from chalicelib.models import Task
 from chalicelib.registry import TASKS
 
@@ -49,3 +52,20 @@ def _clear_files(session: so.Session, task: Task, *, lease_s: int, now: datetime
     if task.claim:
         prefix = removals.task_prefix(task.user_id, task.id)
         removals.wish(session, prefix, now=now, lease_s=lease_s)
+
+
+FINISH = Move(
+    ROW.id == sa.bindparam("task_id"),
+    ROW.status == "running",
+    ROW.claim == sa.bindparam("held"),
+    status="succeeded",
+    finished_at=sa.bindparam("now", type_=UtcDateTime()),
+    lease_until=None,
+    checkpoint=None,
+    error_code=None,
+    error_detail=None,
+    percent=100,
+    done=ROW.total,
+    result=sa.bindparam("ended", type_=ROW.result.type),
+)
+"""What `end` makes of a held task that succeeds and publishes nothing, in one statement."""

@@ -10,14 +10,14 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from rq import Queue, Worker
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
-from rq.job import Job
+from rq.job import Job, JobStatus
 from rq.timeouts import JobTimeoutException
-from rq.utils import now
+from rq.utils import now, utcformat
 from rq.worker import WorkerStatus
 
 from chalicelib.job_queue import JOB_TTL_S
@@ -112,19 +112,14 @@ class Horse:
         return execution
 
     def _end(self, job: Job, execution: Execution) -> None:
-        """Tell Redis that it is done, in one round trip; nobody waits for a doorbell's result."""
+        """Tell Redis that it is done, in one round trip; a doorbell has no result to keep."""
         job.ended_at = now()
         with self._redis.pipeline(transaction=False) as pipeline:
             self._worker.increment_successful_job_count(pipeline=pipeline)
             self._worker.increment_total_working_time(job.ended_at - execution.created_at, pipeline)
-            job._handle_success(  # noqa: SLF001
-                JOB_TTL_S,
-                pipeline=pipeline,
-                worker_name=self._worker.name,
-                execution_id=execution.id,
-                execution_started_at=execution.created_at,
-                execution_ended_at=job.ended_at,
-            )
+            facts: Any = {"status": JobStatus.FINISHED.value, "ended_at": utcformat(job.ended_at)}
+            pipeline.hset(job.key, mapping=facts)
+            job.finished_job_registry.add(job, JOB_TTL_S, pipeline)
             pipeline.expire(job.key, JOB_TTL_S)
             execution.delete(job=job, pipeline=pipeline)
             self._worker.set_state(WorkerStatus.IDLE, pipeline=pipeline)

@@ -14,7 +14,7 @@ from urllib.error import URLError
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 2
-EXPIRES_IN_MIN = 60
+EXPIRES_IN_MIN = 90
 """For how long one request protects, in minutes; ECS ends it by itself if the worker dies."""
 
 

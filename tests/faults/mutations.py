@@ -81,25 +81,39 @@ MUTATIONS = (
         (CLAIMS, TASKS, "tests/integration/test_notifications.py"),
     ),
     Mutation(
-        "take looks again under the lock",
-        "chalicelib/claims.py",
-        "    .where(*_DUE)\n    .values(",
-        "    .where(_DUE[0], _DUE[3])\n    .values(",
+        "a change looks again under the lock",
+        "chalicelib/ledger.py",
+        "task_table).where(*when)",
+        "task_table).where(when[0], *when[2:])",
         (CLAIMS,),
     ),
     Mutation(
         "a claim has a number of its own",
         "chalicelib/claims.py",
-        "claim=Task.claim + 1",
-        "claim=Task.claim",
+        "claim=ROW.claim + 1",
+        "claim=ROW.claim",
         (CLAIMS,),
     ),
     Mutation(
         "a pause is waited for",
         "chalicelib/claims.py",
-        "    Task.due_at <= db_clock(1),\n",
+        "    ROW.due_at <= db_clock(1),\n",
         "",
         (CLAIMS,),
+    ),
+    Mutation(
+        "who finishes a task holds it",
+        "chalicelib/outcomes.py",
+        'ROW.claim == sa.bindparam("held")',
+        'sa.bindparam("held") > 0',
+        (CLAIMS,),
+    ),
+    Mutation(
+        "a cancelled task is not finished",
+        "chalicelib/outcomes.py",
+        'ROW.status == "running"',
+        'ROW.status.in_(("running", "cancelling"))',
+        (CLAIMS, ATTEMPTS),
     ),
     Mutation(
         "a lease that was renewed is not taken away",
@@ -118,9 +132,9 @@ MUTATIONS = (
     Mutation(
         "a lease goes by the database's clock",
         "chalicelib/claims.py",
-        '        lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),\n        last',
-        '        lease_until=sa.case((sa.bindparam("lease_s", type_=sa.Float()) > 0,'
-        ' sa.bindparam("now", type_=UtcDateTime()))),\n        last',
+        '    lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),\n    last',
+        '    lease_until=sa.case((sa.bindparam("lease_s", type_=sa.Float()) > 0,'
+        ' sa.bindparam("now", type_=UtcDateTime()))),\n    last',
         ("tests/integration/test_clocks.py",),
     ),
     Mutation(
@@ -154,8 +168,8 @@ MUTATIONS = (
     Mutation(
         "the first attempt fixes the cutoff",
         "chalicelib/claims.py",
-        "            Task.cutoff, sa",
-        "            sa",
+        "        ROW.cutoff, sa",
+        "        sa",
         (CLAIMS,),
     ),
     Mutation(
