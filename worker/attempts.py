@@ -88,12 +88,14 @@ class Attempt:
     Attributes:
         task: The task as claimed: `params`, `user_id`, `cutoff`, `checkpoint`, `done`.
         wiring: Clients and settings.
+        content: A small file that the task has just published, for its mail.
     """
 
     task: Task
     wiring: Wiring
     holder: Holder
     heartbeat: Heartbeat
+    content: bytes | None = None
     _started_at: float = field(default_factory=time.monotonic)
     _reported_at: float = 0.0
 
@@ -191,14 +193,17 @@ def perform(task_id: str, function: Function, wiring: Wiring, *, name: str | Non
         now=wiring.now(),
         name=name,
     )
-    outcome = _attempt(*taken, function, wiring) if taken else "nothing"
+    outcome, content = _attempt(*taken, function, wiring) if taken else ("nothing", None)
     if taken is None or is_export(taken[1]):
-        postman.deliver(task_id, wiring)
+        postman.deliver(task_id, wiring, content=content)
     if outcome == "failed":
         raise FailedAttemptError(f"task {task_id} failed; the ledger says why")
 
 
-def _attempt(holder: Holder, task: Task, function: Function, wiring: Wiring) -> str:
+def _attempt(
+    holder: Holder, task: Task, function: Function, wiring: Wiring
+) -> tuple[str, bytes | None]:
+    """Make an attempt; return its outcome, for the log, and what it published, if that is small."""
     started = time.monotonic()
     facts: dict[str, Any] = {
         "task_id": task.id,
@@ -211,8 +216,9 @@ def _attempt(holder: Holder, task: Task, function: Function, wiring: Wiring) -> 
     beat_s = min(HEARTBEAT_INTERVAL_S, wiring.settings.lease_s / 3)
     heartbeat = Heartbeat(holder, interval_s=beat_s)
     heartbeat.start()
+    attempt = Attempt(task, wiring, holder, heartbeat)
     try:
-        outcome = _outcome(Attempt(task, wiring, holder, heartbeat), function)
+        outcome = _outcome(attempt, function)
     except ClaimLost:
         outcome = "claim_lost"
     finally:
@@ -224,7 +230,7 @@ def _attempt(holder: Holder, task: Task, function: Function, wiring: Wiring) -> 
     counted_by = metrics(ended, task_name=task.name, outcome=outcome)
     facts |= {"action": outcome, "duration_s": duration_s}
     log.info("attempt over", extra={**facts, **counted_by})
-    return outcome
+    return outcome, attempt.content
 
 
 def _clean_up(task: Task, wiring: Wiring) -> None:

@@ -108,6 +108,8 @@ class Horse:
             job.prepare_for_execution(self._worker.name, pipeline=pipeline)
             pipeline.persist(job.key)
             pipeline.lrem(self._queue.intermediate_queue_key, 1, job.id)
+            # RQ's note that it lay there; with it, RQ would give the same id up the next time.
+            pipeline.delete(self._queue.intermediate_queue.get_first_seen_key(job.id))
             pipeline.execute()
         return execution
 

@@ -49,18 +49,24 @@ def ses(endpoint_url: str | None) -> Any:
     return boto3.client("sesv2", endpoint_url=endpoint_url or None, config=config)
 
 
-def deliver(task_id: str, wiring: Wiring) -> None:
-    """Send a task's mail if one is due; the ledger says what became of it."""
+def deliver(task_id: str, wiring: Wiring, *, content: bytes | None = None) -> None:
+    """Send a task's mail if one is due; the ledger says what became of it.
+
+    Args:
+        task_id: Whose mail.
+        wiring: Clients and settings.
+        content: The file, where the caller has just published it; else it is read from S3.
+    """
     lease_s = max(wiring.settings.lease_s, CONNECT_TIMEOUT_S + READ_TIMEOUT_S)
     try:
         claimed = mails.claim(wiring.database, task_id, lease_s=lease_s, now=wiring.now())
         if claimed is not None:
-            _deliver(*claimed, wiring)
+            _deliver(*claimed, wiring, content=content)
     except NotFound:
         return  # the account was erased meanwhile
 
 
-def _deliver(holder: MailHolder, task: Task, wiring: Wiring) -> None:
+def _deliver(holder: MailHolder, task: Task, wiring: Wiring, *, content: bytes | None) -> None:
     with wiring.database.read() as session:
         user = session.get(User, task.user_id)
     if user is None:
@@ -69,7 +75,7 @@ def _deliver(holder: MailHolder, task: Task, wiring: Wiring) -> None:
         holder.settle("unconfirmed", now=wiring.now())
         return
     try:
-        message = _compose(task, user, wiring)
+        message = _compose(task, user, wiring, content=content)
     except Exception:
         # The storage may be down; a mail that can never be written fails with its last try.
         log.warning("no mail written", extra={"action": "mail", "task_id": task.id}, exc_info=True)
@@ -119,7 +125,7 @@ def what_became(error: Exception) -> Literal["refused", "failed", "unknown"]:
     return "refused" if isinstance(error, NEVER_ASKED) else "unknown"
 
 
-def _compose(task: Task, user: User, wiring: Wiring) -> bytes:
+def _compose(task: Task, user: User, wiring: Wiring, *, content: bytes | None) -> bytes:
     settings = wiring.settings
     key = task.object_key or ""
     return compose(
@@ -127,7 +133,7 @@ def _compose(task: Task, user: User, wiring: Wiring) -> bytes:
         sender=settings.mail_sender,
         public_url=settings.public_url,
         max_bytes=settings.mail_attach_max_bytes,
-        read_file=lambda: b"".join(wiring.storage.read(key)),
+        read_file=lambda: b"".join(wiring.storage.read(key)) if content is None else content,
     )
 
 

@@ -105,6 +105,8 @@ class Runner(Worker):
         try:
             self.work(logging_level="WARNING")
         finally:
+            # An ending interpreter takes its handlers back: a second signal would kill it.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
             self._sweeping.stop()
             self._alive.unlink(missing_ok=True)
 

@@ -476,9 +476,10 @@ class Lab:
         for job_id in intermediate.get_job_ids():
             intermediate.remove(job_id)
         redis = self.wiring.queue.redis
-        for key in redis.scan_iter("rq:execution*"):
-            if redis.ttl(key) > 0:
-                redis.delete(key)
+        for pattern in ("rq:execution*", f"{intermediate.key}:first_seen:*"):
+            for key in redis.scan_iter(pattern):
+                if redis.ttl(key) > 0:
+                    redis.delete(key)
 
 
 def parent_of(look: Look) -> int:

@@ -75,6 +75,8 @@ def _export(attempt: Attempt, state: State) -> File:
     _write(attempt, state, draft)
     attempt.check()
     state.upload.finish(draft.pending)
+    if state.upload.upload_id is None:
+        attempt.content = bytes(draft.pending)
     if resumed:
         read_back = digest_of(attempt.wiring.storage, state.upload.key, check=attempt.check)
         return File(draft.posts, read_back[1], read_back[0])
