@@ -74,6 +74,7 @@ def test_first_claim_fixes_what_is_seen(database: Database, user_id: int, task_i
 WRITES: dict[str, Callable[[Holder], object]] = {
     "report": lambda one: one.report(1, 2, now=now(), checkpoint={"a": 1}, object_key="x"),
     "succeed": lambda one: one.succeed(now=now(), file=FILE, expires_at=now()),
+    "finish": lambda one: one.succeed(now=now(), result={"seconds": 1}),
     "fail": lambda one: one.fail("broken", "It broke.", now=now()),
     "cancel": lambda one: one.cancel(now=now()),
     "put_off": lambda one: one.put_off("away", "It was away.", now=now()),
