@@ -169,7 +169,7 @@ MUTATIONS = (
         "the first attempt fixes the cutoff",
         "chalicelib/claims.py",
         "        ROW.cutoff, sa",
-        "        sa",
+        "        sa.cast(None, sa.BigInteger), sa",
         (CLAIMS,),
     ),
     Mutation(
