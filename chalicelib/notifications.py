@@ -15,7 +15,11 @@ TASK_PROGRESS = "task_progress"
 
 
 def raising(*more: sa.ColumnElement[Any], of: Any = None) -> sa.UpdateBase:
-    """The statement of `next_seq`, for statements that are built once.
+    """A statement that raises a user's notification number and locks their row until the commit.
+
+    Execute it before any other write about the user: everybody takes the user's row first, so
+    nobody waits for each other in a circle, and a number is only ever seen after the lower ones.
+    It returns the new number, or no row when the user is gone.
 
     Args:
         *more: What it returns besides the number.
@@ -28,22 +32,6 @@ def raising(*more: sa.ColumnElement[Any], of: Any = None) -> sa.UpdateBase:
         .values(notification_seq=users.c.notification_seq + 1)
         .returning(users.c.notification_seq, *more)
     )
-
-
-_RAISE = raising()
-
-
-def next_seq(session: so.Session, user_id: int) -> int | None:
-    """Raise the user's notification number and lock their row until the transaction ends.
-
-    Call it before any other write about this user: everybody takes the user's row first, so
-    nobody waits for each other in a circle, and a number is only ever seen after the lower ones.
-
-    Returns:
-        The new number, or None when the user is gone.
-    """
-    seq: int | None = session.scalar(_RAISE, {"of": user_id})
-    return seq
 
 
 def announced(task: Any) -> tuple[Any, ...]:

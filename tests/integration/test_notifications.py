@@ -10,7 +10,7 @@ from chalicelib import notifications
 from chalicelib.db import Database
 from chalicelib.fields import parse_time
 from chalicelib.models import Task
-from chalicelib.notifications import next_seq, post_task_progress
+from chalicelib.notifications import post_task_progress, raising
 from tests import ledgers
 from tests.conftest import both_databases
 from tests.people import Person, pointers, refused
@@ -98,7 +98,7 @@ def write(database: Database, user_id: int) -> list[int]:
     for _ in range(EACH):
         task = Task(id=str(uuid4()), user_id=user_id, name="x", status="queued")
         with database.write() as session:
-            seq = next_seq(session, user_id)
+            seq = session.scalar(raising(), {"of": user_id})
             assert seq is not None
             post_task_progress(session, task, seq=seq, now=ledgers.now())
             numbers.append(seq)
