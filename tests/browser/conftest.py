@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Error, sync_playwright
 
@@ -63,6 +64,12 @@ class Stack:
     def app_url(self) -> str:
         """Where the application is."""
         return str(self.facts["app_url"])
+
+    def worker(self) -> list[psutil.Process]:
+        """The one worker, and its work horses."""
+        (pid,) = self.facts["pids"]["workers"]
+        worker = psutil.Process(pid)
+        return [worker, *worker.children(recursive=True)]
 
 
 @pytest.fixture(scope="session")

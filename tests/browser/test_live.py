@@ -1,20 +1,19 @@
 """Pages that stay true while they are open."""
 
-import os
-import signal
 from datetime import UTC, datetime
 
-import psutil
 import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
-from chalicelib.models import User
+from chalicelib.models import Task, User
 from chalicelib.wiring import Wiring
 from tests.browser.conftest import Join, Stack
 from tests.browser.people import Person, notice, shoot
+from tests.servers import wait_until
 
-MANY = 150_000
+MANY = 500_000
+"""An export of so many posts takes seconds, which is time to disturb it."""
 
 
 def fill(wiring: Wiring, person: Person, number: int = MANY) -> None:
@@ -28,6 +27,21 @@ def fill(wiring: Wiring, person: Person, number: int = MANY) -> None:
     with wiring.database.write() as session:
         user_id = session.scalar(sa.select(User.id).where(User.username == person.name))
         session.execute(statement, {"number": number, "user": user_id, "now": now})
+
+
+def in_the_middle(wiring: Wiring, person: Person) -> None:
+    """Wait until somebody's export has begun to write; the ledger knows before the page does."""
+    percent = (
+        sa.select(Task.percent)
+        .join(User, User.id == Task.user_id)
+        .where(User.username == person.name)
+    )
+
+    def begun() -> bool:
+        with wiring.database.read() as session:
+            return bool(session.scalar(percent))
+
+    wait_until(begun, "the export has begun")
 
 
 def done(page: Page) -> bool:
@@ -67,6 +81,10 @@ def test_worker_is_killed(susan: Person, wiring: Wiring, stack: Stack) -> None:
     fill(wiring, susan)
     page = susan.open("/")
     page.click("main button")
+    in_the_middle(wiring, susan)
+    worker = stack.worker()
+    for process in worker:
+        process.suspend()
     seen: list[int] = []
 
     def watch() -> bool:
@@ -76,9 +94,8 @@ def test_worker_is_killed(susan: Person, wiring: Wiring, stack: Stack) -> None:
     notice(page, "it has begun", watch)
     assert seen[-1] < 100, "it was over before it could be disturbed"
     shoot(page, "export-running")
-    (worker,) = stack.facts["pids"]["workers"]
-    for process in (psutil.Process(worker), *psutil.Process(worker).children(recursive=True)):
-        os.kill(process.pid, signal.SIGKILL)
+    for process in worker:
+        process.kill()
     notice(page, "it is done", lambda: watch() and done(page), within_s=60)
     assert seen == sorted(seen)
     assert susan.ask("GET", "/v1/tasks")["items"][0]["attempt"] > 1
@@ -87,16 +104,15 @@ def test_worker_is_killed(susan: Person, wiring: Wiring, stack: Stack) -> None:
 
 def test_no_worker(susan: Person, stack: Stack) -> None:
     """While nobody works the page says so, and goes on when somebody does."""
-    (worker,) = stack.facts["pids"]["workers"]
-    family = [psutil.Process(worker), *psutil.Process(worker).children(recursive=True)]
-    for process in family:
+    worker = stack.worker()
+    for process in worker:
         process.suspend()
     try:
         wait = susan.open("/")
         wait.click("main button")
         expect(wait.locator(".progress")).to_contain_text("queue")
     finally:
-        for process in family:
+        for process in worker:
             process.resume()
     notice(wait, "it is done", lambda: done(wait))
 
