@@ -7,7 +7,7 @@ worker that lost it gets `ClaimLost` and must stop. Leases go by the database's 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +16,9 @@ from sqlalchemy import orm as so
 
 from chalicelib.db import Database, UtcDateTime, db_clock
 from chalicelib.errors import ClaimLost
-from chalicelib.ledger import ROW, Move, change_held
+from chalicelib.ledger import ROW, Move, as_task, change_held
 from chalicelib.models import HELD, HELD_TASKS, Post, Task
-from chalicelib.outcomes import FINISH, end
+from chalicelib.outcomes import FINISH, PUBLISH, end, left_behind
 
 MAX_PAUSE_S = 60
 """The longest wait between two attempts."""
@@ -29,11 +29,13 @@ class File:
     """A published file.
 
     Attributes:
+        key: Where it is.
         posts: How many posts are in it.
         size_bytes: Its size.
         sha256: Its digest, as 64 hexadecimal digits.
     """
 
+    key: str
     posts: int
     size_bytes: int
     sha256: str
@@ -82,7 +84,7 @@ class Holder:
             total: Of how much.
             now: The time.
             checkpoint: Where to go on; None keeps the last one.
-            object_key: The key that the attempt is about to write to; None keeps the last one.
+            object_key: The key that the checkpoint is about; None keeps the last one.
 
         Returns:
             The percentage, at most 99: 100 is for success.
@@ -105,21 +107,19 @@ class Holder:
         expires_at: datetime | None = None,
     ) -> None:
         """End the task well; this commit is what publishes a file."""
-        if file is None and self._finish(result, now=now):
-            return
-        with self._held(now) as (session, task):
-            task.result, task.done = result, task.total
-            if file is not None:
-                task.posts, task.size_bytes = file.posts, file.size_bytes
-                task.sha256, task.expires_at = file.sha256, expires_at
-                task.done = task.total = file.posts
-            end(session, task, status="succeeded", lease_s=self.lease_s, now=now)
-
-    def _finish(self, result: dict[str, Any] | None, *, now: datetime) -> bool:
-        """End a task that leaves nothing but a result; the slow way tells why this did not."""
-        what = {"task_id": self.task_id, "held": self.claim}
+        what: dict[str, Any] = {"task_id": self.task_id, "held": self.claim}
+        how: dict[str, Any] = {"now": now}
+        if file is None:
+            move, how = FINISH, how | {"ended": result}
+        else:
+            move, how = PUBLISH, how | {**asdict(file), "until": expires_at}
         with self.database.write() as session:
-            return FINISH.make(session, what, {"ended": result, "now": now}, now=now) is not None
+            row = move.make(session, what, how, now=now)
+            if row is not None and file is not None and self.claim > 1:
+                left_behind(session, row.user_id, self.task_id, lease_s=self.lease_s, now=now)
+        if row is None:
+            with self._held(now):
+                raise ClaimLost  # unless the task itself tells better why
 
     def fail(self, code: str, detail: str, *, now: datetime) -> None:
         """End the task badly, for good; its percentage stays."""
@@ -226,7 +226,7 @@ def take(
         row = _TAKE.make(session, what, how, now=now)
     if row is None:
         return None
-    task = Task(**row._mapping)  # noqa: SLF001 - it is public
+    task = as_task(row)
     return Holder(database, task_id, task.claim, lease_s), task
 
 

@@ -110,6 +110,11 @@ class Move:
         return row
 
 
+def as_task(row: sa.Row[Any]) -> Task:
+    """All columns of a `ROW` as an object, which no session knows."""
+    return Task(**row._mapping)  # noqa: SLF001 - it is public
+
+
 @contextmanager
 def change_held(
     session: so.Session, task_id: str, *, claim: int, now: datetime, cancelling: bool = False

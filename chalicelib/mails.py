@@ -6,18 +6,17 @@ not sent again unless the user asks). One that waits until the user's address is
 `unconfirmed`, and `pending` again from then on.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from chalicelib.db import Database, db_clock
-from chalicelib.ledger import change
-from chalicelib.models import OPEN_MAILS, Task
+from chalicelib.db import Database, UtcDateTime, db_clock
+from chalicelib.ledger import ROW, Move, as_task
+from chalicelib.models import FAILED, OPEN_MAILS, PENDING, Task
 
 MAX_TRIES = 10
 """How often SES may refuse for a passing reason (throttled, paused) before the mail `failed`."""
@@ -41,6 +40,18 @@ def wish(task: Task) -> None:
     task.mail_due_at = db_clock()
 
 
+WISHED: Mapping[str, Any] = {
+    "mail_state": PENDING,
+    "mail_claim": ROW.mail_claim + 1,
+    "mail_tries": 0,
+    "mail_due_at": db_clock(),
+    "mail_lease_until": None,
+    "mail_sent_at": None,
+    "mail_message_id": None,
+}
+"""What `wish` makes of a task's columns, for a `Move`."""
+
+
 @dataclass(frozen=True)
 class MailHolder:
     """The duty to send one mail, and what may be written about it.
@@ -57,33 +68,42 @@ class MailHolder:
 
     def settle(self, state: Final, *, now: datetime, message_id: str | None = None) -> None:
         """Write down what became of the mail."""
-        with self._held(now) as task:
-            if task is not None:
-                _settle(task, state, message_id=message_id, now=now)
+        sent_at = now if state == "sent" else None
+        how = {"state": state, "message_id": message_id, "sent_at": sent_at}
+        with self.database.write() as session:
+            _SETTLE.make(session, self._what, how, now=now)
 
     def postpone(self, *, pause_s: float, now: datetime) -> None:
         """SES certainly refused, for now: try again after a pause, but not for ever."""
-        with self._held(now) as task:
-            if task is not None and task.mail_tries >= MAX_TRIES:
-                _settle(task, "failed", message_id=None, now=now)
-            elif task is not None:
-                task.mail_state = "pending"
-                task.mail_lease_until = None
-                task.mail_due_at = db_clock(pause_s)
+        with self.database.write() as session:
+            _POSTPONE.make(session, self._what, {"pause_s": pause_s}, now=now)
 
-    @contextmanager
-    def _held(self, now: datetime) -> Iterator[Task | None]:
-        """The task, or None when somebody else has the duty now."""
-        with self.database.write() as session, change(session, self.task_id, now=now) as task:
-            held = task.mail_claim == self.claim and task.mail_state == "sending"
-            yield task if held else None
+    @property
+    def _what(self) -> dict[str, Any]:
+        return {"task_id": self.task_id, "held": self.claim}
 
 
-def _settle(task: Task, state: Final, *, message_id: str | None, now: datetime) -> None:
-    task.mail_state = state
-    task.mail_lease_until = None
-    task.mail_message_id = message_id
-    task.mail_sent_at = now if state == "sent" else None
+_HELD = (
+    ROW.id == sa.bindparam("task_id"),
+    ROW.mail_claim == sa.bindparam("held"),
+    ROW.mail_state == "sending",
+)
+"""Nobody else has the duty by now: the fence of every write about a mail."""
+
+_SETTLE = Move(
+    *_HELD,
+    mail_state=sa.bindparam("state"),
+    mail_lease_until=None,
+    mail_message_id=sa.bindparam("message_id"),
+    mail_sent_at=sa.bindparam("sent_at", type_=UtcDateTime()),
+)
+
+_POSTPONE = Move(
+    *_HELD,
+    mail_state=sa.case((ROW.mail_tries >= MAX_TRIES, FAILED), else_=PENDING),
+    mail_lease_until=None,
+    mail_due_at=db_clock(sa.bindparam("pause_s", type_=sa.Float())),
+)
 
 
 def claim(
@@ -93,24 +113,24 @@ def claim(
 
     Returns:
         The duty and the task; None when no mail is due.
-
-    Raises:
-        NotFound: The task is gone.
     """
-    due = sa.select(Task.id).where(
-        Task.id == task_id, Task.mail_state == "pending", Task.mail_due_at <= db_clock(1)
-    )
     with database.write() as session:
-        if session.scalar(due) is None:
-            return None
-        with change(session, task_id, now=now) as task:
-            if task.mail_state != "pending":
-                return None
-            task.mail_state = "sending"
-            task.mail_claim += 1
-            task.mail_tries += 1
-            task.mail_lease_until = db_clock(lease_s)
-        return MailHolder(database, task_id, task.mail_claim), task
+        row = _CLAIM.make(session, {"task_id": task_id}, {"lease_s": lease_s}, now=now)
+    if row is None:
+        return None
+    return MailHolder(database, task_id, row.mail_claim), as_task(row)
+
+
+_CLAIM = Move(
+    ROW.id == sa.bindparam("task_id"),
+    ROW.mail_state == "pending",
+    ROW.mail_due_at <= db_clock(1),
+    mail_state="sending",
+    mail_claim=ROW.mail_claim + 1,
+    mail_tries=ROW.mail_tries + 1,
+    mail_lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),
+    returning=ROW,
+)
 
 
 def overdue(session: so.Session, *, most: int) -> list[tuple[str, int]]:

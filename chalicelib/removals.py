@@ -9,6 +9,7 @@ from sqlalchemy import orm as so
 
 from chalicelib.db import Database
 from chalicelib.models import ACTIVE, Removal, Task
+from chalicelib.storage import FILENAME
 
 KEPT = (*ACTIVE, "succeeded")
 """Tasks in these states may still need the object that they name."""
@@ -36,6 +37,11 @@ def task_prefix(user_id: int, task_id: str) -> str:
     return f"exports/{user_id}/{task_id}/"
 
 
+def attempt_key(user_id: int, task_id: str, claim: int) -> str:
+    """Where a claim's attempt writes what it begins; no other attempt ever writes there."""
+    return f"{task_prefix(user_id, task_id)}{claim}/{FILENAME}"
+
+
 def wish(session: so.Session, prefix: str, *, now: datetime, lease_s: int) -> None:
     """Have everything under a prefix removed at once, and again when the last lease is over.
 
@@ -48,19 +54,21 @@ def wish(session: so.Session, prefix: str, *, now: datetime, lease_s: int) -> No
 def carry_out(database: Database, bucket: Bucket, prefix: str) -> None:
     """Remove what lies under a prefix and is not what a task in the ledger names.
 
-    A key is in the ledger before anything is in S3, and one that was dropped never comes back. So
-    what was seen in S3 first and is not in the ledger then is worthless for good, however slow
-    this process is.
+    The claim, and with it the key, is in the ledger before anything is in S3, and one that was
+    dropped never comes back. So what was seen in S3 first and is not in the ledger then is
+    worthless for good, however slow this process is.
     """
+    owner = int(prefix.split("/")[1])
+    kept = sa.select(Task.object_key, Task.id, Task.claim, Task.status).where(
+        Task.user_id == owner, Task.status.in_(KEPT), Task.gone_at.is_(None)
+    )
 
     def keep() -> set[str]:
-        named = sa.select(Task.object_key).where(
-            Task.object_key.startswith(prefix, autoescape=True),
-            Task.status.in_(KEPT),
-            Task.gone_at.is_(None),
-        )
         with database.read() as session:
-            return {key for key in session.scalars(named) if key is not None}
+            tasks = session.execute(kept).all()
+        named = {task.object_key for task in tasks if task.object_key is not None}
+        begun = {attempt_key(owner, task.id, task.claim) for task in tasks if task.status in ACTIVE}
+        return named | begun
 
     bucket.clear(prefix, keep=keep)
 

@@ -1,5 +1,6 @@
 """What tests put into the ledger, and read out of it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from chalicelib.db import Database, db_clock
 from chalicelib.models import Task, User
 from chalicelib.wiring import Wiring
 
-FILE = File(posts=2, size_bytes=2, sha256="0" * 64)
+FILE = File(key="exports/1/posts.json", posts=2, size_bytes=2, sha256="0" * 64)
 LEASE_S = 30
 
 
@@ -76,11 +77,10 @@ def publish(wiring: Wiring, task_id: str, *, ttl_s: int = 3600) -> str:
     """Do what an attempt of an export does; return the key of its file."""
     holder = take(wiring.database, task_id)
     user_id = the_task(wiring.database, task_id).user_id
-    key = f"{removals.task_prefix(user_id, task_id)}{holder.claim}/posts.json"
-    holder.report(0, FILE.posts, now=now(), object_key=key)
+    key = removals.attempt_key(user_id, task_id, holder.claim)
     wiring.storage.put(key, b"{}")
     expires_at = now() + timedelta(seconds=ttl_s)
-    holder.succeed(now=now(), file=FILE, expires_at=expires_at)
+    holder.succeed(now=now(), file=replace(FILE, key=key), expires_at=expires_at)
     return key
 
 

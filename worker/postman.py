@@ -15,7 +15,6 @@ from botocore.exceptions import (
 )
 
 from chalicelib import mails
-from chalicelib.errors import NotFound
 from chalicelib.logs import metrics
 from chalicelib.mails import MailHolder
 from chalicelib.models import Task, User
@@ -58,12 +57,9 @@ def deliver(task_id: str, wiring: Wiring, *, content: bytes | None = None) -> No
         content: The file, where the caller has just published it; else it is read from S3.
     """
     lease_s = max(wiring.settings.lease_s, CONNECT_TIMEOUT_S + READ_TIMEOUT_S)
-    try:
-        claimed = mails.claim(wiring.database, task_id, lease_s=lease_s, now=wiring.now())
-        if claimed is not None:
-            _deliver(*claimed, wiring, content=content)
-    except NotFound:
-        return  # the account was erased meanwhile
+    claimed = mails.claim(wiring.database, task_id, lease_s=lease_s, now=wiring.now())
+    if claimed is not None:
+        _deliver(*claimed, wiring, content=content)
 
 
 def _deliver(holder: MailHolder, task: Task, wiring: Wiring, *, content: bytes | None) -> None:

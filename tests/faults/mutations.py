@@ -180,12 +180,18 @@ MUTATIONS = (
         (ENGINE, "tests/unit/test_rows.py"),
     ),
     Mutation(
-        "the key is written down before the upload",
-        "worker/tasks/export_posts.py",
-        """    attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
-    return total""",
-        "    return total",
-        (ENGINE,),
+        "what a claim began is kept before it is in the ledger",
+        "chalicelib/removals.py",
+        "return named | begun",
+        "return named",
+        (SWEEPER,),
+    ),
+    Mutation(
+        "what a dead claim began is not kept",
+        "chalicelib/removals.py",
+        "task.id, task.claim) for task in tasks if",
+        "task.id, number) for task in tasks for number in range(1, task.claim + 1) if",
+        (SWEEPER,),
     ),
     Mutation(
         "a part is followed by a checkpoint",
@@ -212,10 +218,10 @@ MUTATIONS = (
     ),
     Mutation(
         "an attempt's key has its claim",
-        "worker/tasks/export_posts.py",
-        "{prefix}{attempt.holder.claim}/{FILENAME}",
-        "{prefix}{FILENAME}",
-        (ENGINE, BOUNDARIES),
+        "chalicelib/removals.py",
+        "{task_prefix(user_id, task_id)}{claim}/{FILENAME}",
+        "{task_prefix(user_id, task_id)}{FILENAME}",
+        (SWEEPER, ENGINE, BOUNDARIES),
     ),
     Mutation(
         "an upload is begun once",
@@ -248,8 +254,8 @@ MUTATIONS = (
     Mutation(
         "a deleted file is not kept",
         "chalicelib/removals.py",
-        "            Task.gone_at.is_(None),\n",
-        "",
+        ", Task.gone_at.is_(None)\n",
+        "\n",
         (SWEEPER, EXPORTS),
     ),
     Mutation(
@@ -262,9 +268,17 @@ MUTATIONS = (
     Mutation(
         "what attempts left behind is removed",
         "chalicelib/outcomes.py",
-        "        _clear_files(session, task, lease_s=lease_s, now=now)\n",
-        "        pass\n",
+        "    removals.wish(session, removals.task_prefix(user_id, task_id),"
+        " now=now, lease_s=lease_s)\n",
+        "",
         (SWEEPER, CLAIMS),
+    ),
+    Mutation(
+        "what attempts before the last left behind is removed",
+        "chalicelib/claims.py",
+        "self.claim > 1:",
+        "self.claim < 0:",
+        (SWEEPER, CLAIMS, ENGINE),
     ),
     Mutation(
         "an erased account's files are removed",
@@ -276,24 +290,22 @@ MUTATIONS = (
     Mutation(
         "a mail's claim is compared",
         "chalicelib/mails.py",
-        'task.mail_claim == self.claim and task.mail_state == "sending"',
-        'task.mail_state == "sending"',
+        'ROW.mail_claim == sa.bindparam("held")',
+        'sa.bindparam("held") > 0',
         ("tests/integration/test_mail_fence.py",),
     ),
     Mutation(
         "a mail that is settled stays so",
         "chalicelib/mails.py",
-        'task.mail_claim == self.claim and task.mail_state == "sending"',
-        "task.mail_claim == self.claim",
+        '    ROW.mail_state == "sending",\n',
+        "",
         (CLAIMS, SWEEPER),
     ),
     Mutation(
-        "a mail is claimed under the lock",
+        "a mail is claimed once",
         "chalicelib/mails.py",
-        """            if task.mail_state != "pending":
-                return None
-""",
-        "",
+        'ROW.mail_state == "pending"',
+        'ROW.mail_state.in_(("pending", "sending"))',
         (CLAIMS,),
     ),
     Mutation(

@@ -97,7 +97,7 @@ def test_it_ends_after_a_while(runner: Runner, wiring: Wiring) -> None:
 def test_it_takes_nothing_more_without_its_parent(runner: Runner, wiring: Wiring) -> None:
     """Nobody would bury it: it does what it was forked for, which hands itself back, and ends."""
     asked = ask(wiring, "susan", "david")
-    work(runner, parent=1)
+    work(runner, parent=os.getpid())
     assert wiring.queue.waiting_ids() == {asked[1]}
     assert statuses(wiring, asked)[1] == "queued"
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,19 @@ from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
 from tests.integration.conftest import Rewire
-from tests.ledgers import LEASE_S, fail, lapse, launch, make_user, now, publish, put, take, the_task
+from tests.ledgers import (
+    FILE,
+    LEASE_S,
+    fail,
+    lapse,
+    launch,
+    make_user,
+    now,
+    publish,
+    put,
+    take,
+    the_task,
+)
 
 NOTHING = {"recovered": 0, "unknown": 0, "expired": 0, "rung": 0, "removed": 0}
 
@@ -114,19 +127,24 @@ def test_expired_file_is_removed(wiring: Wiring, task_id: str) -> None:
 @both_databases
 def test_removals_keep_what_a_live_task_names(wiring: Wiring, task_id: str) -> None:
     """What dead attempts left goes, what the living one writes stays, and so does the file."""
-    dead = take(wiring.database, task_id)
     user_id = the_task(wiring.database, task_id).user_id
     prefix = removals.task_prefix(user_id, task_id)
-    left = [f"{prefix}{number}/posts.json" for number in (1, 2)]
+    left = [removals.attempt_key(user_id, task_id, claim) for claim in (1, 2)]
     wiring.storage.put(left[0], b"{")
-    dead.report(1, 2, now=now(), object_key=left[1])
+    take(wiring.database, task_id).bury(now=now())
+    lapse(wiring.database, task_id)
+    alive = take(wiring.database, task_id)
     wiring.storage.put(left[1], b"{}")
     removals.carry_out(wiring.database, wiring.storage, prefix)
     assert [wiring.storage.size(key) for key in left] == [None, 2]
 
-    dead.bury(now=now())
+    alive.report(1, 2, now=now(), checkpoint={"some": "note"}, object_key=left[1])
+    alive.bury(now=now())
     lapse(wiring.database, task_id)
-    assert publish(wiring, task_id) == left[1]
+    heir = take(wiring.database, task_id)
+    removals.carry_out(wiring.database, wiring.storage, prefix)
+    assert wiring.storage.size(left[1]) == 2
+    heir.succeed(now=now(), file=replace(FILE, key=left[1]), expires_at=now() + timedelta(days=1))
     wiring.storage.put(left[0], b"{")  # by a worker that did not know yet
     assert swept(wiring, later_s=3 * LEASE_S)["removed"]
     assert [wiring.storage.size(key) for key in left] == [None, 2]
@@ -137,9 +155,8 @@ def test_removals_are_done_twice(wiring: Wiring, task_id: str) -> None:
     """Once at the end, and again when the last lease is over: a worker may still have written."""
     holder = take(wiring.database, task_id)
     user_id = the_task(wiring.database, task_id).user_id
-    key = f"{removals.task_prefix(user_id, task_id)}1/posts.json"
+    key = removals.attempt_key(user_id, task_id, holder.claim)
     upload_id = wiring.storage.begin(key)
-    holder.report(0, 1, now=now(), object_key=key)
     holder.fail("broken", "It broke.", now=now())
     assert swept(wiring)["removed"] == 1
     uploads = wiring.storage._s3.list_multipart_uploads(Bucket=wiring.storage.bucket)

@@ -28,7 +28,7 @@ from chalicelib.logs import JsonFormatter
 from chalicelib.models import Task
 from chalicelib.tasks import cancel_task
 from chalicelib.wiring import Wiring
-from tests.ledgers import LEASE_S, lapse, launch, make_user, now, put, the_task
+from tests.ledgers import FILE, LEASE_S, lapse, launch, make_user, now, put, the_task
 from tests.servers import wait_until
 from tests.writers import launch_example
 from worker import attempts, stopping
@@ -171,15 +171,15 @@ def test_a_file(wired: Wiring) -> None:
     states: list[str] = []
 
     def function(attempt: Attempt) -> File:
-        attempt.checkpoint(0, 3, {"some": "note"}, key="exports/1/posts.json")
+        attempt.checkpoint(0, 3, {"some": "note"}, key=FILE.key)
         states.append(the_task(wired.database, task_id).mail_state)
-        wired.storage.put("exports/1/posts.json", b"{}")
-        return File(posts=3, size_bytes=2, sha256="0" * 64)
+        wired.storage.put(FILE.key, b"{}")
+        return FILE
 
     perform(task_id, function, wired)
     task = the_task(wired.database, task_id)
-    assert (task.status, task.posts, task.size_bytes) == ("succeeded", 3, 2)
-    assert task.object_key == "exports/1/posts.json"
+    assert (task.status, task.posts, task.size_bytes) == ("succeeded", 2, 2)
+    assert (task.object_key, task.percent, task.done, task.total) == (FILE.key, 100, 2, 2)
     assert task.checkpoint is None
     assert states == ["none"]
     # Nobody listens where SES should be: the mail is certainly not sent, and tried again.
@@ -445,7 +445,7 @@ def test_the_heart_stops_with_the_parent(
 ) -> None:
     """A work horse whose parent was killed hands its task back."""
     parents = iter([os.getppid()])
-    monkeypatch.setattr(os, "getppid", lambda: next(parents, 1))
+    monkeypatch.setattr(os, "getppid", lambda: next(parents, os.getpid()))
     perform(task_id, until_told, wired)
     task = the_task(wired.database, task_id)
     assert (task.status, task.failures) == ("queued", 0)

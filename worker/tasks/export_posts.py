@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from chalicelib.claims import File
 from chalicelib.errors import ClaimLost
 from chalicelib.models import User
-from chalicelib.removals import task_prefix
-from chalicelib.storage import FILENAME, UploadGoneError
+from chalicelib.removals import attempt_key
+from chalicelib.storage import UploadGoneError
 from worker.attempts import Attempt, task
 from worker.export import document
 from worker.export.rows import Cursor, Source, ahead
@@ -53,15 +53,14 @@ def export_posts(attempt: Attempt) -> File:
 
 
 def _begin(attempt: Attempt) -> State:
-    """A new object of this claim's own: no other attempt ever writes there."""
-    prefix = task_prefix(attempt.task.user_id, attempt.task.id)
-    key = f"{prefix}{attempt.holder.claim}/{FILENAME}"
+    """A new object of this claim's own."""
+    key = attempt_key(attempt.task.user_id, attempt.task.id, attempt.holder.claim)
     return State(Upload(attempt.wiring.storage, key))
 
 
 def _resume(attempt: Attempt) -> State | None:
     note = attempt.task.checkpoint
-    if note is None or note["upload_id"] is None:
+    if note is None:
         return None
     cursor = Cursor.from_json(note["cursor"])
     return State(Upload.from_json(attempt.wiring.storage, note), cursor, note["posts"])
@@ -79,8 +78,8 @@ def _export(attempt: Attempt, state: State) -> File:
         attempt.content = bytes(draft.pending)
     if resumed:
         read_back = digest_of(attempt.wiring.storage, state.upload.key, check=attempt.check)
-        return File(draft.posts, read_back[1], read_back[0])
-    return File(draft.posts, draft.size_bytes, draft.digest.hexdigest())
+        return File(state.upload.key, draft.posts, read_back[1], read_back[0])
+    return File(state.upload.key, draft.posts, draft.size_bytes, draft.digest.hexdigest())
 
 
 def _write(attempt: Attempt, state: State, draft: document.Draft) -> None:
@@ -92,21 +91,13 @@ def _write(attempt: Attempt, state: State, draft: document.Draft) -> None:
             draft.add_lines(page.lines, page.posts)
             if len(draft.pending) >= state.upload.part_bytes:
                 # What fits one part is not counted before: it is over before anybody looks.
-                total = total or _open(attempt, state, source.count())
+                total = total or source.count()
                 _upload_part(attempt, state, draft, page.cursor)
                 attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
             if total:
                 attempt.progress(draft.posts, total)
             attempt.check()
     draft.add(document.tail(draft.posts))
-    if not total:
-        _open(attempt, state, draft.posts)
-
-
-def _open(attempt: Attempt, state: State, total: int) -> int:
-    """Write the key down before anything is in S3, so that nothing there is ever unknown."""
-    attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
-    return total
 
 
 def _upload_part(attempt: Attempt, state: State, draft: document.Draft, cursor: Cursor) -> None:
