@@ -22,21 +22,29 @@ def ring(call: Call) -> None:
         log.warning("could not ring", extra={"action": "ring"}, exc_info=True)
 
 
+def require_password(call: Call, password: str) -> None:
+    """Have the one who calls show that the session is not all they have.
+
+    Raises:
+        WrongPassword: Their password is another one.
+        TooManyAttempts: Too many were wrong lately, here or where one signs in.
+    """
+    username = call.user.username
+    try:
+        check_password(call, username=username, password=password)
+    except Unauthenticated as error:
+        raise WrongPassword from error
+
+
 def change_password(call: Call, *, current: str, password: str) -> None:
     """Change the password of the one who calls; their other sessions end.
 
-    Raises:
-        WrongPassword: The present password is another one.
-        TooManyAttempts: Too many were wrong lately.
+    The errors are those of `require_password`.
     """
-    user = call.user
-    try:
-        check_password(call, username=user.username, password=current)
-    except Unauthenticated as error:
-        raise WrongPassword from error
+    require_password(call, current)
     hashed = accounts.hash_password(password)
     with call.wiring.database.write() as session:
-        accounts.set_password(session, user.id, hashed, keep=call.token or "")
+        accounts.set_password(session, call.user.id, hashed, keep=call.token or "")
 
 
 def ask_for_reset(call: Call, email: str) -> None:

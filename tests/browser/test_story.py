@@ -129,10 +129,11 @@ def test_post_is_deleted(susan: Person, join: Join) -> None:
 
 
 def test_account_is_changed_and_erased(susan: Person) -> None:
-    """Mail address and language take effect at once; erasing asks for the password."""
+    """Address and language take effect at once; the address and erasing ask for the password."""
     page = susan.open("/account")
     shoot(page, "account")
     page.fill("[name=email]", f"new-{susan.name}@example.com")
+    page.fill("form[action='/account'] [name=current_password]", PASSWORD)
     page.select_option("[name=language]", "es")
     page.click("text=Save")
     expect(page.locator("h1")).to_have_text("Cuenta")

@@ -13,6 +13,7 @@ from rq.serializers import JSONSerializer
 
 from app import app
 from chalicelib.languages import language_for
+from chalicelib.limits import PER_ACCOUNT
 from chalicelib.web.pages import assets
 from chalicelib.web.pages.words import complaint
 from chalicelib.wiring import Wiring
@@ -26,6 +27,10 @@ from tests.pages import Browser, Elements
 from tests.people import Person, refused
 
 SUSAN = {"username": "susan", "email": "susan@example.com", "password": "correct horse"}
+FORMS_WITH_PASSWORD = [
+    ("/account", "current_password"),
+    ("/account/erase", "password"),
+]
 CAROL = {"username": "carol", "email": "carol@example.com", "password": "correct horse"}
 
 
@@ -38,6 +43,20 @@ def browser(susan: Person) -> Browser:
 def session_of(cookie: str) -> str:
     """The token in a Set-Cookie header."""
     return cookie.partition("=")[2].partition(";")[0]
+
+
+def enter(client: Client) -> Browser:
+    """Susan's browser, signed in with her password by the form."""
+    nobody = Person(client)
+    nobody.post("/v1/users", SUSAN)
+    fields = {"username": "susan", "password": SUSAN["password"]}
+    answer = Browser(client).ask("POST", "/sign-in", fields)
+    return Browser(client, session_of(answer.headers["Set-Cookie"]))
+
+
+def values(page: str) -> dict[str | None, str | None]:
+    """What the fields of a page hold."""
+    return {a.get("name"): a.get("value") for tag, a in Elements(page).found if tag == "input"}
 
 
 def asset(name: str) -> str:
@@ -78,9 +97,9 @@ def test_sign_up_with_a_fault(susan: Person, fault: dict[str, str], status: int,
     page = answer.body.decode()
     assert answer.status_code == status
     assert told in page
-    values = {a.get("name"): a.get("value") for t, a in Elements(page).found if t == "input"}
-    assert (values["username"], values["email"]) == (given["username"], given["email"])
-    assert values["password"] is None
+    shown = values(page)
+    assert (shown["username"], shown["email"]) == (given["username"], given["email"])
+    assert shown["password"] is None
 
 
 def test_registration_is_closed(client: Client, rewire: Rewire) -> None:
@@ -92,25 +111,62 @@ def test_registration_is_closed(client: Client, rewire: Rewire) -> None:
     assert browser.ask("POST", "/sign-up", {**CAROL, "language": "en"}).status_code == 403
 
 
-def test_account(browser: Browser, susan: Person, join: Join) -> None:
+def test_account(client: Client, join: Join) -> None:
     """Mail address and language are changed; the page speaks the new one at once."""
+    browser = enter(client)
     join("david")
-    answer = browser.send("/account", email="new@example.com", language="es")
+    new = {"language": "es", "current_password": SUSAN["password"]}
+    answer = browser.send("/account", email="new@example.com", **new)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/account?saved=1")
     assert "Guardado." in browser.get("/account?saved=1").body.decode()
-    me = susan.get("/v1/me").json_body
+    me = Person(client, browser.cookie).get("/v1/me").json_body
     assert (me["email"], me["language"]) == ("new@example.com", "es")
-    answer = browser.send("/account", email="david@example.com", language="es")
+    answer = browser.send("/account", email="david@example.com", **new)
     assert answer.status_code == 409
     assert "Esta dirección de correo ya está en uso." in answer.body.decode()
 
 
-def test_erase(client: Client, nobody: Person) -> None:
+@pytest.mark.parametrize("wrong", [{}, {"current_password": "wrong horse"}])
+def test_another_address_takes_the_password(client: Client, wrong: dict[str, str]) -> None:
+    """Who finds an open session cannot have the exports mailed to them; the language is free."""
+    browser = enter(client)
+    susan = Person(client, browser.cookie)
+    answer = browser.send("/account", email="evil@example.com", language="es", **wrong)
+    page = answer.body.decode()
+    assert answer.status_code == 422
+    assert "The password is wrong." in page
+    assert "wrong horse" not in page
+    assert values(page)["email"] == "evil@example.com"
+    assert ("option", {"value": "es", "lang": "es", "selected": None}) in Elements(page).found
+    me = susan.get("/v1/me").json_body
+    assert (me["email"], me["language"]) == (SUSAN["email"], "en")
+    answer = browser.send("/account", email=SUSAN["email"], language="es", **wrong)
+    assert answer.status_code == 303
+    assert susan.get("/v1/me").json_body["language"] == "es"
+
+
+def test_guesses_on_the_account_page(client: Client, rewire: Rewire) -> None:
+    """They are counted together with those where one signs in, whatever form they come from."""
+    browser = enter(client)
+    rewire(LIMITS="on")
+    for number in range(PER_ACCOUNT):
+        form, field = FORMS_WITH_PASSWORD[number % len(FORMS_WITH_PASSWORD)]
+        fields = {"email": "evil@example.com", "new_password": "battery staple", field: "a guess"}
+        assert browser.send(form, **fields).status_code == 422
+    for form, field in FORMS_WITH_PASSWORD:
+        fields = {"email": "evil@example.com", "new_password": "battery staple"}
+        answer = browser.send(form, **fields | {field: SUSAN["password"]})
+        assert (form, answer.status_code) == (form, 429)
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "Too many attempts. Try again in" in answer.body.decode()
+    credentials = {"username": "susan", "password": SUSAN["password"]}
+    refused(Person(client).post("/v1/tokens", credentials), 429, "too_many_attempts")
+    assert Person(client, browser.cookie).get("/v1/me").json_body["email"] == SUSAN["email"]
+
+
+def test_erase(client: Client) -> None:
     """It takes the password; then nothing is left, not even the cookie."""
-    nobody.post("/v1/users", SUSAN)
-    fields = {"username": "susan", "password": SUSAN["password"]}
-    answer = Browser(client).ask("POST", "/sign-in", fields)
-    browser = Browser(client, session_of(answer.headers["Set-Cookie"]))
+    browser = enter(client)
     answer = browser.send("/account/erase", password="wrong horse")
     assert answer.status_code == 422
     assert b"The password is wrong." in answer.body
