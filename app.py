@@ -513,6 +513,12 @@ def submit_account(call: Call) -> Response:
     return account.submit_account(call)
 
 
+@app.page("POST", "/account/password")
+def submit_account_password(call: Call) -> Response:
+    """Change the password with the form."""
+    return account.submit_password(call)
+
+
 @app.page("POST", "/account/erase")
 def submit_erase(call: Call) -> Response:
     """Erase the account with the form."""

@@ -129,7 +129,7 @@ def test_post_is_deleted(susan: Person, join: Join) -> None:
 
 
 def test_account_is_changed_and_erased(susan: Person) -> None:
-    """Address and language take effect at once; the address and erasing ask for the password."""
+    """Address, language and password take effect at once; all that matters asks for the old one."""
     page = susan.open("/account")
     shoot(page, "account")
     page.fill("[name=email]", f"new-{susan.name}@example.com")
@@ -138,11 +138,16 @@ def test_account_is_changed_and_erased(susan: Person) -> None:
     page.click("text=Save")
     expect(page.locator("h1")).to_have_text("Cuenta")
     assert susan.ask("GET", "/v1/me")["email"] == f"new-{susan.name}@example.com"
+    page.fill("form[action='/account/password'] [name=current_password]", PASSWORD)
+    page.fill("[name=new_password]", "battery staple")
+    page.click("button:text-is('Cambiar la contraseña')")
+    expect(page.get_by_role("status")).to_contain_text("Se ha cambiado su contraseña")
+    shoot(page, "password-changed")
     page.on("dialog", lambda dialog: dialog.accept())
-    page.fill("[name=password]", "wrong horse")
+    page.fill("[name=password]", PASSWORD)
     page.click("text=Borrar todo")
     expect(page.get_by_role("alert")).to_have_text("La contraseña no es correcta.")
-    page.fill("[name=password]", PASSWORD)
+    page.fill("[name=password]", "battery staple")
     page.click("text=Borrar todo")
     expect(page.get_by_role("status")).to_have_text("Su cuenta y todo su contenido se han borrado.")
     shoot(page, "erased")

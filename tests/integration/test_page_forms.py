@@ -29,6 +29,7 @@ from tests.people import Person, refused
 SUSAN = {"username": "susan", "email": "susan@example.com", "password": "correct horse"}
 FORMS_WITH_PASSWORD = [
     ("/account", "current_password"),
+    ("/account/password", "current_password"),
     ("/account/erase", "password"),
 ]
 CAROL = {"username": "carol", "email": "carol@example.com", "password": "correct horse"}
@@ -143,6 +144,38 @@ def test_another_address_takes_the_password(client: Client, wrong: dict[str, str
     answer = browser.send("/account", email=SUSAN["email"], language="es", **wrong)
     assert answer.status_code == 303
     assert susan.get("/v1/me").json_body["language"] == "es"
+
+
+def test_another_password(client: Client) -> None:
+    """The new one counts at once; this session goes on, and all others end."""
+    browser, elsewhere = enter(client), enter(client)
+    new = {"current_password": SUSAN["password"], "new_password": "battery staple"}
+    answer = browser.send("/account/password", **new)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/account?saved=password")
+    assert b"signed out everywhere else" in browser.get("/account?saved=password").body
+    assert elsewhere.get("/account").status_code == 401
+    for password, status in ((SUSAN["password"], 401), ("battery staple", 201)):
+        credentials = {"username": "susan", "password": password}
+        assert Person(client).post("/v1/tokens", credentials).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("current", "new", "told"),
+    [
+        ("wrong horse", "battery staple", "The password is wrong."),
+        (SUSAN["password"], "short", "A password has 8 to 128 characters."),
+        (SUSAN["password"], "", "A password has 8 to 128 characters."),
+    ],
+)
+def test_another_password_with_a_fault(client: Client, current: str, new: str, told: str) -> None:
+    """The form comes again without what was typed, and says what is wrong."""
+    browser = enter(client)
+    answer = browser.send("/account/password", current_password=current, new_password=new)
+    page = answer.body.decode()
+    assert answer.status_code == 422
+    assert told in page
+    assert {values(page)[name] for name in ("current_password", "new_password")} == {None}
+    assert enter(client).get("/account").status_code == 200
 
 
 def test_guesses_on_the_account_page(client: Client, rewire: Rewire) -> None:

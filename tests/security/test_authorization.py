@@ -84,6 +84,7 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "POST /sign-out": (anybody(303), ""),
     "GET /account": (each(200), None),
     "POST /account": (each(303), "language=es"),
+    "POST /account/password": (each(422), "current_password=wrong&new_password=long+enough"),
     "POST /account/erase": (each(422), "password=wrong"),
     "GET /users/{username}": (each(200), None),
     "POST /posts": (each(303), "body=x"),

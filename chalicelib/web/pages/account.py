@@ -1,4 +1,4 @@
-"""The account: mail address, language, and the end of it."""
+"""The account: mail address, language, password, and the end of it."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from chalicelib.errors import Conflict, Invalid, RequestError, TooMany, WrongPas
 from chalicelib.fields import check
 from chalicelib.web import actions, recovery
 from chalicelib.web.api import Call
-from chalicelib.web.bodies import Profile
+from chalicelib.web.bodies import PasswordChange, Profile
 from chalicelib.web.pages.entrance import cookie
 from chalicelib.web.pages.frame import form, language, render
 from chalicelib.web.pages.words import complaint
@@ -19,7 +19,7 @@ from chalicelib.web.problems import status_of
 
 def account(call: Call) -> Response:
     """One's own account."""
-    saved = "saved" in (call.request.query_params or {})
+    saved = (call.request.query_params or {}).get("saved")
     return _render(call, saved=saved)
 
 
@@ -27,7 +27,7 @@ def _render(call: Call, *, status: int = 200, **facts: Any) -> Response:
     user = call.user
     with call.wiring.database.read() as session:
         post_count = accounts.count_posts(session, user.id)
-    shown: dict[str, Any] = {"saved": False, "complaints": {}, "given": {}, **facts}
+    shown: dict[str, Any] = {"saved": None, "complaints": {}, "given": {}, **facts}
     return render(call, "account.html", status=status, post_count=post_count, **shown)
 
 
@@ -58,6 +58,18 @@ def submit_account(call: Call) -> Response:
     if "email" in changes:
         recovery.ring(call)
     return call.see_other("/account?saved=1")
+
+
+def submit_password(call: Call) -> Response:
+    """Change the password, if the present one is right; all other sessions end."""
+    given = form(call)
+    current, password = given.get("current_password", ""), given.get("new_password", "")
+    try:
+        check({"current_password": current, "password": password}, PasswordChange)
+        recovery.change_password(call, current=current, password=password)
+    except (Invalid, WrongPassword, TooMany) as error:
+        return _refuse(call, error, at="password")
+    return call.see_other("/account?saved=password")
 
 
 def submit_erase(call: Call) -> Response:
