@@ -12,6 +12,7 @@ from rq import Worker
 from rq.serializers import JSONSerializer
 
 from app import app
+from chalicelib.errors import Forbidden, NotFound, RequestError, Unavailable
 from chalicelib.languages import language_for
 from chalicelib.limits import PER_ACCOUNT
 from chalicelib.web.pages import assets
@@ -363,6 +364,21 @@ def test_errors_are_told_in_the_form_that_is_wanted(susan: Person, path: str) ->
     answer = Browser(susan.client, susan.token).get(path)
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("kind", "heading"),
+    [(NotFound, "Not found"), (Forbidden, "Not possible"), (Unavailable, "Something went wrong")],
+)
+def test_the_title_of_an_error_is_its_heading(
+    client: Client, kind: type[RequestError], heading: str
+) -> None:
+    """Who hears or bookmarks the title is told the same as who reads the page."""
+    assert client
+    event = proxy_event("GET", "/", headers={"Accept": "text/html"})
+    page = app.refuse(event, kind())["body"]
+    assert f"<title>{heading} · Carryout</title>" in page
+    assert f"<h1>{heading}</h1>" in page
 
 
 def test_unknown_path_in_a_browser(susan: Person) -> None:
