@@ -108,6 +108,16 @@ def use_key(session: so.Session, secret: str, kind: Kind, *, now: datetime) -> U
     return user
 
 
+def whose(session: so.Session, secret: str, kind: Kind, *, now: datetime) -> User | None:
+    """Whose link it is, without using it; None when it opens nothing."""
+    statement = (
+        sa.select(User)
+        .join(Key, sa.and_(Key.user_id == User.id, Key.address == User.email))
+        .where(Key.digest == digest(secret), Key.kind == kind, Key.expires_at > now)
+    )
+    return session.scalar(statement)
+
+
 def confirm(session: so.Session, user: User, *, now: datetime) -> list[tuple[str, str]]:
     """Note that an address is its owner's, and have the mails sent that waited for it.
 

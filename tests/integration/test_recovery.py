@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from chalice.test import Client
+from chalice.test import Client, HTTPResponse
 from redis import Redis
 
 from chalicelib import accounts
@@ -26,6 +26,7 @@ from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
 from tests.integration.conftest import Join, Rewire
 from tests.ledgers import launch, now, publish, put, the_task
+from tests.pages import Elements
 from tests.people import Person, refused
 from worker import letters, postman
 
@@ -224,6 +225,28 @@ def test_the_pages(nobody: Person, maria: Person, mail_dir: Path) -> None:
     assert nobody.post("/new-password", good, headers=FORM).status_code == 200
     assert nobody.post("/new-password", good, headers=FORM).status_code == 403
     assert sign_in(nobody, password=OTHER).get("/v1/me").status_code == 200
+
+
+def test_a_password_manager_learns_whose_password_it_is(
+    nobody: Person, maria: Person, mail_dir: Path, rewire: Rewire
+) -> None:
+    """The page of a link that works names its user; that of any other key names nobody."""
+    assert maria
+    assert nobody.post("/forgot", b"email=maria@example.com", headers=FORM).status_code == 200
+    page, key = link(mails(mail_dir)[0])
+
+    def named(answer: HTTPResponse) -> bool:
+        fields = [a for tag, a in Elements(answer.body.decode()).found if tag == "input"]
+        names = [a["value"] for a in fields if a.get("autocomplete") == "username"]
+        assert len([a for a in fields if a.get("autocomplete") == "new-password"]) == 1
+        return names == ["maria"]
+
+    assert named(nobody.get(f"{page}?key={key}"))
+    assert named(nobody.post(page, f"key={key}&password=short".encode(), headers=FORM))
+    for other in ("", "?key=x", f"?key={key}x"):
+        assert b"maria" not in nobody.get(page + other).body
+    rewire(later=timedelta(minutes=16))
+    assert b"maria" not in nobody.get(f"{page}?key={key}").body
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Looking at such a page changes nothing: programs that check mails for viruses op
 
 from chalice.app import Response
 
+from chalicelib import letters
 from chalicelib.errors import Invalid, LinkOver, RequestError, TooMany
 from chalicelib.fields import Email, Password, flaw
 from chalicelib.web import recovery
@@ -42,7 +43,20 @@ def submit_forgot(call: Call) -> Response:
 
 def new_password_form(call: Call) -> Response:
     """The form that the link of a mail leads to."""
-    return render(call, "new_password.html", key=_key(call), done=False, complaint=None)
+    return _new_password(call, _key(call))
+
+
+def _new_password(
+    call: Call, key: str, *, status: int = 200, done: bool = False, told: str | None = None
+) -> Response:
+    name = ""
+    if not done:  # whoever has the key may know: the mail that brought it says the name, too
+        with call.wiring.database.read() as session:
+            user = letters.whose(session, key, "reset", now=call.now)
+        name = user.username if user else ""
+    return render(
+        call, "new_password.html", status=status, key=key, name=name, done=done, complaint=told
+    )
 
 
 def submit_new_password(call: Call) -> Response:
@@ -57,8 +71,7 @@ def submit_new_password(call: Call) -> Response:
             recovery.reset_password(call, key=key, password=password)
         except LinkOver as error:
             told, status = complaint(error, language(call)), int(status_of(error))
-    done = told is None
-    return render(call, "new_password.html", status=status, key=key, done=done, complaint=told)
+    return _new_password(call, key, status=status, done=told is None, told=told)
 
 
 def confirm_form(call: Call) -> Response:
