@@ -133,7 +133,7 @@ def test_network_is_lost(susan: Person) -> None:
 
 
 def test_held_requests_that_do_not_come_back(susan: Person) -> None:
-    """Where a proxy cuts them off the page asks every ten seconds instead."""
+    """Where a proxy refuses them, or cuts them off, the page asks every ten seconds instead."""
     asked: list[str] = []
 
     def cut(route: object) -> None:
@@ -141,14 +141,18 @@ def test_held_requests_that_do_not_come_back(susan: Person) -> None:
         asked.append(url)
         if url.endswith("wait=0"):
             route.continue_()  # type: ignore[attr-defined]
+        elif len(asked) % 2:
+            route.fulfill(status=429)  # type: ignore[attr-defined]
         else:
             route.abort()  # type: ignore[attr-defined]
 
     susan.context.route("**/v1/notifications?*", cut)
     page = susan.open("/")
+    page.evaluate("window.first = true")
     notice(page, "it falls back", lambda: sum(url.endswith("wait=0") for url in asked) >= 3)
     susan.ask("POST", "/v1/exports", {})
     expect(page.locator("#past")).to_contain_text("Done", timeout=25_000)
+    assert page.evaluate("window.first"), "it was loaded anew"
 
 
 def hide(page: Page, *, hidden: bool) -> None:

@@ -18,14 +18,15 @@ from cryptography.x509.oid import NameOID
 def terminated(port: int, *, folder: Path) -> Iterator[int]:
     """Pass what comes over TLS on to a port of this machine; yields the port that speaks TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(_self_signed(folder))
+    context.load_cert_chain(self_signed(folder))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_accept, args=(listener, context, port), daemon=True).start()
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def _self_signed(folder: Path) -> Path:
+def self_signed(folder: Path) -> Path:
+    """Make a key and its certificate, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
     now = datetime.now(UTC)

@@ -39,7 +39,7 @@ async function ask(url, holdS = 0) {
   try {
     const headers = { Accept: holdS ? "application/json" : "text/html, */*", "X-Live": "1" };
     const response = await fetch(url, { signal: controller.signal, cache: "no-store", headers });
-    if (response.status >= 500) throw new Error(response.statusText);
+    if (response.status >= 500 || response.status === 429) throw new Error(response.statusText);
     return { status: response.status, text: await response.text() };
   } finally {
     clearTimeout(timer);

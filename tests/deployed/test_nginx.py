@@ -1,0 +1,185 @@
+"""nginx in front of the API: what one address may do, and how it is told."""
+
+import json
+import re
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from email.message import Message
+from functools import partial
+from http.client import HTTPSConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from chalicelib.errors import TooMany
+from chalicelib.limits import REQUESTS_PER_ADDRESS
+from chalicelib.web import problems
+from infra.local.stack import free_port
+from infra.servers.gateway import MAX_BODY_BYTES
+from infra.servers.serve import main
+from tests.deployed.tls import self_signed
+from tests.e2e.conftest import ROOT
+from tests.servers import wait_until
+
+SITE = (ROOT / "infra/servers/nginx.conf").read_text()
+NGINX = shutil.which(
+    "nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin"
+)
+LONGEST_POLL_S = 20
+
+needs_nginx = pytest.mark.skipif(not NGINX, reason="nginx is not here")
+
+
+def given(pattern: str) -> int:
+    """The number that the site gives somewhere."""
+    (found,) = re.findall(pattern, SITE)
+    return int(found)
+
+
+def test_the_numbers_are_those_of_the_application() -> None:
+    """Nobody is refused here whom the API would let in for long, and one address is not all."""
+    (threads,) = (option.default for option in main.params if option.name == "threads")
+    assert given(r"limit_conn carryout_held (\d+);") * 8 == threads
+    per_second = REQUESTS_PER_ADDRESS.most / REQUESTS_PER_ADDRESS.window_s
+    assert given(r"rate=(\d+)r/s") == per_second
+    assert given(r"burst=(\d+) ") <= REQUESTS_PER_ADDRESS.most
+    assert given(r"client_max_body_size (\d+)m") * 1024 * 1024 == MAX_BODY_BYTES
+    assert given(r"proxy_read_timeout (\d+)s") > LONGEST_POLL_S
+
+
+def test_the_refusal_is_the_applications() -> None:
+    """The document and its headers are what the API answers itself."""
+    answer = problems.render(TooMany(1))
+    (document,) = re.findall(r"return 429 '(.+)';", SITE)
+    assert json.loads(document) == json.loads(answer.body)
+    for name, value in answer.headers.items():
+        line = f"default_type {value};" if name == "Content-Type" else f"{name} {value} always;"
+        assert line in SITE
+
+
+class Held:
+    """A server that holds every request to /held until it is told to let go."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+        self.holding = threading.Semaphore(0)
+        held = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                if self.path == "/held":
+                    held.holding.release()
+                    held.let_go.wait(30)
+                body = self.headers["X-Forwarded-For"].encode()
+                self.send_response(429 if self.path == "/429" else 200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    """What stands behind nginx."""
+    held = Held()
+    yield held
+    held.let_go.set()
+    held.server.shutdown()
+    held.server.server_close()
+
+
+@pytest.fixture
+def site(tmp_path: Path, held: Held) -> Iterator[int]:
+    """The site with another port and certificate; yields the port."""
+    port, certificate = free_port(), self_signed(tmp_path)
+    text = SITE.replace("listen 443", f"listen 127.0.0.1:{port}")
+    text = text.replace("listen 80", f"listen 127.0.0.1:{free_port()}")
+    text = text.replace("127.0.0.1:8000", f"127.0.0.1:{held.server.server_port}")
+    text = re.sub(r"(ssl_certificate(?:_key)?) .*;", rf"\1 {certificate};", text)
+    temporary = "\n".join(
+        f"{name}_temp_path {tmp_path / name};"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    configuration = tmp_path / "nginx.conf"
+    configuration.write_text(
+        f"daemon off; master_process off; pid {tmp_path / 'pid'}; events {{}}\n"
+        f"http {{ access_log off; {temporary}\n{text}\n}}"
+    )
+    command = [str(NGINX), "-c", str(configuration), "-e", str(tmp_path / "error.log")]
+    subprocess.run([*command, "-t"], check=True, capture_output=True)
+    with subprocess.Popen(command) as nginx:
+        try:
+            wait_until(partial(answers, port), "nginx answers")
+            yield port
+        finally:
+            nginx.terminate()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Message
+    text: str
+
+
+def ask(port: int, path: str = "/") -> Answer:
+    """Send a request on a connection of its own."""
+    context = ssl._create_unverified_context()  # the tests' own certificate
+    connection = HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
+    connection.request("GET", path, headers={"X-Forwarded-For": "192.0.2.1"})
+    answer = connection.getresponse()
+    told = Answer(answer.status, answer.headers, answer.read().decode())
+    connection.close()
+    return told
+
+
+def answers(port: int) -> bool:
+    """Whether somebody is there."""
+    try:
+        return ask(port).status == 200
+    except OSError:
+        return False
+
+
+@needs_nginx
+def test_one_address_holds_so_many_requests(site: int, held: Held) -> None:
+    """One more is refused with a problem document, and let in again when another one is over."""
+    most = given(r"limit_conn carryout_held (\d+);")
+    with ThreadPoolExecutor(most) as pool:
+        waiting = [pool.submit(ask, site, "/held") for _ in range(most)]
+        for _ in waiting:
+            assert held.holding.acquire(timeout=30)
+        refused = ask(site)
+        held.let_go.set()
+        assert {one.result().status for one in waiting} == {200}
+    assert refused.status == 429
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.headers["Retry-After"] == "1"
+    assert json.loads(refused.text)["code"] == "too_many_requests"
+    wait_until(partial(answers, site), "it is let in again")
+
+
+@needs_nginx
+def test_one_address_asks_so_often(site: int) -> None:
+    """A burst is let in without waiting, a flood is not; what the API says itself passes."""
+    assert ask(site, "/429").text == "127.0.0.1"
+    most = given(r"burst=(\d+) ") + 100
+    with ThreadPoolExecutor(8) as pool:
+        found = [one.status for one in pool.map(partial(ask, site), ["/"] * most)]
+    assert found[:100] == [200] * 100
+    assert 429 in found
