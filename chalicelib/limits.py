@@ -5,6 +5,7 @@ the ledger.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -83,6 +84,49 @@ def spend(redis: Redis, *uses: tuple[Rate, object]) -> None:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+HELD_PER_TOKEN = 6
+"""Requests of one token that may be held at a time. Each has a thread of the server, or a Lambda,
+for up to 20 s: by its rate alone one token could have 200 of them."""
+
+GRACE_S = 5
+"""How much longer than its request a place is taken when nobody gives it back, in seconds."""
+
+TAKE_PLACE = """
+for at, key in ipairs(KEYS) do
+    if redis.call('SET', key, 1, 'EX', ARGV[1], 'NX') then return at end
+end
+"""
+"""Takes the first of these keys that is free, and tells which."""
+
+
+@contextmanager
+def held(redis: Redis, token: str, *, wait_s: float) -> Iterator[bool]:
+    """Have a place among the held requests of a token.
+
+    Args:
+        redis: A client that gives up quickly.
+        token: Whose request it is; only a digest is kept.
+        wait_s: How long it may be held.
+
+    Yields:
+        Whether there is a place; also when Redis does not answer.
+    """
+    keys = [f"carryout:held:{_digest(token)}:{place}" for place in range(HELD_PER_TOKEN)]
+    try:
+        at = cast(
+            "int | None", redis.eval(TAKE_PLACE, len(keys), *keys, math.ceil(wait_s) + GRACE_S)
+        )
+    except RedisError:
+        yield True
+        return
+    try:
+        yield at is not None
+    finally:
+        if at is not None:
+            with suppress(RedisError):
+                redis.delete(keys[at - 1])
 
 
 TRY = """

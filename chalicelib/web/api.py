@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from http.cookies import CookieError, SimpleCookie
@@ -198,7 +199,7 @@ class Call:
         return Response("", {"Location": self.prefix + path, **headers}, 303)
 
     def hold(self, look: Callable[[], T | None], *, wait_s: float) -> T | None:
-        """Wait for news.
+        """Wait for news, unless as many requests of this token do so already.
 
         Args:
             look: Looks once, in a transaction of its own, and returns None when nothing is new.
@@ -208,12 +209,19 @@ class Call:
             What was found, or None when there was nothing in time.
         """
         deadline = time.monotonic() + wait_s
-        while True:
-            found = look()
-            left_s = deadline - time.monotonic()
-            if found is not None or left_s <= 0:
-                return found
-            time.sleep(min(LOOK_INTERVAL_S, left_s))
+        found = look()
+        if found is not None or wait_s <= 0:
+            return found
+        with self._place(wait_s) as is_held:
+            while is_held and found is None and (left_s := deadline - time.monotonic()) > 0:
+                time.sleep(min(LOOK_INTERVAL_S, left_s))
+                found = look()
+        return found
+
+    def _place(self, wait_s: float) -> AbstractContextManager[bool]:
+        if not self.wiring.settings.limits:
+            return nullcontext(True)  # noqa: FBT003 - what it yields
+        return limits.held(self.wiring.queue.redis, self.token or "", wait_s=wait_s)
 
 
 View = Callable[..., Any]

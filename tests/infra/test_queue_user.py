@@ -33,6 +33,9 @@ def test_access_string_is_enough(as_the_user: dict[str, str], database: Database
     wiring = Wiring.from_environment(letters)
     limits.spend(wiring.queue.redis, (limits.REQUESTS_PER_TOKEN, "somebody"))
     assert list(wiring.queue.redis.scan_iter("carryout:*"))
+    with limits.held(wiring.queue.redis, "somebody", wait_s=1):
+        assert list(wiring.queue.redis.scan_iter("carryout:held:*"))
+    assert not list(wiring.queue.redis.scan_iter("carryout:held:*"))
     wiring.queue.ring([(task_id, "export_posts")])
     assert wiring.queue.depth() == 1
     worker = subprocess.Popen(

@@ -1,5 +1,8 @@
 import email
 import re
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from email import policy
 from email.message import EmailMessage
@@ -16,10 +19,12 @@ from chalicelib.accounts import NewUser
 from chalicelib.db import Database
 from chalicelib.limits import (
     EXPORTS_PER_USER,
+    HELD_PER_TOKEN,
     MAILS_PER_USER,
     PER_ACCOUNT,
     REQUESTS_PER_TOKEN,
     _digest,
+    held,
 )
 from chalicelib.models import Key, Letter, User
 from chalicelib.wiring import Wiring
@@ -292,6 +297,57 @@ def spent(redis: Redis, person: Person, most: int) -> bytes:
     (key,) = redis.keys("carryout:requests:token:*")
     redis.set(key, most, keepttl=True)
     return key if isinstance(key, bytes) else key.encode()
+
+
+@pytest.fixture
+def poll(susan: Person) -> Callable[..., float]:
+    """Susan polls; tells how long that took, in seconds."""
+    task_id = susan.post("/v1/exports").json_body["id"]
+    paths = (f"/v1/tasks/{task_id}", "/v1/notifications?after=1000")
+
+    def ask(wait_s: float, *, path: str = paths[0]) -> float:
+        etag = susan.get(paths[0]).headers["ETag"]
+        started = time.monotonic()
+        joint = "&" if "?" in path else "?"
+        answer = susan.get(f"{path}{joint}wait={wait_s}", headers={"If-None-Match": etag})
+        assert answer.status_code in {200, 304}
+        return time.monotonic() - started
+
+    return ask
+
+
+@pytest.mark.parametrize("path", ["/v1/notifications?after=1000", None])
+def test_held_requests_per_token(
+    limited: Wiring, susan: Person, david: Person, poll: Callable[..., float], path: str | None
+) -> None:
+    """One more than a token may hold is answered at once; one that ends makes place for another."""
+    where = {} if path is None else {"path": path}
+    redis, token = limited.queue.redis, susan.token or ""
+    with ExitStack() as others:
+        for _ in range(HELD_PER_TOKEN - 1):
+            assert others.enter_context(held(redis, token, wait_s=20))
+        assert others.enter_context(held(redis, david.token or "", wait_s=20))
+        for _ in range(2):
+            assert poll(0.3, **where) >= 0.3
+        with held(redis, token, wait_s=20) as found:
+            assert found
+            assert poll(20, **where) < 10
+        assert poll(0.3, **where) >= 0.3
+    assert redis.keys("carryout:held:*") == []
+
+
+def test_a_place_is_free_again_when_its_server_died(limited: Wiring) -> None:
+    """Nobody gives it back, so it has an end."""
+    redis = limited.queue.redis
+    with held(redis, "a token", wait_s=0.5):
+        (key,) = redis.keys("carryout:held:*")
+        assert 1 <= redis.ttl(key) <= 6
+
+
+def test_requests_are_held_without_redis(without_redis: Wiring, poll: Callable[..., float]) -> None:
+    """Then nobody counts them."""
+    assert without_redis
+    assert poll(0.3) >= 0.3
 
 
 def test_exports_per_user(limited: Wiring, susan: Person) -> None:

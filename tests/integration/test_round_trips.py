@@ -129,6 +129,10 @@ def test_limits(susan: Person, rewire: Rewire) -> None:
         assert susan.get("/v1/notifications").status_code == 200
     with asking(noted, statements=3, redis=3):
         assert susan.post("/v1/exports", {}).status_code == 202
+    with asking(noted, statements=1, redis=1):  # there is news, so it is not held
+        assert susan.get("/v1/notifications?wait=20").json_body["items"]
+    with asking(noted, statements=2, redis=3):  # takes a place, and gives it back
+        assert susan.get("/v1/notifications?after=9&wait=0.1").json_body["items"] == []
 
 
 def test_one_connection(susan: Person, wiring: Wiring) -> None:
