@@ -22,6 +22,7 @@ from chalicelib.accounts import check_password, find_user
 from chalicelib.claims import take
 from chalicelib.db import Database
 from chalicelib.models import Base, Post
+from chalicelib.posts import write_post
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
@@ -30,6 +31,8 @@ from tests.servers import wait_until
 from tests.writers import write_posts
 from worker import __main__ as command_line
 from worker.commands.operating import upgrade
+from worker.posts_file import PostLine
+from worker.posts_table import BATCH, store_posts
 from worker.runner import alive_file
 
 GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'
@@ -295,6 +298,24 @@ def test_a_bad_line_after_many_good_ones(worker: Call, database: Database, user_
     assert done.status == 1
     assert "line 6001: body is required" in done.err
     assert bodies(database) == []
+
+
+@both_databases
+def test_others_write_while_posts_are_read(database: Database, user_id: int) -> None:
+    """A load keeps nobody waiting while its file is read, and shows nothing before it is whole."""
+
+    def posts() -> Iterator[PostLine]:
+        for number in range(2 * BATCH + 1):
+            if number % BATCH == 0:
+                with database.write() as session:
+                    write_post(session, user_id, f"by somebody else {number}", now=now())
+                assert len(bodies(database)) == number // BATCH + 1
+            yield PostLine(str(number), now())
+
+    assert store_posts(database, posts(), user_id=user_id) == 2 * BATCH + 1
+    stored = bodies(database)
+    assert [one for one in stored if one.isdigit()] == [str(n) for n in range(2 * BATCH + 1)]
+    assert len(stored) == 2 * BATCH + 1 + 3
 
 
 def test_skip_bad(worker: Call, database: Database, user_id: int) -> None:

@@ -2,20 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import click
 
 from worker.commands import wire
-
-BATCH = 5000
-"""How many rows go into one INSERT."""
-
-MANY = 10_000
-"""From so many rows on the database's statistics are brought up to date."""
 
 
 def _bar(file: BinaryIO, label: str) -> Any:
@@ -31,12 +24,25 @@ def _bar(file: BinaryIO, label: str) -> Any:
 def load_posts(file: BinaryIO, username: str, *, skip_bad: bool) -> None:
     """Load posts from FILE: one {"body", "timestamp"} object a line.
 
-    All of the file is loaded or, when a line is bad, nothing.
+    All of the file is loaded or, when a line is bad, nothing. On SQLite the posts are gathered in
+    a temporary file first (as large as FILE, under TMPDIR), so that others can go on writing.
     """
+    from worker.posts_table import store_posts  # noqa: PLC0415
+
     wiring = wire()
     user_id = _user_id(wiring, username)
-    with _bar(file, "loading") as bar, wiring.database.write() as session:
-        loaded, bad = _load(session, _advancing(file, bar), user_id=user_id, skip_bad=skip_bad)
+    bad = 0
+
+    def skip(complaint: str) -> None:
+        nonlocal bad
+        if not skip_bad:
+            raise click.ClickException(f"{complaint}; nothing was loaded (see --skip-bad)")
+        bad += 1
+        click.echo(f"skipped {complaint}", err=True)
+
+    with _bar(file, "loading") as bar:
+        posts = _good(_advancing(file, bar), skip)
+        loaded = store_posts(wiring.database, posts, user_id=user_id)
     click.echo(f"loaded {loaded} posts for {username}" + (f", skipped {bad} lines" if bad else ""))
 
 
@@ -46,32 +52,14 @@ def _advancing(file: BinaryIO, bar: Any) -> Iterator[bytes]:
         yield line
 
 
-def _load(session: Any, lines: Iterator[bytes], *, user_id: int, skip_bad: bool) -> tuple[int, int]:
-    import sqlalchemy as sa  # noqa: PLC0415
-
-    from chalicelib.models import Post  # noqa: PLC0415
+def _good(lines: Iterator[bytes], skip: Callable[[str], None]) -> Iterator[Any]:
     from worker.posts_file import BadLine, read_posts  # noqa: PLC0415
 
-    loaded = bad = 0
-    found = read_posts(lines)
-    while batch := list(islice(found, BATCH)):
-        rows = []
-        for one in batch:
-            if not isinstance(one, BadLine):
-                rows.append({"user_id": user_id, "body": one.body, "timestamp": one.timestamp})
-                continue
-            bad += 1
-            complaint = f"line {one.number}: {one.reason}"
-            if not skip_bad:
-                raise click.ClickException(f"{complaint}; nothing was loaded (see --skip-bad)")
-            click.echo(f"skipped {complaint}", err=True)
-        if rows:
-            session.execute(sa.insert(cast("sa.Table", Post.__table__)), rows)
-        loaded += len(rows)
-    if loaded >= MANY and session.get_bind().dialect.name == "postgresql":
-        # Left to itself, PostgreSQL notices within minutes; until then an export sorts each page.
-        session.execute(sa.text("ANALYZE posts"))
-    return loaded, bad
+    for one in read_posts(lines):
+        if isinstance(one, BadLine):
+            skip(f"line {one.number}: {one.reason}")
+        else:
+            yield one
 
 
 def _user_id(wiring: Any, username: str) -> int:
