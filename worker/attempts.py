@@ -169,7 +169,7 @@ def _request_id() -> str | None:
 @functools.cache
 def process_wiring() -> Wiring:
     """The wiring of this process, which the work horse inherits."""
-    return Wiring.from_environment(pool_size=2)
+    return Wiring.from_environment(pool_size=5)
 
 
 def perform(task_id: str, function: Function, wiring: Wiring, *, name: str | None = None) -> None:

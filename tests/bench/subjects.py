@@ -25,7 +25,7 @@ from chalicelib.wiring import Wiring
 from worker import postman
 from worker.attempts import perform
 from worker.export import document
-from worker.export.rows import Source, ahead
+from worker.export.rows import Source
 from worker.export.upload import Upload
 from worker.tasks.export_posts import export_posts
 
@@ -62,7 +62,7 @@ def warm(wiring: Wiring) -> Figures:
 def engine(wiring: Wiring, user_id: int) -> Figures:
     """The export's bytes out of the database, hashed and thrown away."""
     source, draft = Source(wiring.database, user_id, CUTOFF), document.Draft()
-    with timed() as figures, closing(ahead(source.pages(None))) as pages:
+    with timed() as figures, closing(source.pages(None)) as pages:
         draft.add(document.head("bench", datetime.now(UTC)))
         for page in pages:
             draft.add_lines(page.lines, page.posts)

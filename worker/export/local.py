@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from chalicelib.db import Database
 from chalicelib.models import Post, User
 from worker.export import document
-from worker.export.rows import Source, ahead
+from worker.export.rows import Source
 
 
 def write_file(
@@ -39,7 +39,7 @@ def write_file(
     source = Source(database, user_id, cutoff)
     total, count = source.count(), 0
     partial = out.with_name(f".{out.name}.partial")
-    with partial.open("wb") as file, closing(ahead(source.pages(None))) as pages:
+    with partial.open("wb") as file, closing(source.pages(None)) as pages:
         file.write(document.head(username, now))
         for page in pages:
             file.write(document.BETWEEN if count else document.BEFORE)

@@ -5,17 +5,20 @@ transaction lasts longer than a page.
 
 The database itself writes a page's lines of the document and joins them, in one statement. So a
 page is one row of one value: the driver makes no object for a post, and Python, whose lock neither
-libpq nor SQLite holds while it works, is free to hash and upload what came before. This and the
-size of pages were chosen with `make bench`, beside rows that the driver hands over and orjson
-writes. A page of `MAX_PAGE_ROWS` costs little more for each post than a much larger one.
+libpq nor SQLite holds while it works, is free to hash and upload what came before. To write the
+lines is most of the work, so two connections do it for a large export; where its pages end, the
+index alone tells before. All this and the size of pages were chosen with `make bench`, beside rows
+that the driver hands over and orjson writes.
 """
 
 from collections import deque
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
+from itertools import cycle
 from sqlite3 import SQLITE_LIMIT_LENGTH
 from typing import Any
 
@@ -37,6 +40,9 @@ MAX_PAGE_BYTES = 8 * 1024 * 1024
 FIRST_PAGE_ROWS = 2000
 MAX_PAGE_ROWS = 2500
 
+READERS = 2
+"""How many connections read the pages of a large export."""
+
 AHEAD = 10
 """How many pages are read ahead: about as much as a part holds, so that reading goes on while a
 part is uploaded."""
@@ -47,7 +53,7 @@ Statement = sa.Select[*tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Cursor:
-    """The place after a post, in the order of an export."""
+    """The place after a post, in the order of an export; the post may be gone."""
 
     timestamp: datetime
     post_id: int
@@ -65,6 +71,24 @@ class Cursor:
 BEGINNING = Cursor(datetime.min.replace(tzinfo=UTC), 0)
 """The place before all posts."""
 
+END = Cursor(datetime.max.replace(tzinfo=UTC), 2**63 - 1)
+"""The place after all posts."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """What is to become a page.
+
+    Attributes:
+        after: The place before it.
+        to: The place after it.
+        rows: How many posts were in it when it was cut, at most.
+    """
+
+    after: Cursor
+    to: Cursor
+    rows: int
+
 
 @dataclass(frozen=True)
 class Page:
@@ -74,13 +98,15 @@ class Page:
         lines: Their lines of the document.
         posts: How many they are; at least one.
         cursor: The place after them.
-        is_last: Whether it is known that no others follow.
     """
 
     lines: bytes
     posts: int
     cursor: Cursor
-    is_last: bool
+
+
+class PostTooLargeError(Exception):
+    """A post is more than `MAX_PAGE_BYTES`."""
 
 
 @dataclass(frozen=True)
@@ -104,81 +130,133 @@ class Source:
             return session.scalar(statement) or 0
 
     def pages(self, after: Cursor | None) -> Generator[Page]:
-        """All posts after a place, or all there are; on one connection, closed with the generator.
+        """All posts after a place, or all there are.
+
+        Most exports have one page. Where there are more, threads read the next ones while the
+        caller works; they and their connections end with this generator, which must be closed.
 
         Yields:
             Pages.
         """
-        first, limit = after or BEGINNING, FIRST_PAGE_ROWS
-        cursor = first
         with _reading(self.database) as connection:
-            # Made once for all pages: that takes as long as reading a few hundred posts.
-            statement = self._statement(by_size=connection.dialect.name != "sqlite")
-            while True:
-                try:
-                    page = _page(connection, statement, cursor, limit)
-                except _TooLargeError:
-                    if limit == 1:
-                        raise
-                    limit = max(1, limit // 8)
-                    continue
-                if page is None:
-                    return
-                yield page
-                if page.is_last:
-                    return
-                if cursor == first:
-                    _read_by_index(connection)
-                cursor = page.cursor
-                limit = min(MAX_PAGE_ROWS, 1 + PAGE_BYTES * page.posts // len(page.lines))
+            whole = Span(after or BEGINNING, END, FIRST_PAGE_ROWS)
+            page = self._read(connection, whole)
+            if page is not None:
+                yield from self._pages(connection, whole, page)
+                return
+            _read_by_index(connection)
+            first = self._cut(connection, whole.after, END, rows=whole.rows)
+            yield from self._ahead(connection, first)
 
-    def _statement(self, *, by_size: bool) -> Statement:
-        place = sa.tuple_(
-            sa.bindparam("timestamp", type_=Post.timestamp.type),
-            sa.bindparam("post_id", type_=Post.id.type),
-        )
-        found = (
-            sa.select(Post.body, Post.timestamp, Post.id)
-            .where(*self._mine(), sa.tuple_(Post.timestamp, Post.id) > place)
+    def _ahead(self, connection: sa.Connection, first: Span) -> Iterator[Page]:
+        """The pages from a span on; the readers take turns."""
+        span: Span | None = first
+        rows = first.rows
+        waiting: deque[tuple[Span, Future[Page | None]]] = deque()
+        with ExitStack() as stack:
+            readers = cycle([stack.enter_context(self._reader(one)) for one in range(READERS)])
+            while span or waiting:
+                while span and len(waiting) < AHEAD:
+                    waiting.append((span, next(readers)(span)))
+                    more = span.to != END
+                    span = self._cut(connection, span.to, END, rows=rows) if more else None
+                read, page = waiting.popleft()
+                for found in self._pages(connection, read, page.result()):
+                    yield found
+                    rows = min(MAX_PAGE_ROWS, 1 + PAGE_BYTES * found.posts // len(found.lines))
+
+    @contextmanager
+    def _reader(self, number: int) -> Iterator[Callable[[Span], Future[Page | None]]]:
+        """A thread with a connection of its own, as what has it read a span."""
+        with _reading(self.database) as connection:
+            _read_by_index(connection)
+            thread = ThreadPoolExecutor(1, thread_name_prefix=f"pages_{number}")
+            try:
+                yield lambda span: thread.submit(self._read, connection, span)
+            finally:
+                thread.shutdown(cancel_futures=True)
+
+    def _pages(self, connection: sa.Connection, span: Span, page: Page | None) -> Iterator[Page]:
+        """What came of a span: a page, none if nothing is left of it, more if it was too large."""
+        if page is not None:
+            yield from [page] if page.posts else []
+            return
+        after = span.after
+        while after != span.to:
+            part = self._cut(connection, after, span.to, rows=max(1, span.rows // 8))
+            if part == span:
+                raise PostTooLargeError
+            yield from self._pages(connection, part, self._read(connection, part))
+            after = part.to
+
+    def _cut(self, connection: sa.Connection, after: Cursor, to: Cursor, *, rows: int) -> Span:
+        """The next so many posts between two places, or all where there are fewer."""
+        with connection.begin():
+            values = {**_places(after, to), "offset": rows - 1}
+            last = connection.execute(self._last, values).one_or_none()
+        return Span(after, to if last is None else Cursor(*last), rows)
+
+    def _read(self, connection: sa.Connection, span: Span) -> Page | None:
+        """The page of a span; None when it may be more than `MAX_PAGE_BYTES`.
+
+        So it may be when there are more posts than there were: those of a transaction that took its
+        numbers before the export began, and ended later.
+        """
+        values = {**_places(span.after, span.to), "limit": span.rows + 1}
+        if self._by_size:
+            values["most"] = MAX_PAGE_BYTES // span.rows
+        try:
+            with connection.begin():
+                row = connection.execute(self._lines, values).one()
+        except sa.exc.DataError:  # SQLite's
+            return None
+        if row.posts > span.rows or (row.posts and not row.fits):
+            return None
+        return Page(row.lines, row.posts, span.to)
+
+    # Statements are made once for all pages: that takes as long as to read a few hundred posts.
+
+    @cached_property
+    def _last(self) -> Statement:
+        offset = sa.bindparam("offset", type_=sa.Integer)
+        return self._between(Post.timestamp, Post.id).offset(offset).limit(1)
+
+    @cached_property
+    def _lines(self) -> Statement:
+        found = self._between(Post.body, Post.timestamp)
+        limited = found.limit(sa.bindparam("limit", type_=sa.Integer))
+        return _page_of(limited, by_size=self._by_size)
+
+    @property
+    def _by_size(self) -> bool:
+        return self.database.engine.dialect.name != "sqlite"
+
+    def _between(self, *columns: Any) -> Statement:
+        key = sa.tuple_(Post.timestamp, Post.id)
+        return (
+            sa.select(*columns)
+            .where(*self._mine(), key > _place("after"), key <= _place("to"))
             .order_by(Post.timestamp, Post.id)
-            .limit(sa.bindparam("limit", type_=sa.Integer))
         )
-        return _page_of(found, by_size=by_size)
 
     def _mine(self) -> tuple[sa.ColumnElement[bool], ...]:
         return Post.user_id == self.user_id, Post.id <= self.cutoff
 
 
-def ahead(pages: Generator[Page]) -> Generator[Page]:
-    """The same pages, read by a thread while those before them are worked on.
-
-    Most exports have one page, and need no thread. Where there is one, it ends with this generator,
-    which must be closed.
-    """
-    try:
-        first = next(pages, None)
-        if first is None or first.is_last:
-            yield from () if first is None else (first,)
-            return
-        with _reader() as reader:
-            waiting = deque(reader.submit(next, pages, None) for _ in range(AHEAD))
-            page: Page | None = first
-            while page is not None:
-                yield page
-                page = waiting.popleft().result()
-                waiting.append(reader.submit(next, pages, None))
-    finally:
-        pages.close()
+def _place(name: str) -> sa.ColumnElement[Any]:
+    return sa.tuple_(
+        sa.bindparam(f"{name}_time", type_=Post.timestamp.type),
+        sa.bindparam(f"{name}_id", type_=Post.id.type),
+    )
 
 
-@contextmanager
-def _reader() -> Iterator[ThreadPoolExecutor]:
-    """One thread, which ends with the block: the page that it reads is the last."""
-    reader = ThreadPoolExecutor(1, thread_name_prefix="pages")
-    try:
-        yield reader
-    finally:
-        reader.shutdown(cancel_futures=True)
+def _places(after: Cursor, to: Cursor) -> dict[str, Any]:
+    return {
+        "after_time": after.timestamp,
+        "after_id": after.post_id,
+        "to_time": to.timestamp,
+        "to_id": to.post_id,
+    }
 
 
 @contextmanager
@@ -225,39 +303,16 @@ def _forget_settings(connection: sa.Connection) -> None:
         connection.invalidate()
 
 
-class _TooLargeError(Exception):
-    """So many posts may be more than `MAX_PAGE_BYTES`."""
-
-
-def _page(
-    connection: sa.Connection, statement: Statement, cursor: Cursor, limit: int
-) -> Page | None:
-    values = {"timestamp": cursor.timestamp, "post_id": cursor.post_id, "limit": limit}
-    if connection.dialect.name != "sqlite":
-        values["most"] = MAX_PAGE_BYTES // limit
-    try:
-        with connection.begin():
-            row = connection.execute(statement, values).one()
-    except sa.exc.DataError as error:  # SQLite's
-        raise _TooLargeError from error
-    if not row.posts:
-        return None
-    if not row.fits:
-        raise _TooLargeError
-    is_last = row.posts < limit
-    return Page(row.lines, row.posts, Cursor(row.timestamp, row.post_id), is_last)
-
-
 def _answer_in_binary(_connection: sa.Connection, cursor: Any, *_: Any) -> None:
     """Bytes as they are: in text they would be twice as many hexadecimal digits."""
     cursor.format = type(cursor.format).BINARY
 
 
 def _page_of(found: Statement, *, by_size: bool) -> Statement:
-    """A page's lines, posts and cursor, out of posts in their order.
+    """A page's lines and posts, out of posts in their order.
 
     Args:
-        found: The posts: body, timestamp, id.
+        found: The posts: body, timestamp.
         by_size: Whether posts above a size are left out and `fits` says that there are some.
             SQLite needs no such care: it gives up on too large a value by itself.
     """
@@ -270,8 +325,6 @@ def _page_of(found: Statement, *, by_size: bool) -> Statement:
     return sa.select(
         utf8(sa.func.aggregate_strings(line, document.BETWEEN.decode())).label("lines"),
         sa.func.count().label("posts"),
-        sa.func.max(post.c.timestamp).label("timestamp"),
-        last(post.c.id).label("post_id"),
         fits.label("fits"),
     )
 
@@ -303,14 +356,6 @@ class utf8(FunctionElement[bytes]):  # noqa: N801 - likewise
     name = "utf8"
 
 
-class last(FunctionElement[int]):  # noqa: N801 - likewise
-    """The last of some numbers."""
-
-    type = sa.BigInteger()
-    inherit_cache = True
-    name = "last"
-
-
 @compiles(api_time, "sqlite")
 def _sqlite_time(element: api_time, compiler: Any, **kwargs: Any) -> str:
     column = compiler.process(element.clauses, **kwargs)
@@ -330,7 +375,8 @@ def _post_line(element: post_line, compiler: Any, **kwargs: Any) -> str:
     text = compiler.process(body, **kwargs)
     json = f"json_quote({text})" if compiler.dialect.name == "sqlite" else f"to_json({text})::text"
     time = compiler.process(api_time(timestamp), **kwargs)
-    return f"""'{{"body":' || {json} || ',"timestamp":"' || {time} || '"}}'"""
+    # In brackets, so that a long body is copied twice and not four times.
+    return f"""'{{"body":' || ({json} || (',"timestamp":"' || {time} || '"}}'))"""
 
 
 @compiles(utf8, "sqlite")
@@ -341,15 +387,3 @@ def _sqlite_utf8(element: utf8, compiler: Any, **kwargs: Any) -> str:
 @compiles(utf8, "postgresql")
 def _postgresql_utf8(element: utf8, compiler: Any, **kwargs: Any) -> str:
     return f"convert_to({compiler.process(element.clauses, **kwargs)}, 'UTF8')"
-
-
-@compiles(last, "sqlite")
-def _sqlite_last(element: last, compiler: Any, **kwargs: Any) -> str:
-    return (
-        f"json_extract(json_group_array({compiler.process(element.clauses, **kwargs)}), '$[#-1]')"
-    )
-
-
-@compiles(last, "postgresql")
-def _postgresql_last(element: last, compiler: Any, **kwargs: Any) -> str:
-    return f"(array_agg({compiler.process(element.clauses, **kwargs)}))[count(*)]"

@@ -14,7 +14,7 @@ from chalicelib.removals import attempt_key
 from chalicelib.storage import UploadGoneError
 from worker.attempts import Attempt, task
 from worker.export import document
-from worker.export.rows import Cursor, Source, ahead
+from worker.export.rows import Cursor, Source
 from worker.export.upload import Upload, digest_of
 
 log = logging.getLogger(__name__)
@@ -83,10 +83,10 @@ def _export(attempt: Attempt, state: State) -> File:
 
 
 def _write(attempt: Attempt, state: State, draft: document.Draft) -> None:
-    """Write the document and upload all but its last part, while a thread reads what is next."""
+    """Write the document and upload all but its last part."""
     source = Source(attempt.wiring.database, attempt.task.user_id, attempt.task.cutoff or 0)
     total = 0
-    with closing(ahead(source.pages(state.cursor))) as pages:
+    with closing(source.pages(state.cursor)) as pages:
         for page in pages:
             draft.add_lines(page.lines, page.posts)
             if len(draft.pending) >= state.upload.part_bytes:
