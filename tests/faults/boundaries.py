@@ -129,7 +129,7 @@ def record(run: Run) -> list[Plan]:
 
 def _may_lock(seen: list[Call], call: Call) -> bool:
     """Whether locks may be held; on SQLite, who is stopped with those stops everybody."""
-    if call.thread == READER:
+    if call.thread.startswith(READER):
         return True  # who knows where the others are
     mine = [one for one in seen[: seen.index(call)] if one.thread == call.thread]
     before = [one.what for one in mine if one.kind == "sql"]

@@ -23,6 +23,9 @@ from sqlite3 import SQLITE_LIMIT_LENGTH
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -40,8 +43,9 @@ MAX_PAGE_BYTES = 8 * 1024 * 1024
 FIRST_PAGE_ROWS = 2000
 MAX_PAGE_ROWS = 2500
 
-READERS = 2
-"""How many connections read the pages of a large export."""
+READERS = {"postgresql": 2, "sqlite": 1}
+"""How many connections read the pages of a large export. A server has a process for each; of what
+SQLite does in one process, two threads do hardly more than one."""
 
 AHEAD = 10
 """How many pages are read ahead: about as much as a part holds, so that reading goes on while a
@@ -154,7 +158,9 @@ class Source:
         rows = first.rows
         waiting: deque[tuple[Span, Future[Page | None]]] = deque()
         with ExitStack() as stack:
-            readers = cycle([stack.enter_context(self._reader(one)) for one in range(READERS)])
+            readers = cycle(
+                [stack.enter_context(self._reader(one)) for one in range(self._readers)]
+            )
             while span or waiting:
                 while span and len(waiting) < AHEAD:
                     waiting.append((span, next(readers)(span)))
@@ -228,6 +234,10 @@ class Source:
         return _page_of(limited, by_size=self._by_size)
 
     @property
+    def _readers(self) -> int:
+        return READERS[self.database.engine.dialect.name]
+
+    @property
     def _by_size(self) -> bool:
         return self.database.engine.dialect.name != "sqlite"
 
@@ -273,7 +283,7 @@ def _reading(database: Database) -> Iterator[sa.Connection]:
             driver.setlimit(SQLITE_LIMIT_LENGTH, MAX_PAGE_BYTES)
         else:
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            sa.event.listen(connection, "before_cursor_execute", _answer_in_binary)
+            sa.event.listen(connection, "before_cursor_execute", _answer_in_bytes)
         try:
             yield connection
         finally:
@@ -303,9 +313,20 @@ def _forget_settings(connection: sa.Connection) -> None:
         connection.invalidate()
 
 
-def _answer_in_binary(_connection: sa.Connection, cursor: Any, *_: Any) -> None:
-    """Bytes as they are: in text they would be twice as many hexadecimal digits."""
-    cursor.format = type(cursor.format).BINARY
+def _answer_in_bytes(_connection: sa.Connection, cursor: Any, *_: Any) -> None:
+    """Hand out text as the bytes that it is sent as; a conversion of the server's takes longer."""
+    cursor.format = Format.BINARY
+    cursor.adapters.register_loader("text", _Bytes)
+
+
+class _Bytes(Loader):
+    """Bytes as they are."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> bytes:
+        """Copy them out of libpq's buffer."""
+        return bytes(data)
 
 
 def _page_of(found: Statement, *, by_size: bool) -> Statement:
@@ -386,4 +407,4 @@ def _sqlite_utf8(element: utf8, compiler: Any, **kwargs: Any) -> str:
 
 @compiles(utf8, "postgresql")
 def _postgresql_utf8(element: utf8, compiler: Any, **kwargs: Any) -> str:
-    return f"convert_to({compiler.process(element.clauses, **kwargs)}, 'UTF8')"
+    return str(compiler.process(element.clauses, **kwargs))  # see `_answer_in_bytes`
