@@ -85,7 +85,7 @@ def valkey_port(server_dir: Path) -> Iterator[int]:
         wait_until(lambda: _answers(client), "Valkey answers")
     yield port
     process.terminate()
-    process.wait(timeout=10)
+    process.wait(timeout=60)
 
 
 def _answers(client: Redis) -> bool:

@@ -14,7 +14,7 @@ from chalicelib.db import connect
 from worker.commands.operating import upgrade
 
 
-def wait_until(condition: Callable[[], object], what: str, *, within_s: float = 30) -> None:
+def wait_until(condition: Callable[[], object], what: str, *, within_s: float = 90) -> None:
     """Wait for a condition; fail with its name when it does not come true in time."""
     deadline = time.monotonic() + within_s
     while not condition():

@@ -17,7 +17,7 @@ SIZES = {375: 667, 1280: 800}
 _numbers = count(1)
 
 
-def notice(page: Page, what: str, happened: Callable[[], Any], *, within_s: float = 30) -> None:
+def notice(page: Page, what: str, happened: Callable[[], Any], *, within_s: float = 90) -> None:
     """Wait until something happens on a page, and let the page live meanwhile."""
 
     def look() -> Any:
@@ -49,7 +49,7 @@ class Person:
         """Send a request to the API and return the JSON of the answer."""
         headers = {"Authorization": f"Bearer {self.token}"}
         answer = requests.request(
-            method, self.app_url + path, json=body, headers=headers, timeout=10
+            method, self.app_url + path, json=body, headers=headers, timeout=60
         )
         assert answer.ok, answer.text
         return answer.json() if answer.content else None
@@ -66,14 +66,25 @@ class Person:
         return int(value or -1)
 
 
+def percents(page: Page) -> list[int]:
+    """What all progress bars of a page say, at one moment."""
+    return [
+        int(value or -1)
+        for value in page.locator("progress").evaluate_all(
+            "bars => bars.map(bar => bar.getAttribute('value'))"
+        )
+    ]
+
+
 def sign_up(app_url: str, browser: Browser, *, language: str = "en", **options: Any) -> Person:
     """Make an account over the API and sign in with the form."""
     name = f"person-{next(_numbers)}"
     fields = {"username": name, "password": PASSWORD}
     body = {**fields, "email": f"{name}@example.com", "language": language}
-    requests.post(f"{app_url}/v1/users", json=body, timeout=10).raise_for_status()
-    token = requests.post(f"{app_url}/v1/tokens", json=fields, timeout=10).json()["token"]
+    requests.post(f"{app_url}/v1/users", json=body, timeout=60).raise_for_status()
+    token = requests.post(f"{app_url}/v1/tokens", json=fields, timeout=60).json()["token"]
     context = browser.new_context(**{"locale": "en-US", "timezone_id": "UTC", **options})
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.goto(f"{app_url}/sign-in")
     page.fill("[name=username]", name)

@@ -14,7 +14,8 @@ import requests
 
 from infra.local.plan import DEFAULTS, EMULATOR_CREDENTIALS
 from infra.local.stack import free_port
-from tests.e2e.conftest import ROOT, Place, ended
+from tests.e2e.conftest import ROOT, Place
+from tests.holding import ended
 from tests.servers import PostgreSQL, wait_until
 
 BIN = Path(sys.executable).parent
@@ -68,8 +69,8 @@ class Installation(Place):
 
     def _is_ready(self) -> bool:
         try:
-            return requests.get(f"{self.facts['app_url']}/readyz", timeout=10).ok
-        except requests.ConnectionError:
+            return requests.get(f"{self.facts['app_url']}/readyz", timeout=60).ok
+        except requests.RequestException:
             return False
 
 
@@ -87,14 +88,14 @@ class Started:
 
     def wait(self) -> int:
         """Wait for its end; return its status."""
-        return int(self.process.wait(timeout=30))
+        return int(self.process.wait(timeout=90))
 
     def stop(self) -> int:
         """Ask it to stop; return its status, and fail when something that it started goes on."""
         family = self.process.children(recursive=True)
         self.process.terminate()
         status = self.wait()
-        wait_until(lambda: all(map(ended, family)), "all have ended", within_s=5)
+        wait_until(lambda: all(map(ended, family)), "all have ended")
         return status
 
     def end(self) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from email import policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 import requests
 
 from infra.local.plan import KNOWN
+from tests.holding import hold
 from tests.servers import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +43,7 @@ class Place:
             env={**os.environ, **self.facts["env"]},
             input=given,
             capture_output=True,
-            timeout=60,
+            timeout=150,
             check=False,
         )
         assert done.returncode == 0, done.stderr.decode()
@@ -98,16 +100,27 @@ class Stack(Place):
 
     def horse(self) -> psutil.Process | None:
         """The process that works on a job, if one does: the only one in a group of its own."""
-        for child in self.worker().children():
-            if os.getpgid(child.pid) == child.pid:
-                return child
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):  # it ends while one looks
+            for child in self.worker().children():
+                if os.getpgid(child.pid) == child.pid:
+                    return child
         return None
+
+    def hold_horse(self, what: str, *, when: Callable[[], object]) -> psutil.Process:
+        """Stop the process that works on a job by a signal, at a moment of its work."""
+
+        def find() -> list[psutil.Process]:
+            horse = self.horse()
+            return [horse] if horse else []
+
+        (horse,) = hold(find, self.facts["database_url"], when=when, what=what)
+        return horse
 
     def stop(self) -> int:
         """Ask it to stop; return its status."""
         if self.process.poll() is None:
             self.process.terminate()
-        return int(self.process.wait(timeout=15))
+        return int(self.process.wait(timeout=60))
 
 
 class Person:
@@ -127,7 +140,7 @@ class Person:
     def ask(self, method: str, path: str, body: Any = None) -> requests.Response:
         """Send a request."""
         url = self.stack.facts["app_url"] + path
-        return self._http.request(method, url, json=body, timeout=30, allow_redirects=False)
+        return self._http.request(method, url, json=body, timeout=60, allow_redirects=False)
 
     def call(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
         """Send a request that must be answered as said; return the JSON."""
@@ -149,13 +162,13 @@ class Person:
         return self.call("GET", f"/v1/tasks/{task_id}")
 
     def wait(
-        self, task_id: str, condition: Callable[[Any], object], what: str, *, within_s: float = 30
+        self, task_id: str, condition: Callable[[Any], object], what: str, *, within_s: float = 90
     ) -> Any:
         """Wait until a task is as it should be; return it."""
         wait_until(lambda: condition(self.task(task_id)), what, within_s=within_s)
         return self.task(task_id)
 
-    def wait_for(self, task_id: str, status: str, *, within_s: float = 30) -> Any:
+    def wait_for(self, task_id: str, status: str, *, within_s: float = 90) -> Any:
         """Wait for a status."""
         return self.wait(task_id, lambda one: one["status"] == status, status, within_s=within_s)
 
@@ -166,7 +179,7 @@ class Person:
             lambda one: one["result"] and one["result"]["mail"]["state"] == "sent",
             "mailed",
         )
-        wait_until(lambda: self.stack.mails(self.address), "the mail is a file", within_s=2)
+        wait_until(lambda: self.stack.mails(self.address), "the mail is a file")
         (mail,) = self.stack.mails(self.address)
         return mail
 
@@ -174,12 +187,7 @@ class Person:
         """The file, as a browser gets it."""
         answer = self.ask("GET", f"/v1/exports/{task_id}/download")
         assert answer.status_code == 303, answer.text
-        return requests.get(answer.headers["Location"], timeout=30).content
-
-
-def ended(process: psutil.Process) -> bool:
-    """Whether a process is over."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        return requests.get(answer.headers["Location"], timeout=60).content
 
 
 class Stopwatch:

@@ -26,7 +26,13 @@ def type_in(block: str, folder: Path) -> str:
     for here, there in elsewhere.items():
         block = block.replace(here, there)
     done = subprocess.run(
-        ["sh", "-e"], cwd=ROOT, input=block, capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-e"],
+        cwd=ROOT,
+        input=block,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

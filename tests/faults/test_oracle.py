@@ -95,7 +95,7 @@ def task_id(wiring: Wiring, mail_dir: Path) -> str:
     user_id = make_user(wiring.database)
     write_posts(wiring.database, user_id, BODIES)
     task_id = launch(wiring.database, user_id)
-    settle(wiring, lambda one: attempt(one, wiring), within_s=20)
+    settle(wiring, lambda one: attempt(one, wiring), within_s=90)
     return task_id
 
 

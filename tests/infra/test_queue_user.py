@@ -50,7 +50,7 @@ def test_access_string_is_enough(as_the_user: dict[str, str], database: Database
         assert wiring.queue.workers()[0].hostname
     finally:
         worker.send_signal(signal.SIGTERM)
-    _, said = worker.communicate(timeout=20)
+    _, said = worker.communicate(timeout=60)
     assert (worker.returncode, b"NoPermission" in said) == (0, False), said.decode()
     wiring.database.close()
     wiring.queue.redis.close()

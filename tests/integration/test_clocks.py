@@ -12,7 +12,7 @@ from tests.ledgers import LEASE_S, launch, make_user, now, the_task
 
 HOUR = timedelta(hours=1)
 OFF = pytest.mark.parametrize("off", [HOUR, -HOUR], ids=["fast", "slow"])
-NEARLY = timedelta(seconds=2)
+NEARLY = timedelta(seconds=20)
 
 
 def take_with_clock(database: Database, task_id: str, off: timedelta) -> Holder:

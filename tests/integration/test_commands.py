@@ -553,7 +553,7 @@ def test_run_can_be_stopped_before_it_has_reached_redis(environment: dict[str, s
     )
     wait_until(lambda: _catches(process.pid, signal.SIGTERM) or process.poll() is not None, "up")
     process.terminate()
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def _catches(pid: int, number: int) -> bool:

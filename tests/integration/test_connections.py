@@ -84,6 +84,7 @@ def test_asked_after_a_silence(database: Database, monkeypatch: pytest.MonkeyPat
         return ping(connection)  # type: ignore[arg-type]
 
     monkeypatch.setattr(database.engine.dialect, "do_ping", note)
+    monkeypatch.setattr(db, "TRUSTED_S", 3600)
     assert (read(database), len(asked)) == (before, 0)
     monkeypatch.setattr(db, "TRUSTED_S", 0)
     assert (read(database), len(asked)) == (before, 1)

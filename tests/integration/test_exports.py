@@ -67,7 +67,7 @@ def test_download(susan: Person, export: str) -> None:
     assert answer.headers["Content-Disposition"] == 'attachment; filename="posts.json"'
     url = answer.headers["Location"]
     assert 0 < int(parse_qs(urlsplit(url).query)["X-Amz-Expires"][0]) <= 60
-    with urlopen(url, timeout=10) as file:
+    with urlopen(url, timeout=60) as file:
         assert file.read() == b"{}"
         assert file.headers["Content-Disposition"] == 'attachment; filename="posts.json"'
         assert file.headers["Content-Type"] == "application/json"

@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 15
+DEADLINE_S = 60
 BUCKET = "exports-of-a-test"
 PART_BYTES = 5 * 1024 * 1024
 

@@ -57,14 +57,14 @@ def test_wait_returns_early_or_empty(susan: Person, database: Database) -> None:
     started = monotonic()
     empty = susan.get(f"/v1/notifications?after={last_seq}&wait=0.3").json_body
     assert empty == {"items": [], "last_seq": last_seq}
-    assert 0.3 <= monotonic() - started < 3
+    assert 0.3 <= monotonic() - started < 15
     timer = Timer(0.2, ledgers.fail, [database, task_id])
     timer.start()
     news = susan.get(f"/v1/notifications?after={last_seq}&wait=20").json_body
     timer.join()
     assert news["last_seq"] > last_seq
     assert news["items"]
-    assert monotonic() - started < 5
+    assert monotonic() - started < 15
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def write(database: Database, user_id: int) -> list[int]:
 
 def follow(database: Database, user_id: int) -> Iterator[int]:
     """Read as a client does that remembers the last number, until all were written."""
-    last, deadline = 0, monotonic() + 30
+    last, deadline = 0, monotonic() + 120
     while last < WRITERS * EACH and monotonic() < deadline:
         with database.read() as session:
             found, known = notifications.since(session, user_id, after=last)

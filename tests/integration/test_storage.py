@@ -164,7 +164,7 @@ class TestContract:
 def test_a_signed_url_downloads(s3: Storage) -> None:
     """Anybody with the URL gets the bytes, as a file to save."""
     s3.put(KEY, b'{"posts": []}')
-    answer = requests.get(s3.sign(KEY), timeout=10)
+    answer = requests.get(s3.sign(KEY), timeout=60)
     assert answer.content == b'{"posts": []}'
     assert answer.headers["Content-Disposition"] == 'attachment; filename="posts.json"'
     assert answer.headers["Content-Type"] == "application/json"
@@ -173,7 +173,7 @@ def test_a_signed_url_downloads(s3: Storage) -> None:
 def test_without_a_signature(s3: Storage) -> None:
     """Without a signature there is nothing to get: the object is private."""
     s3.put(KEY, b"secret")
-    answer = requests.get(s3.sign(KEY).partition("?")[0], timeout=10)
+    answer = requests.get(s3.sign(KEY).partition("?")[0], timeout=60)
     assert answer.status_code == 403
 
 

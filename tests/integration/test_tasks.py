@@ -233,7 +233,7 @@ def test_wait_returns_as_soon_as_something_changes(susan: Person, database: Data
     timer.join()
     assert (answer.status_code, answer.json_body["status"]) == (200, "failed")
     assert "Retry-After" not in answer.headers
-    assert monotonic() - started < 5
+    assert monotonic() - started < 15
 
 
 def test_wait_ends(susan: Person) -> None:
@@ -243,7 +243,7 @@ def test_wait_ends(susan: Person) -> None:
     started = monotonic()
     answer = susan.get(f"{path}?wait=0.3", headers={"If-None-Match": etag})
     assert answer.status_code == 304
-    assert 0.3 <= monotonic() - started < 3
+    assert 0.3 <= monotonic() - started < 15
 
 
 def test_wait_without_etag_or_with_an_old_one_holds_nothing(susan: Person) -> None:
@@ -252,7 +252,7 @@ def test_wait_without_etag_or_with_an_old_one_holds_nothing(susan: Person) -> No
     started = monotonic()
     assert susan.get(path).status_code == 200
     assert susan.get(path, headers={"If-None-Match": '"old"'}).status_code == 200
-    assert monotonic() - started < 5
+    assert monotonic() - started < 15
 
 
 @pytest.mark.parametrize("wait", ["-1", "20.1", "nan", "inf", "x", ""])

@@ -69,7 +69,7 @@ class Image:
             env=self._environment(environment),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=150,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -85,7 +85,7 @@ class Deployment:
         """End everything."""
         if self._worker:
             self._worker.terminate()
-            self._worker.wait(timeout=20)
+            self._worker.wait(timeout=60)
         self.api.stop()
         self.sweep.stop()
         self.queue.redis.close()
@@ -127,7 +127,7 @@ def test_from_sign_up_to_download(
     )
     assert answer["statusCode"] == 303
     assert answer["headers"]["Location"].startswith(environment["AWS_ENDPOINT_URL"])
-    data = requests.get(answer["headers"]["Location"], timeout=10).content
+    data = requests.get(answer["headers"]["Location"], timeout=60).content
     assert [post["body"] for post in json.loads(data)["posts"]] == BODIES
     wait_until(lambda: list(mail_dir.glob("*.eml")), "the mail")
     (mail,) = mail_dir.glob("*.eml")

@@ -21,9 +21,9 @@ def join(url: str) -> str:
     new = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
     with requests.Session() as session:
         session.trust_env = False
-        session.post(f"{url}/v1/users", json=new, timeout=30).raise_for_status()
+        session.post(f"{url}/v1/users", json=new, timeout=60).raise_for_status()
         del new["email"]
-        answer = session.post(f"{url}/v1/tokens", json=new, timeout=30)
+        answer = session.post(f"{url}/v1/tokens", json=new, timeout=60)
         answer.raise_for_status()
         return str(answer.json()["token"])
 

@@ -68,7 +68,7 @@ def act(stack: Stack, canaries: Canaries) -> tuple[str, str]:
     signed = person.ask("GET", f"/v1/exports/{task_id}/download").headers["Location"]
     canaries.planted["a signature"] = signed.partition("X-Amz-Signature=")[2].partition("&")[0]
     key = canaries.plant("an idempotency key")
-    person._http.post(f"{url}/v1/exports", headers={"Idempotency-Key": key}, timeout=30)
+    person._http.post(f"{url}/v1/exports", headers={"Idempotency-Key": key}, timeout=60)
     person.ask("POST", "/v1/password-resets", {"email": person.address})
     errors = [
         person.ask("POST", "/v1/tokens", {"username": "x", "password": canaries.plant("a guess")}),
@@ -85,13 +85,13 @@ def act(stack: Stack, canaries: Canaries) -> tuple[str, str]:
                 "User-Agent": canaries.plant("a user agent"),
                 "Origin": "https://" + canaries.plant("an origin"),
             },
-            timeout=30,
+            timeout=60,
         ),
         requests.post(
             f"{url}/v1/posts",
             data=b'{"body": "' + canaries.plant("broken JSON").encode(),
             headers={"Authorization": str(person._http.headers["Authorization"])},
-            timeout=30,
+            timeout=60,
         ),
         person.ask("POST", "/v1/tasks", {"name": canaries.plant("a task's name")}),
     ]

@@ -25,7 +25,7 @@ def token(stack: Stack) -> str:
     """A token of the administrator's."""
     url = stack.facts["app_url"] + "/v1/tokens"
     given = {"username": "admin", "password": "correct horse"}
-    return str(requests.post(url, json=given, timeout=30).json()["token"])
+    return str(requests.post(url, json=given, timeout=60).json()["token"])
 
 
 def run(stack: Stack, folder: Path, **environment: str) -> dict[str, Any]:

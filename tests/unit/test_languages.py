@@ -35,7 +35,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     mapping, *folders = (str(ROOT / name) for name in ("pyproject.toml", "chalicelib", "worker"))
     command = [sys.executable, "-m", "babel.messages.frontend", "--quiet", "extract"]
     command += ["--mapping", mapping, "--output", str(pot), *folders]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=150)
     with pot.open("rb") as file:
         return read_po(file)
 
@@ -77,7 +77,7 @@ def test_babel_is_not_imported_before_it_is_needed() -> None:
         "assert language_for('es').gettext('Size') == 'Tamaño';"
         "assert 'babel' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=150)
 
 
 @pytest.mark.parametrize(

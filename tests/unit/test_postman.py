@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import (
@@ -23,6 +24,7 @@ from chalicelib.models import Task
 from chalicelib.wiring import Wiring
 from tests.fakes import FakeSes, FakeStorage
 from tests.ledgers import FILE, lapse, launch, make_user, now, put, take, the_task
+from tests.servers import wait_until
 from worker import postman
 from worker.postman import deliver, what_became
 
@@ -215,7 +217,11 @@ def test_asked_once(
     lapse(wired.database, task_id)
     deliver(task_id, wired)
     assert mail(wired.database, task_id).mail_state == "unknown"
-    assert [request.split()[0] for request in deaf_ses[1]] == [b"POST"]
+    url = urlsplit(deaf_ses[0])
+    with socket.create_connection((str(url.hostname), int(url.port or 0))) as connection:
+        connection.sendall(b"LAST")
+        wait_until(lambda: b"LAST" in deaf_ses[1], "all requests are noted")
+    assert [request.split()[0] for request in deaf_ses[1]] == [b"POST", b"LAST"]
 
 
 @pytest.mark.usefixtures("wired")
