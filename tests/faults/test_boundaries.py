@@ -26,6 +26,7 @@ NOTED = {
 """What went wrong once, or would first: calls and faults, by database and scenario."""
 
 
+@pytest.mark.timeout(900)
 def test_a_few_of_all_boundaries() -> None:
     """Whatever call goes wrong, every task ends in one true outcome."""
     plain = [Run(database, name, None, SEED) for database, name in NOTED]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.stack import free_port
+
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
 
@@ -65,14 +67,6 @@ class Served:
         with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S) as connection:
             connection.sendall(request)
             return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
-def free_port() -> int:
-    """A port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until_listening(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -21,7 +21,7 @@ API = "/2018-06-01/runtime"
 CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
 """What Lambda's image has besides Python: the client and what it imports."""
 
-INIT_LIMIT_S = 30
+INIT_LIMIT_S = 120
 INVOCATION_LIMIT_S = 29
 MOST_ANSWERED_BYTES = 6 * 1024 * 1024
 
@@ -141,7 +141,7 @@ class Function:
         """
         self._api.events.put(json.dumps(event).encode())
         try:
-            kind, body = self._api.answers.get(timeout=INVOCATION_LIMIT_S)
+            kind, body = self._api.answers.get(timeout=4 * INVOCATION_LIMIT_S)
         except queue.Empty:
             raise AssertionError(f"no answer; {self._process.poll()=}\n{self.log}") from None
         assert kind == "response", f"{body.decode()}\n{self.log}"

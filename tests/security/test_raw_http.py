@@ -19,7 +19,7 @@ from tests.e2e.conftest import Person, Stack
 WHOLE = "FUZZ" in os.environ
 MUTANTS = 5000 if WHOLE else 300
 AT_ONCE = 8
-PATIENCE_S = 20
+PATIENCE_S = 60
 """How long an answer, or the end of the connection, may take on a busy machine."""
 
 QUIET_S = 1.0
@@ -321,7 +321,11 @@ def test_nothing_breaks_the_server(stack: Stack) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         told = list(pool.map(lambda raw: send(address, raw), cases))
 
-    broken = [raw[:300] for raw, one in zip(cases, told, strict=True) if one.status >= 500]
+    broken = [
+        raw[:300]
+        for raw, one in zip(cases, told, strict=True)
+        if one.status >= 500 and not (one.status == 503 and b"/readyz" in raw)
+    ]
     hung = [raw[:300] for raw, one in zip(cases, told, strict=True) if one.hung]
     print(len(cases), "requests:", sorted(Counter(one.status for one in told).items()))  # noqa: T201
     assert (broken, hung) == ([], [])
