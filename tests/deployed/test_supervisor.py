@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.wiring import Wiring
 from tests.deployed.conftest import BIN, Installation
 from tests.e2e.conftest import ROOT
 from tests.servers import wait_until
@@ -33,6 +34,10 @@ def test_supervisord(installation: Installation, tmp_path: Path) -> None:
         before = control("pid", "worker:worker-2")
         control("signal", "KILL", "worker:worker-2")
         wait_until(lambda: control("pid", "worker:worker-2") not in {before, "0\n"}, "it is back")
+        again = int(control("pid", "worker:worker-2"))
+        queue = Wiring.from_environment(installation.settings).queue
+        with queue.redis:  # before it listens, it does not know yet what to do about a signal
+            wait_until(lambda: again in {one.pid for one in queue.workers()}, "it listens")
         from_request_to_mail(installation, tmp_path / "posts.json")
         assert "RUNNING" in control("status", "worker:worker-1"), supervisord.output
         assert supervisord.stop() == 0
