@@ -17,6 +17,7 @@ import requests
 from infra.local.emulator import Emulator
 from infra.local.plan import KNOWN
 from infra.local.stack import free_port
+from tests.holding import ended
 from tests.servers import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -107,7 +108,7 @@ def launcher(env: dict[str, str], log: Path) -> Iterator[Launcher]:
 
 def lives(process: psutil.Process) -> bool:
     """Whether a process has not ended; one that nobody has reaped yet has."""
-    return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
+    return process.is_running() and not ended(process)
 
 
 def sign_up(stack: Mapping[str, Any]) -> None:
@@ -154,7 +155,8 @@ def test_dead_child_is_replaced(launcher: Launcher, name: str) -> None:
     os.kill(pid, signal.SIGKILL)
 
     wait_until(lambda: launcher.stack["pids"] != before["pids"], f"{name} is replaced")
-    assert "was killed by SIGKILL; starting it again at once" in launcher.output
+    what = "was killed by SIGKILL; starting it again at once"
+    wait_until(lambda: what in launcher.output, "that is said")  # by a thread of its own
     assert {**launcher.stack, "pids": None} == {**before, "pids": None}
     wait_until(lambda: _is_ready(launcher.stack), "ready again")
 
@@ -171,7 +173,7 @@ def test_signal_stops_everything(launcher: Launcher, number: int) -> None:
     """Ctrl-C and SIGTERM end every child, and the launcher with status 0."""
     family = launcher.family()
     assert launcher.stop(number) == 0
-    assert not [process for process in family if lives(process)]
+    wait_until(lambda: not any(map(lives, family)), "all have ended", within_s=5)
 
 
 def test_second_launcher_and_taken_port_are_refused(

@@ -34,7 +34,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def lines(stack: Stack) -> list[dict[str, Any]]:
     """Every JSON line that a child has logged; the launcher put the child's name before it."""
     found = []
-    for line in stack.log.splitlines():
+    whole, _, _unfinished = stack.log.rpartition("\n")
+    for line in whole.splitlines():
         _, _, rest = line.partition("| ")
         if rest.startswith("{"):
             found.append(json.loads(rest))
@@ -104,6 +105,9 @@ def test_no_canary_gets_out(stack: Stack) -> None:
     canaries = Canaries()
     task_id, errors = act(stack, canaries)
     wait_until(lambda: '"letter"' in stack.log, "the letter is on its way")
+    # Each process has a pipe of its own to the log: what came before may be written after.
+    wait_until(lambda: actions(lines(stack), task_id) >= ACTIONS, "the log tells of the task")
+    wait_until(lambda: '"Mails"' in stack.log, "the log tells of mails")
 
     assert canaries.found_in(errors) == []
     assert canaries.found_in(stack.log) == []
@@ -115,11 +119,18 @@ def test_no_canary_gets_out(stack: Stack) -> None:
     metrics(lines(stack))
 
 
+ACTIONS = {"launch", "start", "publish", "succeeded", "mail"}
+
+
+def actions(found: list[dict[str, Any]], task_id: str) -> set[str]:
+    """What the log says was done about a task."""
+    return {str(one["action"]) for one in found if one.get("task_id") == task_id}
+
+
 def followed(found: list[dict[str, Any]], task_id: str) -> None:
     """Check that a task is followed from its request through the queue to its mail."""
     about = [one for one in found if one.get("task_id") == task_id]
-    actions = {one["action"] for one in about}
-    assert actions >= {"launch", "start", "publish", "succeeded", "mail"}
+    assert actions(found, task_id) >= ACTIONS
     (request_id,) = {one["request_id"] for one in about if one["action"] != "request"}
     answered = [one for one in found if one.get("request_id") == request_id]
     assert {one.get("route") for one in answered} >= {"/v1/exports"}
