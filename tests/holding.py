@@ -9,6 +9,9 @@ import sqlalchemy as sa
 
 from tests.servers import wait_until
 
+MOMENT_S = 0.005
+"""For how long processes get on between two looks: too short for a part, on whatever machine."""
+
 
 def hold(
     find: Callable[[], list[psutil.Process]],
@@ -38,7 +41,7 @@ def hold(
         release(held)
         return False
 
-    wait_until(look, what, within_s=120)
+    wait_until(look, what, within_s=180, every_s=MOMENT_S)
     return held
 
 
@@ -68,7 +71,9 @@ def _stop(process: psutil.Process) -> None:
     with suppress(psutil.NoSuchProcess):
         process.suspend()
         wait_until(
-            lambda: ended(process) or process.status() == psutil.STATUS_STOPPED, "it stands still"
+            lambda: ended(process) or process.status() == psutil.STATUS_STOPPED,
+            "it stands still",
+            every_s=MOMENT_S,
         )
 
 

@@ -14,13 +14,15 @@ from chalicelib.db import connect
 from worker.commands.operating import upgrade
 
 
-def wait_until(condition: Callable[[], object], what: str, *, within_s: float = 90) -> None:
+def wait_until(
+    condition: Callable[[], object], what: str, *, within_s: float = 90, every_s: float = 0.02
+) -> None:
     """Wait for a condition; fail with its name when it does not come true in time."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s} s: {what}")
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 def migrate(url: str) -> None:

@@ -191,7 +191,7 @@ def test_redis_forgets_everything(stack: Stack) -> None:
 def test_account_is_erased(stack: Stack) -> None:
     """Somebody leaves in the midst of an export: nothing of theirs is left anywhere."""
     person = Person(stack, "leaving")
-    person.load(POSTS // 2, body="x" * 300)
+    person.load(POSTS, body="x" * 300)
     user_id = person.call("GET", "/v1/me")["id"]
     _, horse = begin(stack, person)
     person.call("DELETE", "/v1/me", status=204)
