@@ -70,7 +70,7 @@ class Assumptions:
     watching: float = _number(1.0, "part of the exports that somebody watches (assumed)")
     patience_s: float = _number(60, "for how long at most; Lambda holds a request (assumed)")
     lambda_gb: float = _number(0.5, "memory of the Lambda function, in GB")
-    statements: float = _number(33, "SQL statements, from the request to the download (measured)")
+    statements: float = _number(24, "SQL statements, from the request to the download (measured)")
     held_statements: float = _number(4, "a second, while Lambda holds a request (assumed)")
     redis_commands: float = _number(40, "commands to Redis (measured)")
     job_kb: float = _number(2, "memory of a job in Redis, kept for 500 s (assumed)")
