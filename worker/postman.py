@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal
 
+import sqlalchemy as sa
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -62,9 +63,14 @@ def deliver(task_id: str, wiring: Wiring, *, content: bytes | None = None) -> No
         _deliver(*claimed, wiring, content=content)
 
 
+_USER = sa.select(User.username, User.email, User.language, User.confirmed_at).where(
+    User.id == sa.bindparam("of")
+)
+
+
 def _deliver(holder: MailHolder, task: Task, wiring: Wiring, *, content: bytes | None) -> None:
     with wiring.database.read() as session:
-        user = session.get(User, task.user_id)
+        user = session.execute(_USER, {"of": task.user_id}).one_or_none()
     if user is None:
         return
     if wiring.settings.verify_email and user.confirmed_at is None:
@@ -121,7 +127,9 @@ def what_became(error: Exception) -> Literal["refused", "failed", "unknown"]:
     return "refused" if isinstance(error, NEVER_ASKED) else "unknown"
 
 
-def _compose(task: Task, user: User, wiring: Wiring, *, content: bytes | None) -> bytes:
+def _compose(
+    task: Task, user: sa.Row[*tuple[Any, ...]], wiring: Wiring, *, content: bytes | None
+) -> bytes:
     settings = wiring.settings
     key = task.object_key or ""
     return compose(
@@ -133,7 +141,7 @@ def _compose(task: Task, user: User, wiring: Wiring, *, content: bytes | None) -
     )
 
 
-def _notice(task: Task, user: User, *, now: datetime) -> ExportNotice:
+def _notice(task: Task, user: sa.Row[*tuple[Any, ...]], *, now: datetime) -> ExportNotice:
     return ExportNotice(
         status=task.status,  # type: ignore[arg-type]
         task_id=task.id,

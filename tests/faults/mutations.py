@@ -175,8 +175,8 @@ MUTATIONS = (
     Mutation(
         "posts after the cutoff are left out",
         "worker/export/rows.py",
-        "return Post.user_id == self.user_id, Post.id <= self.cutoff",
-        "return (Post.user_id == self.user_id,)",
+        ', Post.id <= sa.bindparam("cutoff")',
+        ', sa.bindparam("cutoff", type_=sa.BigInteger) >= 0',
         (ENGINE, "tests/unit/test_rows.py"),
     ),
     Mutation(

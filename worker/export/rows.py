@@ -17,7 +17,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from itertools import cycle
 from sqlite3 import SQLITE_LIMIT_LENGTH
 from typing import Any
@@ -129,9 +128,8 @@ class Source:
 
     def count(self) -> int:
         """How many there are."""
-        statement = sa.select(sa.func.count()).select_from(Post).where(*self._mine())
         with self.database.read() as session:
-            return session.scalar(statement) or 0
+            return session.scalar(_COUNT, self._mine) or 0
 
     def pages(self, after: Cursor | None) -> Generator[Page]:
         """All posts after a place, or all there are.
@@ -159,7 +157,10 @@ class Source:
         waiting: deque[tuple[Span, Future[Page | None]]] = deque()
         with ExitStack() as stack:
             readers = cycle(
-                [stack.enter_context(self._reader(one)) for one in range(self._readers)]
+                [
+                    stack.enter_context(self._reader(one))
+                    for one in range(READERS[connection.dialect.name])
+                ]
             )
             while span or waiting:
                 while span and len(waiting) < AHEAD:
@@ -197,9 +198,9 @@ class Source:
 
     def _cut(self, connection: sa.Connection, after: Cursor, to: Cursor, *, rows: int) -> Span:
         """The next so many posts between two places, or all where there are fewer."""
+        values = {**self._mine, **_places(after, to), "offset": rows - 1}
         with connection.begin():
-            values = {**_places(after, to), "offset": rows - 1}
-            last = connection.execute(self._last, values).one_or_none()
+            last = connection.execute(_LAST, values).one_or_none()
         return Span(after, to if last is None else Cursor(*last), rows)
 
     def _read(self, connection: sa.Connection, span: Span) -> Page | None:
@@ -208,49 +209,22 @@ class Source:
         So it may be when there are more posts than there were: those of a transaction that took its
         numbers before the export began, and ended later.
         """
-        values = {**_places(span.after, span.to), "limit": span.rows + 1}
-        if self._by_size:
+        values = {**self._mine, **_places(span.after, span.to), "limit": span.rows + 1}
+        dialect = connection.dialect.name
+        if dialect == "postgresql":
             values["most"] = MAX_PAGE_BYTES // span.rows
         try:
             with connection.begin():
-                row = connection.execute(self._lines, values).one()
+                row = connection.execute(_PAGES[dialect], values).one()
         except sa.exc.DataError:  # SQLite's
             return None
         if row.posts > span.rows or (row.posts and not row.fits):
             return None
         return Page(row.lines, row.posts, span.to)
 
-    # Statements are made once for all pages: that takes as long as to read a few hundred posts.
-
-    @cached_property
-    def _last(self) -> Statement:
-        offset = sa.bindparam("offset", type_=sa.Integer)
-        return self._between(Post.timestamp, Post.id).offset(offset).limit(1)
-
-    @cached_property
-    def _lines(self) -> Statement:
-        found = self._between(Post.body, Post.timestamp)
-        limited = found.limit(sa.bindparam("limit", type_=sa.Integer))
-        return _page_of(limited, by_size=self._by_size)
-
     @property
-    def _readers(self) -> int:
-        return READERS[self.database.engine.dialect.name]
-
-    @property
-    def _by_size(self) -> bool:
-        return self.database.engine.dialect.name != "sqlite"
-
-    def _between(self, *columns: Any) -> Statement:
-        key = sa.tuple_(Post.timestamp, Post.id)
-        return (
-            sa.select(*columns)
-            .where(*self._mine(), key > _place("after"), key <= _place("to"))
-            .order_by(Post.timestamp, Post.id)
-        )
-
-    def _mine(self) -> tuple[sa.ColumnElement[bool], ...]:
-        return Post.user_id == self.user_id, Post.id <= self.cutoff
+    def _mine(self) -> dict[str, Any]:
+        return {"of": self.user_id, "cutoff": self.cutoff}
 
 
 def _place(name: str) -> sa.ColumnElement[Any]:
@@ -408,3 +382,25 @@ def _sqlite_utf8(element: utf8, compiler: Any, **kwargs: Any) -> str:
 @compiles(utf8, "postgresql")
 def _postgresql_utf8(element: utf8, compiler: Any, **kwargs: Any) -> str:
     return str(compiler.process(element.clauses, **kwargs))  # see `_answer_in_bytes`
+
+
+_MINE = Post.user_id == sa.bindparam("of"), Post.id <= sa.bindparam("cutoff")
+
+
+def _between(*columns: Any) -> Statement:
+    key = sa.tuple_(Post.timestamp, Post.id)
+    return (
+        sa.select(*columns)
+        .where(*_MINE, key > _place("after"), key <= _place("to"))
+        .order_by(Post.timestamp, Post.id)
+    )
+
+
+# Statements are made once: that takes as long as to read a few hundred posts.
+_COUNT = sa.select(sa.func.count()).select_from(Post).where(*_MINE)
+_LAST = _between(Post.timestamp, Post.id).offset(sa.bindparam("offset", type_=sa.Integer)).limit(1)
+_FOUND = _between(Post.body, Post.timestamp).limit(sa.bindparam("limit", type_=sa.Integer))
+_PAGES = {
+    "postgresql": _page_of(_FOUND, by_size=True),
+    "sqlite": _page_of(_FOUND, by_size=False),
+}

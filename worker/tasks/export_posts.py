@@ -109,7 +109,10 @@ def _upload_part(attempt: Attempt, state: State, draft: document.Draft, cursor: 
 
 def _head(attempt: Attempt) -> bytes:
     with attempt.wiring.database.read() as session:
-        username = session.scalar(sa.select(User.username).where(User.id == attempt.task.user_id))
+        username = session.scalar(_USERNAME, {"of": attempt.task.user_id})
     if username is None or attempt.task.started_at is None:
         raise ClaimLost
     return document.head(username, attempt.task.started_at)
+
+
+_USERNAME = sa.select(User.username).where(User.id == sa.bindparam("of"))
