@@ -8,6 +8,7 @@ from tests.bench import seeds
 from tests.bench.bench import Bench
 from tests.bench.figures import Bound, Row
 from tests.bench.ground import Child, Environment, in_turns
+from worker.attempts import PROGRESS_INTERVAL_S
 
 DATABASE = "postgresql"
 CHAPTER_FACTOR = 500
@@ -20,6 +21,9 @@ AGAINST_PARTS = {"stub": 1.3, "moto": 1.6}
 
 WITHIN_MS = {1_000: 60.0, 10_000: 170.0}
 """Worker time of small exports against moto, on the machine of the README's table."""
+
+PROGRESS_SHARE = 0.01
+"""How much of its time an export may spend on telling how far it is."""
 
 SMALL = 10_000
 FLAT = 1.1
@@ -63,11 +67,32 @@ def rows(bench: Bench) -> Iterator[Row]:
         users[count] = seeds.make_users(ledger, 1)[0]
         seeds.make_posts(ledger, [users[count]], count)
     seeds.settle(ledger)
+    yield _progress(bench, environment, next(iter(users.values())))
     for name in bench.sizes.against:
         joined = {**environment, "AWS_ENDPOINT_URL": bench.ground.aws(name)}
         with bench.ground.child(joined) as parts:
             parts.measure("subjects.warm")
             yield from _against(bench, name, joined, users, parts)
+
+
+def _progress(bench: Bench, environment: Environment, user_id: int) -> Row:
+    bench.say("progress")
+    rounds, times = bench.sizes.small_rounds, 20
+    with bench.ground.child(environment) as child:
+        child.measure("subjects.warm")
+        told = [
+            1000 * child.seconds("subjects.progress", user_id=user_id, times=times)
+            for _ in range(rounds)
+        ]
+    return Row(
+        group="jobs",
+        name="progress, written once",
+        unit="ms",
+        samples=told,
+        peer="the time between two",
+        peer_samples=[1000 * PROGRESS_INTERVAL_S],
+        bound=Bound(PROGRESS_SHARE),
+    )
 
 
 def _against(

@@ -17,13 +17,13 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from chalicelib import tasks
+from chalicelib import claims, tasks
 from chalicelib.db import Database
 from chalicelib.fields import format_time
 from chalicelib.models import Post, Task
 from chalicelib.wiring import Wiring
 from worker import postman
-from worker.attempts import perform
+from worker.attempts import Attempt, Heartbeat, perform
 from worker.export import document
 from worker.export.rows import Source
 from worker.export.upload import Upload
@@ -147,6 +147,20 @@ def _launch(database: Database, user_id: int) -> str:
     wish = tasks.Wish(name="export_posts", params={}, max_attempts=1)
     with database.write() as session:
         return tasks.launch_task(session, user_id, wish, now=datetime.now(UTC)).id
+
+
+def progress(wiring: Wiring, user_id: int, times: int) -> Figures:
+    """What an attempt spends on telling how far it is, once; in SQL and for RQ's tools."""
+    task_id = _launch(wiring.database, user_id)
+    taken = claims.take(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
+    assert taken is not None
+    holder, task = taken
+    attempt = Attempt(task, wiring, holder, Heartbeat(holder, interval_s=60))
+    with timed() as figures:
+        for number in range(times):
+            attempt.checkpoint(number, times, {}, key="exports/bench/posts.json")
+    holder.fail("bench", "It is over.", now=wiring.now())
+    return {"seconds": figures["seconds"] / times}
 
 
 def sweep(wiring: Wiring) -> Figures:
