@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 import click
+from sqlalchemy.exc import OperationalError
 
 from tests.faults.calls import FAULTS, Call, Calls, Plan
 from tests.faults.ground import ground
@@ -108,6 +109,10 @@ def _prepare(run: Run) -> Scenario:
     return scenario
 
 
+OUTSIDE = {"COMMIT", "ROLLBACK", "CONNECT", "PING"}
+"""The calls to SQL that no transaction goes on after."""
+
+
 def record(run: Run) -> list[Plan]:
     """Make a run in which all goes well; return what can go wrong in it."""
     scenario, calls = _prepare(run), Calls()
@@ -131,9 +136,11 @@ def _may_lock(seen: list[Call], call: Call) -> bool:
     """Whether locks may be held; on SQLite, who is stopped with those stops everybody."""
     if call.thread.startswith(READER):
         return True  # who knows where the others are
+    if call.kind == "sql" and call.what not in OUTSIDE:
+        return True  # the transaction has begun: that is no call of its own
     mine = [one for one in seen[: seen.index(call)] if one.thread == call.thread]
     before = [one.what for one in mine if one.kind == "sql"]
-    return bool(before) and before[-1] not in {"COMMIT", "ROLLBACK", "CONNECT", "PING"}
+    return bool(before) and before[-1] not in OUTSIDE
 
 
 def carry_out(run: Run) -> Result:
@@ -141,7 +148,7 @@ def carry_out(run: Run) -> Result:
     for _ in range(TRIES):
         try:
             result = _carry_out(run)
-        except AssertionError as error:
+        except (AssertionError, OperationalError) as error:
             return Result(run, (str(error),))
         if result is not None:
             return result
