@@ -113,6 +113,15 @@ class Attempt:
         if time.monotonic() - self._started_at > self.wiring.settings.task_timeout_s:
             raise JobTimeoutException
 
+    def confirm(self) -> None:
+        """Ask the ledger itself whether the attempt still holds the task.
+
+        Raises:
+            ClaimLost: Let it pass.
+        """
+        if self.holder.renew() is None:
+            raise ClaimLost
+
     def progress(self, done: int, total: int) -> None:
         """Tell how far the task is: as often as you like, written about twice a second.
 

@@ -210,6 +210,13 @@ MUTATIONS = (
         (ENGINE,),
     ),
     Mutation(
+        "who begins anew still holds the task",
+        "worker/tasks/export_posts.py",
+        "        attempt.confirm()\n",
+        "",
+        (ENGINE,),
+    ),
+    Mutation(
         "a resumed file is read back",
         "worker/tasks/export_posts.py",
         "    if resumed:",

@@ -289,6 +289,26 @@ def test_upload_goes_in_the_middle(wired: Wiring, user_id: int) -> None:
     nothing_left_but(wired, task_id)
 
 
+def test_upload_was_completed_by_another(wired: Wiring, user_id: int) -> None:
+    """Who was taken for dead in the middle, and wakes up at the end, begins nothing anew."""
+    task_id = launch(wired.database, user_id)
+    storage = storage_of(wired)
+    begun: list[str] = []
+
+    def fall_asleep(operation: str) -> None:
+        begun.append(operation)
+        if begun.count("upload") == 3:
+            storage.before = begun.append
+            go_on(wired, task_id)
+            begun.clear()
+
+    storage.before = fall_asleep
+    perform(task_id, FUNCTION, wired)
+    assert "begin" not in begun
+    assert published(wired, task_id) == expected(wired, task_id)
+    nothing_left_but(wired, task_id)
+
+
 def test_taken_over_after_complete(wired: Wiring, user_id: int) -> None:
     """A worker that died right after completing left a whole object: nothing is uploaded again."""
     task_id = launch(wired.database, user_id)

@@ -47,7 +47,9 @@ def export_posts(attempt: Attempt) -> File:
     try:
         return _export(attempt, state)
     except UploadGoneError:
-        # Aborted by a lifecycle rule, or lost with an emulator: all that can be done is again.
+        # Aborted by a lifecycle rule, or lost with an emulator: all that can be done is again. Or
+        # another attempt has completed it, and this one must not write to its key any more.
+        attempt.confirm()
         log.warning("upload is gone", extra={"action": "export", "task_id": attempt.task.id})
         return _export(attempt, _begin(attempt))
 
