@@ -140,7 +140,11 @@ def connect(url: str, *, pool_size: int = 5, secret: Secret | None = None) -> Da
         sa.event.listen(engine, "begin", _begin_sqlite)
         return Database(engine)
     options_given = f"-c timezone=UTC -c idle_in_transaction_session_timeout={SILENCE_S * 1000}"
-    connect_args = {"connect_timeout": CONNECT_TIMEOUT_S, "options": options_given}
+    connect_args = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "options": options_given,
+        "client_encoding": "UTF8",  # an export takes text as the bytes that are sent
+    }
     engine = sa.create_engine(url, connect_args=connect_args, **options)
     _watch_pool(engine)
     if secret:

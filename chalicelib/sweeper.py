@@ -85,10 +85,7 @@ class Sweeper:
         with self.database.read() as session:
             overdue = mails.overdue(session, most=MOST)
         for task_id, mail_claim in overdue:
-            try:
-                mails.MailHolder(self.database, task_id, mail_claim).settle("unknown", now=now)
-            except NotFound:
-                continue
+            mails.MailHolder(self.database, task_id, mail_claim).settle("unknown", now=now)
         return len(overdue)
 
     def _expire(self, now: datetime) -> int:

@@ -157,7 +157,7 @@ def task(function: Function) -> Callable[[str], None]:
 
     Args:
         function: Takes an `Attempt` and the task's parameters; returns a result for people, or
-            the `File` that it wrote under the key of its last checkpoint.
+            the `File` that it wrote.
     """
 
     @functools.wraps(function)

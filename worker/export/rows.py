@@ -36,8 +36,12 @@ from worker.export import document
 PAGE_BYTES = 640 * 1024
 """About how much text a page holds, so that memory is flat whatever people write."""
 
-MAX_PAGE_BYTES = 8 * 1024 * 1024
+MAX_PAGE_BYTES = 4 * 1024 * 1024
 """More text is never in a page; a post has at most 40,000 bytes, and always fits."""
+
+KEPT_BYTES = 3 * PAGE_BYTES
+"""A page with more than this is not kept: it is read again in smaller ones, for many may wait at
+once, and the JSON of a text may be six times as long as the text."""
 
 FIRST_PAGE_ROWS = 2000
 MAX_PAGE_ROWS = 2500
@@ -153,7 +157,7 @@ class Source:
     def _ahead(self, connection: sa.Connection, first: Span) -> Iterator[Page]:
         """The pages from a span on; the readers take turns."""
         span: Span | None = first
-        rows = first.rows
+        rows, seen = first.rows, 0
         waiting: deque[tuple[Span, Future[Page | None]]] = deque()
         with ExitStack() as stack:
             readers = cycle(
@@ -163,13 +167,15 @@ class Source:
                 ]
             )
             while span or waiting:
-                while span and len(waiting) < AHEAD:
+                # The first pages tell how large others are; until then few are read ahead.
+                while span and len(waiting) < min(AHEAD, 1 + seen):
                     waiting.append((span, next(readers)(span)))
                     more = span.to != END
                     span = self._cut(connection, span.to, END, rows=rows) if more else None
                 read, page = waiting.popleft()
                 for found in self._pages(connection, read, page.result()):
                     yield found
+                    seen += 1
                     rows = min(MAX_PAGE_ROWS, 1 + PAGE_BYTES * found.posts // len(found.lines))
 
     @contextmanager
@@ -204,7 +210,7 @@ class Source:
         return Span(after, to if last is None else Cursor(*last), rows)
 
     def _read(self, connection: sa.Connection, span: Span) -> Page | None:
-        """The page of a span; None when it may be more than `MAX_PAGE_BYTES`.
+        """The page of a span; None when it is too large, or may be more than `MAX_PAGE_BYTES`.
 
         So it may be when there are more posts than there were: those of a transaction that took its
         numbers before the export began, and ended later.
@@ -219,6 +225,8 @@ class Source:
         except sa.exc.DataError:  # SQLite's
             return None
         if row.posts > span.rows or (row.posts and not row.fits):
+            return None
+        if span.rows > 1 and row.posts and len(row.lines) > KEPT_BYTES:
             return None
         return Page(row.lines, row.posts, span.to)
 

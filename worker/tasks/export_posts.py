@@ -62,7 +62,7 @@ def _begin(attempt: Attempt) -> State:
 
 def _resume(attempt: Attempt) -> State | None:
     note = attempt.task.checkpoint
-    if note is None:
+    if note is None or note["cursor"] is None:  # written before the first part, by older code
         return None
     cursor = Cursor.from_json(note["cursor"])
     return State(Upload.from_json(attempt.wiring.storage, note), cursor, note["posts"])
