@@ -97,9 +97,7 @@ def use_key(session: so.Session, secret: str, kind: Kind, *, now: datetime) -> U
         LinkOver: It is unknown, used or expired, or the address is another one by now.
     """
     statement = (
-        sa.delete(Key)
-        .where(Key.digest == digest(secret), Key.kind == kind, Key.expires_at > now)
-        .returning(Key.user_id, Key.address)
+        sa.delete(Key).where(*_opens(secret, kind, now=now)).returning(Key.user_id, Key.address)
     )
     row = session.execute(statement).one_or_none()
     user = None if row is None else session.get(User, row[0], with_for_update=True)
@@ -113,9 +111,13 @@ def whose(session: so.Session, secret: str, kind: Kind, *, now: datetime) -> Use
     statement = (
         sa.select(User)
         .join(Key, sa.and_(Key.user_id == User.id, Key.address == User.email))
-        .where(Key.digest == digest(secret), Key.kind == kind, Key.expires_at > now)
+        .where(*_opens(secret, kind, now=now))
     )
     return session.scalar(statement)
+
+
+def _opens(secret: str, kind: Kind, *, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return Key.digest == digest(secret), Key.kind == kind, Key.expires_at > now
 
 
 def confirm(session: so.Session, user: User, *, now: datetime) -> list[tuple[str, str]]:

@@ -12,10 +12,7 @@ from chalicelib.models import User
 from chalicelib.wiring import Wiring
 from tests import ledgers
 from tests.browser.conftest import Join, Stack
-from tests.browser.people import Person, notice, shoot
-
-LONG_S = 900
-"""A task of so many seconds goes on for as long as a test may take; who asks for it cancels it."""
+from tests.browser.people import LONG_S, Person, notice, shoot
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 

@@ -10,14 +10,11 @@ from playwright.sync_api import Page, expect
 from chalicelib.models import Task, User
 from chalicelib.wiring import Wiring
 from tests.browser.conftest import Join, Stack
-from tests.browser.people import Person, notice, percents, shoot
+from tests.browser.people import LONG_S, Person, notice, percents, shoot
 from tests.holding import hold, kill, release
 
 MANY = 500_000
 """An export of so many posts has many parts."""
-
-LONG_S = 600
-"""A task of so many seconds goes on for as long as a test may take; each percent takes six."""
 
 
 def fill(wiring: Wiring, person: Person, number: int = MANY) -> None:

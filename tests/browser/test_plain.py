@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import Join, Stack
-from tests.browser.people import PASSWORD, shoot
+from tests.browser.people import LONG_S, PASSWORD, shoot
 from tests.browser.test_story import download, sign_up
 
 
@@ -18,7 +18,7 @@ def test_without_javascript(join: Join) -> None:
     page.fill("textarea", "written by hand")
     page.click("main button:text-is('Post')")
     expect(page.locator("article .body")).to_have_text("written by hand")
-    blocker = susan.ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": 900}})
+    blocker = susan.ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": LONG_S}})
     page.click("text=Export your posts")
     expect(page.get_by_role("progressbar").first).to_be_visible()
     shoot(page, "without-javascript")

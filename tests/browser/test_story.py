@@ -12,7 +12,7 @@ from chalicelib.models import User
 from chalicelib.wiring import Wiring
 from tests import ledgers
 from tests.browser.conftest import Join, Stack
-from tests.browser.people import PASSWORD, Person, shoot
+from tests.browser.people import LONG_S, PASSWORD, Person, shoot
 
 
 def sign_up(page: Page, name: str) -> None:
@@ -81,7 +81,7 @@ def test_taken_name(stack: Stack, browser: Browser, susan: Person) -> None:
 
 def test_failed_export_is_tried_again(susan: Person, join: Join, wiring: Wiring) -> None:
     """The page says why it failed; the button tries again, and then there is a file."""
-    blocker = join().ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": 900}})
+    blocker = join().ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": LONG_S}})
     task_id = susan.ask("POST", "/v1/exports", {})["id"]
     page = susan.open(f"/exports/{task_id}")
     expect(page.locator(".progress")).to_contain_text("in the queue")

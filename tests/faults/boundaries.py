@@ -39,6 +39,9 @@ TRIES = 3
 ORPHANED = 0.5
 """For so many dead work horses there is a parent left who buries them."""
 
+OUTSIDE = {"COMMIT", "ROLLBACK", "CONNECT", "PING"}
+"""The calls to SQL that no transaction goes on after."""
+
 Report = Callable[[str, bool, float], object]
 
 
@@ -107,10 +110,6 @@ def _prepare(run: Run) -> Scenario:
     scenario = SCENARIOS[run.scenario](world)
     scenario.prepare()
     return scenario
-
-
-OUTSIDE = {"COMMIT", "ROLLBACK", "CONNECT", "PING"}
-"""The calls to SQL that no transaction goes on after."""
 
 
 def record(run: Run) -> list[Plan]:

@@ -160,12 +160,8 @@ class Source:
         rows, seen = first.rows, 0
         waiting: deque[tuple[Span, Future[Page | None]]] = deque()
         with ExitStack() as stack:
-            readers = cycle(
-                [
-                    stack.enter_context(self._reader(one))
-                    for one in range(READERS[connection.dialect.name])
-                ]
-            )
+            numbers = range(READERS[connection.dialect.name])
+            readers = cycle([stack.enter_context(self._reader(one)) for one in numbers])
             while span or waiting:
                 # The first pages tell how large others are; until then few are read ahead.
                 while span and len(waiting) < min(AHEAD, 1 + seen):
@@ -224,9 +220,9 @@ class Source:
                 row = connection.execute(_PAGES[dialect], values).one()
         except sa.exc.DataError:  # SQLite's
             return None
-        if row.posts > span.rows or (row.posts and not row.fits):
-            return None
-        if span.rows > 1 and row.posts and len(row.lines) > KEPT_BYTES:
+        if row.posts and not (
+            row.fits and row.posts <= span.rows and (span.rows == 1 or len(row.lines) <= KEPT_BYTES)
+        ):
             return None
         return Page(row.lines, row.posts, span.to)
 
