@@ -121,7 +121,7 @@ def revoke_token(call: Call) -> Response:
 
 @app.endpoint("GET", "/v1/me", returns=shapes.User)
 def show_me(call: Call) -> shapes.User:
-    """Show one's own account."""
+    """Show your account."""
     with call.wiring.database.read() as session:
         post_count = accounts.count_posts(session, call.user.id)
     return show_user(call.user, post_count=post_count, prefix=call.prefix)
@@ -129,7 +129,7 @@ def show_me(call: Call) -> shapes.User:
 
 @app.endpoint("PATCH", "/v1/me", body=Profile, returns=shapes.User, problems=(EmailTaken,))
 def change_me(call: Call) -> shapes.User:
-    """Change the mail address or the language."""
+    """Change your email address or language."""
     fields = msgspec.structs.asdict(call.body(Profile))
     changes = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
     with call.wiring.database.write() as session:
@@ -148,7 +148,7 @@ def change_me(call: Call) -> shapes.User:
 
 @app.endpoint("DELETE", "/v1/me", status=204)
 def erase_me(call: Call) -> Response:
-    """Erase the account: posts, tasks, files, mail to be sent."""
+    """Delete your account: posts, tasks, files and pending emails."""
     actions.erase(call)
     return no_content()
 
@@ -161,7 +161,7 @@ def erase_me(call: Call) -> Response:
     problems=(WrongPassword, TooManyAttempts),
 )
 def change_password(call: Call) -> Response:
-    """Change one's password; all other sessions end."""
+    """Change your password; all other sessions end."""
     given = call.body(PasswordChange)
     recovery.change_password(call, current=given.current_password, password=given.password)
     return no_content()
@@ -169,7 +169,7 @@ def change_password(call: Call) -> Response:
 
 @app.endpoint("POST", "/v1/me/confirmation", body=Nothing, status=202, problems=(AddressConfirmed,))
 def ask_for_confirmation(call: Call) -> Response:
-    """Have a link mailed that confirms one's mail address."""
+    """Email a link that confirms your email address."""
     call.body(Nothing)
     recovery.ask_for_confirmation(call)
     return accepted()
@@ -184,21 +184,21 @@ def ask_for_confirmation(call: Call) -> Response:
     problems=(LinkOver,),
 )
 def confirm_address(call: Call) -> Response:
-    """Confirm a mail address with the key of the link."""
+    """Confirm an email address with the key from the link."""
     recovery.confirm_address(call, call.body(Confirmation).key)
     return no_content()
 
 
 @app.endpoint("POST", "/v1/password-resets", who="anybody", body=ResetWish, status=202)
 def ask_for_reset(call: Call) -> Response:
-    """Have a link mailed that resets a password; the answer is the same for unknown addresses."""
+    """Email a link that resets a password; the response is the same for unknown addresses."""
     recovery.ask_for_reset(call, call.body(ResetWish).email)
     return accepted()
 
 
 @app.endpoint("POST", "/v1/passwords", who="anybody", body=Reset, status=204, problems=(LinkOver,))
 def reset_password(call: Call) -> Response:
-    """Set a new password with the key of the link; every session ends."""
+    """Set a new password with the key from the link; all sessions end."""
     given = call.body(Reset)
     recovery.reset_password(call, key=given.key, password=given.password)
     return no_content()
@@ -237,7 +237,7 @@ def list_posts(call: Call, username: str) -> Response:
 
 @app.endpoint("DELETE", "/v1/posts/{post_id}", status=204)
 def delete_post(call: Call, post_id: str) -> Response:
-    """Delete one's own post."""
+    """Delete one of your posts."""
     actions.delete_post(call, post_id)
     return no_content()
 
@@ -256,7 +256,7 @@ def delete_post(call: Call, post_id: str) -> Response:
     takes=("Idempotency-Key",),
 )
 def create_export(call: Call) -> Response:
-    """Ask for an export of one's posts."""
+    """Request an export of your posts."""
     call.body(Nothing)
     return answers.launch(call, "export_posts", {})
 
@@ -282,7 +282,7 @@ def create_task(call: Call) -> Response:
 
 @app.endpoint("GET", "/v1/tasks", query=TaskListQuery, returns=shapes.TaskList, headers=("[Link]",))
 def list_tasks(call: Call) -> Response:
-    """List one's tasks, the newest first."""
+    """List your tasks, newest first."""
     return answers.task_list(call, user_id=call.user.id)
 
 
@@ -296,7 +296,7 @@ def list_tasks(call: Call) -> Response:
     takes=("If-None-Match",),
 )
 def show_one_task(call: Call, task_id: str) -> Response:
-    """Show a task; with `If-None-Match`, `wait` holds the answer until something changes."""
+    """Show a task; with `If-None-Match`, `wait` holds the response until something changes."""
     return answers.changed_task(call, task_id, wait_s=call.query(WaitQuery).wait)
 
 
@@ -311,7 +311,7 @@ def show_one_task(call: Call, task_id: str) -> Response:
     also={200: shapes.Task},
 )
 def cancel_task(call: Call, task_id: str) -> Response:
-    """Cancel a task: 202 while an attempt has yet to stop, 200 when it is cancelled."""
+    """Cancel a task: 202 while an attempt is still stopping, 200 once it is cancelled."""
     call.body(Nothing)
     task = actions.cancel(call, task_id)
     status = 202 if task.status == "cancelling" else 200
@@ -344,7 +344,7 @@ def retry_task(call: Call, task_id: str) -> Response:
     problems=(NotReady, NoFile, ExportGone),
 )
 def download_export(call: Call, task_id: str) -> Response:
-    """Go to a URL from which the file can be downloaded for a minute."""
+    """Redirect to a download URL that is valid for one minute."""
     with call.wiring.database.read() as session:
         seen = tasks.get_task(session, call.user.id, task_id)
     key = exports.require_file(seen.task, now=call.now)
@@ -371,7 +371,7 @@ def delete_export(call: Call, task_id: str) -> Response:
     problems=(NotReady, NoFile, MailInProgress, AddressUnconfirmed, ExportGone),
 )
 def mail_export(call: Call, task_id: str) -> Response:
-    """Have the mail of an export sent again."""
+    """Resend the email for an export."""
     call.body(Nothing)
     task = actions.mail_again(call, task_id)
     return answers.task_response(call, Seen(task, None), status=202)
@@ -382,7 +382,7 @@ def mail_export(call: Call, task_id: str) -> Response:
 
 @app.endpoint("GET", "/v1/notifications", query=NotificationQuery, returns=shapes.News)
 def list_notifications(call: Call) -> shapes.News:
-    """List what is new after a number; `wait` holds the answer until something is."""
+    """List notifications after a sequence number; `wait` holds the response until there are any."""
     query = call.query(NotificationQuery)
     return answers.news(call, after=query.after, wait_s=query.wait)
 
@@ -399,7 +399,7 @@ def list_notifications(call: Call) -> shapes.News:
     headers=("[Link]",),
 )
 def list_all_tasks(call: Call) -> Response:
-    """List everybody's tasks, the newest first."""
+    """List all users' tasks, newest first."""
     return answers.task_list(call, user_id=None)
 
 
@@ -417,7 +417,7 @@ def list_workers(call: Call) -> shapes.WorkerList:
 
 @app.endpoint("GET", "/healthz", who="anybody", returns=shapes.Liveness)
 def show_liveness(_call: Call) -> shapes.Liveness:
-    """Say that the API answers."""
+    """Check that the API responds."""
     return {"status": "ok"}
 
 
@@ -429,7 +429,7 @@ def show_liveness(_call: Call) -> shapes.Liveness:
     also={503: shapes.Readiness},
 )
 def show_readiness(call: Call) -> Response:
-    """Check what the API stands on: 200, or 503 when something is missing."""
+    """Check the API's dependencies: 200, or 503 if one is unavailable."""
     status, shown = answers.health(call)
     return json_response(shown, status=status)
 

@@ -115,9 +115,9 @@ def check_password(user: User | None, password: str) -> int:
     try:
         HASHER.verify(user.password_hash if user else NOBODY, password)
     except (VerificationError, InvalidHashError, UnicodeEncodeError) as error:
-        raise Unauthenticated("The username or the password is wrong.") from error
+        raise Unauthenticated("Incorrect username or password.") from error
     if user is None:
-        raise Unauthenticated("The username or the password is wrong.")
+        raise Unauthenticated("Incorrect username or password.")
     return user.id
 
 

@@ -153,7 +153,7 @@ class Holder:
         Returns:
             Whether there was anything to bury.
         """
-        detail = "The worker stopped without a word; its memory or its machine may have failed."
+        detail = "The worker stopped unexpectedly; its memory or its machine may have failed."
         late = sa.select(Task.lease_until < db_clock()).where(Task.id == self.task_id)
         try:
             with self._held(now, cancelling=True) as (session, task):

@@ -60,9 +60,9 @@ MAX_FAULTS = 100
 
 _FORMS = {
     repr(_USERNAME): "may only contain the letters A to Z, digits, _ and -",
-    repr(_EMAIL): "must be a mail address such as susan@example.com",
-    repr(_CURSOR): "is not a cursor from an earlier answer's `next`",
-    repr(_POST_CURSOR): "is not a cursor from an earlier answer's `next`",
+    repr(_EMAIL): "must be an email address such as susan@example.com",
+    repr(_CURSOR): "must be the `next` cursor of an earlier response",
+    repr(_POST_CURSOR): "must be the `next` cursor of an earlier response",
 }
 _KINDS = {
     "str": "a string",

@@ -97,12 +97,12 @@ class Language:
             code: The task's error code; an unknown one is our fault.
         """
         reasons = {
-            "timeout": self.gettext("It took longer than allowed."),
+            "timeout": self.gettext("It took too long and was stopped."),
             "worker_lost": self.gettext("It was interrupted too many times."),
-            "storage_unavailable": self.gettext("The file storage could not be reached."),
-            "database_unavailable": self.gettext("The database could not be reached."),
-            "service_unavailable": self.gettext("A service that it needs could not be reached."),
-            "task_failed": self.gettext("It could not be carried out."),
+            "storage_unavailable": self.gettext("We couldn't reach our file storage."),
+            "database_unavailable": self.gettext("We couldn't reach our database."),
+            "service_unavailable": self.gettext("We couldn't reach a service it depends on."),
+            "task_failed": self.gettext("The task couldn't be completed."),
             "internal_error": self.gettext("An unexpected error occurred on our side."),
         }
         return reasons.get(code or "", self.gettext("Something went wrong on our side."))

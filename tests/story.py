@@ -39,4 +39,4 @@ def from_request_to_mail(place: Place, file: Path) -> None:
     assert result["sha256"] == hashlib.sha256(data).hexdigest()
     assert (result["bytes"], result["posts"], result["available"]) == (len(data), 3, True)
     file.write_bytes(data)
-    assert "the file is whole" in place.command("verify", str(file), "--sha256", result["sha256"])
+    assert "the file is intact" in place.command("verify", str(file), "--sha256", result["sha256"])

@@ -32,13 +32,13 @@ LOST = "RequestTimeout"
 def passing(error: BaseException) -> tuple[str, str] | None:
     """Code and detail of a fault that may be gone in a moment, or None for all others."""
     if isinstance(error, OperationalError | InterfaceError | PoolTimeoutError):
-        return "database_unavailable", "The database did not answer."
+        return "database_unavailable", "The database didn't respond."
     if isinstance(error, ClientError) and is_passing_answer(error):
-        return "storage_unavailable", "The storage did not take the file."
+        return "storage_unavailable", "File storage rejected the file."
     if isinstance(error, BotoConnectionError | HTTPClientError):
-        return "storage_unavailable", "The storage did not answer."
+        return "storage_unavailable", "File storage didn't respond."
     if isinstance(error, RedisConnectionError | RedisTimeoutError | ConnectionError | TimeoutError):
-        return "service_unavailable", "A service did not answer."
+        return "service_unavailable", "A required service didn't respond."
     return None
 
 

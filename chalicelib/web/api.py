@@ -480,9 +480,9 @@ def _refuse_cross_site(request: Request) -> None:
     origin = request.headers.get("origin")
     site = request.headers.get("sec-fetch-site", "same-origin")
     if site not in {"same-origin", "none"}:
-        raise Forbidden("Another site's page may not act for you.")
+        raise Forbidden("Requests from another site's pages aren't allowed.")
     if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
-        raise Forbidden("Another site's page may not act for you.")
+        raise Forbidden("Requests from another site's pages aren't allowed.")
 
 
 def _json_object(raw: bytes) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def document(endpoints: Iterable[Endpoint], *, prefix: str) -> Json:
         "info": {
             "title": "Carryout",
             "version": "1",
-            "summary": "Background jobs: ask for a task, watch it, fetch what it made.",
+            "summary": "Background jobs: request a task, follow its progress, fetch the result.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": prefix or "/"}],

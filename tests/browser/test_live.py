@@ -68,17 +68,17 @@ def test_two_tabs_agree(susan: Person) -> None:
 
 
 def test_export_is_cancelled(susan: Person, wiring: Wiring, stack: Stack) -> None:
-    """In the middle of it; the page says that no file was kept."""
+    """In the middle of it; the page says that No file was kept."""
     fill(wiring, susan)
     page = susan.open("/")
     page.click("main button")
     worker = hold_in_the_middle(stack, wiring, susan)
     try:
         page.click("text=Cancel")
-        expect(page.locator("main")).to_contain_text("Being cancelled")
+        expect(page.locator("main")).to_contain_text("Cancelling")
     finally:
         release(worker)
-    expect(page.locator("main")).to_contain_text("no file was kept")
+    expect(page.locator("main")).to_contain_text("No file was kept")
     shoot(page, "export-cancelled")
     assert susan.ask("GET", "/v1/tasks")["items"][0]["status"] == "cancelled"
 

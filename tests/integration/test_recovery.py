@@ -102,7 +102,7 @@ def test_reset(maria: Person, nobody: Person, mail_dir: Path) -> None:
     assert nobody.post("/v1/password-resets", {"email": "MARIA@example.com"}).status_code == 202
     (mail,) = mails(mail_dir)
     assert mail["To"] == "maria <maria@example.com>"
-    assert mail["Subject"] == "새 비밀번호 설정"
+    assert mail["Subject"] == "비밀번호 재설정"
     page, key = link(mail)
     assert page == "/new-password"
     assert nobody.get(f"{page}?key={key}").status_code == 200  # looking uses nothing up

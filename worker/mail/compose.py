@@ -114,8 +114,8 @@ def _message(notice: ExportNotice, *, sender: str, public_url: str, attached: bo
         "greeting": language.gettext("Hello %(username)s,") % {"username": notice.username},
         "url": f"{public_url}/exports/{notice.task_id}",
         "footer": language.gettext(
-            "You receive this message because an export of your posts was requested with your"
-            " account."
+            "You're receiving this email because an export of your posts was requested from"
+            " your account."
         ),
     }
     message.set_content(templates().get_template("letter.txt").render(words))
@@ -150,17 +150,17 @@ def _letter(notice: ExportNotice, language: Language, *, attached: bool) -> Word
 def _succeeded(notice: ExportNotice, language: Language, *, attached: bool) -> Words:
     number, size = language.number(notice.posts), language.size(notice.size_bytes)
     return Words(
-        subject=language.gettext("Your export of posts is ready"),
+        subject=language.gettext("Your export is ready"),
         intro=language.ngettext(
-            "The copy of your posts that you asked for is ready: %(number)s post, %(size)s.",
-            "The copy of your posts that you asked for is ready: %(number)s posts, %(size)s.",
+            "The export you requested is ready: %(number)s post, %(size)s.",
+            "The export you requested is ready: %(number)s posts, %(size)s.",
             notice.posts,
         )
         % {"number": number, "size": size},
         facts=_facts(
             (
                 language.gettext("Contents"),
-                language.gettext("All posts of %(username)s") % {"username": notice.username},
+                language.gettext("All posts by %(username)s") % {"username": notice.username},
             ),
             (language.gettext("Requested"), language.time(notice.requested_at)),
             (
@@ -175,45 +175,39 @@ def _succeeded(notice: ExportNotice, language: Language, *, attached: bool) -> W
                 _time(notice.expires_at, language),
             ),
         ),
-        outro=language.gettext(
-            "The file is attached as posts.json. You can also download it from its page:"
-        )
+        outro=language.gettext("The file is attached as posts.json. You can also download it here:")
         if attached
-        else language.gettext(
-            "The file is too large for a message. Sign in and download it from its page:"
-        ),
+        else language.gettext("The file is too large to attach. Sign in to download it:"),
         button=language.gettext("Open the download page"),
     )
 
 
 def _failed(notice: ExportNotice, language: Language) -> Words:
     return Words(
-        subject=language.gettext("Your export of posts has failed"),
-        intro=language.gettext("The export of your posts that you asked for has failed. %(reason)s")
+        subject=language.gettext("Your export failed"),
+        intro=language.gettext("The export you requested couldn't be completed. %(reason)s")
         % {"reason": language.reason(notice.error_code)},
         facts=_facts(
             (language.gettext("Requested"), language.time(notice.requested_at)),
-            (language.gettext("Failed"), language.time(notice.finished_at)),
+            (language.gettext("Failed at"), language.time(notice.finished_at)),
             (language.gettext("Error code"), notice.error_code),
             (language.gettext("Details"), notice.error_detail),
         ),
-        outro=language.gettext(
-            "Your posts are safe. To try again, open the export's page or request a new export:"
-        ),
-        button=language.gettext("Open the export's page"),
+        outro=language.gettext("Your posts are safe. You can try again here:"),
+        button=language.gettext("View export"),
     )
 
 
 def _cancelled(notice: ExportNotice, language: Language) -> Words:
     return Words(
-        subject=language.gettext("Your export of posts was cancelled"),
-        intro=language.gettext("The export of your posts was cancelled, and no file was kept."),
+        subject=language.gettext("Your export was cancelled"),
+        intro=language.gettext("Your export was cancelled. No file was kept."),
         facts=_facts(
             (language.gettext("Requested"), language.time(notice.requested_at)),
-            (language.gettext("Cancelled"), language.time(notice.finished_at)),
+            (language.gettext("Cancelled at"), language.time(notice.finished_at)),
         ),
-        outro=language.gettext("You can request a new export whenever you like:"),
-        button=language.gettext("Open the export's page"),
+        outro=language.gettext("You can try again at any time:"),
+        button=language.gettext("View export"),
     )
 
 

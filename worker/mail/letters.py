@@ -37,10 +37,7 @@ def compose(letter: Letter, user: User, *, url: str, sender: str) -> bytes:
         "letter": said,
         "greeting": language.gettext("Hello %(username)s,") % {"username": user.username},
         "url": url,
-        "footer": language.gettext(
-            "You receive this message because of your account. If you did not ask for it, you can"
-            " ignore it."
-        ),
+        "footer": _footer(letter.kind, language),
     }
     message.set_content(templates().get_template("letter.txt").render(facts))
     html = templates().get_template("letter.html").render(facts)
@@ -51,24 +48,38 @@ def compose(letter: Letter, user: User, *, url: str, sender: str) -> bytes:
 def _words(kind: str, user: User, language: Language) -> Words:
     if kind == "confirm":
         return Words(
-            subject=language.gettext("Confirm your mail address"),
-            intro=language.gettext("Confirm that this mail address is yours."),
+            subject=language.gettext("Confirm your email address"),
+            intro=language.gettext("Please confirm that this email address is yours."),
             facts=((language.gettext("Username"), user.username),),
-            outro=language.gettext("The link works once, within three days:"),
-            button=language.gettext("Confirm the address"),
+            outro=language.gettext("The link works once and expires in 3 days:"),
+            button=language.gettext("Confirm email address"),
         )
     if kind == "reset":
         return Words(
-            subject=language.gettext("Choose a new password"),
-            intro=language.gettext("Somebody, probably you, asked for a new password."),
+            subject=language.gettext("Reset your password"),
+            intro=language.gettext("We received a request to reset the password of your account."),
             facts=((language.gettext("Username"), user.username),),
-            outro=language.gettext("The link works once, within 15 minutes:"),
-            button=language.gettext("Choose a new password"),
+            outro=language.gettext("The link works once and expires in 15 minutes:"),
+            button=language.gettext("Reset your password"),
         )
     return Words(
-        subject=language.gettext("Your mail address was changed"),
-        intro=language.gettext("Your account has another mail address now; this one is not used."),
+        subject=language.gettext("Your email address was changed"),
+        intro=language.gettext(
+            "Your account now uses a different email address, and this one is no longer used."
+        ),
         facts=((language.gettext("Username"), user.username),),
-        outro=language.gettext("If that was not you, sign in and change your password at once:"),
+        outro=language.gettext("If this wasn't you, sign in and change your password right away:"),
         button=language.gettext("Open Carryout"),
+    )
+
+
+def _footer(kind: str, language: Language) -> str:
+    if kind == "moved":  # nobody may ignore that one
+        return language.gettext(
+            "You're receiving this email because the email address of your Carryout account was"
+            " changed."
+        )
+    return language.gettext(
+        "You're receiving this email because of your Carryout account. If you didn't request it,"
+        " you can ignore it."
     )

@@ -44,7 +44,7 @@ def submit_sign_in(call: Call) -> Response:
         new = sign_in(call, username=name, password=given.get("password", ""))
     except RequestError as error:
         words = language(call)
-        wrong = words.gettext("The username or the password is wrong.")
+        wrong = words.gettext("Incorrect username or password.")
         return render(
             call,
             "sign_in.html",

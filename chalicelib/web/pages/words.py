@@ -16,34 +16,51 @@ def complaint(error: CarryoutError, language: Language) -> str:
     if isinstance(error, Invalid) and error.faults:
         flaws = flaws_of(language)
         told = [flaws[fault.pointer] for fault in error.faults if fault.pointer in flaws]
-        return " ".join(dict.fromkeys(told)) or language.gettext("That is not valid.")
+        return " ".join(dict.fromkeys(told)) or language.gettext(
+            "Some of this isn't valid. Check it and try again."
+        )
     if isinstance(error, RequestError):
-        not_now = language.gettext("This is not possible at the moment.")
+        not_now = language.gettext("This action isn't available.")
         return _complaints(language).get(error.code, not_now)
     return language.gettext("Something went wrong on our side.")
 
 
 def _complaints(language: Language) -> dict[str, str]:
     return {
-        "unauthenticated": language.gettext("Please sign in first."),
-        "forbidden": language.gettext("You may not do this. If you came from a form, reload it."),
-        "wrong_password": language.gettext("The password is wrong."),
-        "link_over": language.gettext("This link was used already, or is too old."),
-        "address_unconfirmed": language.gettext("Confirm your mail address first."),
-        "registration_closed": language.gettext("Registration is closed."),
-        "not_found": language.gettext("There is nothing here, or it is not yours to see."),
-        "username_taken": language.gettext("This username is taken."),
-        "email_taken": language.gettext("This mail address is already in use."),
-        "task_in_progress": language.gettext("An export is in progress already."),
-        "task_ended": language.gettext("The task has ended already."),
-        "task_active": language.gettext("There is nothing to try again."),
-        "not_ready": language.gettext("The export is not ready yet."),
-        "no_file": language.gettext("This export has no file."),
-        "mail_in_progress": language.gettext("The message is on its way already."),
-        "export_gone": language.gettext("The file has expired or was deleted."),
-        "body_too_large": language.gettext("That is too large."),
-        "invalid": language.gettext("That is not valid."),
-        "unavailable": language.gettext("We cannot do this right now; try again in a moment."),
+        "unauthenticated": language.gettext("Sign in to continue."),
+        "forbidden": language.gettext(
+            "You don't have permission to do this. If you were"
+            " filling in a form, reload the page and try again."
+        ),
+        "wrong_password": language.gettext("Incorrect password. Try again."),
+        "link_over": language.gettext(
+            "This link has expired or has already been used. Request a new one."
+        ),
+        "address_unconfirmed": language.gettext(
+            "Confirm your email address first: open the link in the email we sent you."
+        ),
+        "registration_closed": language.gettext(
+            "Sign-up is closed. To get an account, ask the site's administrator."
+        ),
+        "not_found": language.gettext("This page doesn't exist, or you don't have access to it."),
+        "username_taken": language.gettext("This username is taken. Choose another one."),
+        "email_taken": language.gettext("This email address is already in use. Enter another one."),
+        "task_in_progress": language.gettext(
+            "An export is already in progress. Wait for it to finish, or cancel it."
+        ),
+        "task_ended": language.gettext("This task has already ended, so it can't be cancelled."),
+        "task_active": language.gettext("Only a failed or cancelled task can be tried again."),
+        "not_ready": language.gettext("This export isn't ready yet. Wait until it's done."),
+        "no_file": language.gettext(
+            "This export failed or was cancelled, so it has no file. Start a new export."
+        ),
+        "mail_in_progress": language.gettext("The email is already on its way."),
+        "export_gone": language.gettext(
+            "This file has expired or was deleted. Start a new export."
+        ),
+        "body_too_large": language.gettext("That's too large. The limit is 10 MB."),
+        "invalid": language.gettext("Some of this isn't valid. Check it and try again."),
+        "unavailable": language.gettext("We can't do this right now. Try again in a moment."),
     }
 
 
@@ -51,12 +68,12 @@ def flaws_of(language: Language) -> dict[str, str]:
     """What is to be said of each field of a form, by its JSON pointer."""
     return {
         "/username": language.gettext(
-            "A username has 1 to 64 of the letters A to Z, digits, _ and -."
+            "Use 1 to 64 characters for the username: letters A to Z, digits, _ or -."
         ),
-        "/email": language.gettext("Enter a mail address such as susan@example.com."),
-        "/password": language.gettext("A password has 8 to 128 characters."),
-        "/language": language.gettext("Choose one of the languages."),
-        "/body": language.gettext("A post has 1 to 10,000 characters."),
+        "/email": language.gettext("Enter an email address such as susan@example.com."),
+        "/password": language.gettext("Use 8 to 128 characters for the password."),
+        "/language": language.gettext("Choose a language from the list."),
+        "/body": language.gettext("A post can have 1 to 10,000 characters."),
     }
 
 
@@ -65,7 +82,7 @@ def _too_many(error: TooMany, language: Language) -> str:
     if error.code == "cooling_down":
         return (
             language.gettext(
-                "The last export finished a short while ago. You can ask for the next one in"
+                "Your last export finished a short while ago. You can start the next one in"
                 " %(wait)s."
             )
             % wait
