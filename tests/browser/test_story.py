@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, expect
 
-from chalicelib.models import User
+from chalicelib.db.models import User
 from chalicelib.wiring import Wiring
-from tests import ledgers
 from tests.browser.conftest import Join, Stack
 from tests.browser.people import LONG_S, PASSWORD, Person, shoot
+from tests.harness import ledgers
 
 
 def sign_up(page: Page, name: str) -> None:

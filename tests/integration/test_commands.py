@@ -18,21 +18,21 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from chalicelib import logs
-from chalicelib.accounts import check_password, find_user
-from chalicelib.claims import take
-from chalicelib.db import Database
-from chalicelib.models import Base, Post
-from chalicelib.posts import write_post
+from chalicelib.accounts.accounts import check_password, find_user
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Base, Post
+from chalicelib.microblog.posts import write_post
+from chalicelib.tasks.leases import take
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
-from tests.ledgers import fail, launch, make_user, now, the_task
-from tests.servers import wait_until
-from tests.writers import write_posts
+from tests.harness.ledgers import fail, launch, make_user, now, the_task
+from tests.harness.servers import wait_until
+from tests.harness.writers import write_posts
 from worker import __main__ as command_line
 from worker.commands.operating import upgrade
-from worker.posts_file import PostLine
-from worker.posts_table import BATCH, store_posts
+from worker.importing.json_lines import PostLine
+from worker.importing.table import BATCH, store_posts
 from worker.runner import alive_file
 
 GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'

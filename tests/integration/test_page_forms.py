@@ -12,20 +12,20 @@ from rq import Worker
 from rq.serializers import JSONSerializer
 
 from app import app
+from chalicelib.accounts.rate_limits import PER_ACCOUNT
 from chalicelib.errors import Forbidden, NotFound, RequestError, Unavailable
-from chalicelib.languages import language_for
-from chalicelib.limits import PER_ACCOUNT
+from chalicelib.values.languages import language_for
 from chalicelib.web.pages import assets
-from chalicelib.web.pages.words import complaint
+from chalicelib.web.pages.messages import complaint
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from infra.servers.gateway import Gateway
-from tests import ledgers
-from tests.events import proxy_event
+from tests.harness import ledgers
+from tests.harness.events import proxy_event
+from tests.harness.pages import Browser, Elements
+from tests.harness.people import Person, refused
 from tests.integration.conftest import Join, Rewire
 from tests.integration.test_problems import REQUEST_ERRORS, make
-from tests.pages import Browser, Elements
-from tests.people import Person, refused
 
 SUSAN = {"username": "susan", "email": "susan@example.com", "password": "correct horse"}
 FORMS_WITH_PASSWORD = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker.mail.compose import ExportNotice, compose
+from worker.outbox.export_email import ExportNotice, compose
 
 FILE = b'{"posts":[\n]}\r\n\x00\xff' * 100
 PAGE = "https://carryout.example/exports/0b6f2c1e"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chalicelib.errors import Fault, Invalid
-from chalicelib.fields import (
+from chalicelib.values.fields import (
     _EMAIL,
     MAX_FAULTS,
     Email,

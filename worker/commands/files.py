@@ -27,7 +27,7 @@ def load_posts(file: BinaryIO, username: str, *, skip_bad: bool) -> None:
     All of the file is loaded or, when a line is bad, nothing. On SQLite the posts are gathered in
     a temporary file first (as large as FILE, under TMPDIR), so that others can go on writing.
     """
-    from worker.posts_table import store_posts  # noqa: PLC0415
+    from worker.importing.table import store_posts  # noqa: PLC0415
 
     wiring = wire()
     user_id = _user_id(wiring, username)
@@ -53,7 +53,7 @@ def _advancing(file: BinaryIO, bar: Any) -> Iterator[bytes]:
 
 
 def _good(lines: Iterator[bytes], skip: Callable[[str], None]) -> Iterator[Any]:
-    from worker.posts_file import BadLine, read_posts  # noqa: PLC0415
+    from worker.importing.json_lines import BadLine, read_posts  # noqa: PLC0415
 
     for one in read_posts(lines):
         if isinstance(one, BadLine):
@@ -63,7 +63,7 @@ def _good(lines: Iterator[bytes], skip: Callable[[str], None]) -> Iterator[Any]:
 
 
 def _user_id(wiring: Any, username: str) -> int:
-    from chalicelib.accounts import find_user  # noqa: PLC0415
+    from chalicelib.accounts.accounts import find_user  # noqa: PLC0415
 
     with wiring.database.read() as session:
         user = find_user(session, username)

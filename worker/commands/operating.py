@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import click
 
-from chalicelib.db import Database
-from chalicelib.fields import Status
+from chalicelib.db.engine import Database
+from chalicelib.values.fields import Status
 from worker.commands import wire
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
@@ -100,8 +100,8 @@ def tasks() -> None:
 )
 def list_tasks(status: str | None, name: str | None, limit: int) -> None:
     """List the newest tasks of all users."""
-    from chalicelib.paging import Page  # noqa: PLC0415
-    from chalicelib.tasks import list_tasks as find  # noqa: PLC0415
+    from chalicelib.tasks.requests import list_tasks as find  # noqa: PLC0415
+    from chalicelib.values.paging import Page  # noqa: PLC0415
 
     wiring = wire()
     with wiring.database.read() as session:
@@ -126,7 +126,7 @@ def show(task_id: str) -> None:
 @click.argument("task_id")
 def retry(task_id: str) -> None:
     """Queue a failed or cancelled task again."""
-    from chalicelib.tasks import retry_task  # noqa: PLC0415
+    from chalicelib.tasks.requests import retry_task  # noqa: PLC0415
 
     wiring = wire()
     with wiring.database.write() as session:
@@ -139,7 +139,7 @@ def retry(task_id: str) -> None:
 @click.argument("task_id")
 def cancel(task_id: str) -> None:
     """Cancel a task: immediately if it is queued, otherwise once its worker has stopped."""
-    from chalicelib.tasks import cancel_task  # noqa: PLC0415
+    from chalicelib.tasks.requests import cancel_task  # noqa: PLC0415
 
     wiring = wire()
     with wiring.database.write() as session:
@@ -150,7 +150,7 @@ def cancel(task_id: str) -> None:
 
 
 def _ring(wiring: Any, task: Any) -> None:
-    from chalicelib.job_queue import QueueError  # noqa: PLC0415
+    from chalicelib.adapters.job_queue import QueueError  # noqa: PLC0415
 
     try:
         wiring.queue.ring([(task.id, task.name)])
@@ -159,10 +159,10 @@ def _ring(wiring: Any, task: Any) -> None:
 
 
 def _shown(task_id: str) -> dict[str, Any]:
+    from chalicelib.db.models import Task  # noqa: PLC0415
     from chalicelib.errors import NotFound  # noqa: PLC0415
-    from chalicelib.models import Task  # noqa: PLC0415
-    from chalicelib.representations import show_task  # noqa: PLC0415
-    from chalicelib.tasks import get_task  # noqa: PLC0415
+    from chalicelib.schemas.serializers import show_task  # noqa: PLC0415
+    from chalicelib.tasks.requests import get_task  # noqa: PLC0415
 
     wiring = wire()
     with wiring.database.read() as session:
@@ -178,8 +178,8 @@ def _shown(task_id: str) -> dict[str, Any]:
 def _history(task_id: str) -> list[dict[str, str]]:
     import sqlalchemy as sa  # noqa: PLC0415
 
-    from chalicelib.fields import format_time  # noqa: PLC0415
-    from chalicelib.models import AuditEntry  # noqa: PLC0415
+    from chalicelib.db.models import AuditEntry  # noqa: PLC0415
+    from chalicelib.values.fields import format_time  # noqa: PLC0415
 
     statement = sa.select(AuditEntry.at, AuditEntry.event).where(AuditEntry.task_id == task_id)
     with wire().database.read() as session:

@@ -14,10 +14,10 @@ from worker.commands import wire
 @click.option("--language", default="en", show_default=True, help="en, es or ko.")
 def create_user(username: str, email: str, *, admin: bool, language: str) -> None:
     """Create an account; the password is prompted for, or read from standard input."""
-    from chalicelib import accounts  # noqa: PLC0415
+    from chalicelib.accounts import accounts  # noqa: PLC0415
     from chalicelib.errors import Invalid  # noqa: PLC0415
-    from chalicelib.fields import check  # noqa: PLC0415
-    from chalicelib.web.bodies import SignUp  # noqa: PLC0415
+    from chalicelib.schemas.requests import SignUp  # noqa: PLC0415
+    from chalicelib.values.fields import check  # noqa: PLC0415
 
     fields = {"username": username, "email": email, "language": language}
     try:
@@ -50,7 +50,7 @@ def _password() -> str:
 @click.argument("state", type=click.Choice(["on", "off"]))
 def set_admin(username: str, state: str) -> None:
     """Grant or revoke administrator rights."""
-    from chalicelib.accounts import find_user  # noqa: PLC0415
+    from chalicelib.accounts.accounts import find_user  # noqa: PLC0415
 
     with wire().database.write() as session:
         user = find_user(session, username)
@@ -67,7 +67,7 @@ def shell() -> None:
 
     from sqlalchemy import orm  # noqa: PLC0415
 
-    from chalicelib import models  # noqa: PLC0415
+    from chalicelib.db import models  # noqa: PLC0415
 
     wiring = wire()
     names = {name: thing for name, thing in vars(models).items() if isinstance(thing, type)}
