@@ -22,7 +22,7 @@ from chalicelib.values.fields import PostBody, flaw, format_time
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
 from tests.harness import documents, fakes
-from tests.harness.fakes import FakeSes, FakeStorage, fake_wiring
+from tests.harness.fakes import FakeObjectStore, FakeSes, fake_wiring
 from tests.harness.ledgers import lapse, launch, make_user, the_task
 from tests.harness.writers import START, write_posts
 from worker import attempts
@@ -65,9 +65,9 @@ def user_id(database: Database) -> int:
     return user_id
 
 
-def storage_of(wired: Wiring) -> FakeStorage:
+def storage_of(wired: Wiring) -> FakeObjectStore:
     """The bucket."""
-    return cast("FakeStorage", wired.storage)
+    return cast("FakeObjectStore", wired.object_store)
 
 
 def expected(wired: Wiring, task_id: str) -> bytes:
@@ -104,7 +104,7 @@ def nothing_left_but(wired: Wiring, task_id: str) -> None:
     """Carry out all removals: there must be one object and no upload left."""
     with wired.database.write() as session:
         session.execute(sa.update(Removal).values(due_at=START))
-    wired.sweeper.sweep(now=wired.now())
+    wired.reconciler.sweep(now=wired.now())
     assert list(storage_of(wired).objects) == [the_task(wired.database, task_id).object_key]
     assert storage_of(wired).uploads == {}
 
@@ -112,7 +112,7 @@ def nothing_left_but(wired: Wiring, task_id: str) -> None:
 def go_on(wired: Wiring, task_id: str) -> None:
     """What happens after a worker died: the lease ends, a sweep finds out, another one works."""
     lapse(wired.database, task_id)
-    assert wired.sweeper.sweep(now=wired.now())["recovered"] == 1
+    assert wired.reconciler.sweep(now=wired.now())["recovered"] == 1
     lapse(wired.database, task_id)
     perform(task_id, FUNCTION, wired)
 
@@ -214,7 +214,7 @@ def test_killed_at_each_step(wired: Wiring, user_id: int, *, after: bool) -> Non
     assert killed == len(steps) >= 6
     with wired.database.write() as session:
         session.execute(sa.update(Removal).values(due_at=START))
-    wired.sweeper.sweep(now=wired.now())
+    wired.reconciler.sweep(now=wired.now())
     assert (storage.objects, storage.uploads) == ({}, {})
 
 
@@ -364,7 +364,7 @@ def test_retried_by_the_user(wired: Wiring, user_id: int) -> None:
     with wired.database.write() as session:
         cancel_task(session, task_id, lease_s=30, now=wired.now())
     lapse(wired.database, task_id)
-    wired.sweeper.sweep(now=wired.now())
+    wired.reconciler.sweep(now=wired.now())
     assert the_task(wired.database, task_id).status == "cancelled"
     write_posts(wired.database, user_id, ["new"], at=datetime(2026, 2, 1, tzinfo=UTC))
     with wired.database.write() as session:
@@ -392,7 +392,7 @@ def test_account_is_erased_meanwhile(wired: Wiring, user_id: int) -> None:
         assert session.get(Task, task_id) is None
         session.execute(sa.update(Removal).values(due_at=START))
     storage_of(wired).before = lambda _operation: None
-    wired.sweeper.sweep(now=wired.now())
+    wired.reconciler.sweep(now=wired.now())
     assert (storage_of(wired).objects, storage_of(wired).uploads) == ({}, {})
 
 

@@ -13,14 +13,14 @@ from chalicelib.outbox import messages
 from chalicelib.outbox.messages import MAX_TRIES, MailHolder
 from chalicelib.tasks import leases, notifications
 from chalicelib.tasks import requests as task_requests
-from chalicelib.tasks.leases import Holder
+from chalicelib.tasks.leases import Lease
 from tests.conftest import both_databases
 from tests.harness.ledgers import FILE, LEASE_S, lapse, launch, make_user, now, put, take, the_task
 
 
-def try_to_take(database: Database, task_id: str) -> Holder | None:
+def try_to_take(database: Database, task_id: str) -> Lease | None:
     """Claim a task, if it can be claimed."""
-    taken = leases.take(database, task_id, worker="other", lease_s=LEASE_S, now=now())
+    taken = leases.claim(database, task_id, worker="other", lease_s=LEASE_S, now=now())
     return taken[0] if taken else None
 
 
@@ -65,7 +65,7 @@ def test_first_claim_fixes_what_is_seen(database: Database, user_id: int, task_i
     """The start and the newest post's number are those of the first attempt, not of the next."""
     with database.write() as session:
         post_id = posts.write_post(session, user_id, "before", now=now()).id
-    take(database, task_id).hand_back(now=now())
+    take(database, task_id).release(now=now())
     started_at = the_task(database, task_id).started_at
     with database.write() as session:
         posts.write_post(session, user_id, "after", now=now())
@@ -74,14 +74,14 @@ def test_first_claim_fixes_what_is_seen(database: Database, user_id: int, task_i
     assert (task.started_at, task.cutoff) == (started_at, post_id)
 
 
-WRITES: dict[str, Callable[[Holder], object]] = {
+WRITES: dict[str, Callable[[Lease], object]] = {
     "report": lambda one: one.report(1, 2, now=now(), checkpoint={"a": 1}, object_key="x"),
     "succeed": lambda one: one.succeed(now=now(), file=FILE, expires_at=now()),
     "finish": lambda one: one.succeed(now=now(), result={"seconds": 1}),
     "fail": lambda one: one.fail("broken", "It broke.", now=now()),
     "cancel": lambda one: one.cancel(now=now()),
-    "put_off": lambda one: one.put_off("away", "It was away.", now=now()),
-    "hand_back": lambda one: one.hand_back(now=now()),
+    "retry_later": lambda one: one.retry_later("away", "It was away.", now=now()),
+    "release": lambda one: one.release(now=now()),
 }
 
 
@@ -89,21 +89,21 @@ WRITES: dict[str, Callable[[Holder], object]] = {
 def test_fence(database: Database, user_id: int, task_id: str) -> None:
     """Who lost the claim changes nothing: whoever has it now, and however the task ended."""
 
-    def nothing_changes(stale: Holder) -> None:
+    def nothing_changes(stale: Lease) -> None:
         before = vars(the_task(database, task_id)).copy(), last_seq(database, user_id)
         for name, write in WRITES.items():
             with pytest.raises(ClaimLost):
                 write(stale)
             assert name
         assert stale.renew() is None
-        assert not stale.bury(now=now())
+        assert not stale.recover(now=now())
         after = vars(the_task(database, task_id)).copy(), last_seq(database, user_id)
         for facts in (before[0], after[0]):
             facts.pop("_sa_instance_state")
         assert after == before
 
     old = take(database, task_id)
-    assert old.bury(now=now())
+    assert old.recover(now=now())
     nothing_changes(old)  # queued again
     lapse(database, task_id)
     new = take(database, task_id)
@@ -123,7 +123,7 @@ def test_erased_task_is_lost(database: Database, user_id: int, task_id: str) -> 
         with pytest.raises(ClaimLost):
             write(holder)
     assert holder.renew() is None
-    assert not holder.bury(now=now())
+    assert not holder.recover(now=now())
     assert try_to_take(database, task_id) is None
 
 
@@ -132,7 +132,7 @@ def test_hand_back_costs_nothing(database: Database, task_id: str) -> None:
     """A worker that must stop leaves the task as it is: due at once, the same attempt."""
     holder = take(database, task_id)
     holder.report(1, 2, now=now(), checkpoint={"page": 1}, object_key="key")
-    holder.hand_back(now=now())
+    holder.release(now=now())
     task = the_task(database, task_id)
     assert (task.status, task.failures, task.percent) == ("queued", 0, 50)
     assert (task.checkpoint, task.object_key) == ({"page": 1}, "key")
@@ -147,13 +147,13 @@ def test_faults_cost_attempts_up_to_the_last(database: Database, task_id: str) -
         holder = take(database, task_id)
         assert the_task(database, task_id).attempt == failures
         at = now()
-        holder.put_off("away", "It was away.", now=now())
+        holder.retry_later("away", "It was away.", now=now())
         task = the_task(database, task_id)
         assert (task.status, task.failures, task.error_code) == ("queued", failures, None)
         assert at + timedelta(seconds=most_s / 2 - 0.01) <= task.due_at
         assert task.due_at <= now() + timedelta(seconds=most_s)
         lapse(database, task_id)
-    take(database, task_id).put_off("away", "It was away.", now=now())
+    take(database, task_id).retry_later("away", "It was away.", now=now())
     task = the_task(database, task_id)
     assert (task.status, task.error_code, task.error_detail) == ("failed", "away", "It was away.")
     assert (task.attempt, task.mail_state) == (3, "pending")
@@ -163,7 +163,7 @@ def test_pauses_have_a_limit(database: Database, task_id: str) -> None:
     """After many faults the pause is a minute at most."""
     put(database, task_id, failures=40, max_attempts=100)
     at = now()
-    take(database, task_id).put_off("away", "It was away.", now=now())
+    take(database, task_id).retry_later("away", "It was away.", now=now())
     due_at = the_task(database, task_id).due_at
     assert at + timedelta(seconds=29) <= due_at <= now() + timedelta(seconds=60)
 
@@ -182,7 +182,7 @@ def test_crash_on_the_last_attempt(database: Database, task_id: str) -> None:
     """A worker that dies costs an attempt; after the last the task failed, and says why."""
     for _ in range(3):
         assert the_task(database, task_id).status == "queued"
-        assert take(database, task_id).bury(now=now())
+        assert take(database, task_id).recover(now=now())
         lapse(database, task_id)
     task = the_task(database, task_id)
     assert (task.status, task.error_code, task.attempt) == ("failed", "worker_lost", 3)
@@ -194,11 +194,11 @@ def test_cancelling(database: Database, task_id: str) -> None:
     """A task that is to be cancelled can only end so, even when its worker dies."""
     holder = take(database, task_id)
     cancel(database, task_id)
-    for name in ("report", "succeed", "fail", "hand_back"):
+    for name in ("report", "succeed", "fail", "release"):
         with pytest.raises(CancelRequested):
             WRITES[name](holder)
     assert holder.renew() == "cancelling"
-    assert holder.bury(now=now())
+    assert holder.recover(now=now())
     task = the_task(database, task_id)
     assert (task.status, task.failures, task.error_code) == ("cancelled", 0, None)
     assert task.finished_at
@@ -209,7 +209,7 @@ def test_cancel_and_fault_together(database: Database, task_id: str) -> None:
     """A passing fault of a task that is to be cancelled ends it; nobody tries again."""
     holder = take(database, task_id)
     cancel(database, task_id)
-    holder.put_off("away", "It was away.", now=now())
+    holder.retry_later("away", "It was away.", now=now())
     assert the_task(database, task_id).status == "cancelled"
 
 
@@ -219,7 +219,7 @@ def test_percent_never_falls(database: Database, task_id: str) -> None:
     reports = [((1, 4), 25), ((0, 4), 25), ((2, 100), 25), ((0, 0), 25), ((400, 100), 99)]
     for (done, total), percent in reports:
         assert holder.report(done, total, now=now()) == percent
-    holder.bury(now=now())
+    holder.recover(now=now())
     assert the_task(database, task_id).percent == 99
     lapse(database, task_id)
     assert take(database, task_id).report(0, 100, now=now()) == 99
@@ -261,7 +261,7 @@ def test_every_change_is_told(database: Database, user_id: int, task_id: str) ->
     assert told() == "running"
     holder.report(1, 2, now=now())
     assert told() == "running"
-    holder.hand_back(now=now())
+    holder.release(now=now())
     assert told() == "queued"
     cancel(database, task_id)
     assert told() == "cancelled"

@@ -45,7 +45,7 @@ def task_id(database: Database, user_id: int) -> str:
 
 def swept(wiring: Wiring, *, later_s: float = 0) -> dict[str, int]:
     """Sweep once; return what was done, without the zeros."""
-    counts = wiring.sweeper.sweep(now=now() + timedelta(seconds=later_s))
+    counts = wiring.reconciler.sweep(now=now() + timedelta(seconds=later_s))
     assert counts.keys() == NOTHING.keys()
     return {name: count for name, count in counts.items() if count}
 
@@ -85,7 +85,7 @@ def test_renewed_lease_is_no_dead_worker(wiring: Wiring, task_id: str) -> None:
     holder = take(wiring.database, task_id)
     lapse(wiring.database, task_id)
     assert holder.renew() == "running"
-    assert not holder.bury(now=now(), overdue=True)
+    assert not holder.recover(now=now(), overdue=True)
     assert the_task(wiring.database, task_id).status == "running"
 
 
@@ -118,9 +118,9 @@ def test_expired_file_is_removed(wiring: Wiring, task_id: str) -> None:
     """When its time is over the object goes, and the task says so."""
     key = publish(wiring, task_id, ttl_s=100)
     assert "expired" not in swept(wiring, later_s=40)
-    assert wiring.storage.size(key) == 2
+    assert wiring.object_store.size(key) == 2
     assert swept(wiring, later_s=100)["expired"] == 1
-    assert wiring.storage.size(key) is None
+    assert wiring.object_store.size(key) is None
     task = the_task(wiring.database, task_id)
     assert (task.status, task.mail_state) == ("succeeded", "failed")
     assert not files.available(task, now=now())
@@ -133,24 +133,24 @@ def test_removals_keep_what_a_live_task_names(wiring: Wiring, task_id: str) -> N
     user_id = the_task(wiring.database, task_id).user_id
     prefix = removals.task_prefix(user_id, task_id)
     left = [removals.attempt_key(user_id, task_id, claim) for claim in (1, 2)]
-    wiring.storage.put(left[0], b"{")
-    take(wiring.database, task_id).bury(now=now())
+    wiring.object_store.put(left[0], b"{")
+    take(wiring.database, task_id).recover(now=now())
     lapse(wiring.database, task_id)
     alive = take(wiring.database, task_id)
-    wiring.storage.put(left[1], b"{}")
-    removals.carry_out(wiring.database, wiring.storage, prefix)
-    assert [wiring.storage.size(key) for key in left] == [None, 2]
+    wiring.object_store.put(left[1], b"{}")
+    removals.execute(wiring.database, wiring.object_store, prefix)
+    assert [wiring.object_store.size(key) for key in left] == [None, 2]
 
     alive.report(1, 2, now=now(), checkpoint={"some": "note"}, object_key=left[1])
-    alive.bury(now=now())
+    alive.recover(now=now())
     lapse(wiring.database, task_id)
     heir = take(wiring.database, task_id)
-    removals.carry_out(wiring.database, wiring.storage, prefix)
-    assert wiring.storage.size(left[1]) == 2
+    removals.execute(wiring.database, wiring.object_store, prefix)
+    assert wiring.object_store.size(left[1]) == 2
     heir.succeed(now=now(), file=replace(FILE, key=left[1]), expires_at=now() + timedelta(days=1))
-    wiring.storage.put(left[0], b"{")  # by a worker that did not know yet
+    wiring.object_store.put(left[0], b"{")  # by a worker that did not know yet
     assert swept(wiring, later_s=3 * LEASE_S)["removed"]
-    assert [wiring.storage.size(key) for key in left] == [None, 2]
+    assert [wiring.object_store.size(key) for key in left] == [None, 2]
 
 
 @both_databases
@@ -159,15 +159,15 @@ def test_removals_are_done_twice(wiring: Wiring, task_id: str) -> None:
     holder = take(wiring.database, task_id)
     user_id = the_task(wiring.database, task_id).user_id
     key = removals.attempt_key(user_id, task_id, holder.claim)
-    upload_id = wiring.storage.begin(key)
+    upload_id = wiring.object_store.begin(key)
     holder.fail("broken", "It broke.", now=now())
     assert swept(wiring)["removed"] == 1
-    uploads = wiring.storage._s3.list_multipart_uploads(Bucket=wiring.storage.bucket)
+    uploads = wiring.object_store._s3.list_multipart_uploads(Bucket=wiring.object_store.bucket)
     assert upload_id not in {one["UploadId"] for one in uploads.get("Uploads", [])}
-    wiring.storage.put(key, b"late")
+    wiring.object_store.put(key, b"late")
     assert "removed" not in swept(wiring)
     assert swept(wiring, later_s=2 * LEASE_S)["removed"] == 1
-    assert wiring.storage.size(key) is None
+    assert wiring.object_store.size(key) is None
     with wiring.database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Removal)) == 0
 
@@ -177,9 +177,9 @@ def test_another_user_of_a_longer_number_is_spared(wiring: Wiring, database: Dat
     """A prefix ends where a number ends: `exports/1/` is not `exports/10/`."""
     keys = ["exports/1/t/posts.json", "exports/10/t/posts.json"]
     for key in keys:
-        wiring.storage.put(key, b"{}")
-    removals.carry_out(database, wiring.storage, removals.user_prefix(1))
-    assert [wiring.storage.size(key) for key in keys] == [None, 2]
+        wiring.object_store.put(key, b"{}")
+    removals.execute(database, wiring.object_store, removals.user_prefix(1))
+    assert [wiring.object_store.size(key) for key in keys] == [None, 2]
 
 
 @both_databases
@@ -212,6 +212,6 @@ def test_s3_away(wiring: Wiring, rewire: Rewire, task_id: str) -> None:
     key = publish(wiring, task_id, ttl_s=1)
     away = rewire(AWS_ENDPOINT_URL=f"http://127.0.0.1:{free_port()}")
     assert swept(away, later_s=10)["expired"] == 1
-    assert wiring.storage.size(key) == 2
+    assert wiring.object_store.size(key) == 2
     assert swept(wiring, later_s=10)["removed"] == 1
-    assert wiring.storage.size(key) is None
+    assert wiring.object_store.size(key) is None
