@@ -1,9 +1,11 @@
 """The outbox: one send a claim, whoever is slow, dies or comes back."""
 
+from datetime import datetime
 from threading import Barrier, Thread
 
 import pytest
 
+from chalicelib.db.models import User
 from chalicelib.exports import files
 from chalicelib.outbox import messages
 from chalicelib.outbox.messages import Message
@@ -21,6 +23,7 @@ from tests.harness.ledgers import (
     put_email,
     the_email,
 )
+from worker.outbox import sender
 
 
 def state_of(wiring: Wiring, task_id: str) -> str:
@@ -91,6 +94,32 @@ def test_two_senders_claim_nothing_twice(wiring: Wiring) -> None:
     # One that passed over what another had locked may have ended early; nothing is lost by that.
     claimed += [one.lease.message for one in messages.claim_due(wiring.database, lease_s=LEASE_S)]
     assert len(set(claimed)) == len(users)
+
+
+@both_databases
+def test_an_address_that_was_confirmed_just_now(
+    environment: dict[str, str], wiring: Wiring
+) -> None:
+    """An email does not wait for what came to pass after its sender had looked."""
+    user_id = make_user(wiring.database)
+    task_id = launch(wiring.database, user_id)
+    fail(wiring.database, task_id)
+    confirm(wiring, user_id, confirmed_at=None)
+    message = claim(wiring, task_id)
+    assert not message.confirmed
+    confirm(wiring, user_id, confirmed_at=now())
+    sender.send(message, Wiring.from_environment(environment | {"VERIFY_EMAIL": "on"}))
+    assert state_of(wiring, task_id) == "pending"
+    assert claim(wiring, task_id).confirmed
+
+
+def confirm(wiring: Wiring, user_id: int, *, confirmed_at: datetime | None) -> None:
+    """Note when the user's address was confirmed, and release what waited for that."""
+    with wiring.database.write() as session:
+        session.get_one(User, user_id).confirmed_at = confirmed_at
+        session.flush()
+        if confirmed_at is not None:
+            messages.release_unconfirmed(session, user_id)
 
 
 @both_databases

@@ -64,7 +64,7 @@ def send(message: Message, wiring: Wiring, *, content: bytes | None = None) -> N
     """Send one claimed message."""
     needs_confirmed = wiring.settings.verify_email and message.topic in NEEDS_CONFIRMED
     if needs_confirmed and not message.confirmed:
-        message.lease.settle("unconfirmed", now=wiring.now())
+        message.lease.await_confirmation(now=wiring.now())
         return
     try:
         composed = COMPOSERS[message.topic](message, wiring, content)
