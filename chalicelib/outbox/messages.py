@@ -20,10 +20,12 @@ from chalicelib.db.models import OPEN_MESSAGES, OutboxMessage, User
 from chalicelib.tasks import notifications
 
 MAX_TRIES = 10
-"""How often a service may refuse for now (throttled, paused) before the message `failed`."""
+"""How often a message is tried: after so many it `failed` if it was always refused for now (the
+service throttles, or is paused), and else it is `unknown`."""
 
 REPEATABLE = frozenset({"confirm", "reset", "moved"})
-"""Topics that are sent again after their sender died: a second link does no harm."""
+"""Topics that are sent again where nobody knows whether they were: a second link does no harm, and
+one that never comes does."""
 
 State = Literal["pending", "sending", "sent", "failed", "unknown", "unconfirmed"]
 Final = Literal["sent", "failed", "unknown"]
@@ -280,15 +282,15 @@ def recover(database: Database, *, now: datetime, most: int) -> int:
         How many there were.
     """
     statement = (
-        sa.select(ROW.id, ROW.claim, ROW.user_id, ROW.task_id, ROW.topic)
+        sa.select(ROW.id, ROW.claim, ROW.user_id, ROW.task_id, ROW.topic, ROW.tries)
         .where(OPEN_MESSAGES, ROW.state == "sending", ROW.lease_until < db_clock())
         .limit(most)
     )
     with database.read() as session:
         overdue = session.execute(statement).all()
-    for message_id, claim, user_id, task_id, topic in overdue:
+    for message_id, claim, user_id, task_id, topic, tries in overdue:
         lease = SendingLease(database, message_id, claim, user_id, task_id)
-        if topic in REPEATABLE:
+        if topic in REPEATABLE and tries < MAX_TRIES:  # some other one may end every sender
             lease.retry_later(pause_s=0, now=now)
         else:
             lease.settle("unknown", now=now)
