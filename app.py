@@ -30,8 +30,8 @@ from chalicelib.errors import (
     TaskEnded,
     TaskInProgress,
     TooManyAttempts,
-    Unauthenticated,
     UsernameTaken,
+    WrongCredentials,
     WrongPassword,
 )
 from chalicelib.exports import files
@@ -61,11 +61,13 @@ from chalicelib.tasks.requests import Seen
 from chalicelib.values.fields import check
 from chalicelib.values.paging import cursor
 from chalicelib.web import actions, answers, openapi, recovery, sessions
-from chalicelib.web.api import Api, Call, accepted, json_response, no_content
+from chalicelib.web.api import Api
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
 from chalicelib.web.pages.problem import problem
 from chalicelib.web.pages.reference import reference
+from chalicelib.web.request import Call
+from chalicelib.web.responses import accepted, json_response, no_content
 
 app = Api("carryout")
 
@@ -106,7 +108,7 @@ def create_user(call: Call) -> Response:
     body=Credentials,
     status=201,
     returns=responses.Token,
-    problems=(Unauthenticated, TooManyAttempts),
+    problems=(WrongCredentials, TooManyAttempts),
 )
 def create_token(call: Call) -> responses.Token:
     """Sign in: get a bearer token."""
@@ -459,145 +461,145 @@ def sweep(_event: CloudWatchEvent) -> None:
 app.problem_page = problem
 
 
-@app.page("GET", "/static/{name}")
+@app.page("GET", "/static/{name}", who="anybody")
 def show_asset(_call: Call, name: str) -> Response:
     """A file that pages load."""
     return assets.serve(name)
 
 
-@app.page("GET", "/docs")
+@app.page("GET", "/docs", who="anybody")
 def show_docs(call: Call) -> Response:
     """The API for people."""
     return reference(call, app.endpoints)
 
 
-@app.page("GET", "/")
+@app.page("GET", "/", who="anybody")
 def show_home(call: Call) -> Response:
     """One's own exports, or the way in."""
     return export_pages.home(call)
 
 
-@app.page("GET", "/sign-up")
+@app.page("GET", "/sign-up", who="anybody")
 def show_sign_up(call: Call) -> Response:
     """The form to make an account with."""
     return sign_in.sign_up_form(call)
 
 
-@app.page("POST", "/sign-up")
+@app.page("POST", "/sign-up", who="anybody", csrf=False)
 def submit_sign_up(call: Call) -> Response:
     """Make an account with the form."""
     return sign_in.submit_sign_up(call)
 
 
-@app.page("GET", "/sign-in")
+@app.page("GET", "/sign-in", who="anybody")
 def show_sign_in(call: Call) -> Response:
     """The form to sign in with."""
     return sign_in.sign_in_form(call)
 
 
-@app.page("POST", "/sign-in")
+@app.page("POST", "/sign-in", who="anybody", csrf=False)
 def submit_sign_in(call: Call) -> Response:
     """Sign in with the form."""
     return sign_in.submit_sign_in(call)
 
 
-@app.page("POST", "/sign-out")
+@app.page("POST", "/sign-out", who="anybody")
 def submit_sign_out(call: Call) -> Response:
     """Sign out."""
     return sign_in.submit_sign_out(call)
 
 
-@app.page("GET", "/account")
+@app.page("GET", "/account", who="user")
 def show_account(call: Call) -> Response:
     """One's own account."""
     return account.account(call)
 
 
-@app.page("POST", "/account")
+@app.page("POST", "/account", who="user")
 def submit_account(call: Call) -> Response:
     """Change the account with the form."""
     return account.submit_account(call)
 
 
-@app.page("POST", "/account/password")
+@app.page("POST", "/account/password", who="user")
 def submit_account_password(call: Call) -> Response:
     """Change the password with the form."""
     return account.submit_password(call)
 
 
-@app.page("POST", "/account/erase")
+@app.page("POST", "/account/erase", who="user")
 def submit_erase(call: Call) -> Response:
     """Erase the account with the form."""
     return account.submit_erase(call)
 
 
-@app.page("GET", "/users/{username}")
+@app.page("GET", "/users/{username}", who="user")
 def show_profile(call: Call, username: str) -> Response:
     """A user's posts."""
     return profile.profile(call, username)
 
 
-@app.page("POST", "/posts")
+@app.page("POST", "/posts", who="user")
 def submit_post(call: Call) -> Response:
     """Write a post with the form."""
     return profile.submit_post(call)
 
 
-@app.page("POST", "/posts/{post_id}/delete")
+@app.page("POST", "/posts/{post_id}/delete", who="user")
 def submit_post_deletion(call: Call, post_id: str) -> Response:
     """Delete a post with the button."""
     return profile.submit_deletion(call, post_id)
 
 
-@app.page("POST", "/exports")
+@app.page("POST", "/exports", who="user")
 def submit_export(call: Call) -> Response:
     """Ask for an export with the button."""
     return export_pages.submit_export(call)
 
 
-@app.page("GET", "/exports/{task_id}")
+@app.page("GET", "/exports/{task_id}", who="user")
 def show_export(call: Call, task_id: str) -> Response:
     """An export: how far it is, or the download."""
     return export_pages.export(call, task_id)
 
 
-@app.page("POST", "/exports/{task_id}/delete")
+@app.page("POST", "/exports/{task_id}/delete", who="user")
 def submit_export_deletion(call: Call, task_id: str) -> Response:
     """Delete an export's file with the button."""
     return export_pages.submit_deletion(call, task_id)
 
 
-@app.page("POST", "/exports/{task_id}/mail")
+@app.page("POST", "/exports/{task_id}/mail", who="user")
 def submit_export_mail(call: Call, task_id: str) -> Response:
     """Have an export's mail sent again with the button."""
     return export_pages.submit_mail(call, task_id)
 
 
-@app.page("POST", "/tasks/{task_id}/cancel")
+@app.page("POST", "/tasks/{task_id}/cancel", who="user")
 def submit_cancel(call: Call, task_id: str) -> Response:
     """Cancel a task with the button."""
     return export_pages.submit_cancel(call, task_id)
 
 
-@app.page("POST", "/tasks/{task_id}/retry")
+@app.page("POST", "/tasks/{task_id}/retry", who="user")
 def submit_retry(call: Call, task_id: str) -> Response:
     """Try a task again with the button."""
     return export_pages.submit_retry(call, task_id)
 
 
-@app.page("GET", "/admin")
+@app.page("GET", "/admin", who="administrator")
 def show_admin(call: Call) -> Response:
     """The queue, the workers, what goes on and what failed."""
     return admin.admin(call)
 
 
-@app.page("POST", "/admin/tasks/{task_id}/cancel")
+@app.page("POST", "/admin/tasks/{task_id}/cancel", who="administrator")
 def submit_admin_cancel(call: Call, task_id: str) -> Response:
     """Cancel anybody's task."""
     return admin.submit_cancel(call, task_id)
 
 
-@app.page("POST", "/admin/tasks/{task_id}/retry")
+@app.page("POST", "/admin/tasks/{task_id}/retry", who="administrator")
 def submit_admin_retry(call: Call, task_id: str) -> Response:
     """Try anybody's task again."""
     return admin.submit_retry(call, task_id)
@@ -606,37 +608,37 @@ def submit_admin_retry(call: Call, task_id: str) -> Response:
 # --- Pages that mails link to ---
 
 
-@app.page("GET", "/forgot")
+@app.page("GET", "/forgot", who="anybody")
 def show_forgot(call: Call) -> Response:
     """The form to ask for a new password with."""
     return links.forgot_form(call)
 
 
-@app.page("POST", "/forgot")
+@app.page("POST", "/forgot", who="anybody", csrf=False)
 def submit_forgot(call: Call) -> Response:
     """Have a link to a new password mailed."""
     return links.submit_forgot(call)
 
 
-@app.page("GET", "/new-password")
+@app.page("GET", "/new-password", who="anybody")
 def show_new_password(call: Call) -> Response:
     """The form that the link leads to."""
     return links.new_password_form(call)
 
 
-@app.page("POST", "/new-password")
+@app.page("POST", "/new-password", who="anybody", csrf=False)
 def submit_new_password(call: Call) -> Response:
     """Set a new password with the form."""
     return links.submit_new_password(call)
 
 
-@app.page("GET", "/confirm")
+@app.page("GET", "/confirm", who="anybody")
 def show_confirm(call: Call) -> Response:
     """The button that confirms a mail address."""
     return links.confirm_form(call)
 
 
-@app.page("POST", "/confirm")
+@app.page("POST", "/confirm", who="anybody", csrf=False)
 def submit_confirm(call: Call) -> Response:
     """Confirm a mail address with the button."""
     return links.submit_confirm(call)

@@ -12,7 +12,7 @@ from sqlalchemy import orm as so
 from chalicelib.accounts import link_keys
 from chalicelib.accounts.secrets import digest, make_secret
 from chalicelib.db.models import Key, Post, Token, User
-from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken
+from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken, WrongCredentials
 from chalicelib.exports import removals
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
@@ -111,14 +111,14 @@ def check_password(user: User | None, password: str) -> int:
         The user's number.
 
     Raises:
-        Unauthenticated: It is wrong, or there is no such user; which of the two is not said.
+        WrongCredentials: It is wrong, or there is no such user; which of the two is not said.
     """
     try:
         HASHER.verify(user.password_hash if user else NOBODY, password)
     except (VerificationError, InvalidHashError, UnicodeEncodeError) as error:
-        raise Unauthenticated("Incorrect username or password.") from error
+        raise WrongCredentials from error
     if user is None:
-        raise Unauthenticated("Incorrect username or password.")
+        raise WrongCredentials
     return user.id
 
 

@@ -11,7 +11,7 @@ from chalicelib.microblog import posts
 from chalicelib.tasks import requests as task_requests
 from chalicelib.tasks.requests import Seen
 from chalicelib.web import answers
-from chalicelib.web.api import Call
+from chalicelib.web.request import Call
 
 
 def cancel(call: Call, task_id: str, *, anybodys: bool = False) -> Task:

@@ -25,7 +25,8 @@ from chalicelib.tasks.registry import TASKS
 from chalicelib.tasks.requests import Seen, Wish
 from chalicelib.values.fields import IdempotencyKey, flaw
 from chalicelib.values.paging import Page, cursor, parse_cursor
-from chalicelib.web.api import Call, json_response, matches
+from chalicelib.web.request import Call
+from chalicelib.web.responses import json_response, matches
 
 log = logging.getLogger(__name__)
 

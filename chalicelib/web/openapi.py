@@ -13,7 +13,8 @@ from chalicelib.schemas.requests import Nothing, Number
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.fields import IdempotencyKey, Username
 from chalicelib.web import problems
-from chalicelib.web.api import COOKIE, Endpoint
+from chalicelib.web.api import Endpoint
+from chalicelib.web.request import COOKIE
 
 Json = dict[str, Any]
 
@@ -67,6 +68,10 @@ def document(endpoints: Iterable[Endpoint], *, prefix: str) -> Json:
             "title": "Carryout",
             "version": "1",
             "summary": "Background jobs: request a task, follow its progress, fetch the result.",
+            "description": (
+                "Every response carries `X-Request-Id`. Each GET also answers HEAD, and each path"
+                " the preflights (OPTIONS) of allowed origins."
+            ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": prefix or "/"}],
@@ -185,7 +190,7 @@ def _responses(one: Endpoint, endpoints: list[Endpoint]) -> Json:
     }
     by_status: dict[int, list[type[errors.CarryoutError]]] = {}
     for kind in _problems(one):
-        by_status.setdefault(int(problems.status_of(kind)), []).append(kind)
+        by_status.setdefault(problems.status_of(kind), []).append(kind)
     for status, kinds in by_status.items():
         responses.setdefault(str(status), _problem_response(status, kinds))
     return dict(sorted(responses.items()))

@@ -11,7 +11,7 @@ from chalice.app import Request, Response
 from chalicelib.errors import MethodNotAllowed
 
 ASKED = "Authorization, Content-Type, Idempotency-Key, If-None-Match"
-SHOWN = "ETag, Link, Location, Retry-After"
+SHOWN = "ETag, Link, Location, Retry-After, X-Request-Id"
 MAX_AGE_S = 600
 """How long a browser may remember a preflight."""
 

@@ -6,9 +6,9 @@ from uuid import uuid4
 from chalicelib.accounts import accounts, link_keys
 from chalicelib.accounts.rate_limits import MAILS_PER_USER, spend
 from chalicelib.adapters.job_queue import QueueError
-from chalicelib.errors import AddressConfirmed, Unauthenticated, WrongPassword
+from chalicelib.errors import AddressConfirmed, WrongCredentials, WrongPassword
 from chalicelib.tasks.registry import LETTER
-from chalicelib.web.api import Call
+from chalicelib.web.request import Call
 from chalicelib.web.sessions import check_password
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def require_password(call: Call, password: str) -> None:
     username = call.user.username
     try:
         check_password(call, username=username, password=password)
-    except Unauthenticated as error:
+    except WrongCredentials as error:
         raise WrongPassword from error
 
 

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 from chalicelib.accounts import accounts
 from chalicelib.accounts.rate_limits import SignInLimit
-from chalicelib.web.api import Call
+from chalicelib.web.request import Call
 
 
 def check_password(call: Call, *, username: str, password: str) -> int:
@@ -14,7 +14,7 @@ def check_password(call: Call, *, username: str, password: str) -> int:
         The user's number.
 
     Raises:
-        Unauthenticated: The name or the password is wrong; which of the two is not said.
+        WrongCredentials: The name or the password is wrong; which of the two is not said.
         TooManyAttempts: Too many were wrong lately.
     """
     wiring = call.wiring

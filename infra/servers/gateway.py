@@ -19,6 +19,7 @@ from chalice.local import LambdaContext
 
 from chalicelib.errors import BodyTooLarge, MethodNotAllowed, NotFound, RequestError
 from chalicelib.web import problems
+from chalicelib.web.negotiation import prefers_html
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """The payload quota of API Gateway."""
@@ -66,29 +67,35 @@ class Gateway:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
+        request_id = str(uuid.uuid4())
         try:
-            answer = self._invoke(environ)
+            answer = self._invoke(environ, request_id)
         except RequestError as error:
             answer = _refusal(error)
         bodiless = answer.status in BODILESS
         headers = _headers_out(answer, bodiless=bodiless)
+        if not any(name.lower() == "x-request-id" for name, _ in headers):
+            headers.append(("X-Request-Id", request_id))
         start_response(_status_line(answer.status), headers)
         return [] if bodiless or environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
 
-    def _invoke(self, environ: Environ) -> _Answer:
+    def _invoke(self, environ: Environ, request_id: str) -> _Answer:
+        if environ["REQUEST_METHOD"] == "HEAD":
+            # As GET: only who has seen the body can tell its length (RFC 9110, section 9.3.2).
+            environ = {**environ, "REQUEST_METHOD": "GET"}
         try:
             match = self._match(_raw_path(environ))
         except NotFound as error:
-            if "text/html" not in environ.get("HTTP_ACCEPT", ""):
+            if not prefers_html(environ.get("HTTP_ACCEPT"), otherwise=False):
                 raise
             nowhere = _Match("/", _raw_path(environ), {})
-            event = make_event(environ, match=nowhere, body=b"")
+            event = make_event(environ, match=nowhere, body=b"", request_id=request_id)
             return _from_lambda(self._app.refuse(event, error))
         methods = self._app.routes[match.resource]
         if environ["REQUEST_METHOD"] not in methods:
             # OPTIONS is for preflights of allowed origins only, and says so itself.
             raise MethodNotAllowed([method for method in methods if method != "OPTIONS"])
-        event = make_event(environ, match=match, body=_read_body(environ))
+        event = make_event(environ, match=match, body=_read_body(environ), request_id=request_id)
         context = LambdaContext(self._app.app_name, memory_size=1024, max_runtime_ms=TIME_LIMIT_MS)
         return _from_lambda(self._app(event, context))
 
@@ -103,7 +110,7 @@ class Gateway:
         raise NotFound
 
 
-def make_event(environ: Environ, *, match: _Match, body: bytes) -> dict[str, Any]:
+def make_event(environ: Environ, *, match: _Match, body: bytes, request_id: str) -> dict[str, Any]:
     """Make the REST (v1) proxy event of a request.
 
     A WSGI server has joined a header that came twice with a comma, which means the same (RFC 9110,
@@ -124,18 +131,18 @@ def make_event(environ: Environ, *, match: _Match, body: bytes) -> dict[str, Any
         "multiValueQueryStringParameters": query or None,
         "pathParameters": match.parameters or None,
         "stageVariables": None,
-        "requestContext": _request_context(environ, match=match),
+        "requestContext": _request_context(environ, match=match, request_id=request_id),
         **_body_in(body),
     }
 
 
-def _request_context(environ: Environ, *, match: _Match) -> dict[str, Any]:
+def _request_context(environ: Environ, *, match: _Match, request_id: str) -> dict[str, Any]:
     return {
         "resourcePath": match.resource,
         "httpMethod": environ["REQUEST_METHOD"],
         "path": match.path,
         "stage": "local",
-        "requestId": str(uuid.uuid4()),
+        "requestId": request_id,
         "requestTimeEpoch": time.time_ns() // 1_000_000,
         "protocol": environ.get("SERVER_PROTOCOL", "HTTP/1.1"),
         "domainName": environ.get("HTTP_HOST", ""),
@@ -222,6 +229,6 @@ def _headers_out(answer: _Answer, *, bodiless: bool) -> list[tuple[str, str]]:
 
 def _status_line(status: int) -> str:
     try:
-        return f"{status} {HTTPStatus(status).phrase}"
+        return f"{status} {problems.title_of(status)}"
     except ValueError:
         return f"{status} Unknown"

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import time
+import uuid
 from http import HTTPStatus
 from typing import Any
 
@@ -42,8 +43,9 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]
             status = HTTPStatus.BAD_REQUEST  # is the client's doing, and no alarm's business
         answer = self._answer(status, str(self.request.error.body))
         body = answer.body.encode("utf-8")
-        self.status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
+        self.status = f"{answer.status} {problems.title_of(answer.status)}"
         self.response_headers.extend(answer.headers.items())
+        self.response_headers.append(("X-Request-Id", str(uuid.uuid4())))
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
@@ -55,7 +57,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]
         code = status.name.lower()
         document = {
             "type": f"urn:carryout:problem:{code}",
-            "title": status.phrase,
+            "title": problems.title_of(status),
             "status": int(status),
             "detail": detail,
             "code": code,

@@ -147,7 +147,7 @@ def test_registration_closed(nobody: Person, rewire: Rewire) -> None:
 def test_wrong_credentials_all_look_alike(nobody: Person, wrong: dict[str, str]) -> None:
     """The answer does not tell whether there is such a user."""
     assert nobody.post("/v1/users", SUSAN).status_code == 201
-    problem = refused(nobody.post("/v1/tokens", CREDENTIALS | wrong), 401, "unauthenticated")
+    problem = refused(nobody.post("/v1/tokens", CREDENTIALS | wrong), 401, "wrong_credentials")
     usual = nobody.post("/v1/tokens", CREDENTIALS | {"password": "x"})
     assert problem == usual.json_body
     assert usual.headers["WWW-Authenticate"] == "Bearer"
@@ -162,7 +162,7 @@ def test_guessing_is_slowed_down(nobody: Person, rewire: Rewire) -> None:
     answer = nobody.post("/v1/tokens", CREDENTIALS | {"username": "SUSAN"})
     refused(answer, 429, "too_many_attempts")
     assert 0 < int(answer.headers["Retry-After"]) <= 900
-    refused(nobody.post("/v1/tokens", wrong | {"username": "david"}), 401, "unauthenticated")
+    refused(nobody.post("/v1/tokens", wrong | {"username": "david"}), 401, "wrong_credentials")
 
 
 def test_a_right_password_does_not_count(nobody: Person, rewire: Rewire) -> None:
@@ -172,7 +172,7 @@ def test_a_right_password_does_not_count(nobody: Person, rewire: Rewire) -> None
     wrong = CREDENTIALS | {"password": "x"}
     assert {nobody.post("/v1/tokens", wrong).status_code for _ in range(9)} == {401}
     assert {nobody.post("/v1/tokens", CREDENTIALS).status_code for _ in range(5)} == {201}
-    refused(nobody.post("/v1/tokens", wrong), 401, "unauthenticated")
+    refused(nobody.post("/v1/tokens", wrong), 401, "wrong_credentials")
     refused(nobody.post("/v1/tokens", wrong), 429, "too_many_attempts")
 
 
@@ -306,7 +306,7 @@ def test_a_preflight_says_what_may_be_sent(client: Client, rewire: Rewire) -> No
     assert client
     rewire(ALLOWED_ORIGINS="https://app.example")
     answer = Browser(Gateway(app)).options("/v1/me", headers={"Origin": "https://app.example"})
-    assert answer.headers["Access-Control-Allow-Methods"] == "DELETE, GET, PATCH"
+    assert answer.headers["Access-Control-Allow-Methods"] == "DELETE, GET, HEAD, PATCH"
     assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
 
 
@@ -315,5 +315,5 @@ def test_no_preflight_without_allowed_origins(client: Client) -> None:
     assert client
     for headers in ({}, {"Origin": "https://app.example"}):
         answer = Browser(Gateway(app)).options("/v1/me", headers=headers)
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, GET, PATCH")
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, GET, HEAD, PATCH")
         assert "Access-Control-Allow-Origin" not in answer.headers

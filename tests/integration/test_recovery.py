@@ -87,7 +87,7 @@ def test_change_of_password(maria: Person, nobody: Person) -> None:
     assert maria.get("/v1/me").status_code == 200
     refused(elsewhere.get("/v1/me"), 401, "unauthenticated")
     old = {"username": "maria", "password": PASSWORD}
-    refused(nobody.post("/v1/tokens", old), 401, "unauthenticated")
+    refused(nobody.post("/v1/tokens", old), 401, "wrong_credentials")
     assert sign_in(nobody, password=OTHER).get("/v1/me").status_code == 200
 
 
@@ -388,11 +388,11 @@ def test_guesses_are_counted_without_redis(nobody: Person) -> None:
     """While Redis is away the ledger counts wrong passwords; nothing else is limited."""
     guess = {"username": "susan", "password": "a guess"}
     for _ in range(PER_ACCOUNT):
-        refused(nobody.post("/v1/tokens", guess), 401, "unauthenticated")
+        refused(nobody.post("/v1/tokens", guess), 401, "wrong_credentials")
     answer = nobody.post("/v1/tokens", guess | {"username": "SUSAN"})
     refused(answer, 429, "too_many_attempts")
     too_many(answer)
-    refused(nobody.post("/v1/tokens", guess | {"username": "x"}), 401, "unauthenticated")
+    refused(nobody.post("/v1/tokens", guess | {"username": "x"}), 401, "wrong_credentials")
 
 
 @both_databases
@@ -401,10 +401,10 @@ def test_a_right_password_does_not_count_without_redis(maria: Person) -> None:
     """Nor does the ledger count who signs in."""
     wrong = {"username": "maria", "password": "a guess"}
     for _ in range(PER_ACCOUNT - 1):
-        refused(maria.post("/v1/tokens", wrong), 401, "unauthenticated")
+        refused(maria.post("/v1/tokens", wrong), 401, "wrong_credentials")
     for _ in range(3):
         sign_in(maria)
-    refused(maria.post("/v1/tokens", wrong), 401, "unauthenticated")
+    refused(maria.post("/v1/tokens", wrong), 401, "wrong_credentials")
     refused(maria.post("/v1/tokens", wrong), 429, "too_many_attempts")
 
 

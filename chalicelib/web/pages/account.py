@@ -10,11 +10,11 @@ from chalicelib.errors import Conflict, Invalid, RequestError, TooMany, WrongPas
 from chalicelib.schemas.requests import PasswordChange, Profile
 from chalicelib.values.fields import check
 from chalicelib.web import actions, recovery
-from chalicelib.web.api import Call
 from chalicelib.web.pages.messages import complaint
-from chalicelib.web.pages.page_rendering import form, language, render
+from chalicelib.web.pages.page_rendering import language, render
 from chalicelib.web.pages.sign_in import cookie
 from chalicelib.web.problems import status_of
+from chalicelib.web.request import Call
 
 
 def account(call: Call) -> Response:
@@ -36,13 +36,13 @@ def _refuse(call: Call, error: RequestError, *, at: str, **facts: Any) -> Respon
     # 422, not 403: for this page a wrong password is a field to be filled in anew.
     status = status_of(Invalid if isinstance(error, WrongPassword) else error)
     complaints = {at: complaint(error, language(call))}
-    return _render(call, status=int(status), headers=error.headers, complaints=complaints, **facts)
+    return _render(call, status=status, headers=error.headers, complaints=complaints, **facts)
 
 
 def submit_account(call: Call) -> Response:
     """Change the mail address, the language, or both; an address takes the password."""
     user = call.user
-    given = form(call)
+    given = call.form
     wanted = {name: given[name] for name in Profile.__struct_fields__ if name in given}
     try:
         changes = msgspec.structs.asdict(check(wanted, Profile))
@@ -62,7 +62,7 @@ def submit_account(call: Call) -> Response:
 
 def submit_password(call: Call) -> Response:
     """Change the password, if the present one is right; all other sessions end."""
-    given = form(call)
+    given = call.form
     current, password = given.get("current_password", ""), given.get("new_password", "")
     try:
         check({"current_password": current, "password": password}, PasswordChange)
@@ -74,7 +74,7 @@ def submit_password(call: Call) -> Response:
 
 def submit_erase(call: Call) -> Response:
     """Erase the account, if the password is right."""
-    given = form(call)
+    given = call.form
     try:
         recovery.require_password(call, given.get("password", ""))
     except (WrongPassword, TooMany) as error:

@@ -10,7 +10,7 @@ from chalicelib.tasks import requests as task_requests
 from chalicelib.tasks.requests import Seen
 from chalicelib.values.languages import Language
 from chalicelib.web import answers
-from chalicelib.web.api import Call
+from chalicelib.web.request import Call
 
 SILENT_AFTER_S = 5
 """How long after its last sign of life a worker is said to be silent; it gives one each second."""

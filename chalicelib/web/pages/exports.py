@@ -9,9 +9,9 @@ from chalicelib.schemas.requests import ListQuery
 from chalicelib.tasks import requests as task_requests
 from chalicelib.values.paging import cursor
 from chalicelib.web import actions, answers
-from chalicelib.web.api import Call
 from chalicelib.web.pages import cards
-from chalicelib.web.pages.page_rendering import form, language, own_path, render, visitor
+from chalicelib.web.pages.page_rendering import language, own_path, render, visitor
+from chalicelib.web.request import Call
 
 REFRESH_S = 3
 """How often a page without JavaScript reloads itself while a task is not over."""
@@ -55,8 +55,6 @@ def export(call: Call, task_id: str) -> Response:
 
 def submit_export(call: Call) -> Response:
     """Ask for an export and go to its page, or to the page of the one that is running."""
-    _ = call.user
-    form(call)
     try:
         task_id = answers.launch(call, "export_posts", {}).headers["Location"].rpartition("/")[2]
     except TaskInProgress as error:
@@ -66,16 +64,13 @@ def submit_export(call: Call) -> Response:
 
 def submit_cancel(call: Call, task_id: str) -> Response:
     """Cancel a task and go back to where the button was."""
-    _ = call.user
-    back = own_path(form(call).get("back", "/"))
+    back = own_path(call.form.get("back", "/"))
     actions.cancel(call, task_id)
     return call.see_other(back)
 
 
 def submit_retry(call: Call, task_id: str) -> Response:
     """Try an export again, or go to the page of the one that is running."""
-    _ = call.user
-    form(call)
     try:
         actions.retry(call, task_id)
     except TaskInProgress as error:
@@ -85,15 +80,11 @@ def submit_retry(call: Call, task_id: str) -> Response:
 
 def submit_deletion(call: Call, task_id: str) -> Response:
     """Delete an export's file."""
-    _ = call.user
-    form(call)
     actions.delete_file(call, task_id)
     return call.see_other(f"/exports/{task_id}")
 
 
 def submit_mail(call: Call, task_id: str) -> Response:
     """Have an export's mail sent again."""
-    _ = call.user
-    form(call)
     actions.mail_again(call, task_id)
     return call.see_other(f"/exports/{task_id}")

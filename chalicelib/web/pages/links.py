@@ -9,10 +9,10 @@ from chalicelib.accounts import link_keys
 from chalicelib.errors import Invalid, LinkOver, RequestError, TooMany
 from chalicelib.values.fields import Email, Password, flaw
 from chalicelib.web import recovery
-from chalicelib.web.api import Call
 from chalicelib.web.pages.messages import complaint, flaws_of
-from chalicelib.web.pages.page_rendering import fields, language, render
+from chalicelib.web.pages.page_rendering import language, render
 from chalicelib.web.problems import status_of
+from chalicelib.web.request import Call
 
 
 def forgot_form(call: Call) -> Response:
@@ -22,7 +22,7 @@ def forgot_form(call: Call) -> Response:
 
 def submit_forgot(call: Call) -> Response:
     """Have the link mailed; the page is the same for an address that nobody has."""
-    email = fields(call).get("email", "")
+    email = call.form.get("email", "")
     if flaw(email, Email):
         told = flaws_of(language(call))["/email"]
         return render(call, "forgot.html", status=422, asked=False, email=email, complaint=told)
@@ -61,16 +61,16 @@ def _new_password(
 
 def submit_new_password(call: Call) -> Response:
     """Set the new password."""
-    given = fields(call)
+    given = call.form
     key, password = given.get("key", ""), given.get("password", "")
     told, status = None, 200
     if flaw(password, Password):
-        told, status = flaws_of(language(call))["/password"], int(status_of(Invalid))
+        told, status = flaws_of(language(call))["/password"], status_of(Invalid)
     else:
         try:
             recovery.reset_password(call, key=key, password=password)
         except LinkOver as error:
-            told, status = complaint(error, language(call)), int(status_of(error))
+            told, status = complaint(error, language(call)), status_of(error)
     return _new_password(call, key, status=status, done=told is None, told=told)
 
 
@@ -81,12 +81,12 @@ def confirm_form(call: Call) -> Response:
 
 def submit_confirm(call: Call) -> Response:
     """Confirm the address."""
-    key = fields(call).get("key", "")
+    key = call.form.get("key", "")
     told, status = None, 200
     try:
         recovery.confirm_address(call, key)
     except RequestError as error:
-        told, status = complaint(error, language(call)), int(status_of(error))
+        told, status = complaint(error, language(call)), status_of(error)
     done = told is None
     return render(call, "confirm.html", status=status, key=key, done=done, complaint=told)
 

@@ -28,9 +28,10 @@ def complaint(error: CarryoutError, language: Language) -> str:
 def _complaints(language: Language) -> dict[str, str]:
     return {
         "unauthenticated": language.gettext("Sign in to continue."),
-        "forbidden": language.gettext(
-            "You don't have permission to do this. If you were"
-            " filling in a form, reload the page and try again."
+        "wrong_credentials": language.gettext("Incorrect username or password."),
+        "forbidden": language.gettext("You don't have permission to do this."),
+        "form_outdated": language.gettext(
+            "This form is out of date. Reload the page and try again."
         ),
         "wrong_password": language.gettext("Incorrect password. Try again."),
         "link_over": language.gettext(

@@ -1,20 +1,16 @@
-"""What all pages share: templates, headers, the user's language, forms."""
+"""What all pages share: templates, headers, the user's language."""
 
-import hashlib
-import hmac
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
 from chalice.app import Response
 
 from chalicelib.db.models import User
-from chalicelib.errors import CarryoutError, Forbidden
-from chalicelib.values.fields import storable
+from chalicelib.errors import CarryoutError
 from chalicelib.values.languages import LANGUAGES, Language, language_for, negotiate
-from chalicelib.web.api import Call
 from chalicelib.web.pages import assets, cards
+from chalicelib.web.request import Call
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -31,7 +27,6 @@ HEADERS = {
 }
 # Browsers drop tabs and line ends from an address, and take a backslash for a slash.
 OWN_PATH = re.compile(r"/(?!/)[!-\[\]-~]*")
-MAX_FIELDS = 20
 
 
 def render(
@@ -58,7 +53,7 @@ def render(
         "prefix": call.prefix,
         "path": path(call),
         "user": user,
-        "csrf": csrf(call),
+        "csrf": call.csrf_token if user else "",
         "registration": call.wiring.settings.registration,
         "strip": cards.active(call, language(call)) if user else [],
         "refresh_s": 0,
@@ -128,35 +123,3 @@ def own_path(given: str) -> str:
 def is_live(call: Call) -> bool:
     """Whether a page's own script asks, for the parts of the page that change by themselves."""
     return "x-live" in call.request.headers
-
-
-def csrf(call: Call) -> str:
-    """What a form of this session must bring along; another site's page cannot know it."""
-    return hmac.new((call.token or "").encode(), b"carryout form", hashlib.sha256).hexdigest()
-
-
-def fields(call: Call) -> dict[str, str]:
-    """The fields of a form; of two with one name the last counts, and none holds a NUL."""
-    try:
-        given = parse_qs(
-            call.raw_body.decode(errors="replace"),
-            keep_blank_values=True,
-            max_num_fields=MAX_FIELDS,
-        )
-    except ValueError:
-        return {}
-    return {name: values[-1] for name, values in given.items() if storable(values[-1])}
-
-
-def form(call: Call) -> dict[str, str]:
-    """The fields of a form that came from a page of this session.
-
-    Raises:
-        Forbidden: It did not.
-    """
-    found = fields(call)
-    if call.cookie is not None and not hmac.compare_digest(
-        found.get("csrf", "").encode(), csrf(call).encode()
-    ):
-        raise Forbidden("The form is out of date; go back, reload and try again.")
-    return found

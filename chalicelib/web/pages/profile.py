@@ -9,9 +9,9 @@ from chalicelib.schemas.requests import ListQuery
 from chalicelib.values.fields import PostBody, flaw
 from chalicelib.values.paging import cursor
 from chalicelib.web import actions, answers
-from chalicelib.web.api import Call
 from chalicelib.web.pages.messages import flaws_of
-from chalicelib.web.pages.page_rendering import form, is_live, language, render
+from chalicelib.web.pages.page_rendering import is_live, language, render
+from chalicelib.web.request import Call
 
 
 def profile(call: Call, username: str) -> Response:
@@ -52,7 +52,7 @@ def submit_post(call: Call) -> Response:
     """Write a post and go to where it stands."""
     user = call.user
     # Forms send CRLF whatever was typed (HTML standard, 4.10.21.8).
-    body = form(call).get("body", "").replace("\r\n", "\n")
+    body = call.form.get("body", "").replace("\r\n", "\n")
     if flaw(body, PostBody) or not body.strip():
         told = flaws_of(language(call))["/body"]
         return _render(call, user.username, status=422, draft=body, complaint=told)
@@ -64,6 +64,5 @@ def submit_post(call: Call) -> Response:
 def submit_deletion(call: Call, post_id: str) -> Response:
     """Delete one's own post."""
     user = call.user
-    form(call)
     actions.delete_post(call, post_id)
     return call.see_other(f"/users/{user.username}")

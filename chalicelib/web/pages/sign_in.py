@@ -8,18 +8,10 @@ from chalicelib.errors import Conflict, Invalid, RegistrationClosed, RequestErro
 from chalicelib.schemas.requests import SignUp
 from chalicelib.values.fields import check
 from chalicelib.web import recovery
-from chalicelib.web.api import COOKIE, Call
 from chalicelib.web.pages.messages import complaint
-from chalicelib.web.pages.page_rendering import (
-    fields,
-    form,
-    language,
-    own_path,
-    path,
-    render,
-    visitor,
-)
+from chalicelib.web.pages.page_rendering import language, own_path, path, render, visitor
 from chalicelib.web.problems import status_of
+from chalicelib.web.request import COOKIE, Call
 from chalicelib.web.sessions import open_session, sign_in
 
 
@@ -46,21 +38,19 @@ def ask_to_sign_in(call: Call, error: RequestError) -> Response:
 
 def submit_sign_in(call: Call) -> Response:
     """Sign in, set the cookie, and go back to where the form was needed."""
-    given = fields(call)
+    given = call.form
     name, back = given.get("username", ""), given.get("back", "/")
     try:
         new = sign_in(call, username=name, password=given.get("password", ""))
     except RequestError as error:
-        words = language(call)
-        wrong = words.gettext("Incorrect username or password.")
         return render(
             call,
             "sign_in.html",
-            status=int(status_of(error)),
+            status=status_of(error),
             headers=error.headers,
             back=back,
             name=name,
-            complaint=wrong if error.code == "unauthenticated" else complaint(error, words),
+            complaint=complaint(error, language(call)),
         )
     return _enter(call, new, back=own_path(back))
 
@@ -78,14 +68,14 @@ def submit_sign_up(call: Call) -> Response:
     """Make an account, and sign in with it."""
     if call.wiring.settings.registration == "closed":
         raise RegistrationClosed
-    given, verify = fields(call), call.wiring.settings.verify_email
+    given, verify = call.form, call.wiring.settings.verify_email
     wanted = {name: given.get(name, "") for name in SignUp.__struct_fields__}
     try:
         new = accounts.NewUser(**msgspec.structs.asdict(check(wanted, SignUp)))
         with call.wiring.database.write() as session:
             user_id = accounts.sign_up(session, new, now=call.now, verify=verify).id
     except (Invalid, Conflict) as error:
-        words, status = language(call), int(status_of(error))
+        words, status = language(call), status_of(error)
         told = complaint(error, words)
         return render(call, "sign_up.html", status=status, given=given, complaint=told)
     if verify:
@@ -107,7 +97,6 @@ def cookie(call: Call, token: str, *, max_age_s: int) -> str:
 
 def submit_sign_out(call: Call) -> Response:
     """Revoke the session and forget the cookie."""
-    form(call)
     if call.cookie is not None:
         with call.wiring.database.write() as session:
             accounts.revoke(session, call.cookie)
