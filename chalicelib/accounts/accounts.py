@@ -14,6 +14,7 @@ from chalicelib.accounts.secrets import digest, make_secret
 from chalicelib.db.models import Key, Post, Token, User
 from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken, WrongCredentials
 from chalicelib.exports import removals
+from chalicelib.values.fields import canonical_password
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 """Argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes."""
@@ -60,7 +61,7 @@ def sign_up(session: so.Session, new: NewUser, *, now: datetime, verify: bool = 
     user = User(
         username=new.username,
         email=new.email,
-        password_hash=HASHER.hash(new.password),
+        password_hash=hash_password(new.password),
         language=new.language,
         is_admin=new.is_admin,
         created_at=now,
@@ -113,13 +114,19 @@ def check_password(user: User | None, password: str) -> int:
     Raises:
         WrongCredentials: It is wrong, or there is no such user; which of the two is not said.
     """
-    try:
-        HASHER.verify(user.password_hash if user else NOBODY, password)
-    except (VerificationError, InvalidHashError, UnicodeEncodeError) as error:
-        raise WrongCredentials from error
-    if user is None:
+    hashed = user.password_hash if user else NOBODY
+    # As it came, too: accounts from before NFC was agreed on have a hash of that.
+    forms = dict.fromkeys((canonical_password(password), password))
+    if not any(_verifies(hashed, form) for form in forms) or user is None:
         raise WrongCredentials
     return user.id
+
+
+def _verifies(hashed: str, password: str) -> bool:
+    try:
+        return HASHER.verify(hashed, password)
+    except (VerificationError, InvalidHashError, UnicodeEncodeError):
+        return False
 
 
 def issue_token(session: so.Session, user_id: int, *, ttl_s: int, now: datetime) -> NewToken:
@@ -162,7 +169,7 @@ def revoke_others(session: so.Session, user_id: int, *, keep: str = "") -> None:
 
 def hash_password(password: str) -> str:
     """Hash a password, which takes long: do it before a transaction."""
-    return HASHER.hash(password)
+    return HASHER.hash(canonical_password(password))
 
 
 def set_password(session: so.Session, user_id: int, hashed: str, *, keep: str = "") -> None:

@@ -9,7 +9,7 @@ from chalice.test import Client
 from werkzeug.test import Client as Browser
 
 from app import app
-from chalicelib.accounts.accounts import _flush_unique
+from chalicelib.accounts.accounts import HASHER, _flush_unique
 from chalicelib.accounts.rate_limits import PER_ACCOUNT, SignInLimit
 from chalicelib.db.engine import Database
 from chalicelib.db.models import User
@@ -84,6 +84,46 @@ def test_any_unicode_is_a_password(nobody: Person, password: str) -> None:
     assert nobody.post("/v1/users", new).status_code == 201
     credentials = {"username": new["username"], "password": password}
     assert nobody.post("/v1/tokens", credentials).status_code == 201
+
+
+COMPOSED, DECOMPOSED = "\u00e9" * 8, "e\u0301" * 8
+
+
+@pytest.mark.parametrize("chosen", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED])
+def test_passwords_are_compared_in_one_form(nobody: Person, chosen: str, typed: str) -> None:
+    """One keyboard sends an accent as one character, another as two: it is the same password."""
+    assert nobody.post("/v1/users", SUSAN | {"password": chosen}).status_code == 201
+    assert nobody.post("/v1/tokens", CREDENTIALS | {"password": typed}).status_code == 201
+    wrong = CREDENTIALS | {"password": "e" * 8}
+    refused(nobody.post("/v1/tokens", wrong), 401, "wrong_credentials")
+
+
+@pytest.mark.parametrize(
+    ("password", "status"),
+    [
+        ("e\u0301" * 7, 422),  # 14 characters as they come, 7 after NFC
+        ("e\u0301" * 128, 201),  # 256, and 128
+        ("e\u0301" * 129, 422),
+        ("\u0958" * 64, 201),  # 64, and 128: NFC takes this one apart
+        ("\u0958" * 65, 422),
+        ("\u1f82" * 128, 201),
+        ("\u03b1\u0313\u0300\u0345" * 128, 201),  # four characters for one
+        ("a" + "\u0323\u0307" * 1_000_000, 422),  # and no time is lost on it
+    ],
+    ids=range(8),
+)
+def test_passwords_are_counted_in_that_form(nobody: Person, password: str, status: int) -> None:
+    """8 to 128 characters are those that are compared."""
+    assert nobody.post("/v1/users", SUSAN | {"password": password}).status_code == status
+
+
+def test_a_password_from_before(nobody: Person, join: Join, database: Database) -> None:
+    """What was hashed as it came still lets its user in, by the same keyboard."""
+    user_id = join("susan").user_id
+    with database.write() as session:
+        session.get_one(User, user_id).password_hash = HASHER.hash(DECOMPOSED)
+    assert nobody.post("/v1/tokens", CREDENTIALS | {"password": DECOMPOSED}).status_code == 201
 
 
 @both_databases
