@@ -26,6 +26,7 @@ from chalicelib.errors import (
     NotFound,
     NotReady,
     RegistrationClosed,
+    SignInAgain,
     TaskActive,
     TaskEnded,
     TaskInProgress,
@@ -41,6 +42,7 @@ from chalicelib.schemas import responses
 from chalicelib.schemas.requests import (
     Confirmation,
     Credentials,
+    Erasure,
     NewPost,
     NewTask,
     Nothing,
@@ -54,13 +56,13 @@ from chalicelib.schemas.requests import (
     TaskListQuery,
     WaitQuery,
 )
-from chalicelib.schemas.serializers import show_post, show_time, show_user
+from chalicelib.schemas.serializers import show_post, show_time
 from chalicelib.tasks import requests as task_requests
 from chalicelib.tasks.registry import TASKS
 from chalicelib.tasks.requests import Seen
 from chalicelib.values.fields import check
 from chalicelib.values.paging import cursor
-from chalicelib.web import actions, answers, openapi, recovery, sessions
+from chalicelib.web import account_actions, actions, answers, openapi, recovery, sessions
 from chalicelib.web.api import Api
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
@@ -89,16 +91,8 @@ NEW_TASK = ("Location", "ETag", "[Retry-After]")
 )
 def create_user(call: Call) -> Response:
     """Sign up."""
-    if call.wiring.settings.registration == "closed":
-        raise RegistrationClosed
-    new = accounts.NewUser(**msgspec.structs.asdict(call.body(SignUp)))
-    verify = call.wiring.settings.verify_email
-    with call.wiring.database.write() as session:
-        user = accounts.sign_up(session, new, now=call.now, verify=verify)
-    if verify:
-        recovery.ring(call)
-    shown = show_user(user, post_count=0, prefix=call.prefix)
-    return json_response(shown, status=201, headers={"Location": f"{call.prefix}/v1/me"})
+    user = account_actions.sign_up(call, call.body(SignUp))
+    return json_response(user, status=201, headers={"Location": user["links"]["self"]})
 
 
 @app.endpoint(
@@ -120,42 +114,45 @@ def create_token(call: Call) -> responses.Token:
 @app.endpoint("DELETE", "/v1/tokens/current", status=204)
 def revoke_token(call: Call) -> Response:
     """Sign out: revoke the token that this request carries."""
-    with call.wiring.database.write() as session:
-        accounts.revoke(session, call.token or "")
+    sessions.sign_out(call)
     return no_content()
 
 
 @app.endpoint("GET", "/v1/me", returns=responses.User)
 def show_me(call: Call) -> responses.User:
     """Show your account."""
-    with call.wiring.database.read() as session:
-        post_count = accounts.count_posts(session, call.user.id)
-    return show_user(call.user, post_count=post_count, prefix=call.prefix)
+    return account_actions.show_account(call)
 
 
-@app.endpoint("PATCH", "/v1/me", body=Profile, returns=responses.User, problems=(EmailTaken,))
+@app.endpoint(
+    "PATCH",
+    "/v1/me",
+    body=Profile,
+    returns=responses.User,
+    problems=(WrongPassword, TooManyAttempts, EmailTaken),
+)
 def change_me(call: Call) -> responses.User:
-    """Change your email address or language."""
-    fields = msgspec.structs.asdict(call.body(Profile))
-    changes = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
-    with call.wiring.database.write() as session:
-        user = accounts.change_user(
-            session,
-            call.user.id,
-            changes,
-            now=call.now,
-            verify=call.wiring.settings.verify_email,
-        )
-        post_count = accounts.count_posts(session, user.id)
-    if "email" in changes:
-        recovery.ring(call)
-    return show_user(user, post_count=post_count, prefix=call.prefix)
+    """Change your email address, which takes your password, or your language."""
+    return account_actions.change_profile(call, call.body(Profile))
 
 
-@app.endpoint("DELETE", "/v1/me", status=204)
+@app.endpoint("DELETE", "/v1/me", status=204, problems=(SignInAgain,))
 def erase_me(call: Call) -> Response:
-    """Delete your account: posts, tasks, files and pending emails."""
-    actions.erase(call)
+    """Delete your account: posts, tasks, files and pending emails; needs a recent sign-in."""
+    account_actions.erase(call)
+    return no_content()
+
+
+@app.endpoint(
+    "POST",
+    "/v1/me/erasure",
+    body=Erasure,
+    status=204,
+    problems=(WrongPassword, TooManyAttempts),
+)
+def erase_me_with_password(call: Call) -> Response:
+    """Delete your account with your password, however long ago you signed in."""
+    account_actions.erase(call, password=call.body(Erasure).current_password)
     return no_content()
 
 
@@ -169,15 +166,15 @@ def erase_me(call: Call) -> Response:
 def change_password(call: Call) -> Response:
     """Change your password; all other sessions end."""
     given = call.body(PasswordChange)
-    recovery.change_password(call, current=given.current_password, password=given.password)
+    account_actions.change_password(call, current=given.current_password, password=given.password)
     return no_content()
 
 
 @app.endpoint("POST", "/v1/me/confirmation", body=Nothing, status=202, problems=(AddressConfirmed,))
-def ask_for_confirmation(call: Call) -> Response:
+def request_confirmation(call: Call) -> Response:
     """Email a link that confirms your email address."""
     call.body(Nothing)
-    recovery.ask_for_confirmation(call)
+    recovery.request_confirmation(call)
     return accepted()
 
 
@@ -196,9 +193,9 @@ def confirm_address(call: Call) -> Response:
 
 
 @app.endpoint("POST", "/v1/password-resets", who="anybody", body=ResetWish, status=202)
-def ask_for_reset(call: Call) -> Response:
+def request_reset(call: Call) -> Response:
     """Email a link that resets a password; the response is the same for unknown addresses."""
-    recovery.ask_for_reset(call, call.body(ResetWish).email)
+    recovery.request_reset(call, call.body(ResetWish).email)
     return accepted()
 
 

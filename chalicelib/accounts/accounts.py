@@ -156,6 +156,11 @@ def authenticate(session: so.Session, token: str, *, now: datetime) -> User:
     return user
 
 
+def signed_in_at(session: so.Session, token: str) -> datetime | None:
+    """When a token was issued; None when it is unknown."""
+    return session.scalar(sa.select(Token.created_at).where(Token.digest == digest(token)))
+
+
 def revoke(session: so.Session, token: str) -> None:
     """Make a token worthless at once."""
     session.execute(sa.delete(Token).where(Token.digest == digest(token)))

@@ -281,20 +281,95 @@ def test_bad_cookie(nobody: Person, cookie: str) -> None:
     refused(nobody.get("/v1/me", headers={"Cookie": cookie}), 401, "unauthenticated")
 
 
+@pytest.fixture
+def carol(nobody: Person) -> Person:
+    """Somebody with a password, signed in."""
+    carol = SUSAN | {"username": "carol", "email": "carol@example.com"}
+    assert nobody.post("/v1/users", carol).status_code == 201
+    token = nobody.post("/v1/tokens", CREDENTIALS | {"username": "carol"}).json_body["token"]
+    return Person(nobody.client, token)
+
+
 @both_databases
-def test_change_account(susan: Person, david: Person) -> None:
+def test_change_account(carol: Person, david: Person) -> None:
     """Language and address can be changed, one without the other; the name cannot."""
     assert david
+    susan, proof = carol, {"current_password": PASSWORD}
     assert susan.patch("/v1/me", {}).json_body == susan.get("/v1/me").json_body
     changed = susan.patch("/v1/me", {"language": "es"}).json_body
-    assert (changed["language"], changed["email"]) == ("es", "susan@example.com")
-    assert susan.patch("/v1/me", {"email": "Susan@Example.com"}).status_code == 200
+    assert (changed["language"], changed["email"]) == ("es", "carol@example.com")
+    assert susan.patch("/v1/me", {"email": "Carol@Example.com"} | proof).status_code == 200
     changed = susan.get("/v1/me").json_body
-    assert (changed["language"], changed["email"]) == ("es", "Susan@Example.com")
-    refused(susan.patch("/v1/me", {"email": "DAVID@example.com"}), 409, "email_taken")
+    assert (changed["language"], changed["email"]) == ("es", "Carol@Example.com")
+    refused(susan.patch("/v1/me", {"email": "DAVID@example.com"} | proof), 409, "email_taken")
     for change in ({"username": "x"}, {"email": None}, {"language": "xx"}):
         problem = refused(susan.patch("/v1/me", change), 422, "invalid")
         assert pointers(problem) == {f"/{name}" for name in change}
+
+
+@pytest.mark.parametrize("proof", [{}, {"current_password": ""}, {"current_password": "x"}])
+def test_a_new_address_takes_the_password(carol: Person, proof: dict[str, str]) -> None:
+    """Whoever finds a token cannot have the exports sent elsewhere, nor learn who has an account.
+
+    The address as it is, and a language, take none.
+    """
+    for email in ("new@example.com", "susan@example.com", "CAROL@example.com"):
+        answer = carol.patch("/v1/me", {"email": email, "language": "ko"} | proof)
+        refused(answer, 403, "wrong_password")
+    me = carol.get("/v1/me").json_body
+    assert (me["email"], me["language"]) == ("carol@example.com", "en")
+    same = {"email": "carol@example.com", "language": "es"}
+    assert carol.patch("/v1/me", same | proof).json_body["language"] == "es"
+
+
+def test_guesses_beside_a_new_address_count(carol: Person, rewire: Rewire) -> None:
+    """They are counted together with those where one signs in, whatever route they come by."""
+    rewire(LIMITS="on")
+    routes = [
+        ("PATCH", "/v1/me", {"email": "new@example.com"}),
+        ("POST", "/v1/me/erasure", {}),
+        ("PUT", "/v1/me/password", {"password": "battery staple"}),
+    ]
+    for number in range(PER_ACCOUNT):
+        method, path, fields = routes[number % len(routes)]
+        answer = carol.ask(method, path, fields | {"current_password": "a guess"})
+        refused(answer, 403, "wrong_password")
+    for method, path, fields in routes:
+        answer = carol.ask(method, path, fields | {"current_password": PASSWORD})
+        refused(answer, 429, "too_many_attempts")
+    credentials = CREDENTIALS | {"username": "carol"}
+    refused(carol.post("/v1/tokens", credentials), 429, "too_many_attempts")
+
+
+def test_erasure_takes_a_recent_sign_in(susan: Person, rewire: Rewire) -> None:
+    """Fifteen minutes after it was issued a token erases no account, and everything else goes."""
+    rewire(later=timedelta(minutes=15, seconds=1))
+    refused(susan.delete("/v1/me"), 403, "sign_in_again")
+    assert susan.get("/v1/me").status_code == 200
+    rewire(later=timedelta(minutes=14, seconds=30))
+    assert susan.delete("/v1/me").status_code == 204
+    refused(susan.get("/v1/me"), 401, "unauthenticated")
+
+
+def test_erasure_by_cookie_takes_a_recent_sign_in(susan: Person, rewire: Rewire) -> None:
+    """A page's session is no better than a token."""
+    rewire(later=timedelta(hours=1))
+    person = Person(susan.client)
+    answer = person.delete("/v1/me", headers={"Cookie": f"carryout_session={susan.token}"})
+    refused(answer, 403, "sign_in_again")
+
+
+@both_databases
+def test_erasure_with_the_password(carol: Person, rewire: Rewire) -> None:
+    """However old the session is, the password will do, and nothing but the password."""
+    rewire(later=timedelta(days=1))
+    problem = refused(carol.post("/v1/me/erasure", {}), 422, "invalid")
+    assert pointers(problem) == {"/current_password"}
+    wrong = {"current_password": "wrong horse"}
+    refused(carol.post("/v1/me/erasure", wrong), 403, "wrong_password")
+    answer = carol.post("/v1/me/erasure", {"current_password": PASSWORD})
+    assert (answer.status_code, answer.body) == (204, b"")
+    refused(carol.get("/v1/me"), 401, "unauthenticated")
 
 
 def test_posts_are_counted(susan: Person) -> None:

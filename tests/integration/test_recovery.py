@@ -38,6 +38,7 @@ from worker.outbox import sender
 
 PASSWORD = "correct horse"
 OTHER = "battery staple"
+MOVED = {"email": "new@example.com", "current_password": PASSWORD}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -183,7 +184,7 @@ def test_unconfirmed_addresses_get_no_export(
 def test_the_old_address_is_told(rewire: Rewire, maria: Person, mail_dir: Path) -> None:
     """A change of address goes to both: a warning to the old one, a link to the new one."""
     rewire(VERIFY_EMAIL="on")
-    assert maria.patch("/v1/me", {"email": "new@example.com"}).status_code == 200
+    assert maria.patch("/v1/me", MOVED).status_code == 200
     found = {str(mail["To"]): mail for mail in mails(mail_dir)}
     assert set(found) == {"maria <maria@example.com>", "maria <new@example.com>"}
     assert link(found["maria <new@example.com>"])[0] == "/confirm"
@@ -197,7 +198,7 @@ def test_a_link_to_an_address_of_the_past(
     rewire(VERIFY_EMAIL="on")
     nobody.post("/v1/password-resets", {"email": "maria@example.com"})
     _, key = link(mails(mail_dir)[0])
-    maria.patch("/v1/me", {"email": "new@example.com"})
+    maria.patch("/v1/me", MOVED)
     refused(nobody.post("/v1/passwords", {"key": key, "password": OTHER}), 403, "link_over")
     refused(nobody.post("/v1/confirmations", {"key": key}), 403, "link_over")
 

@@ -50,6 +50,7 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /v1/me": (each(200), None),
     "PATCH /v1/me": (each(200), {"language": "es"}),
     "DELETE /v1/me": (each(204), None),
+    "POST /v1/me/erasure": (each(403), {"current_password": "wrong"}),
     "PUT /v1/me/password": (each(403), {"current_password": "wrong", "password": "12345678"}),
     "POST /v1/me/confirmation": (each(409), None),
     "POST /v1/confirmations": (anybody(403), {"key": "x"}),

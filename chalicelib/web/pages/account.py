@@ -1,15 +1,14 @@
-"""The account: mail address, language, password, and the end of it."""
+"""The account: email address, language, password, and the end of it."""
 
 from typing import Any
 
-import msgspec
 from chalice.app import Response
 
 from chalicelib.accounts import accounts
 from chalicelib.errors import Conflict, Invalid, RequestError, TooMany, WrongPassword
 from chalicelib.schemas.requests import PasswordChange, Profile
 from chalicelib.values.fields import check
-from chalicelib.web import actions, recovery
+from chalicelib.web import account_actions
 from chalicelib.web.pages.messages import complaint
 from chalicelib.web.pages.page_rendering import language, render
 from chalicelib.web.pages.sign_in import cookie
@@ -40,33 +39,22 @@ def _refuse(call: Call, error: RequestError, *, at: str, **facts: Any) -> Respon
 
 
 def submit_account(call: Call) -> Response:
-    """Change the mail address, the language, or both; an address takes the password."""
-    user = call.user
+    """Change the email address, the language, or both; an address takes the password."""
     given = call.form
-    wanted = {name: given[name] for name in Profile.__struct_fields__ if name in given}
     try:
-        changes = msgspec.structs.asdict(check(wanted, Profile))
-        changes = {name: value for name, value in changes.items() if value is not msgspec.UNSET}
-        if changes.get("email", user.email) != user.email:
-            recovery.require_password(call, given.get("current_password", ""))
-        with call.wiring.database.write() as session:
-            accounts.change_user(
-                session, user.id, changes, now=call.now, verify=call.wiring.settings.verify_email
-            )
+        wanted = {name: given[name] for name in Profile.__struct_fields__ if name in given}
+        account_actions.change_profile(call, check(wanted, Profile))
     except (Invalid, Conflict, WrongPassword, TooMany) as error:
         return _refuse(call, error, at="account", given=given)
-    if "email" in changes:
-        recovery.ring(call)
     return call.see_other("/account?saved=1")
 
 
 def submit_password(call: Call) -> Response:
-    """Change the password, if the present one is right; all other sessions end."""
-    given = call.form
-    current, password = given.get("current_password", ""), given.get("new_password", "")
+    """Change the password, if the current one is right; all other sessions end."""
+    current, password = call.form.get("current_password", ""), call.form.get("new_password", "")
     try:
         check({"current_password": current, "password": password}, PasswordChange)
-        recovery.change_password(call, current=current, password=password)
+        account_actions.change_password(call, current=current, password=password)
     except (Invalid, WrongPassword, TooMany) as error:
         return _refuse(call, error, at="password")
     return call.see_other("/account?saved=password")
@@ -74,11 +62,9 @@ def submit_password(call: Call) -> Response:
 
 def submit_erase(call: Call) -> Response:
     """Erase the account, if the password is right."""
-    given = call.form
     try:
-        recovery.require_password(call, given.get("password", ""))
+        account_actions.erase(call, password=call.form.get("password", ""))
     except (WrongPassword, TooMany) as error:
         return _refuse(call, error, at="erase")
-    actions.erase(call)
     gone = {"Set-Cookie": cookie(call, "", max_age_s=0)}
     return render(call, "welcome.html", headers=gone, user=None, erased=True)

@@ -27,7 +27,7 @@ def submit_forgot(call: Call) -> Response:
         told = flaws_of(language(call))["/email"]
         return render(call, "forgot.html", status=422, asked=False, email=email, complaint=told)
     try:
-        recovery.ask_for_reset(call, email)
+        recovery.request_reset(call, email)
     except TooMany as error:
         return render(
             call,

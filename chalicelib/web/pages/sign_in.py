@@ -1,18 +1,17 @@
 """The way in and the way out: sign up, sign in, sign out."""
 
-import msgspec
 from chalice.app import Response
 
 from chalicelib.accounts import accounts
-from chalicelib.errors import Conflict, Invalid, RegistrationClosed, RequestError
+from chalicelib.errors import Conflict, Invalid, RequestError
 from chalicelib.schemas.requests import SignUp
 from chalicelib.values.fields import check
-from chalicelib.web import recovery
+from chalicelib.web import account_actions
 from chalicelib.web.pages.messages import complaint
 from chalicelib.web.pages.page_rendering import language, own_path, path, render, visitor
 from chalicelib.web.problems import status_of
 from chalicelib.web.request import COOKIE, Call
-from chalicelib.web.sessions import open_session, sign_in
+from chalicelib.web.sessions import open_session, sign_in, sign_out
 
 
 def sign_in_form(call: Call) -> Response:
@@ -56,31 +55,23 @@ def submit_sign_in(call: Call) -> Response:
 
 
 def sign_up_form(call: Call) -> Response:
-    """The form to make an account with."""
+    """The form to create an account with."""
     if visitor(call) is not None:
         return call.see_other("/")
-    if call.wiring.settings.registration == "closed":
-        raise RegistrationClosed
+    account_actions.require_open_registration(call)
     return render(call, "sign_up.html", given={}, complaint=None)
 
 
 def submit_sign_up(call: Call) -> Response:
-    """Make an account, and sign in with it."""
-    if call.wiring.settings.registration == "closed":
-        raise RegistrationClosed
-    given, verify = call.form, call.wiring.settings.verify_email
-    wanted = {name: given.get(name, "") for name in SignUp.__struct_fields__}
+    """Create an account, and sign in with it."""
+    wanted = {name: call.form.get(name, "") for name in SignUp.__struct_fields__}
     try:
-        new = accounts.NewUser(**msgspec.structs.asdict(check(wanted, SignUp)))
-        with call.wiring.database.write() as session:
-            user_id = accounts.sign_up(session, new, now=call.now, verify=verify).id
+        user = account_actions.sign_up(call, check(wanted, SignUp))
     except (Invalid, Conflict) as error:
-        words, status = language(call), status_of(error)
-        told = complaint(error, words)
-        return render(call, "sign_up.html", status=status, given=given, complaint=told)
-    if verify:
-        recovery.ring(call)
-    return _enter(call, open_session(call, user_id), back=f"/users/{new.username}")
+        told = complaint(error, language(call))
+        status = status_of(error)
+        return render(call, "sign_up.html", status=status, given=call.form, complaint=told)
+    return _enter(call, open_session(call, user["id"]), back=f"/users/{user['username']}")
 
 
 def _enter(call: Call, new: accounts.NewToken, *, back: str) -> Response:
@@ -97,7 +88,5 @@ def cookie(call: Call, token: str, *, max_age_s: int) -> str:
 
 def submit_sign_out(call: Call) -> Response:
     """Revoke the session and forget the cookie."""
-    if call.cookie is not None:
-        with call.wiring.database.write() as session:
-            accounts.revoke(session, call.cookie)
+    sign_out(call)
     return call.see_other("/", **{"Set-Cookie": cookie(call, "", max_age_s=0)})

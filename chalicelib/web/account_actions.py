@@ -1,0 +1,116 @@
+"""What people do to their accounts, over the API and with the forms of the pages."""
+
+from datetime import timedelta
+
+import msgspec
+
+from chalicelib.accounts import accounts
+from chalicelib.errors import RegistrationClosed, SignInAgain
+from chalicelib.schemas import responses
+from chalicelib.schemas.requests import Profile, SignUp
+from chalicelib.schemas.serializers import show_user
+from chalicelib.web import actions, recovery
+from chalicelib.web.request import Call
+from chalicelib.web.sessions import require_password
+
+RECENT = timedelta(minutes=15)
+"""How old a session may be that erases its account without the password."""
+
+
+def require_open_registration(call: Call) -> None:
+    """Refuse newcomers where there are to be none.
+
+    Raises:
+        RegistrationClosed: There are to be none.
+    """
+    if call.wiring.settings.registration == "closed":
+        raise RegistrationClosed
+
+
+def sign_up(call: Call, new: SignUp) -> responses.User:
+    """Create an account, and send an email that confirms its address where that is asked for.
+
+    Raises:
+        RegistrationClosed: Nobody may.
+        UsernameTaken: Somebody has this name, in whatever case.
+        EmailTaken: Somebody has this address, in whatever case.
+    """
+    require_open_registration(call)
+    verify = call.wiring.settings.verify_email
+    wanted = accounts.NewUser(**msgspec.structs.asdict(new))
+    with call.wiring.database.write() as session:
+        user = accounts.sign_up(session, wanted, now=call.now, verify=verify)
+    if verify:
+        recovery.enqueue_emails(call)
+    return show_user(user, post_count=0, prefix=call.prefix)
+
+
+def show_account(call: Call) -> responses.User:
+    """The account of the one who calls."""
+    with call.wiring.database.read() as session:
+        post_count = accounts.count_posts(session, call.user.id)
+    return show_user(call.user, post_count=post_count, prefix=call.prefix)
+
+
+def change_profile(call: Call, wanted: Profile) -> responses.User:
+    """Change the email address, the language, or both.
+
+    Exports are sent to the address: whoever finds an open session must not be able to change it,
+    so that takes the password.
+
+    Raises:
+        WrongPassword: The address is a new one, and the password beside it is wrong.
+        TooManyAttempts: Too many passwords were wrong lately.
+        EmailTaken: Somebody else has this address.
+    """
+    changes = {
+        name: value
+        for name, value in msgspec.structs.asdict(wanted).items()
+        if value is not msgspec.UNSET and name != "current_password"
+    }
+    if changes.get("email", call.user.email) != call.user.email:
+        require_password(call, wanted.current_password)
+    verify = call.wiring.settings.verify_email
+    with call.wiring.database.write() as session:
+        user = accounts.change_user(session, call.user.id, changes, now=call.now, verify=verify)
+        post_count = accounts.count_posts(session, user.id)
+    if "email" in changes:
+        recovery.enqueue_emails(call)
+    return show_user(user, post_count=post_count, prefix=call.prefix)
+
+
+def change_password(call: Call, *, current: str, password: str) -> None:
+    """Change the password of the one who calls; their other sessions end.
+
+    The errors are those of `require_password`.
+    """
+    require_password(call, current)
+    hashed = accounts.hash_password(password)
+    with call.wiring.database.write() as session:
+        accounts.set_password(session, call.user.id, hashed, keep=call.token or "")
+
+
+def erase(call: Call, *, password: str | None = None) -> None:
+    """Erase the account of the one who calls, and everything of theirs.
+
+    Args:
+        call: The request.
+        password: Their password; a session that has just begun needs none.
+
+    Raises:
+        SignInAgain: There is no password, and the session is too old.
+        WrongPassword: The password is wrong.
+        TooManyAttempts: Too many passwords were wrong lately.
+    """
+    if password is None:
+        _require_recent_session(call)
+    else:
+        require_password(call, password)
+    actions.erase(call)
+
+
+def _require_recent_session(call: Call) -> None:
+    with call.wiring.database.read() as session:
+        since = accounts.signed_in_at(session, call.token or "")
+    if since is None or call.now - since > RECENT:
+        raise SignInAgain
