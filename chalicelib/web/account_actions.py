@@ -6,10 +6,11 @@ import msgspec
 
 from chalicelib.accounts import accounts
 from chalicelib.errors import RegistrationClosed, SignInAgain
+from chalicelib.microblog import posts
 from chalicelib.schemas import responses
 from chalicelib.schemas.requests import Profile, SignUp
 from chalicelib.schemas.serializers import show_user
-from chalicelib.web import actions, recovery
+from chalicelib.web import actions
 from chalicelib.web.request import Call
 from chalicelib.web.sessions import require_password
 
@@ -41,14 +42,14 @@ def sign_up(call: Call, new: SignUp) -> responses.User:
     with call.wiring.database.write() as session:
         user = accounts.sign_up(session, wanted, now=call.now, verify=verify)
     if verify:
-        recovery.enqueue_emails(call)
+        call.wiring.outbox_hint.send()
     return show_user(user, post_count=0, prefix=call.prefix)
 
 
 def show_account(call: Call) -> responses.User:
     """The account of the one who calls."""
     with call.wiring.database.read() as session:
-        post_count = accounts.count_posts(session, call.user.id)
+        post_count = posts.count_posts(session, call.user.id)
     return show_user(call.user, post_count=post_count, prefix=call.prefix)
 
 
@@ -73,9 +74,9 @@ def change_profile(call: Call, wanted: Profile) -> responses.User:
     verify = call.wiring.settings.verify_email
     with call.wiring.database.write() as session:
         user = accounts.change_user(session, call.user.id, changes, now=call.now, verify=verify)
-        post_count = accounts.count_posts(session, user.id)
+        post_count = posts.count_posts(session, user.id)
     if "email" in changes:
-        recovery.enqueue_emails(call)
+        call.wiring.outbox_hint.send()
     return show_user(user, post_count=post_count, prefix=call.prefix)
 
 

@@ -1,24 +1,9 @@
 """Links in emails that reset a password or confirm an address; for the API and for the pages."""
 
-import logging
-from uuid import uuid4
-
 from chalicelib.accounts import accounts, link_keys
 from chalicelib.accounts.rate_limits import MAILS_PER_USER, spend
-from chalicelib.adapters.job_queue import QueueError
 from chalicelib.errors import AddressConfirmed
-from chalicelib.tasks.registry import LETTER
 from chalicelib.web.request import Call
-
-log = logging.getLogger(__name__)
-
-
-def enqueue_emails(call: Call) -> None:
-    """Wake a worker for the emails that are due; while Redis is away the reconciler does it."""
-    try:
-        call.wiring.queue.ring([(str(uuid4()), LETTER)])
-    except QueueError:
-        log.warning("could not enqueue", extra={"action": "enqueue"}, exc_info=True)
 
 
 def request_reset(call: Call, email: str) -> None:
@@ -32,8 +17,8 @@ def request_reset(call: Call, email: str) -> None:
     with call.wiring.database.write() as session:
         user = accounts.find_address(session, email)
         if user is not None:
-            link_keys.wish(session, user, "reset", now=call.now)
-    enqueue_emails(call)
+            link_keys.send_link(session, user, "reset", now=call.now)
+    call.wiring.outbox_hint.send()
 
 
 def reset_password(call: Call, *, key: str, password: str) -> None:
@@ -48,8 +33,8 @@ def reset_password(call: Call, *, key: str, password: str) -> None:
     with call.wiring.database.write() as session:
         user = link_keys.use_key(session, key, "reset", now=call.now)
         accounts.set_password(session, user.id, hashed)
-        waiting = link_keys.confirm(session, user, now=call.now)
-    _enqueue(call, waiting)
+        link_keys.confirm(session, user, now=call.now)
+    call.wiring.outbox_hint.send()
 
 
 def request_confirmation(call: Call) -> None:
@@ -64,8 +49,8 @@ def request_confirmation(call: Call) -> None:
     if call.wiring.settings.limits:
         spend(call.wiring.queue.redis, (MAILS_PER_USER, call.user.id))
     with call.wiring.database.write() as session:
-        link_keys.wish(session, call.user, "confirm", now=call.now)
-    enqueue_emails(call)
+        link_keys.send_link(session, call.user, "confirm", now=call.now)
+    call.wiring.outbox_hint.send()
 
 
 def confirm_address(call: Call, key: str) -> None:
@@ -76,12 +61,5 @@ def confirm_address(call: Call, key: str) -> None:
     """
     with call.wiring.database.write() as session:
         user = link_keys.use_key(session, key, "confirm", now=call.now)
-        waiting = link_keys.confirm(session, user, now=call.now)
-    _enqueue(call, waiting)
-
-
-def _enqueue(call: Call, waiting: list[tuple[str, str]]) -> None:
-    try:
-        call.wiring.queue.ring(waiting)
-    except QueueError:
-        log.warning("could not enqueue", extra={"action": "enqueue"}, exc_info=True)
+        link_keys.confirm(session, user, now=call.now)
+    call.wiring.outbox_hint.send()

@@ -16,9 +16,11 @@ import orjson
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy import orm as so
+from worker.tasks.export_posts import export_posts
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Post, Task
+from chalicelib.db.models import Task
+from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
 from chalicelib.values.fields import format_time
@@ -28,7 +30,6 @@ from worker.export import document
 from worker.export.pages import Source
 from worker.export.upload import Upload
 from worker.outbox import sender
-from worker.tasks.export_posts import export_posts
 
 Figures = dict[str, Any]
 

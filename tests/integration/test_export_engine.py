@@ -13,9 +13,11 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from worker.tasks.export_posts import export_posts
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Post, Removal, Task
+from chalicelib.db.models import Removal, Task
+from chalicelib.microblog.models import Post
 from chalicelib.values.fields import PostBody, flaw, format_time
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
@@ -29,7 +31,6 @@ from worker.export import pages, upload
 from worker.export.local import write_file
 from worker.export.verify import verify
 from worker.outbox import sender
-from worker.tasks.export_posts import export_posts
 
 pytestmark = both_databases
 

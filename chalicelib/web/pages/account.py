@@ -4,8 +4,8 @@ from typing import Any
 
 from chalice.app import Response
 
-from chalicelib.accounts import accounts
 from chalicelib.errors import Conflict, Invalid, RequestError, TooMany, WrongPassword
+from chalicelib.microblog import posts
 from chalicelib.schemas.requests import PasswordChange, Profile
 from chalicelib.values.fields import check
 from chalicelib.web import account_actions
@@ -25,7 +25,7 @@ def account(call: Call) -> Response:
 def _render(call: Call, *, status: int = 200, **facts: Any) -> Response:
     user = call.user
     with call.wiring.database.read() as session:
-        post_count = accounts.count_posts(session, user.id)
+        post_count = posts.count_posts(session, user.id)
     shown: dict[str, Any] = {"saved": None, "complaints": {}, "given": {}, **facts}
     return render(call, "account.html", status=status, post_count=post_count, **shown)
 
