@@ -510,6 +510,12 @@ def submit_account(call: Call) -> Response:
     return account.submit_account(call)
 
 
+@app.page("POST", "/account/confirmation", who="user")
+def submit_account_confirmation(call: Call) -> Response:
+    """Email a link that confirms the address."""
+    return account.submit_confirmation(call)
+
+
 @app.page("POST", "/account/password", who="user")
 def submit_account_password(call: Call) -> Response:
     """Change the password with the form."""

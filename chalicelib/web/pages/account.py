@@ -4,11 +4,18 @@ from typing import Any
 
 from chalice.app import Response
 
-from chalicelib.errors import Conflict, Invalid, RequestError, TooMany, WrongPassword
+from chalicelib.errors import (
+    AddressConfirmed,
+    Conflict,
+    Invalid,
+    RequestError,
+    TooMany,
+    WrongPassword,
+)
 from chalicelib.microblog import posts
 from chalicelib.schemas.requests import PasswordChange, Profile
 from chalicelib.values.fields import check
-from chalicelib.web import account_actions
+from chalicelib.web import account_actions, recovery
 from chalicelib.web.pages.messages import complaint
 from chalicelib.web.pages.page_rendering import language, render
 from chalicelib.web.pages.sign_in import cookie
@@ -47,6 +54,17 @@ def submit_account(call: Call) -> Response:
     except (Invalid, Conflict, WrongPassword, TooMany) as error:
         return _refuse(call, error, at="account", given=given)
     return call.see_other("/account?saved=1")
+
+
+def submit_confirmation(call: Call) -> Response:
+    """Email a link that confirms the address, if it is not confirmed by now."""
+    try:
+        recovery.request_confirmation(call)
+    except AddressConfirmed:
+        return call.see_other("/account")
+    except TooMany as error:
+        return _refuse(call, error, at="confirmation")
+    return call.see_other("/account?saved=confirmation")
 
 
 def submit_password(call: Call) -> Response:

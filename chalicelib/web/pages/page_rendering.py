@@ -55,12 +55,19 @@ def render(
         "user": user,
         "csrf": call.csrf_token if user else "",
         "registration": call.wiring.settings.registration,
+        "unconfirmed": _is_unconfirmed(call, user),
         "strip": cards.active(call, language(call)) if user else [],
         "refresh_s": 0,
         "every_s": 0,
     }
     html = _templates(language(call).code).get_template(template).render(common | facts)
     return Response(html, {**HEADERS, **(headers or {})}, status)
+
+
+def _is_unconfirmed(call: Call, user: User | None) -> bool:
+    """Whether emails about a user's exports wait until the address is confirmed."""
+    verify = call.wiring.settings.verify_email
+    return verify and user is not None and user.confirmed_at is None
 
 
 @cache
