@@ -86,37 +86,37 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-HELD_PER_TOKEN = 6
-"""Requests of one token that may be held at a time. Each has a thread of the server, or a Lambda,
+LONG_POLLS_PER_TOKEN = 6
+"""Long polls that one token may have at a time. Each occupies a thread of the server, or a Lambda,
 for up to 20 s: by its rate alone one token could have 200 of them."""
 
 GRACE_S = 5
-"""How much longer than its request a place is taken when nobody gives it back, in seconds."""
+"""How much longer than its request a slot stays occupied when its server has died, in seconds."""
 
-TAKE_PLACE = """
+OCCUPY_SLOT = """
 for at, key in ipairs(KEYS) do
     if redis.call('SET', key, 1, 'EX', ARGV[1], 'NX') then return at end
 end
 """
-"""Takes the first of these keys that is free, and tells which."""
+"""Occupies the first of these keys that is free, and says which."""
 
 
 @contextmanager
-def held(redis: Redis, token: str, *, wait_s: float) -> Iterator[bool]:
-    """Have a place among the held requests of a token.
+def long_poll_slot(redis: Redis, token: str, *, wait_s: float) -> Iterator[bool]:
+    """Occupy a slot among the long polls of a token.
 
     Args:
         redis: A client that gives up quickly.
-        token: Whose request it is; only a digest is kept.
-        wait_s: How long it may be held.
+        token: The request's token; only a digest is kept.
+        wait_s: How long the request may wait.
 
     Yields:
-        Whether there is a place; also when Redis does not answer.
+        Whether a slot was free; True while Redis does not respond.
     """
-    keys = [f"carryout:held:{_digest(token)}:{place}" for place in range(HELD_PER_TOKEN)]
+    keys = [f"carryout:long-poll:{_digest(token)}:{slot}" for slot in range(LONG_POLLS_PER_TOKEN)]
     try:
         at = cast(
-            "int | None", redis.eval(TAKE_PLACE, len(keys), *keys, math.ceil(wait_s) + GRACE_S)
+            "int | None", redis.eval(OCCUPY_SLOT, len(keys), *keys, math.ceil(wait_s) + GRACE_S)
         )
     except RedisError:
         yield True

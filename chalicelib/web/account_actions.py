@@ -1,4 +1,4 @@
-"""What people do to their accounts, over the API and with the forms of the pages."""
+"""What users do to their accounts, over the API and with the forms of the pages."""
 
 from datetime import timedelta
 
@@ -15,26 +15,26 @@ from chalicelib.web.request import Call
 from chalicelib.web.sessions import require_password
 
 RECENT = timedelta(minutes=15)
-"""How old a session may be that erases its account without the password."""
+"""How old a session may be to erase its account without the password."""
 
 
 def require_open_registration(call: Call) -> None:
-    """Refuse newcomers where there are to be none.
+    """Refuse to create an account where sign-up is closed.
 
     Raises:
-        RegistrationClosed: There are to be none.
+        RegistrationClosed: It is.
     """
     if call.wiring.settings.registration == "closed":
         raise RegistrationClosed
 
 
 def sign_up(call: Call, new: SignUp) -> responses.User:
-    """Create an account, and send an email that confirms its address where that is asked for.
+    """Create an account, and email a link that confirms its address if `VERIFY_EMAIL` is on.
 
     Raises:
-        RegistrationClosed: Nobody may.
-        UsernameTaken: Somebody has this name, in whatever case.
-        EmailTaken: Somebody has this address, in whatever case.
+        RegistrationClosed: Sign-up is closed.
+        UsernameTaken: Another account has this name, in whatever case.
+        EmailTaken: Another account has this address, in whatever case.
     """
     require_open_registration(call)
     verify = call.wiring.settings.verify_email
@@ -47,22 +47,22 @@ def sign_up(call: Call, new: SignUp) -> responses.User:
 
 
 def show_account(call: Call) -> responses.User:
-    """The account of the one who calls."""
+    """The caller's account."""
     with call.wiring.database.read() as session:
         post_count = posts.count_posts(session, call.user.id)
     return show_user(call.user, post_count=post_count, prefix=call.prefix)
 
 
 def change_profile(call: Call, wanted: Profile) -> responses.User:
-    """Change the email address, the language, or both.
+    """Change the caller's email address, language, or both.
 
-    Exports are sent to the address: whoever finds an open session must not be able to change it,
-    so that takes the password.
+    A new address takes the password: exports are sent there, and whoever finds an open session
+    must not be able to redirect them.
 
     Raises:
-        WrongPassword: The address is a new one, and the password beside it is wrong.
-        TooManyAttempts: Too many passwords were wrong lately.
-        EmailTaken: Somebody else has this address.
+        WrongPassword: The address is new, and the password beside it is wrong or absent.
+        TooManyAttempts: Too many passwords were wrong recently.
+        EmailTaken: Another account has this address.
     """
     changes = {
         name: value
@@ -81,7 +81,7 @@ def change_profile(call: Call, wanted: Profile) -> responses.User:
 
 
 def change_password(call: Call, *, current: str, password: str) -> None:
-    """Change the password of the one who calls; their other sessions end.
+    """Change the caller's password; all other sessions end.
 
     The errors are those of `require_password`.
     """
@@ -92,22 +92,25 @@ def change_password(call: Call, *, current: str, password: str) -> None:
 
 
 def erase(call: Call, *, password: str | None = None) -> None:
-    """Erase the account of the one who calls, and everything of theirs.
+    """Erase the caller's account and everything in it.
 
     Args:
         call: The request.
-        password: Their password; a session that has just begun needs none.
+        password: The caller's password; None is enough soon after signing in.
 
     Raises:
-        SignInAgain: There is no password, and the session is too old.
+        SignInAgain: There is no password, and the session is older than `RECENT`.
         WrongPassword: The password is wrong.
-        TooManyAttempts: Too many passwords were wrong lately.
+        TooManyAttempts: Too many passwords were wrong recently.
     """
     if password is None:
         _require_recent_session(call)
     else:
         require_password(call, password)
-    actions.erase(call)
+    lease_s = call.wiring.settings.lease_s
+    with call.wiring.database.write() as session:
+        accounts.erase(session, call.user.id, lease_s=lease_s, now=call.now)
+    actions.remove_files(call)
 
 
 def _require_recent_session(call: Call) -> None:

@@ -1,6 +1,6 @@
 """How routes are declared, and what all of them share: admission, problems, the access log.
 
-A view gets a `Call` and returns what is to be shown.
+A view gets a `Call` and returns what the client is to see.
 """
 
 import logging
@@ -41,7 +41,7 @@ Who = Literal["anybody", "user", "administrator"]
 View = Callable[..., Any]
 
 PROBES = {"/healthz", "/readyz"}
-"""What load balancers ask for, as often as they like."""
+"""Load balancers ask for these as often as they like."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class Endpoint:
         who: Who may call it.
         body: The model of the JSON body, or None when it takes none.
         query: The model of the query parameters.
-        status: What a success answers.
+        status: The status of a success.
         summary: What it does, in a line.
         name: The view's name, which no other route has.
-        returns: The shape of a success, or None when it has no body.
-        headers: The headers of a success; in brackets what is not always there.
+        returns: The type of a success's body, or None when it has no body.
+        headers: The headers of a success; those in brackets are not always sent.
         problems: What may go wrong, besides what may go wrong with every route of its kind.
-        also: Other statuses that are no problem, with their shapes.
-        takes: Request headers that it looks at.
+        also: Other statuses that are no problem, with the types of their bodies.
+        reads: Request headers that it reads.
     """
 
     method: str
@@ -76,7 +76,7 @@ class Endpoint:
     headers: tuple[str, ...]
     problems: tuple[type[RequestError], ...]
     also: Mapping[int, Any]
-    takes: tuple[str, ...]
+    reads: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Api(Chalice):
         self.endpoints: list[Endpoint] = []
         self.pages: list[Page] = []
         self.problem_page: Callable[[Call, CarryoutError], Response] | None = None
-        """Tells people of an error on a page; programs get the problem document."""
+        """Shows an error to people; programs get the problem document."""
 
     @property
     def current_request(self) -> Request:
@@ -118,9 +118,9 @@ class Api(Chalice):
 
     @cached_property
     def wiring(self) -> Wiring:
-        """The clients and settings, read at the first request or by the server at its start."""
+        """The clients and settings, read at the first request or by the server when it starts."""
         wiring = Wiring.from_environment()
-        if "AWS_LAMBDA_FUNCTION_NAME" in environment():  # there is no start to do it at
+        if "AWS_LAMBDA_FUNCTION_NAME" in environment():  # Lambda starts no server that does it
             logs.configure(wiring.settings.log_format)
         return wiring
 
@@ -137,7 +137,7 @@ class Api(Chalice):
         headers: tuple[str, ...] = (),
         problems: tuple[type[RequestError], ...] = (),
         also: Mapping[int, Any] = MappingProxyType({}),
-        takes: tuple[str, ...] = (),
+        reads: tuple[str, ...] = (),
     ) -> Callable[[View], View]:
         """Declare a route of the API; the view gets a `Call` and the path's parameters.
 
@@ -160,7 +160,7 @@ class Api(Chalice):
                     headers=headers,
                     problems=problems,
                     also=also,
-                    takes=takes,
+                    reads=reads,
                 )
             )
             self._add(
@@ -199,14 +199,14 @@ class Api(Chalice):
     ) -> Callable[[View], View]:
         """Declare a page, or what a form of a page is sent to.
 
-        A view of a form may rely on `call.form`: whoever is not admitted, and a form that comes
-        from another site's page or without its session's token, never gets to it.
+        A view may rely on `call.form`: requests of callers who may not see the page, of other
+        sites' pages, and without the session's token never reach the view.
 
         Args:
             method: The HTTP method.
             path: The path, parameters in braces.
             who: Who may see it.
-            csrf: False for the few forms that people without a session send, who have no token.
+            csrf: False for the few forms of people without a session, who have no token.
         """
 
         def register(view: View) -> View:
@@ -243,7 +243,7 @@ class Api(Chalice):
                 except CarryoutError as error:
                     response = refuse(error)
                 if refuse == self._refuse and "origin" in request.headers:
-                    self._let_in(response)
+                    self._allow_origin(response)
                 response.headers["X-Request-Id"] = request_id
                 if request.method == "HEAD":
                     response.body = ""
@@ -255,12 +255,12 @@ class Api(Chalice):
         # No content types: Chalice's own check answers in another form than ours.
         self.route(path, methods=methods, name=view.__name__, content_types=[])(handle)
 
-    def _let_in(self, response: Response) -> None:
+    def _allow_origin(self, response: Response) -> None:
         try:
             allowed = self.wiring.settings.allowed_origins
         except SettingsError:
-            return  # nobody is let in by settings that are not there
-        origins.let_in(response, self.current_request, allowed=allowed)
+            return  # without settings no origin is allowed
+        origins.allow(response, self.current_request, allowed=allowed)
 
     def _answer(
         self, view: View, admit: Callable[[Call], None], status: int, parameters: dict[str, str]
@@ -273,13 +273,13 @@ class Api(Chalice):
             _refuse_unstorable(parameters)
             shown = view(call, **parameters)
         except SettingsError as error:
-            # Nobody read them at the start: Lambda, `chalice local`.
+            # Here alone where no server reads them at its start: Lambda, `chalice local`.
             log.critical("bad settings: %s", error.detail, extra={"action": "start"})
             raise
         except CarryoutError:
             raise
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-            log.warning("the database does not respond", extra={"action": "request"}, exc_info=True)
+            log.warning("the database did not respond", extra={"action": "request"}, exc_info=True)
             raise Unavailable from error
         except Exception as error:
             log.exception("a view failed", extra={"action": "request"})
@@ -287,17 +287,17 @@ class Api(Chalice):
         return shown if isinstance(shown, Response) else json_response(shown, status=status)
 
     def refuse(self, event: dict[str, Any], error: CarryoutError) -> dict[str, Any]:
-        """Answer an event that no route takes, to a browser with a page; for servers of our own."""
+        """Refuse an event that has no route, browsers with a page; for this project's servers."""
         self.current_request = Request(event)
         return cast("dict[str, Any]", self._refuse_page(error).to_dict())
 
     def _refuse(self, error: CarryoutError) -> Response:
-        answer = problems.render(error, prefix=prefix_of(self.current_request))
-        return Response(answer.body, answer.headers, answer.status)
+        rendered = problems.render(error, prefix=prefix_of(self.current_request))
+        return Response(rendered.body, rendered.headers, rendered.status)
 
     def _refuse_page(self, error: CarryoutError) -> Response:
         accept = self.current_request.headers.get("accept")
-        # Whoever takes both alike is no browser, but may have followed a link of an email.
+        # A client that accepts both equally is no browser, but may follow a link in an email.
         wants_page = prefers_html(accept, otherwise=isinstance(error, Unauthenticated))
         if self.problem_page is None or not wants_page:
             return self._refuse(error)
@@ -309,7 +309,7 @@ class Api(Chalice):
 
 
 def _count(call: Call) -> None:
-    """Refuse a request that is one too many; probes of a load balancer are none of those."""
+    """Refuse a request that is one too many; a load balancer's probes do not count."""
     if not call.wiring.settings.limits or call.request.path in PROBES:
         return
     uses: list[tuple[rate_limits.Rate, object]] = [(rate_limits.REQUESTS_PER_ADDRESS, call.address)]
@@ -334,13 +334,13 @@ def _admit_page(call: Call, page: Page) -> None:
 
 
 def _refuse_unstorable(parameters: Mapping[str, str]) -> None:
-    """Nothing in the ledger is called what the ledger cannot hold."""
+    """Answer 404 to names that the ledger cannot store, since nothing can have such a name."""
     if not all(storable(parameter) for parameter in parameters.values()):
         raise NotFound
 
 
 def _log_access(request: Request, response: Response, duration_s: float) -> None:
-    # The route, not the path: a path may hold a name, a query may hold anything.
+    # The route, not the path: a path may contain a name, a query may contain anything.
     log.info(
         "answered",
         extra={

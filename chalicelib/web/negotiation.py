@@ -1,4 +1,4 @@
-"""Which form of an answer a client wants: the `Accept` header (RFC 9110, section 12.5.1)."""
+"""Whether a client wants a page or JSON: the `Accept` header (RFC 9110, section 12.5.1)."""
 
 import re
 
@@ -11,8 +11,8 @@ def prefers_html(accept: str | None, *, otherwise: bool) -> bool:
     """Whether a client wants a page more than JSON.
 
     Args:
-        accept: The header; a client that sends none takes everything alike.
-        otherwise: What to say of clients that take both alike, as `*/*` does.
+        accept: The header; a client without one accepts everything equally.
+        otherwise: What to return for clients that accept both equally, as `*/*` does.
     """
     html = _quality(accept or "*/*", "text/html")
     json = max(_quality(accept or "*/*", one) for one in JSON)

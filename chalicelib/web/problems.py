@@ -21,7 +21,7 @@ STATUS: dict[type[errors.CarryoutError], tuple[int, str]] = {
     errors.TooMany: (429, "Too Many Requests"),
     errors.Unavailable: (503, "Service Unavailable"),
 }
-"""The one table from errors to statuses; an error that is not in it answers as its base does.
+"""The one table from errors to statuses; an error that is not in it has its base's.
 
 The titles are those of RFC 9110, section 15, and RFC 6585: `http.HTTPStatus` names 413 and 422
 otherwise before Python 3.13.
@@ -31,8 +31,8 @@ MEDIA_TYPE = "application/problem+json"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An HTTP answer before anybody's framework."""
+class ProblemResponse:
+    """An HTTP response, for whatever server or framework sends it."""
 
     status: int
     headers: dict[str, str]
@@ -52,9 +52,9 @@ def title_of(status: int) -> str:
 
 
 def describe(kind: type[errors.CarryoutError]) -> dict[str, object]:
-    """The problem document of an error that says nothing about its own case.
+    """The problem document of a kind of error, with the general sentence.
 
-    What is no `RequestError` is our fault, and nobody else's business.
+    Other errors than `RequestError` are our fault, and their reasons stay in the log.
     """
     known = issubclass(kind, errors.RequestError)
     status = status_of(kind)
@@ -69,15 +69,15 @@ def describe(kind: type[errors.CarryoutError]) -> dict[str, object]:
     }
 
 
-def render(error: errors.CarryoutError, *, prefix: str = "") -> Answer:
+def render(error: errors.CarryoutError, *, prefix: str = "") -> ProblemResponse:
     """Make the problem document of an error.
 
     Args:
-        error: Any error of ours; what is no `RequestError` answers 500 and says nothing more.
-        prefix: The path under which the API stands, such as `/api` on an API Gateway stage.
+        error: Any error of ours; all but `RequestError` become a 500 without details.
+        prefix: The API's path prefix, such as `/api` on an API Gateway stage.
 
     Returns:
-        An answer whose `Location`, where it has one, carries the prefix.
+        A response whose `Location`, if it has one, starts with the prefix.
     """
     document = describe(type(error))
     if isinstance(error, errors.RequestError):
@@ -90,4 +90,4 @@ def render(error: errors.CarryoutError, *, prefix: str = "") -> Answer:
     headers |= error.headers if isinstance(error, errors.RequestError) else {}
     if "Location" in headers:
         headers["Location"] = prefix + headers["Location"]
-    return Answer(status_of(error), headers, json.dumps(document, ensure_ascii=False))
+    return ProblemResponse(status_of(error), headers, json.dumps(document, ensure_ascii=False))

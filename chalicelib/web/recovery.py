@@ -1,4 +1,4 @@
-"""Links in emails that reset a password or confirm an address; for the API and for the pages."""
+"""Links in emails that reset a password or confirm an address, for the API and the pages."""
 
 from chalicelib.accounts import accounts, link_keys
 from chalicelib.accounts.rate_limits import MAILS_PER_USER, spend
@@ -24,7 +24,7 @@ def request_reset(call: Call, email: str) -> None:
 def reset_password(call: Call, *, key: str, password: str) -> None:
     """Set a new password with the link of an email; every session ends.
 
-    Whoever has the link reads the address's email, so that is confirmed, too.
+    Whoever has the link can read the address's email, so the address is confirmed, too.
 
     Raises:
         LinkOver: The link has expired or was used.
@@ -41,7 +41,7 @@ def request_confirmation(call: Call) -> None:
     """Email a link that confirms the address.
 
     Raises:
-        AddressConfirmed: There is no need.
+        AddressConfirmed: The address is confirmed already.
         TooMany: Too many were requested.
     """
     if call.user.confirmed_at is not None:

@@ -1,4 +1,4 @@
-"""One request, as a view sees it: who calls, what they sent, and where the API stands."""
+"""A request as views see it: the caller, what the caller sent, and the API's prefix."""
 
 import hashlib
 import hmac
@@ -38,14 +38,14 @@ MAX_FIELDS = 20
 """Of a form; ours have six at most."""
 
 SAFE_METHODS = {"GET", "HEAD"}
-"""They change nothing, so another site's page may make a browser send them."""
+"""They change nothing, so pages of other sites may make a browser send them."""
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Call:
-    """One request, as a view sees it.
+    """A request as a view sees it.
 
     Attributes:
         request: Chalice's own request.
@@ -62,10 +62,10 @@ class Call:
 
     @cached_property
     def user(self) -> User:
-        """Who calls.
+        """The caller.
 
         Raises:
-            Unauthenticated: Nobody whom we know.
+            Unauthenticated: There is no token, or no valid one.
         """
         if self.token is None:
             raise Unauthenticated
@@ -92,7 +92,7 @@ class Call:
 
     @property
     def presented(self) -> str | None:
-        """The token as it came, however it was written and whether or not it may be used."""
+        """The token that the client sent, whether or not it may be used."""
         return self._cookie if self._bearer is None else self._bearer or None
 
     @cached_property
@@ -113,7 +113,7 @@ class Call:
         return cookies[COOKIE].value if COOKIE in cookies else None
 
     def refuse_cross_site(self) -> None:
-        """Refuse what another site's page made the browser send.
+        """Refuse a request that another site's page made the browser send.
 
         Browsers name the page's origin with every request that changes something (Fetch standard,
         section 3.2); the cookie is SameSite=Strict besides.
@@ -156,9 +156,9 @@ class Call:
         """The JSON body as a model.
 
         Raises:
-            UnsupportedMediaType: It is something else than JSON.
-            MalformedJson: It is no JSON object in UTF-8.
-            Invalid: A field is missing, unknown or bad.
+            UnsupportedMediaType: It isn't JSON.
+            MalformedJson: It isn't a JSON object in UTF-8.
+            Invalid: A field is missing, unknown or invalid.
         """
         media_type = self.request.headers.get("content-type", "application/json")
         if self.raw_body and media_type.partition(";")[0].strip().lower() != "application/json":
@@ -199,32 +199,32 @@ class Call:
 
     @property
     def csrf_token(self) -> str:
-        """What a form of this session must bring along; another site's page cannot know it."""
+        """What a form of this session must contain; pages of other sites cannot know it."""
         return hmac.new((self.token or "").encode(), b"carryout form", hashlib.sha256).hexdigest()
 
     def check_form(self) -> None:
-        """Check that a form came from a page of this session; who sends a bearer token needs none.
+        """Check that a form came from a page of this session; bearer tokens need no such proof.
 
         Raises:
-            FormOutdated: It did not.
+            FormOutdated: It came from somewhere else, or from a page of an earlier session.
         """
         given = self.form.get("csrf", "").encode()
         if self.cookie is not None and not hmac.compare_digest(given, self.csrf_token.encode()):
             raise FormOutdated
 
     def see_other(self, path: str, **headers: str) -> Response:
-        """An answer that sends a page's user on."""
+        """Redirect to another page after a form."""
         return Response("", {"Location": self.prefix + path, **headers}, 303)
 
-    def hold(self, look: Callable[[], T | None], *, wait_s: float) -> T | None:
-        """Wait for news, unless as many requests of this token do so already.
+    def long_poll(self, look: Callable[[], T | None], *, wait_s: float) -> T | None:
+        """Wait for news, unless this token has as many long polls as it may already.
 
         Args:
             look: Looks once, in a transaction of its own, and returns None when nothing is new.
             wait_s: How long to wait, in seconds.
 
         Returns:
-            What was found, or None when there was nothing in time.
+            What was found, or None when nothing was found in time.
         """
         deadline = time.monotonic() + wait_s
         found = look()
@@ -239,7 +239,7 @@ class Call:
     def _slot(self, wait_s: float) -> AbstractContextManager[bool]:
         if not self.wiring.settings.limits:
             return nullcontext(True)  # noqa: FBT003 - what it yields
-        return rate_limits.held(self.wiring.queue.redis, self.token or "", wait_s=wait_s)
+        return rate_limits.long_poll_slot(self.wiring.queue.redis, self.token or "", wait_s=wait_s)
 
 
 def request_id_of(request: Request) -> str:
@@ -249,7 +249,7 @@ def request_id_of(request: Request) -> str:
 
 
 def prefix_of(request: Request) -> str:
-    """What API Gateway put before the path: the stage, or a domain's base path."""
+    """What API Gateway puts before the path: the stage, or a domain's base path."""
     event = request.to_original_event()
     path, whole = event.get("path"), event["requestContext"].get("path")
     if path and whole and path != "/" and whole.endswith(path):

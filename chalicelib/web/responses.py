@@ -1,4 +1,4 @@
-"""What answers are made of: JSON that nobody may keep, empty answers, ETags, redirects."""
+"""Parts of responses: JSON that must not be cached, empty bodies, ETags."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,19 +10,19 @@ from chalice.app import Response
 def json_response(
     shown: object, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A JSON answer that nobody may keep."""
+    """A JSON response that must not be cached."""
     body = msgspec.json.encode(shown).decode()
     common = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     return Response(body, {**common, **(headers or {})}, status)
 
 
 def accepted() -> Response:
-    """202, about which there is nothing more to say."""
+    """202 without a body."""
     return Response("", {"Cache-Control": "no-store"}, 202)
 
 
 def no_content() -> Response:
-    """204. The body is an empty string: `chalice local` would send `null` for None."""
+    """204; the body is an empty string, since `chalice local` would send `null` for None."""
     return Response("", {"Cache-Control": "no-store"}, 204)
 
 

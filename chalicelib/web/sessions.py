@@ -1,4 +1,4 @@
-"""Signing in, proving oneself again, and signing out; for the API and for the pages."""
+"""Signing in, checking the password again, and signing out; for the API and for the pages."""
 
 from contextlib import nullcontext
 
@@ -9,14 +9,14 @@ from chalicelib.web.request import Call
 
 
 def check_password(call: Call, *, username: str, password: str) -> int:
-    """Check a password, as often as somebody may try.
+    """Check a password, within the limit for failed sign-ins.
 
     Returns:
         The user's id.
 
     Raises:
-        WrongCredentials: The name or the password is wrong; which of the two is not said.
-        TooManyAttempts: Too many were wrong lately.
+        WrongCredentials: The name or the password is wrong; the error does not tell which.
+        TooManyAttempts: Too many attempts failed recently.
     """
     wiring = call.wiring
     limit = SignInLimit(
@@ -29,11 +29,11 @@ def check_password(call: Call, *, username: str, password: str) -> int:
 
 
 def require_password(call: Call, password: str) -> None:
-    """Have the one who calls show that the session is not all they have.
+    """Check that the caller knows the account's password and has not just found an open session.
 
     Raises:
-        WrongPassword: Their password is another one.
-        TooManyAttempts: Too many were wrong lately, here or where one signs in.
+        WrongPassword: The password is wrong.
+        TooManyAttempts: Too many were wrong recently, here or at the sign-in.
     """
     try:
         check_password(call, username=call.user.username, password=password)
@@ -57,7 +57,7 @@ def open_session(call: Call, user_id: int) -> accounts.NewToken:
 
 
 def sign_out(call: Call) -> None:
-    """Make the token worthless with which this request came, if it came with any."""
+    """Revoke the token of this request, if it has one."""
     if call.token is not None:
         with call.wiring.database.write() as session:
             accounts.revoke(session, call.token)

@@ -33,9 +33,9 @@ def test_access_string_is_enough(as_the_user: dict[str, str], database: Database
     wiring = Wiring.from_environment(letters)
     rate_limits.spend(wiring.queue.redis, (rate_limits.REQUESTS_PER_TOKEN, "somebody"))
     assert list(wiring.queue.redis.scan_iter("carryout:*"))
-    with rate_limits.held(wiring.queue.redis, "somebody", wait_s=1):
-        assert list(wiring.queue.redis.scan_iter("carryout:held:*"))
-    assert not list(wiring.queue.redis.scan_iter("carryout:held:*"))
+    with rate_limits.long_poll_slot(wiring.queue.redis, "somebody", wait_s=1):
+        assert list(wiring.queue.redis.scan_iter("carryout:long-poll:*"))
+    assert not list(wiring.queue.redis.scan_iter("carryout:long-poll:*"))
     wiring.queue.ring([(task_id, "export_posts")])
     assert wiring.queue.depth() == 1
     worker = subprocess.Popen(

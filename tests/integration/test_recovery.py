@@ -18,12 +18,12 @@ from chalicelib.accounts import link_keys as account_letters
 from chalicelib.accounts.accounts import NewUser
 from chalicelib.accounts.rate_limits import (
     EXPORTS_PER_USER,
-    HELD_PER_TOKEN,
+    LONG_POLLS_PER_TOKEN,
     MAILS_PER_USER,
     PER_ACCOUNT,
     REQUESTS_PER_TOKEN,
     _digest,
-    held,
+    long_poll_slot,
 )
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Key, Letter, User
@@ -319,34 +319,34 @@ def poll(susan: Person) -> Callable[..., float]:
 
 
 @pytest.mark.parametrize("path", ["/v1/notifications?after=1000", None])
-def test_held_requests_per_token(
+def test_long_polls_per_token(
     limited: Wiring, susan: Person, david: Person, poll: Callable[..., float], path: str | None
 ) -> None:
-    """One more than a token may hold is answered at once; one that ends makes place for another."""
+    """One more than a token may have is answered immediately; one that ends frees its slot."""
     where = {} if path is None else {"path": path}
     redis, token = limited.queue.redis, susan.token or ""
     with ExitStack() as others:
-        for _ in range(HELD_PER_TOKEN - 1):
-            assert others.enter_context(held(redis, token, wait_s=20))
-        assert others.enter_context(held(redis, david.token or "", wait_s=20))
+        for _ in range(LONG_POLLS_PER_TOKEN - 1):
+            assert others.enter_context(long_poll_slot(redis, token, wait_s=20))
+        assert others.enter_context(long_poll_slot(redis, david.token or "", wait_s=20))
         for _ in range(2):
             assert poll(0.3, **where) >= 0.3
-        with held(redis, token, wait_s=20) as found:
+        with long_poll_slot(redis, token, wait_s=20) as found:
             assert found
             assert poll(20, **where) < 10
         assert poll(0.3, **where) >= 0.3
-    assert redis.keys("carryout:held:*") == []
+    assert redis.keys("carryout:long-poll:*") == []
 
 
-def test_a_place_is_free_again_when_its_server_died(limited: Wiring) -> None:
+def test_a_slot_is_free_again_when_its_server_died(limited: Wiring) -> None:
     """Nobody gives it back, so it has an end."""
     redis = limited.queue.redis
-    with held(redis, "a token", wait_s=0.5):
-        (key,) = redis.keys("carryout:held:*")
+    with long_poll_slot(redis, "a token", wait_s=0.5):
+        (key,) = redis.keys("carryout:long-poll:*")
         assert 1 <= redis.ttl(key) <= 6
 
 
-def test_requests_are_held_without_redis(without_redis: Wiring, poll: Callable[..., float]) -> None:
+def test_long_polls_wait_without_redis(without_redis: Wiring, poll: Callable[..., float]) -> None:
     """Then nobody counts them."""
     assert without_redis
     assert poll(0.3) >= 0.3

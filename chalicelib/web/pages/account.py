@@ -24,7 +24,7 @@ from chalicelib.web.request import Call
 
 
 def account(call: Call) -> Response:
-    """One's own account."""
+    """The caller's account."""
     saved = (call.request.query_params or {}).get("saved")
     return _render(call, saved=saved)
 

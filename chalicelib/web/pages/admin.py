@@ -1,4 +1,4 @@
-"""The page of operators: the queue, the workers, what goes on and what failed."""
+"""The operators' page: the queue, the workers, tasks in progress and tasks that failed."""
 
 from datetime import timedelta
 
@@ -13,13 +13,13 @@ from chalicelib.web.pages.plots import window
 from chalicelib.web.request import Call
 
 REFRESH_S = 5
-"""How often the page brings itself up to date."""
+"""How often the page refreshes itself."""
 
 SHOWN = 20
 """How many tasks of a kind are listed."""
 
 PLOTTED = 20_000
-"""How many tasks the plots look at: at most the newest so many of a day."""
+"""How many of a day's tasks the plots show: the newest."""
 
 
 def admin(call: Call) -> Response:
@@ -47,7 +47,7 @@ def admin(call: Call) -> Response:
 
 
 def _workers(call: Call) -> list[WorkerInfo] | None:
-    """The workers that are alive; None while Redis does not answer."""
+    """The workers that are alive; None while Redis does not respond."""
     try:
         return call.wiring.queue.workers()
     except QueueError:
@@ -55,12 +55,12 @@ def _workers(call: Call) -> list[WorkerInfo] | None:
 
 
 def submit_cancel(call: Call, task_id: str) -> Response:
-    """Cancel anybody's task."""
+    """Cancel any user's task."""
     actions.cancel(call, task_id, anybodys=True)
     return call.see_other("/admin")
 
 
 def submit_retry(call: Call, task_id: str) -> Response:
-    """Try anybody's task again."""
+    """Retry any user's task."""
     actions.retry(call, task_id, anybodys=True)
     return call.see_other("/admin")

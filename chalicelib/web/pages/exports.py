@@ -1,4 +1,4 @@
-"""The home page and the pages of exports: request one, watch it, have it."""
+"""The home page and the pages of exports: request one, follow it, download it."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Offer:
     """An export that can be requested now.
 
     Attributes:
-        kind: Which.
+        kind: The kind of export.
         rows: How many rows it would have.
     """
 
@@ -34,7 +34,7 @@ class Offer:
 
 
 def home(call: Call) -> Response:
-    """One's own exports and the buttons, or the way in."""
+    """The caller's exports and buttons for new ones, or the welcome page."""
     user = visitor(call)
     if user is None:
         return render(call, "welcome.html", erased=False)

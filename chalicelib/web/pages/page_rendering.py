@@ -25,7 +25,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
-# Browsers drop tabs and line ends from an address, and take a backslash for a slash.
+# Browsers drop tabs and line ends from an address, and read a backslash as a slash.
 OWN_PATH = re.compile(r"/(?!/)[!-\[\]-~]*")
 
 
@@ -44,9 +44,9 @@ def render(
         template: The template's name.
         status: The HTTP status.
         headers: More headers.
-        facts: What the template shows, besides what all of them get. `user` takes the place of
-            the one who calls; `refresh_s` is how often the page reloads where there is no script
-            and a task is not over; `every_s` is how often it changes whether or not one is.
+        facts: What the template shows, besides what all templates get. `user` overrides the
+            caller; `refresh_s` is how often the page reloads without JavaScript while a task is
+            not over; `every_s` is how often it refreshes whether or not one is.
     """
     user = facts.pop("user") if "user" in facts else visitor(call)
     common = {
@@ -75,7 +75,7 @@ def _templates(code: str) -> "Environment":
     """The templates in one language."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - not for JSON
 
-    words = language_for(code)
+    chosen = language_for(code)
     environment = Environment(
         loader=PackageLoader("chalicelib.web"),
         autoescape=True,
@@ -85,23 +85,23 @@ def _templates(code: str) -> "Environment":
         lstrip_blocks=True,
     )
     environment.install_gettext_callables(  # type: ignore[attr-defined]
-        words.gettext, words.ngettext, newstyle=True
+        chosen.gettext, chosen.ngettext, newstyle=True
     )
     environment.globals |= {"lang": code, "languages": LANGUAGES, "assets": assets.names()}
     environment.filters |= {
-        "number": words.number,
-        "percent": words.percent,
-        "size": words.size,
-        "duration": words.duration,
-        "time": words.time,
-        "short_time": words.short_time,
-        "reason": words.reason,
+        "number": chosen.number,
+        "percent": chosen.percent,
+        "size": chosen.size,
+        "duration": chosen.duration,
+        "time": chosen.time,
+        "short_time": chosen.short_time,
+        "reason": chosen.reason,
     }
     return environment
 
 
 def visitor(call: Call) -> User | None:
-    """Who calls, or None."""
+    """The caller, or None."""
     try:
         return call.user
     except CarryoutError:
@@ -109,8 +109,8 @@ def visitor(call: Call) -> User | None:
 
 
 def language(call: Call) -> Language:
-    """The language of a page: the user's own, else what the browser asks for."""
-    user = vars(call).get("user")  # only if somebody asked already: the database may be away
+    """The language of a page: the user's, else the one that the browser asks for."""
+    user = vars(call).get("user")  # only if it was read already: the database may be away
     wanted: str = call.request.headers.get("accept-language", "")
     return language_for(user.language if user else negotiate(wanted))
 
@@ -123,10 +123,10 @@ def path(call: Call) -> str:
 
 
 def own_path(given: str) -> str:
-    """A path of ours, whatever a form said: never another site's address."""
+    """The path that a form gave if it is one of ours, else `/`; never another site's address."""
     return given if OWN_PATH.fullmatch(given) else "/"
 
 
 def is_live(call: Call) -> bool:
-    """Whether a page's own script asks, for the parts of the page that change by themselves."""
+    """Whether a page's script asks, which needs only the parts of the page that change."""
     return "x-live" in call.request.headers

@@ -1,4 +1,4 @@
-"""What a person sees where a program would get a problem document."""
+"""What people see where programs get a problem document."""
 
 from chalice.app import Response
 

@@ -1,4 +1,4 @@
-"""The way in and the way out: sign up, sign in, sign out."""
+"""Sign up, sign in, sign out."""
 
 from chalice.app import Response
 
@@ -22,7 +22,7 @@ def sign_in_form(call: Call) -> Response:
 
 
 def ask_to_sign_in(call: Call, error: RequestError) -> Response:
-    """The form in the place of a page that is not for strangers; it leads back there."""
+    """The form in place of a page that needs a session; it leads back to that page."""
     back = path(call) if call.request.method == "GET" else "/"
     return render(
         call,
@@ -36,7 +36,7 @@ def ask_to_sign_in(call: Call, error: RequestError) -> Response:
 
 
 def submit_sign_in(call: Call) -> Response:
-    """Sign in, set the cookie, and go back to where the form was needed."""
+    """Sign in, set the cookie, and go back to the page that needed a session."""
     given = call.form
     name, back = given.get("username", ""), given.get("back", "/")
     try:
@@ -80,7 +80,7 @@ def _enter(call: Call, new: accounts.NewToken, *, back: str) -> Response:
 
 
 def cookie(call: Call, token: str, *, max_age_s: int) -> str:
-    """The session's cookie; an empty one of no age takes it away."""
+    """The session's cookie; an empty one with no age deletes it."""
     secure = "; Secure" if call.wiring.settings.public_url.startswith("https:") else ""
     path = call.prefix or "/"
     return f"{COOKIE}={token}; Path={path}; Max-Age={max_age_s}; HttpOnly; SameSite=Strict{secure}"
