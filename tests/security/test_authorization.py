@@ -10,7 +10,7 @@ from app import app
 from chalicelib.accounts import accounts
 from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
-from tests.harness.ledgers import fail, launch, make_user, now, publish, put
+from tests.harness.ledgers import fail, launch, make_user, now, publish, put_email
 from tests.harness.people import JSON, Person
 
 ROLES = ("nobody", "revoked", "expired", "other", "administrator", "owner")
@@ -85,6 +85,7 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "POST /sign-out": (anybody(303), ""),
     "GET /account": (each(200), None),
     "POST /account": (each(303), "language=es"),
+    "POST /account/confirmation": (each(303), ""),
     "POST /account/password": (each(422), "current_password=wrong&new_password=long+enough"),
     "POST /account/erase": (each(422), "password=wrong"),
     "GET /users/{username}": (each(200), None),
@@ -168,7 +169,7 @@ def place(people: dict[str, Person], wiring: Wiring) -> Any:
 
 
 def _settle_mail(wiring: Wiring, task_id: str) -> None:
-    put(wiring.database, task_id, mail_state="sent", mail_sent_at=now())
+    put_email(wiring.database, task_id, state="sent", sent_at=now())
 
 
 def call(person: Person, method: str, path: str, body: Any) -> HTTPResponse:
