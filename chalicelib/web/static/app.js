@@ -75,12 +75,9 @@ const seq = () => Number(tasks().dataset.seq);
 const active = () => every > 0 || Number(tasks().dataset.active) > 0;
 
 // Makes `old` what `fresh` is and leaves alone what is the same already: focus, selection and
-// what a screen reader is saying survive.
+// what a screen reader is saying survive. Both are of one kind. Children with an id are told apart
+// by it, so that a list's items stay themselves when others come before them.
 function morph(old, fresh) {
-  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
-    old.replaceWith(fresh);
-    return;
-  }
   if (old.nodeType !== Node.ELEMENT_NODE) {
     if (old.data !== fresh.data) old.data = fresh.data;
     return;
@@ -92,9 +89,30 @@ function morph(old, fresh) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   const theirs = [...fresh.childNodes];
-  const ours = [...old.childNodes];
-  theirs.forEach((child, at) => (ours[at] ? morph(ours[at], child) : old.append(child)));
-  ours.slice(theirs.length).forEach((child) => child.remove());
+  const wanted = new Set(theirs.map((child) => child.id));
+  for (const child of [...old.children]) {
+    if (child.id && !wanted.has(child.id)) child.remove();
+  }
+  const known = new Map([...old.children].map((child) => [child.id, child]));
+  let next = old.firstChild;
+  const drop = () => {
+    const rest = next;
+    next = rest.nextSibling;
+    rest.remove();
+  };
+  for (const child of theirs) {
+    const ours = child.id ? known.get(child.id) : next;
+    // To move a node takes its focus away, to remove those before it does not.
+    while (child.id && ours && next && next !== ours && !next.id) drop();
+    if (ours?.nodeName !== child.nodeName || ours.id !== child.id) {
+      old.insertBefore(child, next);
+      continue;
+    }
+    if (ours === next) next = next.nextSibling;
+    else old.insertBefore(ours, next);
+    morph(ours, child);
+  }
+  while (next) drop();
 }
 
 function parse(html) {
