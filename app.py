@@ -346,7 +346,7 @@ def delete_export(call: Call, task_id: str) -> Response:
     headers=NEW_TASK,
     problems=(NotReady, NoFile, EmailInProgress, AddressUnconfirmed, ExportGone),
 )
-def mail_export(call: Call, task_id: str) -> Response:
+def resend_export_email(call: Call, task_id: str) -> Response:
     """Resend the email for an export."""
     call.body(Nothing)
     return lists.task_response(call, actions.email_again(call, task_id), status=202)
@@ -543,7 +543,7 @@ def submit_export_deletion(call: Call, task_id: str) -> Response:
 
 
 @app.page("POST", "/exports/{task_id}/mail", who="user")
-def submit_export_mail(call: Call, task_id: str) -> Response:
+def submit_export_email(call: Call, task_id: str) -> Response:
     """Resend the email for an export."""
     return export_pages.submit_email(call, task_id)
 

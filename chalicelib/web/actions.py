@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from chalicelib.accounts.rate_limits import EXPORTS_PER_USER, MAILS_PER_USER, spend
+from chalicelib.accounts.rate_limits import EMAILS_PER_USER, EXPORTS_PER_USER, spend
 from chalicelib.errors import (
     AddressUnconfirmed,
     ExportGone,
@@ -158,7 +158,7 @@ def email_again(call: Call, task_id: str) -> TaskView:
     if settings.verify_email and call.user.confirmed_at is None:
         raise AddressUnconfirmed
     if settings.limits:
-        spend(call.wiring.queue.redis, (MAILS_PER_USER, call.user.id))
+        spend(call.wiring.queue.redis, (EMAILS_PER_USER, call.user.id))
     with call.wiring.database.read() as session:
         _require_object(call, view_task(session, task_id, owner=call.user.id))
     with call.wiring.database.write() as session:

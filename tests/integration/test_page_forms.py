@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 
 from app import app
 from chalicelib.accounts import link_keys
-from chalicelib.accounts.rate_limits import MAILS_PER_USER, PER_ACCOUNT
+from chalicelib.accounts.rate_limits import EMAILS_PER_USER, PER_ACCOUNT
 from chalicelib.db.models import OutboxMessage, User
 from chalicelib.errors import (
     Forbidden,
@@ -267,7 +267,7 @@ def test_too_many_confirmations(client: Client, rewire: Rewire) -> None:
     """The account's page says how long to wait."""
     rewire(VERIFY_EMAIL="on", LIMITS="on")
     browser = enter(client)
-    answers = [browser.send("/account/confirmation") for _ in range(MAILS_PER_USER.most + 1)]
+    answers = [browser.send("/account/confirmation") for _ in range(EMAILS_PER_USER.most + 1)]
     assert {answer.status_code for answer in answers[:-1]} == {303}
     assert answers[-1].status_code == 429
     assert "Too many attempts. Try again in" in answers[-1].body.decode()

@@ -16,9 +16,9 @@ from redis import Redis
 from chalicelib.accounts import accounts, link_keys
 from chalicelib.accounts.accounts import NewUser
 from chalicelib.accounts.rate_limits import (
+    EMAILS_PER_USER,
     EXPORTS_PER_USER,
     LONG_POLLS_PER_TOKEN,
-    MAILS_PER_USER,
     PER_ACCOUNT,
     REQUESTS_PER_TOKEN,
     _digest,
@@ -372,7 +372,7 @@ def test_mails_per_user(limited: Wiring, susan: Person) -> None:
     task_id = launch(limited.database, susan.user_id)
     publish(limited, task_id)
     put_email(limited.database, task_id, state="sent")
-    limited.queue.redis.set(counter(MAILS_PER_USER.name, susan.user_id), 20, ex=60)
+    limited.queue.redis.set(counter(EMAILS_PER_USER.name, susan.user_id), 20, ex=60)
     answer = susan.post(f"/v1/exports/{task_id}/mail")
     refused(answer, 429, "too_many_requests")
     too_many(answer)
