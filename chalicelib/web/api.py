@@ -121,7 +121,8 @@ class Api(Chalice):
         """The clients and settings, read at the first request or by the server when it starts."""
         wiring = Wiring.from_environment()
         if "AWS_LAMBDA_FUNCTION_NAME" in environment():  # Lambda starts no server that does it
-            logs.configure(wiring.settings.log_format)
+            settings = wiring.settings
+            logs.configure(settings.log_format, exceptions=settings.log_exceptions)
         return wiring
 
     def endpoint(
