@@ -3,8 +3,9 @@
 # The Python that .venv was made with goes on, so that PYTHON is named once.
 PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 BIN := .venv/bin
-STAMP := .venv/.stamp
-COMPILE := .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+UV := $(PYTHON) infra/environments.py uv
+ENVIRONMENT := $(PYTHON) infra/environments.py make
+COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 
 .PHONY: help setup demo run test faults bench browser servers image-check fuzz audit deploy destroy \
@@ -13,20 +14,10 @@ COMPILE := .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
-# The stamp holds what .venv was made of and is written last: a set-up that failed is repeated.
-setup: ## create .venv with all that the other commands need (PYTHON=python3)
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo "Carryout needs Python 3.11, 3.12 or 3.13; name one: make setup PYTHON=python3.13" >&2; \
-	  exit 1; }
-	@made_of=$$($(PYTHON) -c 'import hashlib, sys; print(*sys.version_info[:2], \
-	  hashlib.sha256(open("requirements-dev.txt", "rb").read()).hexdigest())') && \
-	if ! $(BIN)/python -c "" 2>/dev/null || [ "$$(cat $(STAMP) 2>/dev/null)" != "$$made_of" ]; then \
-	  echo "setting up .venv" && \
-	  $(PYTHON) -m venv --clear .venv && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-	    -r requirements-dev.txt && \
-	  echo "$$made_of" > $(STAMP); \
-	fi
+setup: ## create .venv with everything the other commands need (PYTHON=python3)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || { \
+	  echo "Carryout needs Python 3.11 to 3.14; name one: make setup PYTHON=python3.13" >&2; exit 1; }
+	@$(ENVIRONMENT) .venv requirements-dev.txt
 
 demo: setup ## export a user's posts before your eyes, from request to mail
 	@exec $(BIN)/python -m infra.local demo
@@ -42,16 +33,10 @@ faults: setup ## kill, stop and starve everything, and see what came of it (SEED
 	  $(if $(QUICK),--quick)
 
 # Without the other libraries, when they cannot be had, the benchmark says that they are left out.
-bench: setup ## every figure beside a peer's (QUICK=1, ONLY=, DATA_DIR=.local, ARGS="--markdown --strict")
+bench: setup ## measure everything against its peers (QUICK=1, ONLY=, DATA_DIR=.local, ARGS="--markdown --strict")
 	@$(if $(ONLY),$(if $(findstring throughput,$(ONLY)),,exit 0;)) \
-	  $(MAKE) --no-print-directory .venv-bench/.stamp || rm -rf .venv-bench
+	  $(ENVIRONMENT) .venv-bench tests/bench/requirements.txt || rm -rf .venv-bench
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(ARGS)
-
-.venv-bench/.stamp: tests/bench/requirements.txt
-	@echo "setting up .venv-bench" >&2
-	@$(PYTHON) -m venv --clear .venv-bench
-	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	@touch $@
 
 browser: setup ## the tests that drive Chromium, which `test` runs too where it is (screenshots: build/screens)
 	@BROWSER_TESTS=required $(BIN)/pytest tests/browser $(ARGS)
@@ -65,8 +50,16 @@ image-check: setup ## build the container image and export in it (as root, with 
 fuzz: setup ## schemathesis and broken HTTP, thousands of each, against the running stack
 	@FUZZ=1 $(BIN)/pytest -s tests/security/test_schemathesis.py tests/security/test_raw_http.py $(ARGS)
 
-audit: setup ## known vulnerabilities of the locked dependencies (ARGS=--or-say-so)
-	@$(BIN)/python -m infra.audit $(ARGS)
+# uv audits projects, so the locked packages become one. It exits with 1 for a vulnerability alone.
+audit: setup ## check the locked dependencies for known vulnerabilities (ARGS=--or-say-so)
+	@mkdir -p build/audit && rm -f build/audit/uv.lock
+	@printf '[project]\nname = "locked"\nversion = "1"\nrequires-python = ">=3.11"\n' \
+	  > build/audit/pyproject.toml
+	@{ $(UV) add --quiet --project build/audit --no-sync --requirements requirements-dev.txt && \
+	  $(UV) audit --project build/audit --frozen --preview-features audit-command; } || { \
+	  test $$? != 1 && \
+	  echo "NOT AUDITED: the source of advisories is out of reach; this is no clean bill" >&2 && \
+	  test "$(ARGS)" = --or-say-so; }
 
 deploy: package ## bring a stage on AWS about, or up to date (STAGE=, YES=1 to be asked less; infra/README.md)
 	@$(BIN)/python -m infra.aws deploy $(if $(YES),--yes) "$(STAGE)"
@@ -75,8 +68,9 @@ destroy: setup ## delete a stage on AWS but for its data (STAGE=, YES=1)
 	@mkdir -p build && cp infra/aws/foundation.yaml build/
 	@$(BIN)/python -m infra.aws destroy $(if $(YES),--yes) "$(STAGE)"
 
-package: setup ## the Lambda package and the templates under build, checked (ARCHITECTURE=x86_64)
-	@$(BIN)/python -m infra.package $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE))
+package: setup ## build and check the Lambda package and the templates (ARCHITECTURE=x86_64 RUNTIME=3.13)
+	@$(BIN)/python -m infra.package $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) \
+	  $(if $(RUNTIME),--python $(RUNTIME))
 
 package-check: package ## the package as Lambda runs it: its story and its cold start
 	@$(BIN)/pytest -m package tests/package $(ARGS)
@@ -96,10 +90,9 @@ check: setup ## what CI runs: format, lint, types, bandit, tests
 	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive app.py chalicelib worker infra
 	@$(MAKE) test
 
-lock: ## compile the requirements anew (ARGS=--upgrade for newer versions)
-	@test -x .venv-lock/bin/uv || { $(PYTHON) -m venv --clear .venv-lock && \
-	  .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv; }
+lock: ## recompile the pinned requirements (ARGS=--upgrade for newer versions)
 	@$(COMPILE) -o requirements.txt $(ARGS)
 	@$(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt $(ARGS)
 	@$(subst pyproject.toml,infra/aws/checkov.in,$(COMPILE)) -o infra/aws/checkov.txt $(ARGS)
 	@$(subst pyproject.toml,--group bench,$(COMPILE)) -o tests/bench/requirements.txt $(ARGS)
+	@$(subst pyproject.toml,--group uv,$(COMPILE)) -o infra/uv.txt $(ARGS)

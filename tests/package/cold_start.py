@@ -11,7 +11,9 @@ from pathlib import Path
 
 import click
 
+from infra.package import interpreter
 from infra.package.application import ROOT
+from infra.package.target import Target
 from tests.package.runtime import Function, Image
 
 PACKAGE = ROOT / "build" / "deployment.zip"
@@ -102,8 +104,12 @@ def _import(image: Image, names: str) -> Cost:
 @click.option("--rounds", default=ROUNDS, show_default=True)
 def main(rounds: int) -> None:
     """Measure `build/deployment.zip`."""
+    target = Target("x86_64")
+    python = interpreter.find(target.python)
+    if not python:
+        raise click.ClickException(f"only Python {target.python} runs the package")
     with tempfile.TemporaryDirectory(prefix="carryout-") as folder:
-        image = Image(PACKAGE, Path(folder))
+        image = Image(PACKAGE, Path(folder), target, python)
         click.echo(measure(image, log=Path(folder) / "log", rounds=rounds))
 
 
