@@ -19,7 +19,7 @@ setup: ## create .venv with everything the other commands need (PYTHON=python3)
 	  echo "Carryout needs Python 3.11 to 3.14; name one: make setup PYTHON=python3.13" >&2; exit 1; }
 	@$(ENVIRONMENT) .venv requirements-dev.txt
 
-demo: setup ## export a user's posts before your eyes, from request to mail
+demo: setup ## watch an export run, from request to email
 	@exec $(BIN)/python -m infra.local demo
 
 run: setup ## run everything in the foreground (PORT=8000 DATA_DIR=.local WORKERS=1)
@@ -28,7 +28,7 @@ run: setup ## run everything in the foreground (PORT=8000 DATA_DIR=.local WORKER
 test: setup ## run every test that this machine can run (ARGS=... for pytest)
 	@$(BIN)/pytest $(ARGS)
 
-faults: setup ## kill, stop and starve everything, and see what came of it (SEED=, ONLY=, QUICK=1)
+faults: setup ## kill, stop and starve every part, then check the outcome (SEED=, ONLY=, QUICK=1)
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(QUICK),--quick)
 
@@ -38,16 +38,16 @@ bench: setup ## measure everything against its peers (QUICK=1, ONLY=, DATA_DIR=.
 	  $(ENVIRONMENT) .venv-bench tests/bench/requirements.txt || rm -rf .venv-bench
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
-browser: setup ## the tests that drive Chromium, which `test` runs too where it is (screenshots: build/screens)
+browser: setup ## run the Chromium tests, which `test` includes if Chromium is there (screenshots: build/screens)
 	@BROWSER_TESTS=required $(BIN)/pytest tests/browser $(ARGS)
 
-servers: setup ## supervisord, honcho, compose's commands and an upgrade, each doing a real export
+servers: setup ## test supervisord, honcho, Compose's commands and an upgrade, each with a real export
 	@$(BIN)/pytest -m servers tests/deployed $(ARGS)
 
-image-check: setup ## build the container image and export in it (as root, with buildah and mmdebstrap)
+image-check: setup ## build the container image and run an export in it (as root, with buildah and mmdebstrap)
 	@$(BIN)/pytest -m image tests/deployed $(ARGS)
 
-fuzz: setup ## schemathesis and broken HTTP, thousands of each, against the running stack
+fuzz: setup ## fuzz the running stack with Schemathesis and malformed HTTP, thousands of requests each
 	@FUZZ=1 $(BIN)/pytest -s tests/security/test_schemathesis.py tests/security/test_raw_http.py $(ARGS)
 
 # uv audits projects, so the locked packages become one. It exits with 1 for a vulnerability alone.
@@ -61,10 +61,10 @@ audit: setup ## check the locked dependencies for known vulnerabilities (ARGS=--
 	  echo "NOT AUDITED: the source of advisories is out of reach; this is no clean bill" >&2 && \
 	  test "$(ARGS)" = --or-say-so; }
 
-deploy: package ## bring a stage on AWS about, or up to date (STAGE=, YES=1 to be asked less; infra/README.md)
+deploy: package ## create or update a stage on AWS (STAGE=, YES=1 for fewer questions; infra/README.md)
 	@$(BIN)/python -m infra.aws deploy $(if $(YES),--yes) "$(STAGE)"
 
-destroy: setup ## delete a stage on AWS but for its data (STAGE=, YES=1)
+destroy: setup ## delete a stage on AWS but keep its data (STAGE=, YES=1)
 	@mkdir -p build && cp infra/aws/foundation.yaml build/
 	@$(BIN)/python -m infra.aws destroy $(if $(YES),--yes) "$(STAGE)"
 
@@ -72,10 +72,10 @@ package: setup ## build and check the Lambda package and the templates (ARCHITEC
 	@$(BIN)/python -m infra.package $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) \
 	  $(if $(RUNTIME),--python $(RUNTIME))
 
-package-check: package ## the package as Lambda runs it: its story and its cold start
+package-check: package ## test the package as Lambda runs it, cold start included
 	@$(BIN)/pytest -m package tests/package $(ARGS)
 
-translations: setup ## bring the catalogues up to date with the code, and compile them
+translations: setup ## update the translation catalogues from the code, and compile them
 	@mkdir -p build
 	@$(BIN)/pybabel --quiet extract --mapping pyproject.toml --project Carryout --version 1 \
 	  --add-location file --sort-by-file --output build/messages.pot chalicelib worker
