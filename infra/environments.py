@@ -144,14 +144,14 @@ def _fetch_uv() -> None:
         UvError: It could not.
     """
     shutil.rmtree(UV_FOLDER, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip"]
+    options = ("--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(UV_LOCK))
+    pip, target = [sys.executable, "-m", "pip"], ["--target", str(UV_FOLDER)]
     if _run([*pip, "--version"], quiet=True).returncode:  # Debian's Python comes without pip
         _run([sys.executable, "-m", "venv", str(UV_FOLDER)], quiet=True)
-        pip = [str(UV_FOLDER / "bin" / "python"), "-m", "pip"]
-    options = ("--no-deps", "--only-binary", ":all:", "--require-hashes", "--target")
+        pip, target = [str(UV_FOLDER / "bin" / "python"), "-m", "pip"], []
     try:
         done = _run(
-            [*pip, *INSTALL, *options, str(UV_FOLDER), "-r", str(UV_LOCK)],
+            [*pip, *INSTALL, *options, *target],
             # Neither goes with a target that is no environment.
             environ={**os.environ, "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"},
             quiet=True,

@@ -8,45 +8,35 @@ from infra.package import dependencies, interpreter
 from infra.package.__main__ import PYLOCK
 from infra.package.inspection import Package, faults
 from infra.package.interpreter import Interpreter
-from infra.package.target import Target
 from tests.package.cold_start import PACKAGE
-from tests.package.runtime import Image
+from tests.package.runtime import TARGET, Image
 
 
 @pytest.fixture(scope="session")
-def target() -> Target:
-    """The machine that the tests run on, as Lambda has it."""
-    return Target("x86_64")
-
-
-@pytest.fixture(scope="session")
-def python(target: Target) -> Interpreter | None:
+def python() -> Interpreter | None:
     """The runtime's own Python, where this machine has it."""
-    return interpreter.find(target.python)
+    return interpreter.find(TARGET.python)
 
 
 @pytest.fixture(scope="session")
-def package(target: Target, python: Interpreter | None) -> Package:
+def package(python: Interpreter | None) -> Package:
     """The package; it must be of today's application."""
     assert PACKAGE.exists(), "make package comes first"
     found, wheels = Package(PACKAGE), dependencies.read(PACKAGE.with_name(PYLOCK))
     magic = python.magic if python else None
-    assert faults(found, wheels, target, magic) == [], "make package again"
+    assert faults(found, wheels, TARGET, magic) == [], "make package again"
     return found
 
 
 @pytest.fixture(scope="session")
 def image(
-    package: Package,
-    target: Target,
-    python: Interpreter | None,
-    tmp_path_factory: pytest.TempPathFactory,
+    package: Package, python: Interpreter | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Image:
     """The package where Lambda would run it."""
     assert package
     if not python:
-        pytest.skip(f"only Python {target.python} runs the package, and this machine has none")
-    return Image(PACKAGE, tmp_path_factory.mktemp("image"), target, python)
+        pytest.skip(f"only Python {TARGET.python} runs the package, and this machine has none")
+    return Image(PACKAGE, tmp_path_factory.mktemp("image"), python)
 
 
 def everything(folder: Path) -> dict[str, int]:

@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
 import json
+import os
 import queue
 import re
 import subprocess
@@ -19,13 +20,16 @@ from uuid import uuid4
 from infra.package import dependencies
 from infra.package.application import ROOT
 from infra.package.interpreter import Interpreter
-from infra.package.target import Target
+from infra.package.target import DEFAULT_PYTHON, Target
 
 API = "/2018-06-01/runtime"
 CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
 """What Lambda's image has besides Python: the client and what it imports."""
 
 LOCK = ROOT / "requirements-dev.txt"
+
+TARGET = Target("x86_64", os.environ.get("RUNTIME") or DEFAULT_PYTHON)
+"""What `make package-check` packed for."""
 
 INIT_LIMIT_S = 120
 INVOCATION_LIMIT_S = 29
@@ -38,20 +42,18 @@ class Image:
     Args:
         package: The zip.
         folder: An empty folder.
-        target: What the package was made for.
-        python: The Python of that runtime.
+        python: The Python of the runtime.
     """
 
-    def __init__(self, package: Path, folder: Path, target: Target, python: Interpreter) -> None:
+    def __init__(self, package: Path, folder: Path, python: Interpreter) -> None:
         self.task_root = folder / "task"
         self._client = folder / "client"
-        self._target = target
         self._python = str(python.path)
         with zipfile.ZipFile(package) as archive:
             archive.extractall(self.task_root)
         lock = folder / "client.txt"
         lock.write_text("".join(_locked(name) for name in CLIENT))
-        dependencies.install(lock, self._client, target)
+        dependencies.install(lock, self._client, TARGET)
 
     def start(
         self, *arguments: str, environment: Mapping[str, str], log: Any
@@ -88,7 +90,7 @@ class Image:
             "PYTHONPATH": str(self._client),
             "PYTHONDONTWRITEBYTECODE": "1",  # /var/task cannot be written
             "LAMBDA_TASK_ROOT": str(self.task_root),
-            "AWS_EXECUTION_ENV": f"AWS_Lambda_{self._target.runtime}",
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{TARGET.runtime}",
             "AWS_LAMBDA_FUNCTION_NAME": "carryout-dev",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
