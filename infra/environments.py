@@ -205,20 +205,20 @@ def _run(
     )
 
 
-def main(verb: str, *arguments: str) -> None:
-    """Make an environment, or become uv."""
+def main(verb: str, *arguments: str) -> int:
+    """Make an environment, or run uv; return the status to exit with."""
     if verb == "make":
         folder, lock = map(Path, arguments)
         make(folder, lock)
-    else:
-        with _alone():
-            uv = find_uv()
-        os.execve(uv, ["uv", *arguments], uv_environ())  # noqa: S606 - our own  # nosec B606
+        return 0
+    with _alone():
+        uv = find_uv()
+    return _run([str(uv), *arguments], environ=uv_environ()).returncode
 
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:])
+        sys.exit(main(*sys.argv[1:]))
     except (UvError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - a program's last word
-        sys.exit(2)
+        sys.exit(2)  # which no verdict of uv's is
