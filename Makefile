@@ -25,10 +25,10 @@ demo: setup ## watch an export run, from request to email
 run: setup ## run everything in the foreground (PORT=8000 DATA_DIR=.local WORKERS=1)
 	@exec $(BIN)/python -m infra.local run
 
-# One worker for each core; what a worker has no more of, it takes from the end of another's tests,
-# so that most modules stay in one worker with their servers.
+# One process for each core. A module stays in one of them, with the servers that it starts, and the
+# modules keep their order: the slow ones come first, so that no process waits long for another.
 test: setup ## run every test that this machine can run (ARGS=... for pytest)
-	@$(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+	@$(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: setup ## kill, stop and starve every part, then check the outcome (SEED=, ONLY=, QUICK=1)
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) \
