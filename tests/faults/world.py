@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import cast
 
 import sqlalchemy as sa
+from worker.tasks.export_posts import export_posts
 
 from chalicelib.db import engine
-from chalicelib.db.models import Notification, Post, Removal, Task, User
+from chalicelib.db.models import Notification, Removal, Task, User
+from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
 from chalicelib.values.fields import format_time
@@ -35,7 +37,6 @@ from worker.attempts import perform
 from worker.export import pages, upload
 from worker.outbox import sender
 from worker.runner import bury
-from worker.tasks.export_posts import export_posts
 
 _SEEN = sa.Table(
     "seen",

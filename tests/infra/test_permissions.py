@@ -17,6 +17,7 @@ import boto3
 import botocore
 import pytest
 from redis import Redis
+from worker.tasks.export_posts import export_posts
 
 from app import app, sweep
 from chalicelib.adapters.object_store import Part, UploadGoneError
@@ -31,7 +32,6 @@ from worker.attempts import perform
 from worker.export.upload import Upload
 from worker.outbox import sender
 from worker.protection import protected
-from worker.tasks.export_posts import export_posts
 
 EXPORT = export_posts.__wrapped__  # type: ignore[attr-defined]
 PROTECT = "PUT /task-protection/v1/state"
@@ -144,8 +144,8 @@ def granted(template: Template, role: str) -> set[str]:
 
 def leave_behind(wiring: Wiring, prefix: str) -> None:
     """An object and an unfinished upload, as an attempt leaves them that was killed."""
-    wiring.storage.put(f"{prefix}9/posts.json", b"{}")
-    wiring.storage.begin(f"{prefix}9/posts.json")
+    wiring.object_store.put(f"{prefix}9/posts.json", b"{}")
+    wiring.object_store.begin(f"{prefix}9/posts.json")
 
 
 def one_prefix(requests: Sequence[tuple[str, str]]) -> bool:
@@ -228,7 +228,7 @@ def test_worker(recorder: Recorder, wiring: Wiring, agent_url: str, app_template
             perform(task_id, EXPORT, wiring)
         attempts._clean_up(the_task(wiring.database, failed), wiring)
         with pytest.raises(UploadGoneError):  # and looks whether the object is there
-            Upload(wiring.storage, "exports/0/lost", "lost", [lost]).finish(b"")
+            Upload(wiring.object_store, "exports/0/lost", "lost", [lost]).finish(b"")
     for task_id in done:
         assert the_task(wiring.database, task_id).mail_state == "sent"
     assert recorder.needed() == granted(app_template, "WorkerRole")

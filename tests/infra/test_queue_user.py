@@ -36,7 +36,7 @@ def test_access_string_is_enough(as_the_user: dict[str, str], database: Database
     with rate_limits.held(wiring.queue.redis, "somebody", wait_s=1):
         assert list(wiring.queue.redis.scan_iter("carryout:held:*"))
     assert not list(wiring.queue.redis.scan_iter("carryout:held:*"))
-    wiring.queue.ring([(task_id, "export_posts")])
+    wiring.queue.enqueue([(task_id, "export_posts")])
     assert wiring.queue.depth() == 1
     worker = subprocess.Popen(
         [sys.executable, "-m", "worker", "run"],

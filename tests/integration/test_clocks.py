@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.db.engine import Database
 from chalicelib.tasks import leases
-from chalicelib.tasks.leases import Holder
+from chalicelib.tasks.leases import Lease
 from tests.conftest import both_databases
 from tests.harness.ledgers import LEASE_S, launch, make_user, now, the_task
 
@@ -15,9 +15,9 @@ OFF = pytest.mark.parametrize("off", [HOUR, -HOUR], ids=["fast", "slow"])
 NEARLY = timedelta(seconds=20)
 
 
-def take_with_clock(database: Database, task_id: str, off: timedelta) -> Holder:
+def take_with_clock(database: Database, task_id: str, off: timedelta) -> Lease:
     """Claim a task by a clock that is off."""
-    taken = leases.take(database, task_id, worker="w", lease_s=LEASE_S, now=now() + off)
+    taken = leases.claim(database, task_id, worker="w", lease_s=LEASE_S, now=now() + off)
     assert taken is not None
     return taken[0]
 
@@ -48,7 +48,7 @@ def test_leases(database: Database, off: timedelta) -> None:
 def test_pauses(database: Database, off: timedelta) -> None:
     """A task that is handed back can be taken at once, whatever the clock of who had it."""
     task_id = launch(database, make_user(database))
-    take_with_clock(database, task_id, off).hand_back(now=now() + off)
+    take_with_clock(database, task_id, off).release(now=now() + off)
     take_with_clock(database, task_id, -off)
 
 
@@ -58,4 +58,4 @@ def test_burials(database: Database, off: timedelta) -> None:
     """A sweeper whose clock is off takes nobody for dead who is alive."""
     task_id = launch(database, make_user(database))
     holder = take_with_clock(database, task_id, timedelta(0))
-    assert not holder.bury(now=now() + off, overdue=True)
+    assert not holder.recover(now=now() + off, overdue=True)

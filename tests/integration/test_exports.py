@@ -123,7 +123,7 @@ def test_expired_at_its_minute(susan: Person, export: str, rewire: Rewire) -> No
 
 def test_missing_in_s3(susan: Person, export: str, wiring: Wiring) -> None:
     """It is looked for before anybody is sent there."""
-    wiring.storage.clear("exports/", keep=set)
+    wiring.object_store.clear("exports/", keep=set)
     refused(susan.get(f"/v1/exports/{export}/download"), 410, "export_gone")
     settle_mail(wiring, export, "sent")
     refused(susan.post(f"/v1/exports/{export}/mail"), 410, "export_gone")
@@ -155,11 +155,11 @@ def test_delete(susan: Person, export: str, wiring: Wiring) -> None:
     """A deleted file is gone from S3 with the answer, and deleting it again is no error."""
     key = ledgers.the_task(wiring.database, export).object_key or ""
     assert re.fullmatch(rf"exports/{susan.user_id}/{export}/.+", key)
-    assert wiring.storage.size(key) == 2
+    assert wiring.object_store.size(key) == 2
     for _ in range(2):
         answer = susan.delete(f"/v1/exports/{export}")
         assert (answer.status_code, answer.body) == (204, b"")
-        assert wiring.storage.size(key) is None
+        assert wiring.object_store.size(key) is None
     gone(susan, export)
     mail = susan.get(f"/v1/tasks/{export}").json_body["result"]["mail"]
     assert mail["state"] == "failed"  # it was still to be sent: with no file there is no mail
@@ -264,7 +264,7 @@ def test_erased_account_leaves_nothing(susan: Person, david: Person, wiring: Wir
             if table.name != "audit":  # numbers only, kept for good
                 owners = set(session.scalars(sa.select(table.c.user_id)))
                 assert owners == {david.user_id}, table.name
-    keys = wiring.storage._s3.list_objects_v2(Bucket=wiring.storage.bucket)["Contents"]
+    keys = wiring.object_store._s3.list_objects_v2(Bucket=wiring.object_store.bucket)["Contents"]
     assert {one["Key"].split("/")[1] for one in keys} == {str(david.user_id)}
     assert holder.renew() is None
     with pytest.raises(ClaimLost):

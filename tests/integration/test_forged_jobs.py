@@ -190,7 +190,7 @@ def wait_for(wiring: Wiring, task_id: str, status: str) -> None:
 def do(wiring: Wiring, user_id: int, *, seconds: int) -> None:
     """Have a real task done."""
     task_id = launch_example(wiring.database, user_id, seconds=seconds)
-    wiring.queue.ring([(task_id, "example")])
+    wiring.queue.enqueue([(task_id, "example")])
     wait_for(wiring, task_id, "succeeded")
 
 
@@ -275,7 +275,7 @@ def test_a_stopped_callback_does_not_run(
     send_stop_job_command(redis, task_id, serializer="json")
     wait_until(lambda: redis.hget(f"rq:job:{task_id}", "status") == b"stopped", "it is stopped")
     export_id = launch(wiring.database, user_id)
-    wiring.queue.ring([(export_id, "export_posts")])
+    wiring.queue.enqueue([(export_id, "export_posts")])
     wait_for(wiring, export_id, "succeeded")
     assert list(marks.iterdir()) == []
     assert worker.poll() is None

@@ -14,7 +14,13 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
 
-from chalicelib.adapters.job_queue import JobQueue, QueueError, RegisteredJob, doorbell, get_rq_job
+from chalicelib.adapters.job_queue import (
+    JobQueue,
+    QueueError,
+    RegisteredJob,
+    api_client,
+    get_rq_job,
+)
 from chalicelib.db.models import Task
 from infra.local.stack import free_port
 from tests.harness.fakes import FakeQueue
@@ -26,7 +32,7 @@ TASK = cast("Task", SimpleNamespace(id="one"))
 @pytest.fixture
 def real(redis_url: str) -> Iterator[JobQueue]:
     """An empty queue in Valkey."""
-    with closing(doorbell(redis_url)) as redis:
+    with closing(api_client(redis_url)) as redis:
         yield JobQueue(redis, NAME, timeout_s=77)
 
 
@@ -51,18 +57,18 @@ class TestContract:
 
     def test_ringing(self, queue: JobQueue) -> None:
         """Who was rung for waits."""
-        queue.ring([("one", "example"), ("two", "export_posts")])
+        queue.enqueue([("one", "example"), ("two", "export_posts")])
         assert queue.waiting_ids() == {"one", "two"}
         assert queue.depth() == 2
 
     def test_ringing_for_nobody(self, queue: JobQueue) -> None:
         """There may be nothing to ring for."""
-        queue.ring([])
+        queue.enqueue([])
         assert queue.depth() == 0
 
     def test_unknown_names(self, queue: JobQueue) -> None:
         """A task of a kind that is gone cannot be done and gets no job."""
-        queue.ring([("one", "mine_coins"), ("two", "example")])
+        queue.enqueue([("one", "mine_coins"), ("two", "example")])
         assert queue.waiting_ids() == {"two"}
 
     def test_progress_without_a_job(self, queue: JobQueue) -> None:
@@ -94,7 +100,7 @@ class TestJobs:
             queue = JobQueue(redis, NAME, timeout_s=77)
             redis.ping()
             before = Counting.sent
-            queue.ring([(f"task-{number}", "example") for number in range(100)])
+            queue.enqueue([(f"task-{number}", "example") for number in range(100)])
             assert Counting.sent - before == 1
             assert queue.depth() == 100
 
@@ -142,7 +148,7 @@ class TestJobs:
         """There is no moment between look and write in which the job could vanish."""
         with closing(Redis(connection_pool=counting_pool(redis_url))) as redis:
             queue = JobQueue(redis, NAME, timeout_s=77)
-            queue.ring([("one", "example")])
+            queue.enqueue([("one", "example")])
             before = Counting.sent
             queue.save_progress("one", 42)
             assert Counting.sent - before == 1
@@ -183,14 +189,14 @@ def deaf(request: pytest.FixtureRequest) -> Iterator[JobQueue]:
         silent.listen()
         listening = request.param == "nobody answers"
         port = silent.getsockname()[1] if listening else free_port()
-        with closing(doorbell(f"redis://127.0.0.1:{port}/0")) as redis:
+        with closing(api_client(f"redis://127.0.0.1:{port}/0")) as redis:
             yield JobQueue(redis, NAME, timeout_s=77)
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda queue: queue.ring([("one", "example")]),
+        lambda queue: queue.enqueue([("one", "example")]),
         lambda queue: queue.waiting_ids(),
         lambda queue: queue.depth(),
         lambda queue: queue.workers(),

@@ -9,17 +9,17 @@ import pytest
 import sqlalchemy as sa
 
 from chalicelib.accounts import accounts
-from chalicelib.adapters.job_queue import JobQueue, doorbell
+from chalicelib.adapters.job_queue import JobQueue, api_client
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Task, User
 from chalicelib.operations import queries
-from chalicelib.operations.reconciler import MOST_RUNG, Sweeper
+from chalicelib.operations.reconciler import MOST_RUNG, Reconciler
 from chalicelib.tasks import requests as task_requests
-from chalicelib.tasks.queue_position import EVERY, NEAR, Places
+from chalicelib.tasks.queue_position import EVERY, NEAR, QueuePositions
 from chalicelib.values.paging import Page
 from tests.conftest import both_databases
 from tests.harness import ledgers
-from tests.harness.fakes import FakeQueue, FakeStorage
+from tests.harness.fakes import FakeObjectStore, FakeQueue
 
 LONG = NEAR + 3 * EVERY
 FIRST_USER = 1000
@@ -62,7 +62,7 @@ def fill(database: Database, length: int, *, since: datetime) -> list[str]:
 def test_places(database: Database, now: datetime) -> None:
     """Exact near the head, told to a hundred beyond, and never further than it is."""
     ids = fill(database, LONG, since=now - timedelta(days=1))
-    places = Places(database)
+    places = QueuePositions(database)
 
     def place(index: int, *, at: datetime = now) -> int | None:
         with database.read() as session:
@@ -94,11 +94,11 @@ def test_a_pass_rings_for_so_many(database: Database, now: datetime) -> None:
     """After Redis has lost a long queue, pass after pass goes on, the oldest first."""
     ids = fill(database, MOST_RUNG + 2, since=now - timedelta(days=1))
     queue = FakeQueue()
-    sweeper = Sweeper(database, queue, FakeStorage, 30)
+    sweeper = Reconciler(database, queue, FakeObjectStore, 30)
     assert sweeper.sweep(now=now)["rung"] == MOST_RUNG
-    assert queue.rung == ids[:MOST_RUNG]
+    assert queue.enqueued == ids[:MOST_RUNG]
     assert sweeper.sweep(now=now)["rung"] == 2
-    assert queue.rung == ids
+    assert queue.enqueued == ids
 
 
 def test_what_nobody_can_do_holds_up_nobody(
@@ -110,14 +110,14 @@ def test_what_nobody_can_do_holds_up_nobody(
     for task_id in ids[:2]:
         ledgers.put(database, task_id, name="of_the_future")
     queue = FakeQueue()
-    Sweeper(database, queue, FakeStorage, 30).sweep(now=now)
-    assert queue.rung == ids[2:]
+    Reconciler(database, queue, FakeObjectStore, 30).sweep(now=now)
+    assert queue.enqueued == ids[2:]
 
 
 def test_ringing_for_many(redis_url: str) -> None:
     """More than one script takes at once are rung for all the same."""
-    queue = JobQueue(doorbell(redis_url), "microblog-tasks", timeout_s=77)
-    queue.ring((f"task-{number}", "example") for number in range(2001))
+    queue = JobQueue(api_client(redis_url), "microblog-tasks", timeout_s=77)
+    queue.enqueue((f"task-{number}", "example") for number in range(2001))
     assert queue.depth() == 2001
     queue.redis.close()
 
@@ -144,7 +144,7 @@ def launch(database: Database, now: datetime) -> None:
 
 def sweep(database: Database, now: datetime) -> None:
     """Do what a pass does to tasks that nobody holds."""
-    sweeper = Sweeper(database, FakeQueue(), FakeStorage, 30)
+    sweeper = Reconciler(database, FakeQueue(), FakeObjectStore, 30)
     sweeper._ring()
     sweeper._expire(now)
 
@@ -152,7 +152,7 @@ def sweep(database: Database, now: datetime) -> None:
 def mark(database: Database, now: datetime) -> None:
     """Set marks."""
     task = Task(id="x", queued_at=now)
-    Places(database).tell(task, NEAR + 1, now=now)
+    QueuePositions(database).tell(task, NEAR + 1, now=now)
 
 
 PLANS: dict[str, tuple[Ask, Sequence[str]]] = {
@@ -183,7 +183,7 @@ PLANS: dict[str, tuple[Ask, Sequence[str]]] = {
         ["ix_tasks_finished"],
     ),
     "a sweep": (sweep, ["ix_tasks_mail", "ix_tasks_queued", "ix_letters_due_at", "ix_tasks_file"]),
-    "posts": (reading(lambda s: accounts.count_posts(s, 1)), ["ix_posts_user_id_timestamp_id"]),
+    "posts": (reading(lambda s: posts.count_posts(s, 1)), ["ix_posts_user_id_timestamp_id"]),
 }
 
 

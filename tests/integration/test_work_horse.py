@@ -48,7 +48,7 @@ def ask(wiring: Wiring, *names: str) -> list[str]:
     asked = [launch(wiring.database, make_user(wiring.database, one), "example") for one in names]
     for task_id in asked:
         put(wiring.database, task_id, params={"seconds": 0})
-    wiring.queue.ring([(task_id, "example") for task_id in asked])
+    wiring.queue.enqueue([(task_id, "example") for task_id in asked])
     return asked
 
 
