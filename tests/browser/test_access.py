@@ -104,7 +104,7 @@ def test_keyboard_reaches_everything(root: Person) -> None:
 
 def test_focus_outlives_news(susan: Person) -> None:
     """While a bar advances, who stands on its button goes on standing there."""
-    susan.ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": 120}})
+    susan.ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": 60}})
     page = susan.open("/account")
     button = page.locator(".progress button")
     button.focus()

@@ -55,7 +55,7 @@ def test_two_tabs_agree(susan: Person) -> None:
     """What one tab starts the other one shows, and what it cancels is gone from both."""
     first = susan.open("/account")
     second = susan.open("/", susan.context.new_page())
-    susan.ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": 120}})
+    susan.ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": 60}})
     for page in (first, second):
         expect(page.get_by_role("progressbar")).to_be_visible()
     notice(first, "progress", lambda: susan.percent(first) > 1 and susan.percent(second) > 1)
