@@ -241,7 +241,7 @@ def test_older_posts(browser: Browser, susan: Person) -> None:
 
 
 def test_buttons_of_a_task(browser: Browser, susan: Person, wiring: Wiring, join: Join) -> None:
-    """Cancel, try again, send the mail again, delete: each for the owner alone."""
+    """Cancel, try again, send the email again, delete: each for the owner alone."""
     task_id = susan.post("/v1/exports", {}).json_body["id"]
     david = join("david")
     stranger = Browser(david.client, david.token)
@@ -259,7 +259,7 @@ def test_buttons_of_a_task(browser: Browser, susan: Person, wiring: Wiring, join
     assert status() == "queued"
     ledgers.publish(wiring, task_id)
     assert browser.send(f"/exports/{task_id}/mail").status_code == 409  # on its way already
-    ledgers.put(wiring.database, task_id, mail_state="sent")
+    ledgers.put_email(wiring.database, task_id, state="sent")
     assert browser.send(f"/exports/{task_id}/mail").status_code == 303
     assert browser.send(f"/exports/{task_id}/delete").status_code == 303
     assert b"no longer available" in browser.get(f"/exports/{task_id}").body

@@ -243,6 +243,6 @@ def test_failures_of_ours_say_nothing(susan: Person, monkeypatch: pytest.MonkeyP
     def broken(*_: object) -> None:
         raise RuntimeError("the password is x")
 
-    monkeypatch.setattr("chalicelib.accounts.posts.count_posts", broken)
+    monkeypatch.setattr("chalicelib.microblog.posts.count_posts", broken)
     problem = refused(susan.get("/v1/me"), 500, "internal_error")
     assert "password" not in json.dumps(problem)
