@@ -252,7 +252,8 @@ class Api(Chalice):
         """The clients and settings, read at the first request or by the server at its start."""
         wiring = Wiring.from_environment()
         if "AWS_LAMBDA_FUNCTION_NAME" in environment():  # there is no start to do it at
-            logs.configure(wiring.settings.log_format)
+            settings = wiring.settings
+            logs.configure(settings.log_format, exceptions=settings.log_exceptions)
         return wiring
 
     def endpoint(

@@ -132,7 +132,8 @@ def main(*, host: str, port: int, threads: int, behind_proxy: bool) -> None:
     from app import app  # noqa: PLC0415 - after --help
 
     try:
-        logs.configure(app.wiring.settings.log_format)
+        settings = app.wiring.settings
+        logs.configure(settings.log_format, exceptions=settings.log_exceptions)
     except SettingsError as error:
         sys.exit(f"error: {error.detail}")
     try:
