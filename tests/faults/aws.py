@@ -34,7 +34,7 @@ class Call:
     size_bytes: int
 
     @property
-    def is_mail(self) -> bool:
+    def is_email(self) -> bool:
         """Whether SES is asked to send."""
         return self.path.endswith("/outbound-emails")
 
@@ -178,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def _refuse(self, fault: Answer, call: Call) -> None:
-        if call.is_mail:
+        if call.is_email:
             body = b'{"message": "injected"}'
         else:
             body = f"<Error><Code>{fault.code}</Code><Message>injected</Message></Error>".encode()
