@@ -10,7 +10,7 @@ from app import app
 from chalicelib.accounts import accounts
 from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
-from tests.harness.ledgers import fail, launch, make_user, now, publish, put
+from tests.harness.ledgers import fail, launch, make_user, now, publish, put_email
 from tests.harness.people import JSON, Person
 
 ROLES = ("nobody", "revoked", "expired", "other", "administrator", "owner")
@@ -145,14 +145,10 @@ def place(people: dict[str, Person], wiring: Wiring) -> Any:
             publish(wiring, task_id)
         elif "retry" in path:
             fail(wiring.database, task_id)
-        _settle_mail(wiring, task_id)
+        put_email(wiring.database, task_id, state="sent", sent_at=now())
         return path.format(task_id=task_id)
 
     return fill
-
-
-def _settle_mail(wiring: Wiring, task_id: str) -> None:
-    put(wiring.database, task_id, mail_state="sent", mail_sent_at=now())
 
 
 def call(person: Person, method: str, path: str, body: Any) -> HTTPResponse:
