@@ -39,9 +39,9 @@ def test_access_string_is_enough(as_the_user: dict[str, str], database: Database
     wiring = Wiring.from_environment(settings)
     rate_limits.spend(wiring.queue.redis, (rate_limits.REQUESTS_PER_TOKEN, "somebody"))
     assert list(wiring.queue.redis.scan_iter("carryout:*"))
-    with rate_limits.held(wiring.queue.redis, "somebody", wait_s=1):
-        assert list(wiring.queue.redis.scan_iter("carryout:held:*"))
-    assert not list(wiring.queue.redis.scan_iter("carryout:held:*"))
+    with rate_limits.long_poll_slot(wiring.queue.redis, "somebody", wait_s=1):
+        assert list(wiring.queue.redis.scan_iter("carryout:long-poll:*"))
+    assert not list(wiring.queue.redis.scan_iter("carryout:long-poll:*"))
     wiring.outbox_hint.send()
     assert wiring.outbox_waiter.wait(10)
     wiring.queue.enqueue([(task_id, "export_posts")])

@@ -16,13 +16,13 @@ from redis import Redis
 from chalicelib.accounts import accounts, link_keys
 from chalicelib.accounts.accounts import NewUser
 from chalicelib.accounts.rate_limits import (
+    EMAILS_PER_USER,
     EXPORTS_PER_USER,
-    HELD_PER_TOKEN,
-    MAILS_PER_USER,
+    LONG_POLLS_PER_TOKEN,
     PER_ACCOUNT,
     REQUESTS_PER_TOKEN,
     _digest,
-    held,
+    long_poll_slot,
 )
 from chalicelib.db.engine import Database
 from chalicelib.db.models import LinkKey, OutboxMessage, User
@@ -36,6 +36,7 @@ from worker.outbox import sender
 
 PASSWORD = "correct horse"
 OTHER = "battery staple"
+MOVED = {"email": "new@example.com", "current_password": PASSWORD}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -86,7 +87,7 @@ def test_change_of_password(maria: Person, nobody: Person) -> None:
     assert maria.get("/v1/me").status_code == 200
     refused(elsewhere.get("/v1/me"), 401, "unauthenticated")
     old = {"username": "maria", "password": PASSWORD}
-    refused(nobody.post("/v1/tokens", old), 401, "unauthenticated")
+    refused(nobody.post("/v1/tokens", old), 401, "wrong_credentials")
     assert sign_in(nobody, password=OTHER).get("/v1/me").status_code == 200
 
 
@@ -187,7 +188,7 @@ def test_the_old_address_is_told(
 ) -> None:
     """A change of address goes to both: a warning to the old one, a link to the new one."""
     rewire(VERIFY_EMAIL="on")
-    assert maria.patch("/v1/me", {"email": "new@example.com"}).status_code == 200
+    assert maria.patch("/v1/me", MOVED).status_code == 200
     found = {str(mail["To"]): mail for mail in emails(mail_dir, wiring)}
     assert set(found) == {"maria <maria@example.com>", "maria <new@example.com>"}
     assert link(found["maria <new@example.com>"])[0] == "/confirm"
@@ -201,7 +202,7 @@ def test_a_link_to_an_address_of_the_past(
     rewire(VERIFY_EMAIL="on")
     nobody.post("/v1/password-resets", {"email": "maria@example.com"})
     _, key = link(emails(mail_dir, wiring)[0])
-    maria.patch("/v1/me", {"email": "new@example.com"})
+    maria.patch("/v1/me", MOVED)
     refused(nobody.post("/v1/passwords", {"key": key, "password": OTHER}), 403, "link_over")
     refused(nobody.post("/v1/confirmations", {"key": key}), 403, "link_over")
 
@@ -324,34 +325,34 @@ def poll(susan: Person) -> Callable[..., float]:
 
 
 @pytest.mark.parametrize("path", ["/v1/notifications?after=1000", None])
-def test_held_requests_per_token(
+def test_long_polls_per_token(
     limited: Wiring, susan: Person, david: Person, poll: Callable[..., float], path: str | None
 ) -> None:
-    """One more than a token may hold is answered at once; one that ends makes place for another."""
+    """One more than a token may have is answered immediately; one that ends frees its slot."""
     where = {} if path is None else {"path": path}
     redis, token = limited.queue.redis, susan.token or ""
     with ExitStack() as others:
-        for _ in range(HELD_PER_TOKEN - 1):
-            assert others.enter_context(held(redis, token, wait_s=20))
-        assert others.enter_context(held(redis, david.token or "", wait_s=20))
+        for _ in range(LONG_POLLS_PER_TOKEN - 1):
+            assert others.enter_context(long_poll_slot(redis, token, wait_s=20))
+        assert others.enter_context(long_poll_slot(redis, david.token or "", wait_s=20))
         for _ in range(2):
             assert poll(0.3, **where) >= 0.3
-        with held(redis, token, wait_s=20) as found:
+        with long_poll_slot(redis, token, wait_s=20) as found:
             assert found
             assert poll(20, **where) < 10
         assert poll(0.3, **where) >= 0.3
-    assert redis.keys("carryout:held:*") == []
+    assert redis.keys("carryout:long-poll:*") == []
 
 
-def test_a_place_is_free_again_when_its_server_died(limited: Wiring) -> None:
+def test_a_slot_is_free_again_when_its_server_died(limited: Wiring) -> None:
     """Nobody gives it back, so it has an end."""
     redis = limited.queue.redis
-    with held(redis, "a token", wait_s=0.5):
-        (key,) = redis.keys("carryout:held:*")
+    with long_poll_slot(redis, "a token", wait_s=0.5):
+        (key,) = redis.keys("carryout:long-poll:*")
         assert 1 <= redis.ttl(key) <= 6
 
 
-def test_requests_are_held_without_redis(without_redis: Wiring, poll: Callable[..., float]) -> None:
+def test_long_polls_wait_without_redis(without_redis: Wiring, poll: Callable[..., float]) -> None:
     """Then nobody counts them."""
     assert without_redis
     assert poll(0.3) >= 0.3
@@ -371,7 +372,7 @@ def test_mails_per_user(limited: Wiring, susan: Person) -> None:
     task_id = launch(limited.database, susan.user_id)
     publish(limited, task_id)
     put_email(limited.database, task_id, state="sent")
-    limited.queue.redis.set(counter(MAILS_PER_USER.name, susan.user_id), 20, ex=60)
+    limited.queue.redis.set(counter(EMAILS_PER_USER.name, susan.user_id), 20, ex=60)
     answer = susan.post(f"/v1/exports/{task_id}/mail")
     refused(answer, 429, "too_many_requests")
     too_many(answer)
@@ -394,11 +395,11 @@ def test_guesses_are_counted_without_redis(nobody: Person) -> None:
     """While Redis is away the ledger counts wrong passwords; nothing else is limited."""
     guess = {"username": "susan", "password": "a guess"}
     for _ in range(PER_ACCOUNT):
-        refused(nobody.post("/v1/tokens", guess), 401, "unauthenticated")
+        refused(nobody.post("/v1/tokens", guess), 401, "wrong_credentials")
     answer = nobody.post("/v1/tokens", guess | {"username": "SUSAN"})
     refused(answer, 429, "too_many_attempts")
     too_many(answer)
-    refused(nobody.post("/v1/tokens", guess | {"username": "x"}), 401, "unauthenticated")
+    refused(nobody.post("/v1/tokens", guess | {"username": "x"}), 401, "wrong_credentials")
 
 
 @both_databases
@@ -407,10 +408,10 @@ def test_a_right_password_does_not_count_without_redis(maria: Person) -> None:
     """Nor does the ledger count who signs in."""
     wrong = {"username": "maria", "password": "a guess"}
     for _ in range(PER_ACCOUNT - 1):
-        refused(maria.post("/v1/tokens", wrong), 401, "unauthenticated")
+        refused(maria.post("/v1/tokens", wrong), 401, "wrong_credentials")
     for _ in range(3):
         sign_in(maria)
-    refused(maria.post("/v1/tokens", wrong), 401, "unauthenticated")
+    refused(maria.post("/v1/tokens", wrong), 401, "wrong_credentials")
     refused(maria.post("/v1/tokens", wrong), 429, "too_many_attempts")
 
 

@@ -23,7 +23,8 @@ from types import SimpleNamespace
 from chalice import Chalice
 
 app = Chalice(app_name="tiny")
-app.wiring = SimpleNamespace(settings=SimpleNamespace(log_format="text"))
+settings = SimpleNamespace(log_format="text", log_exceptions=True)
+app.wiring = SimpleNamespace(settings=settings)
 
 @app.route("/echo", methods=["GET", "POST"])
 def echo():
@@ -143,6 +144,7 @@ def test_refused_before_the_gateway_is_a_problem_too(
     assert head.startswith(b"HTTP/1.")
     assert head.split()[1] == str(status).encode()
     assert b"application/problem+json" in head
+    assert b"\r\nX-Request-Id: " in head
     assert json.loads(body)["status"] == status
 
 

@@ -189,6 +189,36 @@ def test_domain_knows_no_framework(name: str) -> None:
     assert [name for name in names if name.startswith("chalicelib.web")] == []
 
 
+ANSWERING = {"Response", "json_response", "accepted", "no_content", "task_response"}
+"""What a view may call besides its one call into the domain; so may `show_...` of serializers."""
+
+
+def views() -> list[ast.FunctionDef]:
+    """The views of `app.py`: what is declared as an endpoint or a page."""
+    everything = ast.parse((ROOT / "app.py").read_bytes()).body
+    found = [one for one in everything if isinstance(one, ast.FunctionDef) and one.decorator_list]
+    return [one for one in found if one.name != "sweep"]
+
+
+@pytest.mark.parametrize("view", views(), ids=lambda view: str(view.name))
+def test_a_view_makes_one_call(view: ast.FunctionDef) -> None:
+    """It parses, makes one call, and answers: what is done to data is done in one place."""
+    body = view.body[1:]  # after the docstring
+    called = [
+        ast.unparse(node.func)
+        for part in body
+        for node in ast.walk(part)
+        if isinstance(node, ast.Call)
+    ]
+    domain = [
+        name
+        for name in called
+        if not name.startswith(("call.", "show_")) and name.rpartition(".")[2] not in ANSWERING
+    ]
+    assert len(domain) <= 1
+    assert len(body) <= 3
+
+
 def test_names_say_something() -> None:
     """No module is a drawer for everything, and none hides one of the standard library."""
     every = [*modules("chalicelib", "worker", "infra", "tests"), ROOT / "app.py"]
