@@ -7,8 +7,9 @@ from pathlib import Path
 
 from chalicelib.values.languages import LANGUAGES
 
-AWS_SERVICES = ("s3", "secretsmanager", "sts")
-"""Whose clients can be made: for the bucket, for passwords, and for a role that is to be taken."""
+AWS_SERVICES = ("s3", "secretsmanager", "sesv2", "sts")
+"""Whose clients can be made: for the bucket, for passwords, for emails (which workers send), and for
+a role that is to be taken."""
 
 ALL_THAT_STAYS: Mapping[str, tuple[str, ...]] = {
     # Chalice's own packager takes the same two files: the rest deploys, and serves locally.
@@ -30,14 +31,14 @@ ALL_THAT_STAYS: Mapping[str, tuple[str, ...]] = {
 """What stays of a folder."""
 
 ALL_THAT_GOES = (
+    ".lock",  # uv's, while it installs
     "bin",  # commands, which begin with this machine's path to Python
     "distutils-precedence.pth",  # read by the `site` of an environment, which this is not
     "pip/_vendor/distlib/*.exe",  # launchers for Windows
     "setuptools/*.exe",
     "sqlalchemy/testing",
-    "*.dist-info/INSTALLER",  # pip's notes about this installation
+    "*.dist-info/INSTALLER",  # uv's notes about this installation
     "*.dist-info/REQUESTED",
-    "*.dist-info/direct_url.json",
 )
 """What goes, as patterns."""
 

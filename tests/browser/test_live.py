@@ -18,11 +18,12 @@ MANY = 500_000
 
 
 def fill(wiring: Wiring, person: Person, number: int = MANY) -> None:
-    """Give somebody many posts, at once."""
+    """Give somebody many posts at once, each a second older than the one before."""
     statement = sa.text(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :number) "
         "INSERT INTO posts (user_id, body, timestamp) "
-        "SELECT :user, 'A post of the usual length, number ' || i || '.', :now FROM n"
+        "SELECT :user, 'A post of the usual length, number ' || i || '.', "
+        "strftime('%Y-%m-%d %H:%M:%f', :now, '-' || i || ' seconds') || '000' FROM n"
     )
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     with wiring.database.write() as session:

@@ -93,6 +93,17 @@ def test_two_senders_claim_nothing_twice(wiring: Wiring) -> None:
     assert len(set(claimed)) == len(users)
 
 
+@both_databases
+def test_no_more_is_claimed_than_was_asked_for(wiring: Wiring) -> None:
+    """What a sender claims it sends at once, or the lease would be over before its turn comes."""
+    user_id = make_user(wiring.database)
+    with wiring.database.write() as session:
+        for _ in range(7):
+            messages.put(session, user_id, "reset", {}, now=now(), address="susan@example.com")
+    for most, count in ((1, 1), (4, 4), (20, 2), (20, 0)):
+        assert len(messages.claim_due(wiring.database, lease_s=LEASE_S, most=most)) == count
+
+
 @pytest.mark.parametrize(
     ("topic", "state"), [("export", "unknown"), ("confirm", "pending"), ("reset", "pending")]
 )

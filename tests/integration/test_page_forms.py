@@ -363,7 +363,7 @@ def test_older_posts(browser: Browser, susan: Person) -> None:
 
 
 def test_buttons_of_a_task(browser: Browser, susan: Person, wiring: Wiring, join: Join) -> None:
-    """Cancel, try again, send the mail again, delete: each for the owner alone."""
+    """Cancel, try again, send the email again, delete: each for the owner alone."""
     task_id = susan.post("/v1/exports", {}).json_body["id"]
     david = join("david")
     stranger = Browser(david.client, david.token)

@@ -95,8 +95,8 @@ def test_back_stays_here(client: Client, nobody: Person, back: str) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
 
 
-def test_the_way_from_a_mail_to_the_file(susan: Person, wiring: Wiring) -> None:
-    """The page that mails link to asks to sign in, comes back, and offers the download."""
+def test_the_way_from_an_email_to_the_file(susan: Person, wiring: Wiring) -> None:
+    """The page that emails link to asks to sign in, comes back, and offers the download."""
     task_id = susan.post("/v1/exports", {}).json_body["id"]
     stranger = Browser(susan.client)
     answer = stranger.get(f"/exports/{task_id}")
@@ -118,13 +118,23 @@ def test_the_way_from_a_mail_to_the_file(susan: Person, wiring: Wiring) -> None:
 
 
 def test_export_button(browser: Browser, susan: Person) -> None:
-    """The button asks for an export; pressed again it leads to the one that goes on."""
+    """The button asks for its export; pressed again it leads to the one that goes on."""
+    found = Elements(browser.get("/").body.decode()).found
+    (name,) = (field["value"] or "" for _, field in found if field.get("name") == "name")
+    assert name == "export_posts"
     for _ in range(2):
-        answer = browser.ask("POST", "/exports", {"csrf": browser.csrf()})
+        answer = browser.send("/exports", name=name)
         assert answer.status_code == 303
         (task,) = susan.get("/v1/tasks").json_body["items"]
         assert answer.headers["Location"] == f"/exports/{task['id']}"
         assert browser.get(answer.headers["Location"]).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["example", "of_the_past", ""])
+def test_only_exports_have_a_button(browser: Browser, susan: Person, name: str) -> None:
+    """A name that is no export's, whatever the form said, is not found and starts nothing."""
+    assert browser.send("/exports", name=name).status_code == 404
+    assert susan.get("/v1/tasks").json_body["items"] == []
 
 
 FORMS = [one.path for one in app.pages if one.method == "POST"]
@@ -239,7 +249,7 @@ def test_admin_page(browser: Browser, join: Join, database: Database) -> None:
 
 
 def test_whoever_takes_a_page_is_asked_to_sign_in(browser: Browser) -> None:
-    """The link in a mail leads to the form also without a browser; who wants JSON gets JSON."""
+    """The link in an email leads to the form also without a browser; who wants JSON gets JSON."""
     for accept in ("text/html", "*/*", None):
         headers = {} if accept is None else {"Accept": accept}
         answer = browser.client.http.get("/exports/x", headers=headers)

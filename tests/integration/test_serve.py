@@ -23,7 +23,8 @@ from types import SimpleNamespace
 from chalice import Chalice
 
 app = Chalice(app_name="tiny")
-app.wiring = SimpleNamespace(settings=SimpleNamespace(log_format="text"))
+settings = SimpleNamespace(log_format="text", log_exceptions=True)
+app.wiring = SimpleNamespace(settings=settings)
 
 @app.route("/echo", methods=["GET", "POST"])
 def echo():

@@ -2,6 +2,7 @@ import pytest
 
 from chalicelib.adapters.object_store import UploadGoneError
 from tests.harness.fakes import MIN_PART_BYTES, FakeObjectStore
+from tests.harness.ledgers import JSON
 from worker.export.upload import Upload
 
 KEY = "exports/1/task/1/posts.json"
@@ -10,11 +11,11 @@ PART = bytes(MIN_PART_BYTES)
 
 def _died_after_finish(storage: FakeObjectStore, data: bytes) -> Upload:
     """The upload as its checkpoint has it, of an attempt that died with the object made."""
-    upload = Upload(storage, KEY)
+    upload = Upload(storage, KEY, JSON)
     upload.add(PART)
     checkpoint = upload.to_json()
     upload.finish(data)
-    return Upload.from_json(storage, checkpoint)
+    return Upload.from_json(storage, checkpoint, JSON)
 
 
 def test_a_finished_object_is_not_made_again() -> None:
