@@ -25,7 +25,7 @@ from typing import Any
 import click
 
 from infra.local.stack import ROOT
-from tests.faults import big, boundaries, chaos
+from tests.faults import big, boundaries, chaos, outages, sending
 from tests.faults.lab import BOUND_S
 from tests.faults.trial import SCENARIOS, SHOWN, Entry, Result, median, percentile, play
 from tests.harness.servers import PostgreSQL
@@ -42,6 +42,8 @@ HEAD = ("fault", "runs", "kills", "recovered after (median, max)", "duplicates",
 
 assert big
 assert chaos
+assert outages
+assert sending
 
 Pair = tuple[Entry, str]
 

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from chalicelib.db.models import ExportFile, Task
 from infra.local.stack import ROOT
+from tests.faults.actions import STOPS_WITHIN_S, kill_worker
 from tests.faults.aws import Call
-from tests.faults.chaos import STOPS_WITHIN_S, kill_worker
 from tests.faults.lab import Lab, Person, Plan, parent_of
 from tests.faults.trial import Trial, percentile, scenario
 from tests.harness.servers import wait_until
