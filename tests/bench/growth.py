@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from chalicelib.wiring import Wiring
 from tests.bench import seeds
 from tests.bench.bench import Bench
-from tests.bench.crews import ring
+from tests.bench.crews import enqueue
 from tests.bench.figures import Bound, Row
 from tests.bench.ground import DATABASES
 
@@ -42,7 +42,7 @@ def _queue(bench: Bench, database: str) -> Iterator[Row]:
     bench.say(f"{DATABASES[database]}: sweeping and polling")
     with bench.ground.child(large) as child:
         first = child.measure("subjects.sweep")
-        assert first["counts"]["rung"] == 0, first
+        assert first["counts"]["enqueued"] == 0, first
         passes = [child.seconds("subjects.sweep") for _ in range(max(3, bench.sizes.rounds))]
         what, count = ["poll"], bench.sizes.answers
         polls = child.measure("answers.grow", small=small, large=large, what=what, count=count)
@@ -61,14 +61,14 @@ def _queue(bench: Bench, database: str) -> Iterator[Row]:
         peer=f"the last of {few}",
         peer_samples=polls["small_poll"],
         bound=Bound(FLAT),
-        note="place in the queue included",
+        note="position in the queue included",
     )
 
 
 def _fill_queue(wiring: Wiring, count: int) -> None:
     users = seeds.make_users(wiring.database, count)
     task_ids = seeds.queue_tasks(wiring.database, users, "export_posts")
-    ring(wiring, [(task_id, "export_posts") for task_id in task_ids])
+    enqueue(wiring, [(task_id, "export_posts") for task_id in task_ids])
     seeds.settle(wiring.database)
 
 

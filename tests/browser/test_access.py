@@ -1,5 +1,6 @@
 """Pages for everybody: small screens, keyboards, screen readers, slow lines, hostile neighbours."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from chalicelib.wiring import Wiring
 from tests.browser.conftest import Join, Stack
 from tests.browser.people import LONG_S, Person, notice, shoot
 from tests.harness import ledgers
+from tests.harness.holding import hold, release
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 
@@ -48,8 +50,8 @@ def overflow(page: Page) -> int:
 
 
 @pytest.fixture
-def root(join: Join, wiring: Wiring) -> Person:
-    """An administrator with an export, a failed one, a post, and a task that waits."""
+def root(join: Join, wiring: Wiring, stack: Stack) -> Iterator[Person]:
+    """An administrator with an export, a failed one, a post, and a task that stays unfinished."""
     person = join()
     person.ask("POST", "/v1/posts", {"body": "Hello."})
     with wiring.database.write() as session:
@@ -58,8 +60,15 @@ def root(join: Join, wiring: Wiring) -> Person:
         user_id = session.scalar(sa.select(User.id).where(named)) or 0
     ledgers.publish(wiring, ledgers.launch(wiring.database, user_id))
     ledgers.fail(wiring.database, ledgers.launch(wiring.database, user_id))
-    person.ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": LONG_S}})
-    return person
+    new = {"name": "example", "params": {"seconds": LONG_S}}
+    task_id = person.ask("POST", "/v1/tasks", new)["id"]
+
+    def begun() -> bool:
+        return ledgers.the_task(wiring.database, task_id).percent > 0
+
+    worker = hold(stack.worker, stack.facts["database_url"], when=begun, what="it has begun")
+    yield person
+    release(worker)
 
 
 def test_no_barriers(root: Person, stack: Stack, browser: Browser) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
-from chalicelib.db.models import Task
+from chalicelib.db.models import ExportFile, Task
 from infra.local.stack import ROOT
 from tests.faults.aws import Call
 from tests.faults.chaos import STOPS_WITHIN_S, kill_worker
@@ -20,7 +20,7 @@ from tests.harness.servers import wait_until
 
 MILLION = 1_000_000
 TOLD_AT_ONCE_S = 3.0
-"""How soon a second worker goes on with a task that was handed back."""
+"""How soon a second worker goes on with a task that was released."""
 
 EXPORT_WITHIN_S = 300.0
 STORM_WITHIN_S = 600.0
@@ -124,8 +124,9 @@ def _compare(lab: Lab, task_id: str, undisturbed: Path) -> None:
     """The published file is the undisturbed one, but for the moment at its head."""
     with lab.wiring.database.read() as session:
         task = session.get_one(Task, task_id)
-    assert task.status == "succeeded", task.error_code
-    pieces = lab.wiring.storage.read(task.object_key or "")
+        assert task.status == "succeeded", task.error_code
+        key = session.get_one(ExportFile, task_id).object_key
+    pieces = lab.wiring.object_store.read(key or "")
     published = lab.folder / "published.json"
     with published.open("wb") as file:
         file.writelines(pieces)

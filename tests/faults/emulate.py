@@ -1,7 +1,7 @@
 """`python -m tests.faults.emulate FOLDER`: S3 and SES in a process of their own, until SIGTERM.
 
 moto keeps its state in module globals, so two emulators cannot live in one process. The address is
-written to `FOLDER/url`, the mails to `FOLDER/mail`.
+written to `FOLDER/url`, the emails to `FOLDER/mail`.
 """
 
 import os

@@ -36,9 +36,9 @@ from infra.local.demo import PHRASES
 from infra.local.guard import Guard
 from infra.local.plan import EMULATOR_CREDENTIALS, KNOWN
 from infra.local.stack import ROOT, free_port
-from tests.faults import oracle
+from tests.faults import oracle, settling
 from tests.faults.aws import AwsProxy
-from tests.faults.oracle import Expected, Pair
+from tests.faults.oracle import Expected, Pair, Promise
 from tests.faults.proxy import Proxy, to_port, to_socket
 from tests.faults.watch import Look, Watch
 from tests.harness.ledgers import make_user
@@ -50,7 +50,7 @@ BOUND_S = LEASE_S + SWEEP_INTERVAL_S + 5
 """The longest recovery from a kill, at the 99th percentile."""
 
 SETTLED_WITHIN_S = 150.0
-"""A mail whose sender was killed is `unknown` only after 65 s, a removal is repeated after 20 s."""
+"""An email whose sender died is `unknown` only after 65 s, a removal is repeated after 20 s."""
 
 API_TIMEOUT_S = 60
 RQ_FORGETS_S = 3600 + 600
@@ -148,6 +148,13 @@ class Person:
         assert answer.status_code == 202, answer.text
         return self._expect(answer, outcomes)
 
+    def forget_password(self) -> None:
+        """Request a link to reset the password; from the 202 on, an email must come."""
+        address = address_of(self.name)
+        answer = self.call("POST", "/v1/password-resets", json={"email": address})
+        assert answer.status_code == 202, answer.text
+        self.lab.promised.append(Promise("reset", address))
+
     def count_seconds(self, seconds: int) -> str:
         """Request the smallest task there is."""
         body = {"name": "example", "params": {"seconds": seconds}}
@@ -191,6 +198,7 @@ class Lab:
         self.plan = plan
         self.folder = Path(tempfile.mkdtemp(prefix="carryout-lab-"))
         self.accepted: dict[str, Expected] = {}
+        self.promised: list[Promise] = []
         self._cleanup = contextlib.ExitStack()
         self._cleanup.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -228,7 +236,7 @@ class Lab:
         wait_until(self._is_ready, "the stack is ready")
         self.app_url: str = self.stack["app_url"]
         with one_at_a_time:
-            self.wiring.storage.warm_up()
+            self.wiring.object_store.warm_up()
         self._cleanup.callback(self.wiring.database.close)
         self.watch = Watch(self.wiring.database)
         self.watch.start()
@@ -359,11 +367,11 @@ class Lab:
         with self.wiring.database.read() as session:
             return list(session.scalars(statement.order_by(Post.timestamp, Post.id)))
 
-    def may_miss(self, task_id: str, places: Collection[int]) -> None:
-        """The posts at these places were deleted while the task ran."""
+    def may_miss(self, task_id: str, deleted: Collection[int]) -> None:
+        """Posts, by their index in the order of an export, were deleted while the task ran."""
         expected = self.accepted[task_id]
-        must = [post for place, post in enumerate(expected.must) if place not in places]
-        may = [expected.must[place] for place in places]
+        must = [post for index, post in enumerate(expected.must) if index not in deleted]
+        may = [expected.must[index] for index in deleted]
         self.accepted[task_id] = replace(expected, must=must, may=may)
 
     def was_published(self, task_id: str) -> bool:
@@ -434,7 +442,7 @@ class Lab:
             return sum(send(pid, signal.SIGKILL) for pid in horses)
         if not self.is_worker(parent):
             return 0
-        killed = send(parent, signal.SIGKILL)  # first: it would bury the horse
+        killed = send(parent, signal.SIGKILL)  # first: it would recover what the horse leaves
         return killed + (sum(send(pid, signal.SIGKILL) for pid in horses) if whom == "both" else 0)
 
     def is_worker(self, pid: int) -> bool:
@@ -454,6 +462,32 @@ class Lab:
                             found.append(child.pid)
         return found
 
+    def sender(self) -> psutil.Process | None:
+        """The child of a worker that waits for SES just now, and is no work horse."""
+        assert self.aws
+        ports = {call.port for call in list(self.aws.in_flight) if call.is_email}
+        for parent in self.workers:
+            for child in self._helpers(parent):
+                with contextlib.suppress(psutil.Error):
+                    if any(one.laddr.port in ports for one in child.net_connections("tcp")):
+                        return child
+        return None
+
+    def _helpers(self, parent: int) -> list[psutil.Process]:
+        """The children of a worker that are no work horses."""
+        horses = self.horses(parent)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self.is_worker(parent):
+                children = psutil.Process(parent).children()
+                return [child for child in children if child.pid not in horses]
+        return []
+
+    def redis_answers(self) -> bool:
+        """Whether Redis can be reached, past the proxy if there is one."""
+        with contextlib.suppress(RedisError):
+            return bool(self.wiring.queue.redis.ping())
+        return False
+
     def settle(self) -> list[str]:
         """Wait until everything is over and tidied up, then hear the oracle.
 
@@ -461,10 +495,14 @@ class Lab:
             What is not as it must be.
         """
         deadline = time.monotonic() + SETTLED_WITHIN_S
-        while oracle.unsettled(self.wiring) and time.monotonic() < deadline:
+        while settling.unsettled(self.wiring) and time.monotonic() < deadline:
             time.sleep(0.25)
+        # All may be over before the launcher has started it again.
+        wait_until(self.redis_answers, "Redis answers")
         self._age_redis()
-        found = oracle.violations(self.wiring, self.mail_dir, accepted=self.accepted)
+        found = oracle.violations(
+            self.wiring, self.mail_dir, accepted=self.accepted, promised=self.promised
+        )
         found = [one for one in found if not one.endswith(" rq:clean_groups")]  # RQ's, like those
         lost = [f"nobody recovered from {kill}" for kill in self.watch.open_kills()]
         return [*found, *lost, *self.watch.faults]
@@ -484,9 +522,14 @@ class Lab:
 
 
 def parent_of(look: Look) -> int:
-    """The worker's process that holds a task; its number is in the worker's name."""
+    """The worker's process that works on a task; its number is in the worker's name."""
     assert look.worker is not None
     return int(look.worker.split(".")[-2])
+
+
+def address_of(username: str) -> str:
+    """Where somebody's emails go."""
+    return f"{username}@example.com"
 
 
 def send(pid: int, number: int) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from infra.local.stack import ROOT
-from tests.faults import oracle
+from tests.faults import settling
 from tests.faults.lab import Lab, Plan
 from tests.faults.watch import Watch
 
@@ -44,10 +44,10 @@ class Result:
         recovered_s: For each kill, or each fault that has an end, the seconds until the work
             went on or was over.
         after_kill_s: Those after a kill, to the next claim or the end.
-        duplicates: How many mails there were too many.
+        duplicates: How many emails there were too many.
         lost: How many accepted tasks have no outcome.
         wrong: How many other things were not as they must be.
-        unknown: How many mails may or may not have been sent.
+        unknown: How many emails may or may not have been sent.
         violations: All of these, in words.
         notes: Figures worth a line.
         skipped: Why it was not played.
@@ -72,7 +72,7 @@ class Result:
         """Take in what the oracle said."""
         self.violations += violations
         for sentence in violations:
-            if "mails for one ending" in sentence:
+            if "emails for one ending" in sentence:
                 self.duplicates += 1
             elif any(word in sentence for word in LOSSES):
                 self.lost += 1
@@ -80,7 +80,7 @@ class Result:
                 self.wrong += 1
 
 
-LOSSES = (" lost: ", " is queued", " is running", " is cancelling", "has no ending")
+LOSSES = ("lost: ", " is queued", " is running", " is cancelling", "has no ending")
 
 
 @dataclass
@@ -116,7 +116,7 @@ class Trial:
             try:
                 yield lab
                 self.result.count(lab.settle())
-                self.result.unknown += len(oracle.unknown_mails(lab.wiring))
+                self.result.unknown += len(settling.unknown_emails(lab.wiring))
             except Exception as error:  # noqa: BLE001 - a fault of whatever kind
                 sentence = f"{type(error).__name__}: {error}"
                 self.result.count([sentence, *lab.watch.faults])
