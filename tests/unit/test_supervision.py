@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -211,7 +210,7 @@ def test_stop_order(
         monkeypatch.setattr(stack_module, name, DEADLINE_S)  # who is killed leaves no line
     log = tmp_path / "log"
     options = Options(port=0, data_dir=tmp_path, workers=2, chosen={})
-    stack = Stack(options, say=said.append, stopping=threading.Event())
+    stack = Stack(options, say=said.append)
     stack._api, stack._redis, *workers = (
         make(POLITE, str(log), name, name=name) for name in ("api", "redis", "worker", "worker")
     )
@@ -231,15 +230,15 @@ def test_stop_order(
 def test_second_launcher_is_refused(said: Said, tmp_path: Path) -> None:
     """Two stacks never share a folder, and the second names the first."""
     options = Options(port=0, data_dir=tmp_path, workers=1, chosen={})
-    first = Stack(options, say=said.append, stopping=threading.Event())
+    first = Stack(options, say=said.append)
     first._lock_data_dir()
-    second = Stack(options, say=said.append, stopping=threading.Event())
+    second = Stack(options, say=said.append)
 
     with pytest.raises(StackError, match=f"in use by another stack .process {os.getpid()}"):
         second.start()
     second.stop()
     first.stop()
-    third = Stack(options, say=said.append, stopping=threading.Event())
+    third = Stack(options, say=said.append)
     third._lock_data_dir()
     third.stop()
 
