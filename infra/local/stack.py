@@ -202,7 +202,7 @@ class Stack:
         folder.mkdir(exist_ok=True)
         for _attempt in range(5):  # the port may be taken between the choice and the start
             port = free_port()
-            self._redis = self._child("redis", _redis_command(port, folder), quiet=True)
+            self._redis = self._child("redis", redis_command(port, folder), quiet=True)
             self._launch(self._redis)
             if self._answers_ping(port):
                 return f"redis://{HOST}:{port}/0"
@@ -215,7 +215,7 @@ class Stack:
         child = self._redis
         deadline = time.monotonic() + PART_READY_WITHIN_S
         while child and not child.death() and time.monotonic() < deadline:
-            if _ping(port):
+            if ping(port):
                 return True
             self._pause()
         return False
@@ -394,7 +394,12 @@ def _is_alive(pid: str) -> bool:
     return True
 
 
-def _redis_command(port: int, folder: Path) -> list[str]:
+def redis_command(port: int, folder: Path) -> list[str]:
+    """How the embedded Redis is started.
+
+    Raises:
+        StackError: There is none for this machine.
+    """
     settings = {
         "port": str(port),
         "bind": HOST,
@@ -412,7 +417,8 @@ def _redis_command(port: int, folder: Path) -> list[str]:
         raise StackError(f"{error}; start Redis yourself and set REDIS_URL") from error
 
 
-def _ping(port: int) -> bool:
+def ping(port: int) -> bool:
+    """Whether Redis answers on a port."""
     try:
         with socket.create_connection((HOST, port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")

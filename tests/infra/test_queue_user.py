@@ -11,7 +11,7 @@ from chalicelib.accounts import rate_limits
 from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
 from tests.harness.ledgers import launch, make_user, the_task
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 from tests.infra.templates import ROOT, Template
 
 

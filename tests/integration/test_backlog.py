@@ -9,9 +9,8 @@ from chalicelib.db.models import Letter
 from chalicelib.operations.backlog import Backlog, measure, publish
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
-from tests.conftest import both_databases
+from tests.conftest import Rewire, both_databases
 from tests.harness.ledgers import fail, launch, make_user, now, put, take
-from tests.integration.conftest import Rewire
 
 
 @both_databases

@@ -27,7 +27,7 @@ from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
 from tests.harness.ledgers import fail, launch, make_user, now, the_task
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 from tests.harness.writers import write_posts
 from worker import __main__ as command_line
 from worker.commands.operating import upgrade

@@ -25,7 +25,7 @@ from chalicelib.db.engine import Database
 from chalicelib.db.models import Token
 from chalicelib.wiring import Wiring
 from tests.harness.ledgers import launch, make_user, now, the_task
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 from tests.harness.writers import launch_example
 
 EXAMPLE = "worker.tasks.example.example"

@@ -20,11 +20,11 @@ from chalicelib.web.pages.messages import complaint
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from infra.servers.gateway import Gateway
+from tests.conftest import Join, Rewire
 from tests.harness import ledgers
 from tests.harness.events import proxy_event
 from tests.harness.pages import Browser, Elements
 from tests.harness.people import Person, refused
-from tests.integration.conftest import Join, Rewire
 from tests.integration.test_problems import REQUEST_ERRORS, make
 
 SUSAN = {"username": "susan", "email": "susan@example.com", "password": "correct horse"}

@@ -12,7 +12,7 @@ from chalicelib.outbox import messages
 from chalicelib.tasks import requests as task_requests
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
-from tests.conftest import both_databases
+from tests.conftest import Rewire, both_databases
 from tests.harness.ledgers import (
     FILE,
     LEASE_S,
@@ -26,7 +26,6 @@ from tests.harness.ledgers import (
     take,
     the_task,
 )
-from tests.integration.conftest import Rewire
 
 NOTHING = {"recovered": 0, "unknown": 0, "expired": 0, "rung": 0, "removed": 0}
 

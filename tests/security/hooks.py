@@ -5,10 +5,10 @@ import os
 from typing import Any
 from uuid import uuid4
 
-import requests
 import schemathesis
 
-PASSWORD = "correct horse"
+from tests.harness.people import Person, Remote
+
 LONGEST_WAIT_S = 0.05
 LONGEST_TASK_S = 1
 LAST_ACTS = {("DELETE", "/v1/me"), ("DELETE", "/v1/tokens/current")}
@@ -17,15 +17,7 @@ LAST_ACTS = {("DELETE", "/v1/me"), ("DELETE", "/v1/tokens/current")}
 
 def join(url: str) -> str:
     """Sign up and sign in; return the token."""
-    name = uuid4().hex
-    new = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
-    with requests.Session() as session:
-        session.trust_env = False
-        session.post(f"{url}/v1/users", json=new, timeout=60).raise_for_status()
-        del new["email"]
-        answer = session.post(f"{url}/v1/tokens", json=new, timeout=60)
-        answer.raise_for_status()
-        return str(answer.json()["token"])
+    return Person.sign_up(Remote(url), uuid4().hex).token or ""
 
 
 if "CARRYOUT_TOKEN" in os.environ:

@@ -30,7 +30,7 @@ from chalicelib.tasks.leases import File
 from chalicelib.tasks.requests import cancel_task
 from chalicelib.wiring import Wiring
 from tests.harness.ledgers import FILE, LEASE_S, lapse, launch, make_user, now, put, the_task
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 from tests.harness.writers import launch_example
 from worker import attempts, process
 from worker.attempts import Attempt, FailedAttemptError, perform

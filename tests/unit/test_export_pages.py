@@ -16,7 +16,7 @@ from chalicelib.db.engine import Database
 from chalicelib.db.models import Post
 from tests.conftest import both_databases
 from tests.harness.ledgers import make_user
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 from tests.harness.writers import START, write_posts
 from worker.export import pages
 from worker.export.pages import Cursor, Page, PostTooLargeError, Source

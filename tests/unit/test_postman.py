@@ -24,7 +24,7 @@ from chalicelib.db.models import Task
 from chalicelib.wiring import Wiring
 from tests.harness.fakes import FakeSes, FakeStorage
 from tests.harness.ledgers import FILE, lapse, launch, make_user, now, put, take, the_task
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 from worker.outbox import sender
 from worker.outbox.sender import deliver, what_became
 
