@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app import app
-from chalicelib.db.models import Task
 from chalicelib.wiring import Wiring
 from tests.bench.bench import NAMES, Bench
 from tests.bench.figures import Bound, Row
 from tests.bench.worker_pool import Carryout
 from tests.harness import seeds
 from tests.harness.events import proxy_event
+from tests.harness.ledgers import the_email
 from tests.harness.waiting import wait_until
 
 POSTS = 100
@@ -97,8 +97,8 @@ def _mailed_after_ms(wiring: Wiring, token: str) -> float:
     task_id = json.loads(answer["body"])["id"]
 
     def sent_at() -> Any:
-        with wiring.database.read() as session:
-            return session.get_one(Task, task_id).mail_sent_at
+        email = the_email(wiring.database, task_id)
+        return email and email.sent_at
 
-    moment: datetime = wait_until(sent_at, "the mail is out", within_s=60)
+    moment: datetime = wait_until(sent_at, "the email is out", within_s=60)
     return 1000 * (moment - began).total_seconds()

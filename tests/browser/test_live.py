@@ -41,7 +41,7 @@ def test_two_tabs_agree(susan: Visitor) -> None:
     """What one tab starts the other one shows, and what it cancels is gone from both."""
     first = susan.open("/account")
     second = susan.open("/", susan.context.new_page())
-    susan.request("example", seconds=120)
+    susan.request("example", seconds=60)
     for page in (first, second):
         expect(page.get_by_role("progressbar")).to_be_visible()
     notice(first, "progress", lambda: susan.percent(first) > 1 and susan.percent(second) > 1)

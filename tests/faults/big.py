@@ -8,11 +8,11 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
-from chalicelib.db.models import Task
 from tests.faults.aws import Call
 from tests.faults.chaos import STOPS_WITHIN_S, kill_worker
 from tests.faults.lab import Author, Lab, Plan, parent_of
 from tests.faults.trial import Trial, percentile, scenario
+from tests.harness.ledgers import the_export, the_task
 from tests.harness.waiting import wait_until
 
 MILLION = 1_000_000
@@ -109,10 +109,10 @@ def _export_locally(lab: Lab, person: Author, out: Path) -> None:
 
 def _compare(lab: Lab, task_id: str, undisturbed: Path) -> None:
     """The published file is the undisturbed one, but for the moment at its head."""
-    with lab.wiring.database.read() as session:
-        task = session.get_one(Task, task_id)
+    task = the_task(lab.wiring.database, task_id)
     assert task.status == "succeeded", task.error_code
-    pieces = lab.wiring.storage.read(task.object_key or "")
+    key = the_export(lab.wiring.database, task_id).object_key or ""
+    pieces = lab.wiring.object_store.read(key)
     published = lab.folder / "published.json"
     with published.open("wb") as file:
         file.writelines(pieces)

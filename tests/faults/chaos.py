@@ -397,7 +397,7 @@ def mail_refused(trial: Trial) -> None:
         wait_until(lambda: all(lab.watch.latest[one].is_settled for one in tasks), "mails are sent")
         trial.result.recovered_s.append(time.monotonic() - began)
         trial.result.runs = lab.aws.injected
-        states = {lab.watch.latest[one].mail_state for one in tasks}
+        states = {lab.watch.latest[one].email_state for one in tasks}
         assert states == {"sent"}, states
 
 
@@ -415,7 +415,7 @@ def mail_unanswered(trial: Trial) -> None:
         tasks = [lab.join(50).export() for _ in range(trial.few(2, 1))]
         _recover(trial, lab, tasks)
         wait_until(
-            lambda: all(lab.watch.latest[one].mail_state == "unknown" for one in tasks),
+            lambda: all(lab.watch.latest[one].email_state == "unknown" for one in tasks),
             "the mails are unknown",
             within_s=SES_TIMEOUT_S + 30,
         )

@@ -14,11 +14,13 @@ from typing import Any
 
 import psutil
 import sqlalchemy as sa
+from redis.exceptions import RedisError
 from rq.intermediate_queue import IntermediateQueue
 from rq.registry import StartedJobRegistry
 
 from chalicelib.accounts import accounts
-from chalicelib.db.models import AuditEntry, Post
+from chalicelib.db.models import AuditEntry
+from chalicelib.microblog.models import Post
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from infra.local.demo import PHRASES
@@ -26,6 +28,7 @@ from infra.local.plan import EMULATOR_CREDENTIALS
 from tests.faults import oracle
 from tests.faults.aws import AwsProxy
 from tests.faults.oracle import Expected, Pair
+from tests.faults.settling import unsettled
 from tests.faults.watch import Look, Watch
 from tests.harness.ledgers import make_user
 from tests.harness.people import Person, Remote
@@ -147,7 +150,7 @@ class Lab:
         if self.aws is None:
             self.mail_dir = self.stack.folder / "mail"
         with one_at_a_time:
-            self.wiring.storage.warm_up()
+            self.wiring.object_store.warm_up()
         self._cleanup.callback(self.wiring.database.close)
         self.watch = Watch(self.wiring.database)
         self.watch.start()
@@ -331,13 +334,19 @@ class Lab:
             What is not as it must be.
         """
         deadline = time.monotonic() + SETTLED_WITHIN_S
-        while oracle.unsettled(self.wiring) and time.monotonic() < deadline:
+        while unsettled(self.wiring) and time.monotonic() < deadline:
             time.sleep(0.25)
+        wait_until(self._redis_answers, "Redis answers")  # it may have been what was killed
         self._age_redis()
         found = oracle.violations(self.wiring, self.mail_dir, accepted=self.accepted)
         found = [one for one in found if not one.endswith(" rq:clean_groups")]  # RQ's, like those
         lost = [f"nobody recovered from {kill}" for kill in self.watch.open_kills()]
         return [*found, *lost, *self.watch.faults]
+
+    def _redis_answers(self) -> bool:
+        with contextlib.suppress(RedisError):
+            return bool(self.wiring.queue.redis.ping())
+        return False
 
     def _age_redis(self) -> None:
         """Do what time and RQ's maintenance will do: forget the executions that died."""

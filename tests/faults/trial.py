@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.faults import oracle
 from tests.faults.lab import Lab, Plan
+from tests.faults.settling import unknown_emails
 from tests.faults.watch import Watch
 from tests.harness.processes import ROOT
 from tests.harness.servers import Servers
@@ -66,7 +66,7 @@ class Result:
         """Take in what the oracle said."""
         self.violations += violations
         for sentence in violations:
-            if "mails for one ending" in sentence:
+            if "emails for one ending" in sentence:
                 self.duplicates += 1
             elif any(word in sentence for word in LOSSES):
                 self.lost += 1
@@ -111,7 +111,7 @@ class Trial:
             try:
                 yield lab
                 self.result.count(lab.settle())
-                self.result.unknown += len(oracle.unknown_mails(lab.wiring))
+                self.result.unknown += len(unknown_emails(lab.wiring))
             except Exception as error:  # noqa: BLE001 - a fault of whatever kind
                 sentence = f"{type(error).__name__}: {error}"
                 self.result.count([sentence, *lab.watch.faults])
