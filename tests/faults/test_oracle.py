@@ -20,8 +20,17 @@ from chalicelib.wiring import Wiring
 from tests.faults.oracle import Expected, Promise, violations
 from tests.faults.settling import settle, unknown_emails
 from tests.faults.world import attempt, send_all
-from tests.harness.ledgers import JSON, launch, make_user, now, put, put_email, the_export, the_task
-from tests.harness.writers import write_posts
+from tests.harness.ledgers import (
+    JSON,
+    launch,
+    make_user,
+    now,
+    put,
+    put_email,
+    the_export,
+    the_task,
+    write_posts,
+)
 from worker.export import follow_up
 
 STAMP = "2026-01-02T03:04:05Z"

@@ -7,8 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,17 @@ def _guard() -> Guard:
     guard = Guard()
     atexit.register(guard.close)
     return guard
+
+
+@contextmanager
+def worker(environment: Mapping[str, str], *, log: Path) -> Iterator[psutil.Popen]:
+    """A worker with these settings for the block, unless the block has it end; it ends well."""
+    process = start([*WORKER, "run"], log=log, env={**os.environ, **environment})
+    try:
+        yield process
+    finally:
+        status = stop(process)
+    assert status == 0, log.read_text()
 
 
 def stop(process: psutil.Popen, number: int = signal.SIGTERM, *, within_s: float = 60) -> int:
@@ -138,9 +149,10 @@ def kill(processes: Iterable[psutil.Process]) -> None:
     send(signal.SIGKILL, processes)
 
 
-def ended(process: psutil.Process) -> bool:
+def ended(process: psutil.Process | int) -> bool:
     """Whether a process is over; one that nobody has reaped yet is."""
     try:
+        process = psutil.Process(process) if isinstance(process, int) else process
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True

@@ -24,8 +24,15 @@ from chalicelib.errors import TaskError
 from chalicelib.exports import removals
 from chalicelib.wiring import Wiring
 from tests.conftest import Join
-from tests.harness.ledgers import JSON, launch, make_user, publish, the_email, the_export
-from tests.harness.writers import write_posts
+from tests.harness.ledgers import (
+    JSON,
+    launch,
+    make_user,
+    publish,
+    the_email,
+    the_export,
+    write_posts,
+)
 from tests.infra.templates import AWS, Template
 from worker.attempts import Attempt, FailedAttemptError, perform
 from worker.export.upload import Upload

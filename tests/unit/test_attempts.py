@@ -46,7 +46,6 @@ from tests.harness.ledgers import (
     the_task,
 )
 from tests.harness.waiting import wait_until
-from tests.harness.writers import launch_example
 from worker import attempts, process
 from worker.attempts import Attempt, FailedAttemptError, perform
 
@@ -56,7 +55,7 @@ SECRET = "dear diary"
 @pytest.fixture
 def task_id(database: Database) -> str:
     """A queued task that emails nothing."""
-    return launch_example(database, make_user(database), seconds=1)
+    return launch(database, make_user(database), "example", max_attempts=5)
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,6 @@
 import io
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -13,8 +11,8 @@ from babel.messages.pofile import read_po
 from chalicelib.microblog.tasks import KINDS
 from chalicelib.values import fields
 from chalicelib.values.languages import LANGUAGES, TRANSLATIONS, language_for, negotiate
+from tests.harness.processes import ROOT, output
 
-ROOT = Path(__file__).parents[2]
 TRANSLATED = [code for code in get_args(fields.Language) if code != "en"]
 
 
@@ -44,7 +42,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
         "NN_:1,2",
     ]
     command += ["--mapping", mapping, "--output", str(pot), *folders]
-    subprocess.run(command, check=True, timeout=150)
+    output(*command)
     with pot.open("rb") as file:
         return read_po(file)
 
@@ -91,7 +89,7 @@ def test_babel_is_not_imported_before_it_is_needed() -> None:
         "assert language_for('es').gettext('Size') == 'Tamaño';"
         "assert 'babel' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=150)
+    output(sys.executable, "-c", program)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
 """A signal may come inside the handler of another one: handlers take no lock."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.harness.processes import output
 
 INTERRUPTED = """
 import signal, sys
@@ -38,14 +36,7 @@ print(last, process.stop_requested())
 )
 def test_a_second_signal_at_every_step(install: str) -> None:
     """Wherever a second signal interrupts the handler of the first, both return."""
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED.format(install=install)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    steps, requested = done.stdout.split()
+    told = output(sys.executable, "-c", INTERRUPTED.format(install=install), timeout=60)
+    steps, requested = told.split()
     assert int(steps) > 3
     assert requested == "True"
