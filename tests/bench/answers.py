@@ -128,9 +128,11 @@ def _claim(wiring: Wiring, task_ids: Sequence[str]) -> Timed:
     def claim() -> float:
         task_id = next(following)
         began = time.perf_counter()
-        taken = leases.claim(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
+        claimed = leases.claim(
+            wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now()
+        )
         passed_s = time.perf_counter() - began
-        assert taken
+        assert claimed
         return passed_s
 
     return claim

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from chalicelib.wiring import Wiring
 from tests.bench.bench import NAMES, Bench, seconds
 from tests.bench.figures import Bound, Row
-from tests.bench.worker_pool import ring
+from tests.bench.worker_pool import enqueue
 from tests.harness import seeds
 
 SWEEP_WITHIN_S = 1.0
@@ -41,7 +41,7 @@ def _queue(bench: Bench, database: str) -> Iterator[Row]:
     bench.say(f"{NAMES[database]}: sweeping and polling")
     with bench.child(large) as child:
         first = child("measurements.sweep")
-        assert first["counts"]["rung"] == 0, first
+        assert first["counts"]["enqueued"] == 0, first
         rounds = range(max(3, bench.sizes.rounds))
         passes = [seconds(child, "measurements.sweep") for _ in rounds]
         what, count = ["poll"], bench.sizes.answers
@@ -61,14 +61,14 @@ def _queue(bench: Bench, database: str) -> Iterator[Row]:
         peer=f"the last of {few}",
         peer_samples=polls["small_poll"],
         bound=Bound(FLAT),
-        note="place in the queue included",
+        note="position in the queue included",
     )
 
 
 def _fill_queue(wiring: Wiring, count: int) -> None:
     users = seeds.make_users(wiring.database, count)
     task_ids = seeds.queue_tasks(wiring.database, users, "export_posts")
-    ring(wiring, [(task_id, "export_posts") for task_id in task_ids])
+    enqueue(wiring, [(task_id, "export_posts") for task_id in task_ids])
     seeds.settle(wiring.database)
 
 

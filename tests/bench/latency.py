@@ -89,7 +89,7 @@ def _idle(bench: Bench, name: str) -> Iterator[Row]:
 
 
 def _mailed_after_ms(wiring: Wiring, token: str) -> float:
-    """Ask for an export as Lambda would; return when SES took its mail, by the ledger."""
+    """Ask for an export as Lambda would; return when SES took its email, by the ledger."""
     app.wiring = wiring
     headers = {"Authorization": f"Bearer {token}"}
     began = datetime.now(UTC)

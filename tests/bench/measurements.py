@@ -21,7 +21,7 @@ from chalicelib.tasks import leases
 from chalicelib.tasks.registry import kind_of
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
-from tests.harness.ledgers import JSON, launch, the_email, the_export
+from tests.harness.ledgers import JSON, launch, the_email, the_export, the_task
 from worker.attempts import Attempt, Heartbeat, perform
 from worker.export import document
 from worker.export.pages import Source
@@ -132,13 +132,16 @@ def upload(wiring: Wiring, size_bytes: int) -> Figures:
 
 def whole(wiring: Wiring, user_id: int) -> Figures:
     """All that a worker does for an export, email included, from the claim on."""
-    task_id = launch(wiring.database, user_id, max_attempts=1)
+    database = wiring.database
+    task_id = launch(database, user_id, max_attempts=1)
     with timed() as figures:
         perform(task_id, wiring)
-    export, email = the_export(wiring.database, task_id), the_email(wiring.database, task_id)
+    export, email = the_export(database, task_id), the_email(database, task_id)
+    assert the_task(database, task_id).status == "succeeded"
     assert email is not None
     assert email.state == "sent"
-    return {**figures, "posts": export.rows, "bytes": export.size_bytes}
+    assert export.rows is not None
+    return {**figures, "posts": export.rows["posts"], "bytes": export.size_bytes}
 
 
 def progress(wiring: Wiring, user_id: int, times: int) -> Figures:
@@ -146,12 +149,11 @@ def progress(wiring: Wiring, user_id: int, times: int) -> Figures:
     task_id = launch(wiring.database, user_id, max_attempts=1)
     claimed = leases.claim(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
     assert claimed is not None
-    task, lease = claimed.task, claimed.lease
-    heartbeat = Heartbeat(lease, interval_s=60)
+    task, lease, heartbeat = claimed.task, claimed.lease, Heartbeat(claimed.lease, interval_s=60)
     attempt = Attempt(task, kind_of(task), claimed.facts, wiring, lease, heartbeat)
     with timed() as figures:
         for number in range(times):
-            attempt.checkpoint(number, times, {})
+            attempt.checkpoint(number, times, {"key": "exports/bench/posts.json"})
     lease.fail("bench", "It is over.", now=wiring.now())
     return {"seconds": figures["seconds"] / times}
 

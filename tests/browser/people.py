@@ -1,12 +1,18 @@
 """People at their browsers, and what they look at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
+import sqlalchemy as sa
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from chalicelib.db.models import User
+from chalicelib.wiring import Wiring
+from tests.harness import ledgers
 from tests.harness.people import PASSWORD, Person, Remote
 from tests.harness.processes import ROOT
 from tests.harness.stacks import Stack
@@ -15,7 +21,10 @@ from tests.harness.waiting import wait_until
 SCREENS = ROOT / "build" / "screens"
 SIZES = {375: 667, 1280: 800}
 LONG_S = 60
-"""A task of so many seconds goes on for as long as a test may take; who asks for it cancels it."""
+"""The longest task there is, in seconds; whoever asks for it cancels it."""
+
+BLOCKERS = 10
+"""So many of them, one after the other, take longer than a test may."""
 
 _numbers = count(1)
 
@@ -28,6 +37,20 @@ def notice(page: Page, what: str, happened: Callable[[], Any], *, within_s: floa
         return happened()
 
     wait_until(look, what, within_s=within_s)
+
+
+@contextmanager
+def busy(wiring: Wiring) -> Iterator[None]:
+    """Keep the one worker busy until the end of the block."""
+    database, name = wiring.database, uuid4().hex
+    users = [ledgers.make_user(database, f"{name}-{number}") for number in range(BLOCKERS)]
+    tasks = [ledgers.launch(database, user, "example", seconds=LONG_S) for user in users]
+    wiring.queue.enqueue([(task_id, "example") for task_id in tasks])
+    try:
+        yield
+    finally:
+        with database.write() as session:  # their tasks go with them
+            session.execute(sa.delete(User).where(User.id.in_(users)))
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Pages for everybody: small screens, keyboards, screen readers, slow lines, hostile neighbours."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from chalicelib.wiring import Wiring
 from tests.browser.conftest import Join
 from tests.browser.people import LONG_S, Visitor, notice, shoot
 from tests.harness import ledgers
+from tests.harness.processes import family, release
 from tests.harness.stacks import Stack
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
@@ -46,15 +48,21 @@ def overflow(page: Page) -> int:
 
 
 @pytest.fixture
-def root(join: Join, stack: Stack, wiring: Wiring) -> Visitor:
-    """An administrator with an export, a failed one, a post, and a task that waits."""
+def root(join: Join, stack: Stack, wiring: Wiring) -> Iterator[Visitor]:
+    """An administrator with an export, a failed one, a post, and a task that stays unfinished."""
     person = join()
     person.write("Hello.")
     stack.command("set-admin", person.username, "on")
     ledgers.publish(wiring, ledgers.launch(wiring.database, person.user_id))
     ledgers.fail(wiring.database, ledgers.launch(wiring.database, person.user_id))
-    person.request("example", seconds=LONG_S)
-    return person
+    task_id = person.request("example", seconds=LONG_S)
+
+    def begun() -> bool:
+        return ledgers.the_task(wiring.database, task_id).percent > 0
+
+    worker = stack.hold(family, "it has begun", when=begun)
+    yield person
+    release(worker)
 
 
 def test_no_barriers(root: Visitor, stack: Stack, browser: Browser) -> None:

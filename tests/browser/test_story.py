@@ -5,13 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, expect
 
-from chalicelib.db.models import User
 from chalicelib.wiring import Wiring
 from tests.browser.conftest import Join
-from tests.browser.people import LONG_S, Visitor, shoot
+from tests.browser.people import Visitor, busy, shoot
 from tests.harness import ledgers
 from tests.harness.people import PASSWORD
 from tests.harness.stacks import Stack
@@ -81,22 +79,17 @@ def test_taken_name(stack: Stack, browser: Browser, susan: Visitor) -> None:
     page.context.close()
 
 
-def test_failed_export_is_tried_again(susan: Visitor, join: Join, wiring: Wiring) -> None:
+def test_failed_export_is_tried_again(susan: Visitor, wiring: Wiring) -> None:
     """The page says why it failed; the button tries again, and then there is a file."""
-    blocker = join().request("example", seconds=LONG_S)
-    task_id = susan.request()
-    page = susan.open(f"/exports/{task_id}")
-    expect(page.locator(".progress")).to_contain_text("in the queue")
-    shoot(page, "export-queued")
-    ledgers.claim(wiring.database, task_id).fail(
-        "storage_unavailable", "S3 is away.", now=ledgers.now()
-    )
-    expect(page.locator("main")).to_contain_text("We couldn't reach our file storage.")
-    shoot(page, "export-failed")
-    with wiring.database.write() as session:
-        session.execute(
-            sa.delete(User).where(User.id == ledgers.the_task(wiring.database, blocker).user_id)
-        )
+    with busy(wiring):
+        task_id = susan.request()
+        page = susan.open(f"/exports/{task_id}")
+        expect(page.locator(".progress")).to_contain_text("in the queue")
+        shoot(page, "export-queued")
+        lease = ledgers.claim(wiring.database, task_id)
+        lease.fail("storage_unavailable", "S3 is away.", now=ledgers.now())
+        expect(page.locator("main")).to_contain_text("We couldn't reach our file storage.")
+        shoot(page, "export-failed")
     page.click("text=Try again")
     page.wait_for_selector("text=Download posts.json")
 

@@ -17,6 +17,10 @@ pytestmark = pytest.mark.servers
 SERVE = [sys.executable, "-m", "infra.servers.serve", "--port"]
 
 
+LAST_OF_THE_FIRST = "0003"
+"""The migrations began anew up to here: code from before them knows another schema."""
+
+
 def git(*arguments: str) -> bytes:
     """What git says; skips where the history is not there."""
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
@@ -30,6 +34,8 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code of the last commit that does not know the newest migration."""
     newest = ScriptDirectory(str(MIGRATIONS)).get_revision("head")
     assert newest is not None
+    if newest.revision == LAST_OF_THE_FIRST:
+        pytest.skip("the first schema has no older code beside it")
     added = git("log", "--diff-filter=A", "--format=%H", "--", newest.path).decode().split()
     before = f"{added[-1]}^" if added else "HEAD"  # one that is being written is in no commit yet
     folder = tmp_path_factory.mktemp("old")

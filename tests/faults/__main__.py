@@ -29,7 +29,8 @@ LANES = 3
 """How many trials run at the same time: they mostly wait for leases."""
 
 QUICK = ("medley", "kill-both/postgresql", "stopped-horse/sqlite", "term/sqlite",
-         "redis-flushed", "storage-reset", "mail-refused", "cancelled/postgresql")  # fmt: skip
+         "redis-flushed", "redis-killed", "storage-reset", "email-refused", "sender-stopping",
+         "cancelled/postgresql")  # fmt: skip
 
 HEAD = ("fault", "runs", "kills", "recovered after (median, max)", "duplicates", "lost", "wrong")
 
@@ -118,7 +119,7 @@ def report(results: list[Result], *, seed: int, took_s: float) -> int:
         "kills": kills,
         "recovered_p99_s": round(recovered_p99_s, 2),
         "recovery_bound_s": BOUND_S,
-        "unknown_mails": sum(result.unknown for result in results),
+        "unknown_emails": sum(result.unknown for result in results),
         "violations": bad,
     }
     click.echo("\n" + ", ".join(f"{name} {value}" for name, value in totals.items()))

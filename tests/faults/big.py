@@ -17,7 +17,7 @@ from tests.harness.waiting import wait_until
 
 MILLION = 1_000_000
 TOLD_AT_ONCE_S = 3.0
-"""How soon a second worker goes on with a task that was handed back."""
+"""How soon a second worker goes on with a task that was released."""
 
 EXPORT_WITHIN_S = 300.0
 STORM_WITHIN_S = 600.0

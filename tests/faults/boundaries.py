@@ -34,7 +34,7 @@ SMALL_PARTS = {"S3_UPLOAD_PART_MIN_SIZE": str(PART_BYTES)}
 """Of which a small export has several."""
 
 TRIES = 3
-"""How often a run is made in which the planned call does not come, for threads have their ways."""
+"""How often a run is made in which the planned call does not come."""
 
 ORPHANED = 0.5
 """For so many dead work horses there is a parent left that recovers their tasks."""
@@ -131,7 +131,7 @@ def record(run: Run) -> list[Plan]:
 
 
 def _may_lock(seen: list[Call], call: Call) -> bool:
-    """Whether locks may be held; on SQLite, who is stopped with those stops everybody."""
+    """Whether it may have locks: on SQLite, a process stopped with those stops everybody."""
     if call.thread.startswith(READER):
         return True  # who knows where the others are
     if call.kind == "sql" and call.what not in OUTSIDE:

@@ -25,10 +25,9 @@ from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from infra.local.demo import PHRASES
 from infra.local.plan import EMULATOR_CREDENTIALS
-from tests.faults import oracle
+from tests.faults import oracle, settling
 from tests.faults.aws import AwsProxy
-from tests.faults.oracle import Expected, Pair
-from tests.faults.settling import unsettled
+from tests.faults.oracle import Expected, Pair, Promise
 from tests.faults.watch import Look, Watch
 from tests.harness.ledgers import make_user
 from tests.harness.people import Person, Remote
@@ -45,7 +44,7 @@ BOUND_S = LEASE_S + SWEEP_INTERVAL_S + 5
 """The longest recovery from a kill, at the 99th percentile."""
 
 SETTLED_WITHIN_S = 150.0
-"""A mail whose sender was killed is `unknown` only after 65 s, a removal is repeated after 20 s."""
+"""An email whose sender died is `unknown` only after 65 s, a removal is repeated after 20 s."""
 
 RQ_FORGETS_S = 3600 + 600
 """After this RQ's maintenance has tidied up whatever a killed worker was doing, even one whose
@@ -82,6 +81,12 @@ class Author(Person):
     def export(self, *, outcomes: Collection[str] = ("succeeded",)) -> str:
         """Request an export; from the 202 on, it is the oracle's business."""
         return self._expect(self.call("POST", "/v1/exports", {}, 202), outcomes)
+
+    def forget_password(self) -> None:
+        """Request a link to reset the password; from the 202 on, an email must come."""
+        assert self.lab
+        self.call("POST", "/v1/password-resets", {"email": self.address}, 202)
+        self.lab.promised.append(Promise("reset", self.address))
 
     def count_seconds(self, seconds: int) -> str:
         """Request the smallest task there is."""
@@ -127,6 +132,7 @@ class Lab:
         self._servers = self._cleanup.enter_context(Servers())
         self.folder = self._servers.folder
         self.accepted: dict[str, Expected] = {}
+        self.promised: list[Promise] = []
         self._names = 0
         self.valkey: Valkey | None = None
         self.redis_line: Proxy | None = None
@@ -240,11 +246,11 @@ class Lab:
         with self.wiring.database.read() as session:
             return list(session.scalars(statement.order_by(Post.timestamp, Post.id)))
 
-    def may_miss(self, task_id: str, places: Collection[int]) -> None:
-        """The posts at these places were deleted while the task ran."""
+    def may_miss(self, task_id: str, deleted: Collection[int]) -> None:
+        """Posts, by their index in the order of an export, were deleted while the task ran."""
         expected = self.accepted[task_id]
-        must = [post for place, post in enumerate(expected.must) if place not in places]
-        may = [expected.must[place] for place in places]
+        must = [post for index, post in enumerate(expected.must) if index not in deleted]
+        may = [expected.must[index] for index in deleted]
         self.accepted[task_id] = replace(expected, must=must, may=may)
 
     def was_published(self, task_id: str) -> bool:
@@ -311,7 +317,7 @@ class Lab:
             return send(signal.SIGKILL, *horses)
         if not self.is_worker(parent):
             return 0
-        # The parent first: it would bury the horse.
+        # The parent first: it would recover what the horse leaves.
         return send(signal.SIGKILL, parent, *(horses if whom == "both" else []))
 
     def is_worker(self, pid: int) -> bool:
@@ -327,6 +333,32 @@ class Lab:
                 return [one.pid for one in work_horses(psutil.Process(parent))]
         return []
 
+    def sender(self) -> psutil.Process | None:
+        """The child of a worker that waits for SES just now, and is no work horse."""
+        assert self.aws
+        ports = {call.port for call in list(self.aws.in_flight) if call.is_email}
+        for parent in self.workers:
+            for child in self._helpers(parent):
+                with contextlib.suppress(psutil.Error):
+                    if any(one.laddr.port in ports for one in child.net_connections("tcp")):
+                        return child
+        return None
+
+    def _helpers(self, parent: int) -> list[psutil.Process]:
+        """The children of a worker that are no work horses."""
+        horses = self.horses(parent)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self.is_worker(parent):
+                children = psutil.Process(parent).children()
+                return [child for child in children if child.pid not in horses]
+        return []
+
+    def redis_answers(self) -> bool:
+        """Whether Redis can be reached, past the proxy if there is one."""
+        with contextlib.suppress(RedisError):
+            return bool(self.wiring.queue.redis.ping())
+        return False
+
     def settle(self) -> list[str]:
         """Wait until everything is over and tidied up, then hear the oracle.
 
@@ -334,19 +366,17 @@ class Lab:
             What is not as it must be.
         """
         deadline = time.monotonic() + SETTLED_WITHIN_S
-        while unsettled(self.wiring) and time.monotonic() < deadline:
+        while settling.unsettled(self.wiring) and time.monotonic() < deadline:
             time.sleep(0.25)
-        wait_until(self._redis_answers, "Redis answers")  # it may have been what was killed
+        # All may be over before the launcher has started it again.
+        wait_until(self.redis_answers, "Redis answers")
         self._age_redis()
-        found = oracle.violations(self.wiring, self.mail_dir, accepted=self.accepted)
+        found = oracle.violations(
+            self.wiring, self.mail_dir, accepted=self.accepted, promised=self.promised
+        )
         found = [one for one in found if not one.endswith(" rq:clean_groups")]  # RQ's, like those
         lost = [f"nobody recovered from {kill}" for kill in self.watch.open_kills()]
         return [*found, *lost, *self.watch.faults]
-
-    def _redis_answers(self) -> bool:
-        with contextlib.suppress(RedisError):
-            return bool(self.wiring.queue.redis.ping())
-        return False
 
     def _age_redis(self) -> None:
         """Do what time and RQ's maintenance will do: forget the executions that died."""
@@ -363,7 +393,7 @@ class Lab:
 
 
 def parent_of(look: Look) -> int:
-    """The worker's process that holds a task; its number is in the worker's name."""
+    """The worker's process that works on a task; its number is in the worker's name."""
     assert look.worker is not None
     return int(look.worker.split(".")[-2])
 

@@ -38,10 +38,10 @@ class Result:
         recovered_s: For each kill, or each fault that has an end, the seconds until the work
             went on or was over.
         after_kill_s: Those after a kill, to the next claim or the end.
-        duplicates: How many mails there were too many.
+        duplicates: How many emails there were too many.
         lost: How many accepted tasks have no outcome.
         wrong: How many other things were not as they must be.
-        unknown: How many mails may or may not have been sent.
+        unknown: How many emails may or may not have been sent.
         violations: All of these, in words.
         notes: Figures worth a line.
         skipped: Why it was not played.
@@ -74,7 +74,7 @@ class Result:
                 self.wrong += 1
 
 
-LOSSES = (" lost: ", " is queued", " is running", " is cancelling", "has no ending")
+LOSSES = ("lost: ", " is queued", " is running", " is cancelling", "has no ending")
 
 
 @dataclass

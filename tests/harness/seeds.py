@@ -110,7 +110,7 @@ def make_tokens(database: Database, users: Sequence[int]) -> list[str]:
 
 
 def queue_tasks(database: Database, users: Sequence[int], name: str) -> list[str]:
-    """A queued task for each user, for which nobody has rung; return their ids."""
+    """A queued task for each user, without a job; return their ids."""
     now = datetime.now(UTC)
     common = {
         "name": name,

@@ -69,7 +69,7 @@ def worker(
     """Runs `python -m worker …` in this process, with something on its standard input."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(logs, "configure", lambda _format: None)
+    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)  # where there is no .env
     wirings: list[Wiring] = []
     from_environment = Wiring.from_environment

@@ -64,9 +64,7 @@ def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.query["wait"] = LONGEST_WAIT_S
     if case.operation.path == "/v1/tasks" and isinstance(case.body, dict):
         params = case.body.get("params")
-        if isinstance(params, dict) and _is_number_above(
-            params.get("seconds"), LONGEST_TASK_S, 3600
-        ):
+        if isinstance(params, dict) and _is_number_above(params.get("seconds"), LONGEST_TASK_S, 60):
             params["seconds"] = LONGEST_TASK_S
 
 

@@ -93,10 +93,10 @@ def test_no_canary_gets_out(stack: Stack) -> None:
     """No secret, body or address is in a log line, in Redis, in an error or in a metric."""
     canaries = Canaries()
     task_id, errors = act(stack, canaries)
-    wait_until(lambda: '"letter"' in stack.log, "the letter is on its way")
+    wait_until(lambda: '"reset"' in stack.log, "the email about the password is on its way")
     # Each process has a pipe of its own to the log: what came before may be written after.
     wait_until(lambda: actions(lines(stack), task_id) >= ACTIONS, "the log tells of the task")
-    wait_until(lambda: '"Mails"' in stack.log, "the log tells of mails")
+    wait_until(lambda: '"Mails"' in stack.log, "the log tells of emails")
 
     assert canaries.found_in(errors) == []
     assert canaries.found_in(stack.log) == []
@@ -108,7 +108,7 @@ def test_no_canary_gets_out(stack: Stack) -> None:
     metrics(lines(stack))
 
 
-ACTIONS = {"launch", "start", "publish", "succeeded", "mail"}
+ACTIONS = {"launch", "start", "publish", "succeeded", "send"}
 
 
 def actions(found: list[dict[str, Any]], task_id: str) -> set[str]:
@@ -117,7 +117,7 @@ def actions(found: list[dict[str, Any]], task_id: str) -> set[str]:
 
 
 def followed(found: list[dict[str, Any]], task_id: str) -> None:
-    """Check that a task is followed from its request through the queue to its mail."""
+    """Check that a task is followed from its request through the queue to its email."""
     about = [one for one in found if one.get("task_id") == task_id]
     assert actions(found, task_id) >= ACTIONS
     (request_id,) = {one["request_id"] for one in about if one["action"] != "request"}
@@ -139,9 +139,7 @@ def metrics(found: list[dict[str, Any]]) -> None:
             names.add(metric["Name"])
     assert names == {
         *("Requested", "Started", "Waited", "Ended", "Duration"),
-        "Posts",
-        "Bytes",
-        "Mails",
+        *("Rows", "Bytes", "Mails"),
     }
 
 
