@@ -17,11 +17,10 @@ from chalicelib.errors import TooManyAttempts, Unauthenticated, Unavailable, Use
 from chalicelib.values.fields import parse_time
 from chalicelib.wiring import Wiring
 from infra.servers.gateway import Gateway
-from tests.conftest import both_databases
+from tests.conftest import Join, Rewire, both_databases
 from tests.harness.events import proxy_event
 from tests.harness.ledgers import now
 from tests.harness.people import JSON, Person, pointers, refused
-from tests.integration.conftest import Join, Rewire
 
 PASSWORD = "correct horse"
 SUSAN = {"username": "susan", "email": "susan@example.com", "password": PASSWORD}

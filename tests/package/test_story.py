@@ -19,7 +19,7 @@ from tests.conftest import both_databases
 from tests.harness.events import proxy_event, shown
 from tests.harness.pages import HOST
 from tests.harness.people import JSON
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 from tests.package.conftest import everything
 from tests.package.runtime import Function, Image
 

@@ -15,9 +15,8 @@ from sqlalchemy.pool import QueuePool
 from chalicelib.db.engine import Database
 from chalicelib.microblog.models import Post
 from tests.conftest import both_databases
-from tests.harness.ledgers import make_user
-from tests.harness.servers import wait_until
-from tests.harness.writers import START, write_posts
+from tests.harness.ledgers import START, make_user, write_posts
+from tests.harness.waiting import wait_until
 from worker.export import pages
 from worker.export.pages import Cursor, Page, PostTooLargeError, Source
 

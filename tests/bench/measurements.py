@@ -96,7 +96,7 @@ def _copy(url: str, statement: str) -> None:
 
 
 def _fetch(url: str, statement: str) -> None:
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+    with closing(sqlite3.connect(sa.make_url(url).database or "")) as connection:
         cursor = connection.execute(statement)
         while cursor.fetchmany(FETCH_ROWS):
             pass
