@@ -205,7 +205,7 @@ def test_guessing_is_slowed_down(nobody: Person, rewire: Rewire) -> None:
 
 
 def test_a_right_password_does_not_count(nobody: Person, rewire: Rewire) -> None:
-    """Who signs in again and again has as many guesses left as before."""
+    """A user who signs in again and again has as many attempts left as before."""
     rewire(LIMITS="on")
     assert nobody.post("/v1/users", SUSAN).status_code == 201
     wrong = CREDENTIALS | {"password": "x"}
@@ -215,23 +215,23 @@ def test_a_right_password_does_not_count(nobody: Person, rewire: Rewire) -> None
     refused(nobody.post("/v1/tokens", wrong), 429, "too_many_attempts")
 
 
-def test_guesses_at_once_are_no_more_guesses(wiring: Wiring) -> None:
+def test_attempts_at_once_are_no_more_attempts(wiring: Wiring) -> None:
     """Passwords that are looked at at the same time count as if one came after the other."""
     with ExitStack() as looks:
         for _ in range(PER_ACCOUNT):
-            looks.enter_context(guess(wiring))
-        with pytest.raises(TooManyAttempts), guess(wiring):
+            looks.enter_context(login_attempt(wiring))
+        with pytest.raises(TooManyAttempts), login_attempt(wiring):
             pass
-    with pytest.raises(Unavailable), guess(wiring):  # those were right
+    with pytest.raises(Unavailable), login_attempt(wiring):  # those were right
         raise Unavailable
     for _ in range(PER_ACCOUNT):
-        with pytest.raises(Unauthenticated), guess(wiring):
+        with pytest.raises(Unauthenticated), login_attempt(wiring):
             raise Unauthenticated
-    with pytest.raises(TooManyAttempts), guess(wiring):
+    with pytest.raises(TooManyAttempts), login_attempt(wiring):
         pass
 
 
-def guess(wiring: Wiring) -> AbstractContextManager[None]:
+def login_attempt(wiring: Wiring) -> AbstractContextManager[None]:
     """An attempt to sign in."""
     limit = SignInLimit(wiring.queue.redis, wiring.database, username="susan", address="::1")
     return limit.attempt(now=now())
