@@ -11,9 +11,10 @@ from sqlalchemy import orm as so
 
 from chalicelib.accounts import link_keys
 from chalicelib.accounts.secrets import digest, make_secret
-from chalicelib.db.models import Key, Post, Token, User
+from chalicelib.db.models import Key, Token, User
 from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken
 from chalicelib.exports import removals
+from chalicelib.microblog.models import Post
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 """Argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes."""

@@ -1,4 +1,4 @@
-"""The ledger: users, posts, tasks, notifications.
+"""The ledger: users, tasks, notifications.
 
 SQL is the truth about every task. Redis only says that there may be something to do.
 """
@@ -86,22 +86,6 @@ class Token(Base):
     )
     created_at: so.Mapped[datetime]
     expires_at: so.Mapped[datetime] = so.mapped_column(index=True)
-
-
-class Post(Base):
-    """What a user wrote: 1 to 10,000 characters, kept code point for code point."""
-
-    __tablename__ = "posts"
-    __table_args__ = (
-        sa.Index("ix_posts_user_id_timestamp_id", "user_id", "timestamp", "id"),
-        # An export leaves out what was added later by its number, so numbers are never reused.
-        {"sqlite_autoincrement": True},
-    )
-
-    id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
-    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
-    body: so.Mapped[str] = so.mapped_column(sa.Text)
-    timestamp: so.Mapped[datetime]
 
 
 class Task(Base):

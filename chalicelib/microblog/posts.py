@@ -6,8 +6,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from chalicelib.db.models import Post
 from chalicelib.errors import NotFound
+from chalicelib.microblog.models import Post
 from chalicelib.values.paging import Page
 
 

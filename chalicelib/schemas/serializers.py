@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, cast, overload
 
-from chalicelib.db.models import ACTIVE, Notification, Post, Task, User
+from chalicelib.db.models import ACTIVE, Notification, Task, User
 from chalicelib.exports.files import available, is_export
+from chalicelib.microblog.models import Post
 from chalicelib.schemas import responses
 from chalicelib.tasks.registry import describe
 from chalicelib.values.fields import Language, Status, format_time

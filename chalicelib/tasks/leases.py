@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db.engine import Database, UtcDateTime, db_clock
-from chalicelib.db.models import HELD, HELD_TASKS, Post, Task
+from chalicelib.db.models import HELD, HELD_TASKS, Task
 from chalicelib.errors import ClaimLost
+from chalicelib.microblog.models import Post
 from chalicelib.tasks.outcomes import FINISH, PUBLISH, end, left_behind
 from chalicelib.tasks.transitions import ROW, Move, as_task, change_held
 

@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Post, Task
+from chalicelib.db.models import Task
+from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
 from chalicelib.values.fields import format_time

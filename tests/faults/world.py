@@ -21,7 +21,8 @@ from typing import cast
 import sqlalchemy as sa
 
 from chalicelib.db import engine
-from chalicelib.db.models import Notification, Post, Removal, Task, User
+from chalicelib.db.models import Notification, Removal, Task, User
+from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
 from chalicelib.values.fields import format_time

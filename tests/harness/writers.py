@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Post
+from chalicelib.microblog.models import Post
 from chalicelib.tasks.requests import Wish, launch_task
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -20,7 +20,8 @@ from alembic.migration import MigrationContext
 from chalicelib import logs
 from chalicelib.accounts.accounts import check_password, find_user
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Base, Post
+from chalicelib.db.models import Base
+from chalicelib.microblog.models import Post
 from chalicelib.microblog.posts import write_post
 from chalicelib.tasks.leases import take
 from chalicelib.wiring import Wiring

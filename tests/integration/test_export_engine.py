@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Post, Removal, Task
+from chalicelib.db.models import Removal, Task
+from chalicelib.microblog.models import Post
 from chalicelib.values.fields import PostBody, flaw, format_time
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases

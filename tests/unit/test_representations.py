@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.db.models import Post, Task
+from chalicelib.db.models import Task
+from chalicelib.microblog.models import Post
 from chalicelib.schemas.serializers import Json, etag, show_post, show_task, show_time
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -67,10 +67,12 @@ def shell() -> None:
 
     from sqlalchemy import orm  # noqa: PLC0415
 
-    from chalicelib.db import models  # noqa: PLC0415
+    from chalicelib.db import models as ledger  # noqa: PLC0415
+    from chalicelib.microblog import models as application  # noqa: PLC0415
 
     wiring = wire()
-    names = {name: thing for name, thing in vars(models).items() if isinstance(thing, type)}
+    known = vars(ledger) | vars(application)
+    names = {name: thing for name, thing in known.items() if isinstance(thing, type)}
     with orm.Session(wiring.database.engine) as session:
         code.interact(
             banner="wiring, session, User, Post, Task, … ; session.commit() saves",
