@@ -19,13 +19,14 @@ from sqlalchemy import orm as so
 
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Task
+from chalicelib.microblog.datasets import POSTS
 from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from worker.attempts import Attempt, Heartbeat, perform
-from worker.export import document
+from worker.export.document import Document
 from worker.export.pages import Source
 from worker.export.upload import Upload
 from worker.outbox import sender
@@ -38,7 +39,7 @@ YIELD_PER = 1000
 
 FETCH_ROWS = 1000
 
-CUTOFF = 2**62
+SNAPSHOT = 2**62
 """A number that no post reaches: all of a user's posts."""
 
 
@@ -63,15 +64,24 @@ def warm(wiring: Wiring) -> Figures:
 
 def engine(wiring: Wiring, user_id: int) -> Figures:
     """The export's bytes out of the database, hashed and thrown away."""
-    source, draft = Source(wiring.database, user_id, CUTOFF), document.Draft()
-    with timed() as figures, closing(source.pages(None)) as pages:
-        draft.add(document.head("bench", datetime.now(UTC)))
-        for page in pages:
-            draft.add_lines(page.lines, page.posts)
-            draft.pending.clear()
-        draft.add(document.tail(draft.posts))
-        draft.digest.hexdigest()
-    return {**figures, "posts": draft.posts, "bytes": draft.size_bytes}
+    source = Source(wiring.database, POSTS, user_id, SNAPSHOT)
+    written = Document(source, "bench", datetime.now(UTC))
+    digest, rows, size_bytes = hashlib.sha256(), 0, 0
+
+    def add(data: bytes) -> None:
+        nonlocal size_bytes
+        digest.update(data)
+        size_bytes += len(data)
+
+    with timed() as figures, closing(written.pieces(None, {})) as pieces:
+        add(written.head())
+        for piece in pieces:
+            for data in piece.data:
+                add(data)
+            rows += piece.rows
+        add(written.tail({"posts": rows}))
+        digest.hexdigest()
+    return {**figures, "posts": rows, "bytes": size_bytes}
 
 
 def raw(wiring: Wiring, user_id: int) -> Figures:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Removal, Task
+from chalicelib.microblog.datasets import POSTS
 from chalicelib.microblog.models import Post
 from chalicelib.values.fields import PostBody, flaw, format_time
 from chalicelib.wiring import Wiring
@@ -63,6 +64,13 @@ def user_id(database: Database) -> int:
     write_posts(database, user_id, bodies[:50])
     write_posts(database, user_id, bodies[50:], at=START + timedelta(microseconds=123456))
     return user_id
+
+
+def export_to(database: Database, user_id: int, out: Path, *, at: datetime) -> int:
+    """Export somebody's posts straight to a file."""
+    return write_file(
+        database, out, dataset=POSTS, user_id=user_id, now=at, progress=lambda _percent: None
+    )
 
 
 def storage_of(wired: Wiring) -> FakeStorage:
@@ -421,7 +429,7 @@ def test_whatever_the_api_accepts(
         assert flaw(body, PostBody) is None
         write_posts(database, user_id, [body], at=at)
     out = tmp_path / "posts.json"
-    write_file(database, user_id, out, now=START, progress=lambda _percent: None)
+    export_to(database, user_id, out, at=START)
     found = json.loads(out.read_bytes())["posts"]
     in_order = sorted(posts, key=lambda post: post[1])
     assert [post["body"] for post in found] == [body for body, _ in in_order]
@@ -440,7 +448,14 @@ def test_file_is_the_same_document(wired: Wiring, user_id: int, tmp_path: Path) 
     out, percents = tmp_path / "out" / "posts.json", [0]
     out.parent.mkdir()
     out.write_text("an old one")
-    count = write_file(wired.database, user_id, out, now=task.started_at, progress=percents.append)
+    count = write_file(
+        wired.database,
+        out,
+        dataset=POSTS,
+        user_id=user_id,
+        now=task.started_at,
+        progress=percents.append,
+    )
     assert (count, percents[-1]) == (100, 100)
     assert out.read_bytes() == published(wired, task_id)
     assert list(out.parent.iterdir()) == [out]

@@ -73,23 +73,39 @@ def _user_id(wiring: Any, username: str) -> int:
 
 
 @click.command()
-@click.option("--user", "username", required=True, help="The user whose posts are exported.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
-def export(username: str, out: Path) -> None:
-    """Write a user's posts to the file OUT, like an export but without a task or an email."""
-    from worker.export.local import write_file  # noqa: PLC0415
+@click.option("--user", "username", required=True, help="The user whose data is exported.")
+@click.option("--out", required=True, help="The file to write; - for standard output.")
+@click.option("--dataset", "name", help="What to export; by default the first of what there is.")
+def export(username: str, out: str, name: str | None) -> None:
+    """Write a user's data to the file OUT, like an export but without a task or an email."""
+    from worker.export import local  # noqa: PLC0415
 
-    wiring = wire()
-    user_id = _user_id(wiring, username)
+    wiring, dataset = wire(), _dataset(name)
+    what = {"dataset": dataset, "user_id": _user_id(wiring, username), "now": wiring.now()}
+    if out == "-":
+        local.write(wiring.database, sys.stdout.buffer, **what, progress=lambda _percent: None)
+        return
     with click.progressbar(length=100, label="exporting", file=sys.stderr) as bar:
-        count = write_file(
-            wiring.database,
-            user_id,
-            out,
-            now=wiring.now(),
-            progress=lambda percent: bar.update(percent - bar.pos),
-        )
-    click.echo(f"wrote {count} posts, {out.stat().st_size} bytes to {out}")
+        try:
+            count = local.write_file(
+                wiring.database,
+                Path(out),
+                **what,
+                progress=lambda percent: bar.update(percent - bar.pos),
+            )
+        except (local.NotAFileError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+    size = Path(out).stat().st_size
+    click.echo(f"wrote {count} {dataset.name}, {size} bytes to {out}")
+
+
+def _dataset(name: str | None) -> Any:
+    from chalicelib.microblog.datasets import DATASETS  # noqa: PLC0415
+
+    known = {one.name: one for one in DATASETS}
+    if name is not None and name not in known:
+        raise click.ClickException(f"no dataset named {name}; there is {', '.join(known)}")
+    return known[name] if name else DATASETS[0]
 
 
 @click.command()
