@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, cast
 from uuid import UUID
@@ -217,6 +217,7 @@ def column_of(attribute: Attribute) -> sa.Column[Any]:
     return so.class_mapper(model, configure=False).columns[attribute.key]
 
 
+@cache  # asked for each page of an export
 def kind_of(column: sa.Column[Any]) -> Kind:
     """What a column holds.
 
