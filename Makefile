@@ -83,7 +83,7 @@ package-check: package ## test the package as Lambda runs it, cold start include
 
 translations: setup ## update the translation catalogues from the code, and compile them
 	@mkdir -p build
-	@$(BIN)/pybabel --quiet extract --mapping pyproject.toml --project Carryout --version 1 \
+	@$(BIN)/pybabel --quiet extract --keyword NN_:1,2 --mapping pyproject.toml --project Carryout --version 1 \
 	  --add-location file --sort-by-file --output build/messages.pot chalicelib worker
 	@$(BIN)/pybabel --quiet update --input-file build/messages.pot --no-fuzzy-matching \
 	  --ignore-obsolete --ignore-pot-creation-date --output-dir chalicelib/translations

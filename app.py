@@ -10,18 +10,17 @@ import msgspec
 from chalice.app import CloudWatchEvent, Rate, Response
 
 from chalicelib.accounts import accounts
-from chalicelib.adapters.object_store import DOWNLOAD_HEADERS
 from chalicelib.errors import (
     AddressConfirmed,
     AddressUnconfirmed,
     CoolingDown,
+    EmailInProgress,
     EmailTaken,
     ExportGone,
     Fault,
     IdempotencyKeyReused,
     Invalid,
     LinkOver,
-    MailInProgress,
     NoFile,
     NotFound,
     NotReady,
@@ -34,7 +33,6 @@ from chalicelib.errors import (
     UsernameTaken,
     WrongPassword,
 )
-from chalicelib.exports import files
 from chalicelib.microblog import posts
 from chalicelib.operations import backlog
 from chalicelib.schemas import responses
@@ -55,12 +53,10 @@ from chalicelib.schemas.requests import (
     WaitQuery,
 )
 from chalicelib.schemas.serializers import show_post, show_time, show_user
-from chalicelib.tasks import requests as task_requests
 from chalicelib.tasks.registry import TASKS
-from chalicelib.tasks.requests import Seen
 from chalicelib.values.fields import check
 from chalicelib.values.paging import cursor
-from chalicelib.web import actions, answers, openapi, recovery, sessions
+from chalicelib.web import actions, lists, openapi, recovery, sessions, status
 from chalicelib.web.api import Api, Call, accepted, json_response, no_content
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
@@ -94,7 +90,7 @@ def create_user(call: Call) -> Response:
     with call.wiring.database.write() as session:
         user = accounts.sign_up(session, new, now=call.now, verify=verify)
     if verify:
-        recovery.ring(call)
+        call.wiring.outbox_hint.send()
     shown = show_user(user, post_count=0, prefix=call.prefix)
     return json_response(shown, status=201, headers={"Location": f"{call.prefix}/v1/me"})
 
@@ -127,7 +123,7 @@ def revoke_token(call: Call) -> Response:
 def show_me(call: Call) -> responses.User:
     """Show your account."""
     with call.wiring.database.read() as session:
-        post_count = accounts.count_posts(session, call.user.id)
+        post_count = posts.count_posts(session, call.user.id)
     return show_user(call.user, post_count=post_count, prefix=call.prefix)
 
 
@@ -144,9 +140,9 @@ def change_me(call: Call) -> responses.User:
             now=call.now,
             verify=call.wiring.settings.verify_email,
         )
-        post_count = accounts.count_posts(session, user.id)
+        post_count = posts.count_posts(session, user.id)
     if "email" in changes:
-        recovery.ring(call)
+        call.wiring.outbox_hint.send()
     return show_user(user, post_count=post_count, prefix=call.prefix)
 
 
@@ -228,7 +224,7 @@ def create_post(call: Call) -> responses.Post:
 )
 def list_posts(call: Call, username: str) -> Response:
     """List a user's posts, the newest first."""
-    page = answers.page_of(call.query(PostListQuery), numbered=True)
+    page = lists.page_of(call.query(PostListQuery), numbered=True)
     with call.wiring.database.read() as session:
         user = accounts.find_user(session, username)
         if user is None:
@@ -236,7 +232,7 @@ def list_posts(call: Call, username: str) -> Response:
         found, more = posts.list_posts(session, user.id, page=page)
     last = found[-1] if more else None
     after = cursor(last.timestamp, last.id) if last else None
-    return answers.list_response(call, [show_post(post) for post in found], after=after)
+    return lists.list_response(call, [show_post(post) for post in found], after=after)
 
 
 @app.endpoint("DELETE", "/v1/posts/{post_id}", status=204)
@@ -262,7 +258,8 @@ def delete_post(call: Call, post_id: str) -> Response:
 def create_export(call: Call) -> Response:
     """Request an export of your posts."""
     call.body(Nothing)
-    return answers.launch(call, "export_posts", {})
+    view, alive = actions.launch(call, "export_posts", {})
+    return lists.task_response(call, view, status=202, alive=alive)
 
 
 @app.endpoint(
@@ -280,8 +277,10 @@ def create_task(call: Call) -> Response:
     new = call.body(NewTask)
     if new.name not in TASKS:
         raise Invalid(Fault("/name", "must be one of " + ", ".join(TASKS)))
-    params = check(new.params, TASKS[new.name].params, at="/params")
-    return answers.launch(call, new.name, msgspec.structs.asdict(params))
+    kind = TASKS[new.name]
+    params = check(new.params, kind.model, at="/params")
+    view, alive = actions.launch(call, new.name, kind.store(params))
+    return lists.task_response(call, view, status=202, alive=alive)
 
 
 @app.endpoint(
@@ -289,7 +288,7 @@ def create_task(call: Call) -> Response:
 )
 def list_tasks(call: Call) -> Response:
     """List your tasks, newest first."""
-    return answers.task_list(call, user_id=call.user.id)
+    return lists.task_list(call, user_id=call.user.id)
 
 
 @app.endpoint(
@@ -303,7 +302,7 @@ def list_tasks(call: Call) -> Response:
 )
 def show_one_task(call: Call, task_id: str) -> Response:
     """Show a task; with `If-None-Match`, `wait` holds the response until something changes."""
-    return answers.changed_task(call, task_id, wait_s=call.query(WaitQuery).wait)
+    return lists.changed_task(call, task_id, wait_s=call.query(WaitQuery).wait)
 
 
 @app.endpoint(
@@ -319,9 +318,8 @@ def show_one_task(call: Call, task_id: str) -> Response:
 def cancel_task(call: Call, task_id: str) -> Response:
     """Cancel a task: 202 while an attempt is still stopping, 200 once it is cancelled."""
     call.body(Nothing)
-    task = actions.cancel(call, task_id)
-    status = 202 if task.status == "cancelling" else 200
-    return answers.task_response(call, Seen(task, None), status=status)
+    view = actions.cancel(call, task_id)
+    return lists.task_response(call, view, status=202 if view.task.status == "cancelling" else 200)
 
 
 @app.endpoint(
@@ -336,7 +334,7 @@ def cancel_task(call: Call, task_id: str) -> Response:
 def retry_task(call: Call, task_id: str) -> Response:
     """Queue a failed or cancelled task again."""
     call.body(Nothing)
-    return answers.task_response(call, actions.retry(call, task_id), status=202)
+    return lists.task_response(call, actions.retry(call, task_id), status=202)
 
 
 # --- Exports ---
@@ -351,13 +349,9 @@ def retry_task(call: Call, task_id: str) -> Response:
 )
 def download_export(call: Call, task_id: str) -> Response:
     """Redirect to a download URL that is valid for one minute."""
-    with call.wiring.database.read() as session:
-        seen = task_requests.get_task(session, call.user.id, task_id)
-    key = files.require_file(seen.task, now=call.now)
-    answers.require_object(call, key)
-    with call.wiring.database.write() as session:
-        files.note_download(session, seen.task)
-    return Response("", {"Location": call.wiring.storage.sign(key), **DOWNLOAD_HEADERS}, 303)
+    url, disposition = actions.download(call, task_id)
+    headers = {"Cache-Control": "no-store", "Content-Disposition": disposition}
+    return Response("", {"Location": url, **headers}, 303)
 
 
 @app.endpoint("DELETE", "/v1/exports/{task_id}", status=204, problems=(NotReady,))
@@ -374,13 +368,12 @@ def delete_export(call: Call, task_id: str) -> Response:
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
-    problems=(NotReady, NoFile, MailInProgress, AddressUnconfirmed, ExportGone),
+    problems=(NotReady, NoFile, EmailInProgress, AddressUnconfirmed, ExportGone),
 )
 def mail_export(call: Call, task_id: str) -> Response:
     """Resend the email for an export."""
     call.body(Nothing)
-    task = actions.mail_again(call, task_id)
-    return answers.task_response(call, Seen(task, None), status=202)
+    return lists.task_response(call, actions.email_again(call, task_id), status=202)
 
 
 # --- Notifications ---
@@ -390,7 +383,7 @@ def mail_export(call: Call, task_id: str) -> Response:
 def list_notifications(call: Call) -> responses.News:
     """List notifications after a sequence number; `wait` holds the response until there are any."""
     query = call.query(NotificationQuery)
-    return answers.news(call, after=query.after, wait_s=query.wait)
+    return lists.news(call, after=query.after, wait_s=query.wait)
 
 
 # --- Operations ---
@@ -406,19 +399,19 @@ def list_notifications(call: Call) -> responses.News:
 )
 def list_all_tasks(call: Call) -> Response:
     """List all users' tasks, newest first."""
-    return answers.task_list(call, user_id=None)
+    return lists.task_list(call, user_id=None)
 
 
 @app.endpoint("GET", "/v1/admin/queue", who="administrator", returns=responses.Queue)
 def show_queue(call: Call) -> responses.Queue:
     """Show the queue."""
-    return answers.queue_state(call)
+    return status.queue_state(call)
 
 
 @app.endpoint("GET", "/v1/admin/workers", who="administrator", returns=responses.WorkerList)
 def list_workers(call: Call) -> responses.WorkerList:
     """List the workers that are alive."""
-    return answers.workers(call)
+    return status.workers(call)
 
 
 @app.endpoint("GET", "/healthz", who="anybody", returns=responses.Liveness)
@@ -436,8 +429,8 @@ def show_liveness(_call: Call) -> responses.Liveness:
 )
 def show_readiness(call: Call) -> Response:
     """Check the API's dependencies: 200, or 503 if one is unavailable."""
-    status, shown = answers.health(call)
-    return json_response(shown, status=status)
+    code, shown = status.health(call)
+    return json_response(shown, status=code)
 
 
 @app.endpoint("GET", "/openapi.json", who="anybody", returns=dict[str, Any])
@@ -449,7 +442,7 @@ def show_openapi(call: Call) -> dict[str, Any]:
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def sweep(_event: CloudWatchEvent) -> None:
     """Find what was lost and get it going again, and say how much there is to do."""
-    app.wiring.sweeper.sweep(now=app.wiring.now())
+    app.wiring.reconciler.sweep(now=app.wiring.now())
     measured = backlog.measure(app.wiring.database, app.wiring.queue)
     backlog.publish(measured, queue=app.wiring.settings.queue_name)
 
@@ -570,7 +563,7 @@ def submit_export_deletion(call: Call, task_id: str) -> Response:
 @app.page("POST", "/exports/{task_id}/mail")
 def submit_export_mail(call: Call, task_id: str) -> Response:
     """Have an export's mail sent again with the button."""
-    return export_pages.submit_mail(call, task_id)
+    return export_pages.submit_email(call, task_id)
 
 
 @app.page("POST", "/tasks/{task_id}/cancel")

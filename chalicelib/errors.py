@@ -4,6 +4,7 @@ The tree::
 
     CarryoutError
     ├── SettingsError                 a setting is missing or wrong; the process must not start
+    ├── DeclarationError              a task or a dataset is declared in a way that cannot work
     ├── RequestError                  what a caller asked for cannot be done (mapped to HTTP)
     │   ├── Unauthenticated
     │   ├── Forbidden
@@ -20,7 +21,7 @@ The tree::
     │   │   ├── TaskActive
     │   │   ├── NotReady
     │   │   ├── NoFile
-    │   │   ├── MailInProgress
+    │   │   ├── EmailInProgress
     │   │   ├── AddressConfirmed
     │   │   └── AddressUnconfirmed
     │   ├── ExportGone
@@ -37,7 +38,7 @@ The tree::
     └── AttemptOver                   an attempt must stop now, without an outcome of its own
         ├── ClaimLost                 somebody else owns the task, or it is gone
         ├── CancelRequested           the user asked to cancel
-        └── HandBack                  this process must stop; another one goes on
+        └── ReleaseRequested          this process must stop; another one goes on
 
 An error's docstring is its message unless another one is given.
 """
@@ -60,6 +61,12 @@ class SettingsError(CarryoutError):
     """A setting is missing or wrong."""
 
     code = "bad_settings"
+
+
+class DeclarationError(CarryoutError):
+    """A task or a dataset is declared in a way that cannot work."""
+
+    code = "bad_declaration"
 
 
 class RequestError(CarryoutError):
@@ -186,7 +193,7 @@ class NoFile(Conflict):
     code = "no_file"
 
 
-class MailInProgress(Conflict):
+class EmailInProgress(Conflict):
     """The email for this export is already on its way."""
 
     code = "mail_in_progress"
@@ -329,7 +336,7 @@ class CancelRequested(AttemptOver):
     code = "cancelled"
 
 
-class HandBack(AttemptOver):
+class ReleaseRequested(AttemptOver):
     """This worker is stopping; another one will go on."""
 
-    code = "handed_back"
+    code = "released"

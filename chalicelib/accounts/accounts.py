@@ -11,10 +11,10 @@ from sqlalchemy import orm as so
 
 from chalicelib.accounts import link_keys
 from chalicelib.accounts.secrets import digest, make_secret
-from chalicelib.db.models import Key, Token, User
+from chalicelib.db.models import LinkKey, Token, User
 from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken
 from chalicelib.exports import removals
-from chalicelib.microblog.models import Post
+from chalicelib.outbox import messages
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 """Argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes."""
@@ -71,7 +71,7 @@ def sign_up(session: so.Session, new: NewUser, *, now: datetime, verify: bool = 
     session.add(user)
     _flush_unique(session)
     if verify:
-        link_keys.wish(session, user, "confirm", now=now)
+        link_keys.send_link(session, user, "confirm", now=now)
     return user
 
 
@@ -101,7 +101,7 @@ def find_user(session: so.Session, username: str) -> User | None:
 
 
 def find_address(session: so.Session, email: str) -> User | None:
-    """The user of this mail address, in whatever case."""
+    """The user of this email address, in whatever case."""
     return session.scalar(sa.select(User).where(sa.func.lower(User.email) == email.lower()))
 
 
@@ -167,7 +167,7 @@ def hash_password(password: str) -> str:
 
 
 def set_password(session: so.Session, user_id: int, hashed: str, *, keep: str = "") -> None:
-    """Give a user another password, and end their sessions and the links of earlier mails.
+    """Give a user another password, and end their sessions and the links of earlier emails.
 
     Args:
         session: A writing session.
@@ -177,7 +177,7 @@ def set_password(session: so.Session, user_id: int, hashed: str, *, keep: str = 
     """
     session.get_one(User, user_id).password_hash = hashed
     revoke_others(session, user_id, keep=keep)
-    session.execute(sa.delete(Key).where(Key.user_id == user_id, Key.kind == "reset"))
+    session.execute(sa.delete(LinkKey).where(LinkKey.user_id == user_id, LinkKey.kind == "reset"))
 
 
 def change_user(
@@ -188,7 +188,7 @@ def change_user(
     now: datetime,
     verify: bool = False,
 ) -> User:
-    """Change the mail address, the language, or both; the old address is told.
+    """Change the email address, the language, or both; the old address is told.
 
     Args:
         session: A writing session.
@@ -204,21 +204,15 @@ def change_user(
     email = changes.get("email")
     if email is not None and email.lower() != user.email.lower():
         _refuse_taken(session, username=None, email=email)
-        link_keys.wish(session, user, "moved", now=now)  # to the old address
+        messages.put(session, user.id, "moved", {}, now=now, address=user.email)  # the old one
         user.confirmed_at = None
-        session.execute(sa.delete(Key).where(Key.user_id == user_id))
+        session.execute(sa.delete(LinkKey).where(LinkKey.user_id == user_id))
     for name, value in changes.items():
         setattr(user, name, value)
     _flush_unique(session)
     if verify and email is not None and user.confirmed_at is None:
-        link_keys.wish(session, user, "confirm", now=now)
+        link_keys.send_link(session, user, "confirm", now=now)
     return user
-
-
-def count_posts(session: so.Session, user_id: int) -> int:
-    """How many posts a user has."""
-    statement = sa.select(sa.func.count()).select_from(Post).where(Post.user_id == user_id)
-    return session.scalar(statement) or 0
 
 
 def erase(session: so.Session, user_id: int, *, lease_s: int, now: datetime) -> None:
@@ -226,5 +220,5 @@ def erase(session: so.Session, user_id: int, *, lease_s: int, now: datetime) -> 
 
     A worker that still runs for it finds its task gone and stops.
     """
-    removals.wish(session, removals.user_prefix(user_id), now=now, lease_s=lease_s)
+    removals.request_removal(session, user_id, now=now, lease_s=lease_s)
     session.execute(sa.delete(User).where(User.id == user_id))

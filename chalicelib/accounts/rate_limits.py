@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Guess
+from chalicelib.db.models import FailedLogin
 from chalicelib.errors import TooMany, TooManyAttempts, Unauthenticated
 
 WINDOW_S = 900
@@ -170,7 +170,7 @@ class SignInLimit:
             f"carryout:sign-in:account:{_digest(username.lower())}": PER_ACCOUNT,
             f"carryout:sign-in:address:{_digest(address)}": PER_ADDRESS,
         }
-        self._guesses: list[int] = []
+        self._failed_logins: list[int] = []
 
     @contextmanager
     def attempt(self, *, now: datetime) -> Iterator[None]:
@@ -201,23 +201,25 @@ class SignInLimit:
 
     def _count_in_ledger(self, now: datetime) -> None:
         since = now - timedelta(seconds=WINDOW_S)
-        guesses = [Guess(subject=key, at=now) for key in self._counters]
+        failed = [FailedLogin(subject=key, at=now) for key in self._counters]
         with self._database.write() as session:
             for key, limit in self._counters.items():
-                statement = sa.select(sa.func.count(), sa.func.min(Guess.at)).where(
-                    Guess.subject == key, Guess.at > since
+                statement = sa.select(sa.func.count(), sa.func.min(FailedLogin.at)).where(
+                    FailedLogin.subject == key, FailedLogin.at > since
                 )
                 count, first = session.execute(statement).one()
                 if count >= limit:
                     raise TooManyAttempts(round((first - since).total_seconds()))
-            session.add_all(guesses)
+            session.add_all(failed)
             session.flush()
-            self._guesses = [guess.id for guess in guesses]
+            self._failed_logins = [one.id for one in failed]
 
     def _take_back(self) -> None:
-        if self._guesses:
+        if self._failed_logins:
             with self._database.write() as session:
-                session.execute(sa.delete(Guess).where(Guess.id.in_(self._guesses)))
+                session.execute(
+                    sa.delete(FailedLogin).where(FailedLogin.id.in_(self._failed_logins))
+                )
             return
         with suppress(RedisError):
             self._redis.eval(TAKE_BACK, len(self._counters), *self._counters)

@@ -22,6 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from chalicelib.db.engine import UtcDateTime
 from chalicelib.db.types import ExactDecimal, Json, SortableText
+from chalicelib.errors import DeclarationError
 from chalicelib.values.fields import format_time, parse_time
 
 MEMBERS_BEFORE = ("version", "user", "exported_at")
@@ -37,10 +38,6 @@ Attribute = so.InstrumentedAttribute[Any] | sa.Column[Any]
 
 Cursor = tuple[Any, ...]
 """The key of a row: the place after it, in the order of its dataset."""
-
-
-class DatasetError(Exception):
-    """A dataset that could not be exported as it is declared."""
 
 
 class Kind(StrEnum):
@@ -137,7 +134,7 @@ class Dataset:
             `values.fields`: what the API accepts is what `verify` accepts.
 
     Raises:
-        DatasetError: Everything that is wrong with the declaration.
+        DeclarationError: Everything that is wrong with the declaration.
     """
 
     name: str
@@ -155,7 +152,7 @@ class Dataset:
         for name in ("fields", "accepts"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         if complaints := list(_complaints(self)):
-            raise DatasetError("; ".join(f"dataset {self.name!r}: {one}" for one in complaints))
+            raise DeclarationError("; ".join(f"dataset {self.name!r}: {one}" for one in complaints))
 
     @cached_property
     def table(self) -> sa.Table:
@@ -222,7 +219,7 @@ def kind_of(column: sa.Column[Any]) -> Kind:
     """What a column holds.
 
     Raises:
-        DatasetError: The two databases would not write it alike.
+        DeclarationError: The two databases would not write it alike.
     """
     declared = [column.type.compile(dialect=one) for one in (_POSTGRESQL, _SQLITE)]
     for known, kind, *patterns in _KINDS:
@@ -233,7 +230,7 @@ def kind_of(column: sa.Column[Any]) -> Kind:
         break
     instead = (say for known, say in _INSTEAD if isinstance(column.type, known))
     reason = next(instead, "its type is not the same on SQLite and PostgreSQL")
-    raise DatasetError(f"{column.name} ({column.type!r}) cannot be exported: {reason}")
+    raise DeclarationError(f"{column.name} ({column.type!r}) cannot be exported: {reason}")
 
 
 def _to_json(column: sa.Column[Any], value: Any) -> Any:
@@ -276,7 +273,7 @@ def _bad_names(dataset: Dataset) -> Iterator[str]:
 def _bad_type(column: sa.Column[Any]) -> Iterator[str]:
     try:
         kind_of(column)
-    except DatasetError as error:
+    except DeclarationError as error:
         yield str(error)
 
 

@@ -3,16 +3,14 @@
 from chalicelib.exports.datasets import Dataset
 from chalicelib.microblog.models import Post
 from chalicelib.values.fields import PostBody
+from chalicelib.values.languages import N_
 
 POSTS = Dataset(
     "posts",
-    title="Posts",
+    title=N_("Posts"),
     owner=Post.user_id,
     key=(Post.timestamp, Post.id),
     snapshot=Post.id,
     fields={"body": Post.body, "timestamp": Post.timestamp},
     accepts={"body": PostBody},
 )
-
-DATASETS = (POSTS,)
-"""Everything that can be exported; what comes first is what one gets without asking."""

@@ -32,6 +32,12 @@ def list_posts(session: so.Session, user_id: int, *, page: Page) -> tuple[Sequen
     return page.cut(session.scalars(statement).all())
 
 
+def count_posts(session: so.Session, user_id: int) -> int:
+    """How many posts a user has."""
+    statement = sa.select(sa.func.count()).select_from(Post).where(Post.user_id == user_id)
+    return session.scalar(statement) or 0
+
+
 def delete_post(session: so.Session, user_id: int, post_id: int) -> None:
     """Delete a post of a user.
 

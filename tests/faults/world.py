@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import cast
 
 import sqlalchemy as sa
+from worker.tasks.export_posts import export_posts
 
 from chalicelib.db import engine
 from chalicelib.db.models import Notification, Removal, Task, User
@@ -36,7 +37,6 @@ from worker.attempts import perform
 from worker.export import pages, upload
 from worker.outbox import sender
 from worker.runner import bury
-from worker.tasks.export_posts import export_posts
 
 _SEEN = sa.Table(
     "seen",

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from worker.tasks.export_posts import export_posts
 
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Removal, Task
@@ -31,7 +32,6 @@ from worker.export import pages, upload
 from worker.export.local import write_file
 from worker.export.verify import verify
 from worker.outbox import sender
-from worker.tasks.export_posts import export_posts
 
 pytestmark = both_databases
 

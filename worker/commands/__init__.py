@@ -1,5 +1,7 @@
 """The commands of `python -m worker`; each imports what it needs when it is run."""
 
+import click
+
 from chalicelib import logs
 from chalicelib.wiring import Wiring
 
@@ -13,3 +15,18 @@ def wire() -> Wiring:
     wiring = Wiring.from_environment(pool_size=2)
     logs.configure(wiring.settings.log_format)
     return wiring
+
+
+def find_user_id(wiring: Wiring, username: str) -> int:
+    """The number of the user of this name.
+
+    Raises:
+        ClickException: There is none.
+    """
+    from chalicelib.accounts.accounts import find_user  # noqa: PLC0415
+
+    with wiring.database.read() as session:
+        user = find_user(session, username)
+    if user is None:
+        raise click.ClickException(f"no user named {username}; create one with create-user")
+    return int(user.id)

@@ -36,7 +36,7 @@ def create_user(username: str, email: str, *, admin: bool, language: str) -> Non
     wiring = wire()
     with wiring.database.write() as session:
         user = accounts.sign_up(session, new, now=wiring.now())
-    click.echo(f"created {user.username} (number {user.id})")
+    click.echo(f"created {user.username} (id {user.id})")
 
 
 def _password() -> str:

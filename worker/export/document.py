@@ -55,7 +55,7 @@ class Document:
         Yields:
             A piece for each page.
         """
-        dataset, written = self.source.dataset, rows.get(self.name, 0)
+        dataset, written = self.source.dataset, rows[self.name]
         after = None if cursor is None else dataset.cursor_from_json(cursor)
         with closing(self.source.pages(after)) as pages:
             for page in pages:
@@ -66,7 +66,7 @@ class Document:
 
     def tail(self, rows: Rows) -> bytes:
         """What stands after the rows."""
-        return tail(rows.get(self.name, 0))
+        return tail(rows[self.name])
 
     def count(self) -> int:
         """How many rows there are."""

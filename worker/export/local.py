@@ -66,7 +66,7 @@ def write(
     document = Document(Source(database, dataset, user_id, snapshot), username, now)
     total, rows = document.count(), 0
     file.write(document.head())
-    with closing(document.pieces(None, {})) as pieces:
+    with closing(document.pieces(None, {dataset.name: 0})) as pieces:
         for piece in pieces:
             file.writelines(piece.data)
             rows += piece.rows

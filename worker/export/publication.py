@@ -1,7 +1,7 @@
 """Puts a file into S3 that may be large, and takes it up again where a dead attempt left it.
 
 `publish` is the one place that chooses a file's key, cuts it into parts, notes checkpoints, resumes
-and computes the digest. What the file holds is the caller's: a head, pieces, and a tail.
+and computes the digest. What the file holds is the writer's: a head, pieces, and a tail.
 """
 
 import hashlib
@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from chalicelib.adapters.object_store import UploadGoneError
-from chalicelib.exports.removals import attempt_key
-from chalicelib.tasks.leases import File
+from chalicelib.exports.kinds import Export
+from chalicelib.exports.publication import File
+from chalicelib.exports.removals import attempt_prefix
 from worker.attempts import Attempt
 from worker.export.upload import Upload, digest_of
 
@@ -41,8 +42,8 @@ class Piece:
     cursor: Any
 
 
-class Content(Protocol):
-    """What a file holds."""
+class Writer(Protocol):
+    """Writes what a file holds."""
 
     def head(self) -> bytes:
         """What stands before the pieces."""
@@ -66,16 +67,16 @@ class _Draft:
 
     Attributes:
         upload: The parts so far.
-        cursor: That of the last piece in them; None at the beginning.
         rows: How many rows were written, by dataset.
+        cursor: That of the last piece in them; None at the beginning.
         pending: What is not in S3 yet.
         size_bytes: How much this attempt has written.
         digest: The SHA-256 of that.
     """
 
     upload: Upload
+    rows: dict[str, int]
     cursor: Any = None
-    rows: dict[str, int] = field(default_factory=dict)
     pending: bytearray = field(default_factory=bytearray)
     size_bytes: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
@@ -90,80 +91,102 @@ class _Draft:
     def add_piece(self, piece: Piece) -> None:
         """Write a piece."""
         self.add(*piece.data)
-        self.rows[piece.dataset] = self.rows.get(piece.dataset, 0) + piece.rows
+        self.rows[piece.dataset] += piece.rows
+
+    @property
+    def done(self) -> int:
+        """How many rows were written in all."""
+        return sum(self.rows.values())
 
     def to_json(self) -> dict[str, Any]:
         """As a checkpoint."""
-        return {**self.upload.to_json(), "cursor": self.cursor, "rows": self.rows}
+        return {**self.upload.to_json(), "cursor": self.cursor, "rows": dict(self.rows)}
 
 
-def publish(attempt: Attempt, content: Content) -> File:
+def publish(attempt: Attempt, writer: Writer) -> File:
     """Write a file, from its beginning or from the checkpoint of an earlier attempt.
 
-    Whatever was killed on the way, the bytes are those of an undisturbed run, if the pieces are.
+    Wherever attempts were killed, the file has the bytes of an undisturbed run.
+
+    Args:
+        attempt: The attempt at the task whose file it is.
+        writer: Makes its content, the same bytes in every attempt.
 
     Returns:
         The file, for the task's function to return.
     """
     draft = _resumed(attempt) or _begun(attempt)
     try:
-        return _write(attempt, draft, content)
+        return _write(attempt, draft, writer)
     except UploadGoneError:
         # Aborted by a lifecycle rule, or lost with an emulator: all that can be done is again. Or
         # another attempt has completed it, and this one must not write to its key any more.
         attempt.confirm()
         log.warning("upload is gone", extra={"action": "export", "task_id": attempt.task.id})
-        return _write(attempt, _begun(attempt), content)
+        return _write(attempt, _begun(attempt), writer)
 
 
 def _begun(attempt: Attempt) -> _Draft:
     """A new object of this claim's own."""
-    key = attempt_key(attempt.task.user_id, attempt.task.id, attempt.holder.claim)
-    return _Draft(Upload(attempt.wiring.storage, key))
+    kind = _kind(attempt)
+    folder = attempt_prefix(attempt.task.user_id, attempt.task.id, attempt.lease.claim)
+    upload = Upload(attempt.wiring.object_store, folder + kind.filename, kind.content)
+    return _Draft(upload, {one.name: 0 for one in kind.datasets})
 
 
 def _resumed(attempt: Attempt) -> _Draft | None:
     note = attempt.task.checkpoint
     if note is None:
         return None
-    upload = Upload.from_json(attempt.wiring.storage, note)
-    return _Draft(upload, note["cursor"], dict(note["rows"]))
+    upload = Upload.from_json(attempt.wiring.object_store, note, _kind(attempt).content)
+    return _Draft(upload, dict(note["rows"]), note["cursor"])
 
 
-def _write(attempt: Attempt, draft: _Draft, content: Content) -> File:
+def _kind(attempt: Attempt) -> Export:
+    """The kind of task that the file belongs to.
+
+    Raises:
+        TypeError: It is no export: nobody would ever find the file.
+    """
+    if not isinstance(attempt.kind, Export):
+        raise TypeError(f"{attempt.kind.name} is no Export, so it has no file to publish")
+    return attempt.kind
+
+
+def _write(attempt: Attempt, draft: _Draft, writer: Writer) -> File:
     resumed = draft.cursor is not None
     if not resumed:
-        draft.add(content.head())
-    _write_pieces(attempt, draft, content)
-    draft.add(content.tail(draft.rows))
+        draft.add(writer.head())
+    _write_pieces(attempt, draft, writer)
+    draft.add(writer.tail(draft.rows))
     attempt.check()
     draft.upload.finish(draft.pending)
     if draft.upload.upload_id is None:
         attempt.content = bytes(draft.pending)
-    key, rows = draft.upload.key, sum(draft.rows.values())
-    if resumed:
-        sha256, size_bytes = digest_of(attempt.wiring.storage, key, check=attempt.check)
-        return File(key, rows, size_bytes, sha256)
-    return File(key, rows, draft.size_bytes, draft.digest.hexdigest())
+    attempt.total = draft.done
+    key, ttl_s = draft.upload.key, attempt.wiring.settings.export_ttl_s
+    sha256, size_bytes = draft.digest.hexdigest(), draft.size_bytes
+    if resumed:  # a digest cannot be taken up again
+        store = attempt.wiring.object_store
+        sha256, size_bytes = digest_of(store, key, check=attempt.check)
+    return File(key, draft.rows, size_bytes, sha256, ttl_s)
 
 
-def _write_pieces(attempt: Attempt, draft: _Draft, content: Content) -> None:
+def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
     """Write all pieces, and upload all but what the last part will hold."""
     total = 0
-    with closing(content.pieces(draft.cursor, draft.rows)) as pieces:
+    with closing(writer.pieces(draft.cursor, draft.rows)) as pieces:
         for piece in pieces:
             draft.add_piece(piece)
             # Nothing can go on after the last piece: what is left is the last part, which is at
             # most a piece larger than others.
             if len(draft.pending) >= draft.upload.part_bytes and piece.cursor is not None:
                 # What fits one part is not counted before: it is over before anybody looks.
-                total = total or content.count()
+                total = total or writer.count()
                 _upload_part(attempt, draft, piece.cursor)
-                attempt.checkpoint(
-                    sum(draft.rows.values()), total, draft.to_json(), key=draft.upload.key
-                )
+                attempt.checkpoint(draft.done, total, draft.to_json())
             if total:
-                attempt.progress(sum(draft.rows.values()), total)
+                attempt.progress(draft.done, total)
             attempt.check()
 
 

@@ -7,6 +7,7 @@ from chalice.app import Response
 
 from chalicelib.accounts import accounts
 from chalicelib.errors import Conflict, Invalid, RequestError, TooMany, WrongPassword
+from chalicelib.microblog import posts
 from chalicelib.schemas.requests import PasswordChange, Profile
 from chalicelib.values.fields import check
 from chalicelib.web import actions, recovery
@@ -26,7 +27,7 @@ def account(call: Call) -> Response:
 def _render(call: Call, *, status: int = 200, **facts: Any) -> Response:
     user = call.user
     with call.wiring.database.read() as session:
-        post_count = accounts.count_posts(session, user.id)
+        post_count = posts.count_posts(session, user.id)
     shown: dict[str, Any] = {"saved": None, "complaints": {}, "given": {}, **facts}
     return render(call, "account.html", status=status, post_count=post_count, **shown)
 
@@ -56,7 +57,7 @@ def submit_account(call: Call) -> Response:
     except (Invalid, Conflict, WrongPassword, TooMany) as error:
         return _refuse(call, error, at="account", given=given)
     if "email" in changes:
-        recovery.ring(call)
+        call.wiring.outbox_hint.send()
     return call.see_other("/account?saved=1")
 
 

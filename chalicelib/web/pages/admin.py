@@ -7,7 +7,7 @@ from chalice.app import Response
 from chalicelib.adapters.job_queue import QueueError, WorkerInfo
 from chalicelib.errors import Forbidden
 from chalicelib.operations import queries
-from chalicelib.web import actions, answers
+from chalicelib.web import actions, status
 from chalicelib.web.api import Call
 from chalicelib.web.pages import cards
 from chalicelib.web.pages.page_rendering import form, language, render
@@ -37,7 +37,7 @@ def admin(call: Call) -> Response:
         refresh_s=REFRESH_S,
         every_s=REFRESH_S,
         now=now,
-        queue=answers.queue_state(call),
+        queue=status.queue_state(call),
         workers=_workers(call),
         going_on=going_on,
         failed=failed,

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from chalicelib.db.models import ACTIVE, Task
+from chalicelib.db.models import ACTIVE, ExportFile, Task
+from chalicelib.exports.kinds import Export, export_of
+from chalicelib.exports.views import Email, TaskView, tasks_in_progress
 from chalicelib.schemas.serializers import Json
-from chalicelib.tasks import registry
-from chalicelib.tasks import requests as task_requests
-from chalicelib.tasks.requests import Seen
+from chalicelib.tasks.registry import TASKS, kind_of
 from chalicelib.values.languages import Language
-from chalicelib.web import answers
+from chalicelib.web import lists
 from chalicelib.web.api import Call
 
 SILENT_AFTER_S = 5
@@ -22,6 +22,9 @@ class Card:
 
     Attributes:
         task: The row.
+        kind: The export that it is of; None for other tasks.
+        export: What an export adds to it.
+        email: The email about an export's outcome.
         shown: The task as the API shows it.
         title: What the task does.
         active: Whether it is not over.
@@ -30,6 +33,9 @@ class Card:
     """
 
     task: Task
+    kind: Export | None
+    export: ExportFile | None
+    email: Email | None
     shown: Json
     title: str
     active: bool
@@ -37,13 +43,16 @@ class Card:
     silent_s: float | None
 
 
-def card(call: Call, seen: Seen, language: Language) -> Card:
+def card(call: Call, view: TaskView, language: Language) -> Card:
     """Make the card of a task."""
-    task, now = seen.task, call.wiring.now()
+    task, now = view.task, call.wiring.now()
     return Card(
         task=task,
-        shown=answers.show(call, seen),
-        title=title(task.name, language),
+        kind=export_of(task),
+        export=view.export,
+        email=view.email,
+        shown=lists.show(call, view),
+        title=language.gettext(kind_of(task).title),
         active=task.status in ACTIVE,
         remaining_s=_remaining_s(task, now),
         silent_s=_silent_s(task, now),
@@ -53,18 +62,13 @@ def card(call: Call, seen: Seen, language: Language) -> Card:
 def active(call: Call, language: Language) -> list[Card]:
     """The cards of the tasks of the one who calls that are not over."""
     with call.wiring.database.read() as session:
-        found = task_requests.get_tasks_in_progress(session, call.user.id)
-        seen = [task_requests.get_task(session, call.user.id, task.id) for task in found]
-    return [card(call, one, language) for one in seen]
+        found = tasks_in_progress(session, call.user.id)
+    return [card(call, view, language) for view in found]
 
 
 def title(name: str, language: Language) -> str:
-    """What a task does, in the user's language."""
-    titles = {
-        "export_posts": language.gettext("Exporting your posts"),
-        "example": language.gettext("Counting the seconds"),
-    }
-    return titles.get(name) or registry.describe(name)
+    """What a kind of task does, in the user's language."""
+    return language.gettext(TASKS[name].title) if name in TASKS else name
 
 
 def _remaining_s(task: Task, now: datetime) -> float | None:

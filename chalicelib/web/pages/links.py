@@ -52,7 +52,7 @@ def _new_password(
     name = ""
     if not done:  # whoever has the key may know: the mail that brought it says the name, too
         with call.wiring.database.read() as session:
-            user = link_keys.whose(session, key, "reset", now=call.now)
+            user = link_keys.owner_of(session, key, "reset", now=call.now)
         name = user.username if user else ""
     return render(
         call, "new_password.html", status=status, key=key, name=name, done=done, complaint=told

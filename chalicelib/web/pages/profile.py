@@ -8,7 +8,7 @@ from chalicelib.microblog import posts
 from chalicelib.schemas.requests import ListQuery
 from chalicelib.values.fields import PostBody, flaw
 from chalicelib.values.paging import cursor
-from chalicelib.web import actions, answers
+from chalicelib.web import actions, lists
 from chalicelib.web.api import Call
 from chalicelib.web.pages.messages import flaws_of
 from chalicelib.web.pages.page_rendering import form, is_live, language, render
@@ -23,7 +23,7 @@ def _render(
     call: Call, username: str, *, status: int = 200, draft: str = "", complaint: str | None = None
 ) -> Response:
     user = call.user
-    page = answers.page_of(call.query(ListQuery), numbered=True)
+    page = lists.page_of(call.query(ListQuery), numbered=True)
     with call.wiring.database.read() as session:
         owner = accounts.find_user(session, username)
         if owner is None:
@@ -31,7 +31,7 @@ def _render(
         found, more = (
             ([], False) if is_live(call) else posts.list_posts(session, owner.id, page=page)
         )
-        post_count = accounts.count_posts(session, owner.id)
+        post_count = posts.count_posts(session, owner.id)
     last = found[-1] if more else None
     return render(
         call,

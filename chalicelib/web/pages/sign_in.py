@@ -7,7 +7,6 @@ from chalicelib.accounts import accounts
 from chalicelib.errors import Conflict, Invalid, RegistrationClosed, RequestError
 from chalicelib.schemas.requests import SignUp
 from chalicelib.values.fields import check
-from chalicelib.web import recovery
 from chalicelib.web.api import COOKIE, Call
 from chalicelib.web.pages.messages import complaint
 from chalicelib.web.pages.page_rendering import (
@@ -89,7 +88,7 @@ def submit_sign_up(call: Call) -> Response:
         told = complaint(error, words)
         return render(call, "sign_up.html", status=status, given=given, complaint=told)
     if verify:
-        recovery.ring(call)
+        call.wiring.outbox_hint.send()
     return _enter(call, open_session(call, user_id), back=f"/users/{new.username}")
 
 
