@@ -205,6 +205,11 @@ class Dataset:
         return tuple(_from_json(*one) for one in zip(self.key_columns, value, strict=True))
 
 
+def is_name(name: str) -> bool:
+    """Whether a dataset can have a name: a document has no other member of it."""
+    return bool(_NAME.fullmatch(name)) and name not in (*MEMBERS_BEFORE, *MEMBERS_AFTER)
+
+
 def column_of(attribute: Attribute) -> sa.Column[Any]:
     """The table's column behind a model's attribute."""
     if isinstance(attribute, sa.Column):
@@ -258,10 +263,9 @@ def _complaints(dataset: Dataset) -> Iterator[str]:
 
 
 def _bad_names(dataset: Dataset) -> Iterator[str]:
-    if not _NAME.fullmatch(dataset.name):
-        yield "its name must be lower-case letters, digits and _"
-    if dataset.name in (*MEMBERS_BEFORE, *MEMBERS_AFTER):
-        yield "a document has a member of this name already"
+    if not is_name(dataset.name):
+        taken = ", ".join((*MEMBERS_BEFORE, *MEMBERS_AFTER))
+        yield f"its name must be lower-case letters, digits and _, and none of {taken}"
     if bad := [name for name in dataset.fields if not _FIELD.fullmatch(name)]:
         yield f"{', '.join(bad)}: a field's name must be letters, digits and _"
     if unknown := dataset.accepts.keys() - dataset.fields.keys():

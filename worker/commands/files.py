@@ -108,15 +108,20 @@ def _dataset(name: str | None) -> Any:
 @click.argument("file", type=click.File("rb"))
 @click.option("--sha256", help="The expected SHA-256 checksum, 64 hexadecimal digits.")
 def verify(file: BinaryIO, sha256: str | None) -> None:
-    """Check an exported FILE: its format, and the order and number of its posts."""
+    """Check an exported FILE: its format, and the content, order and number of its rows."""
     from worker.export.verify import verify as check  # noqa: PLC0415
 
     with _bar(file, "verifying") as bar:
-        verdict = check(file, progress=bar.update)
-    click.echo(f"posts:   {verdict.posts}\nbytes:   {verdict.bytes}\nsha256:  {verdict.sha256}")
+        verdict = check(file, [*_datasets().values()], progress=lambda at: bar.update(at - bar.pos))
+    facts = {verdict.name or "rows": verdict.rows, "bytes": verdict.bytes, "sha256": verdict.sha256}
+    width = max(map(len, facts)) + 1
+    for name, fact in facts.items():
+        click.echo(f"{name + ':':<{width}}  {fact}")
     faults = list(verdict.faults)
     if sha256 is not None and sha256.strip().lower() != verdict.sha256:
         faults.append("the SHA-256 checksum doesn't match the one given")
+    if verdict.name and not verdict.is_known:
+        click.echo(f"note:    {verdict.name} is not declared here, so its rows may hold anything")
     for fault in faults:
         click.echo(f"fault:   {fault}", err=True)
     if faults:
