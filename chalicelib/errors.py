@@ -7,8 +7,11 @@ The tree::
     ├── DeclarationError              a task or a dataset is declared in a way that cannot work
     ├── RequestError                  what a caller asked for cannot be done (mapped to HTTP)
     │   ├── Unauthenticated
+    │   │   └── WrongCredentials
     │   ├── Forbidden
+    │   │   ├── FormOutdated
     │   │   ├── LinkOver
+    │   │   ├── SignInAgain
     │   │   ├── WrongPassword
     │   │   └── RegistrationClosed
     │   ├── NotFound
@@ -91,10 +94,28 @@ class Unauthenticated(RequestError):
         return {"WWW-Authenticate": "Bearer"}
 
 
+class WrongCredentials(Unauthenticated):
+    """Incorrect username or password."""
+
+    code = "wrong_credentials"
+
+
 class Forbidden(RequestError):
     """You don't have permission to do this."""
 
     code = "forbidden"
+
+
+class FormOutdated(Forbidden):
+    """This form is out of date; reload the page and try again."""
+
+    code = "form_outdated"
+
+
+class SignInAgain(Forbidden):
+    """This needs a token from the last 15 minutes; sign in again."""
+
+    code = "sign_in_again"
 
 
 class RegistrationClosed(Forbidden):

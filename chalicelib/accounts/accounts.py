@@ -12,9 +12,10 @@ from sqlalchemy import orm as so
 from chalicelib.accounts import link_keys
 from chalicelib.accounts.secrets import digest, make_secret
 from chalicelib.db.models import LinkKey, Token, User
-from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken
+from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken, WrongCredentials
 from chalicelib.exports import removals
 from chalicelib.outbox import messages
+from chalicelib.values.fields import canonical_password
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 """Argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes."""
@@ -61,7 +62,7 @@ def sign_up(session: so.Session, new: NewUser, *, now: datetime, verify: bool = 
     user = User(
         username=new.username,
         email=new.email,
-        password_hash=HASHER.hash(new.password),
+        password_hash=hash_password(new.password),
         language=new.language,
         is_admin=new.is_admin,
         created_at=now,
@@ -112,15 +113,21 @@ def check_password(user: User | None, password: str) -> int:
         The user's number.
 
     Raises:
-        Unauthenticated: It is wrong, or there is no such user; which of the two is not said.
+        WrongCredentials: It is wrong, or there is no such user; which of the two is not said.
     """
-    try:
-        HASHER.verify(user.password_hash if user else NOBODY, password)
-    except (VerificationError, InvalidHashError, UnicodeEncodeError) as error:
-        raise Unauthenticated("Incorrect username or password.") from error
-    if user is None:
-        raise Unauthenticated("Incorrect username or password.")
+    hashed = user.password_hash if user else NOBODY
+    # As it came, too: accounts from before NFC was agreed on have a hash of that.
+    forms = dict.fromkeys((canonical_password(password), password))
+    if not any(_verifies(hashed, form) for form in forms) or user is None:
+        raise WrongCredentials
     return user.id
+
+
+def _verifies(hashed: str, password: str) -> bool:
+    try:
+        return HASHER.verify(hashed, password)
+    except (VerificationError, InvalidHashError, UnicodeEncodeError):
+        return False
 
 
 def issue_token(session: so.Session, user_id: int, *, ttl_s: int, now: datetime) -> NewToken:
@@ -150,6 +157,11 @@ def authenticate(session: so.Session, token: str, *, now: datetime) -> User:
     return user
 
 
+def signed_in_at(session: so.Session, token: str) -> datetime | None:
+    """When a token was issued; None when it is unknown."""
+    return session.scalar(sa.select(Token.created_at).where(Token.digest == digest(token)))
+
+
 def revoke(session: so.Session, token: str) -> None:
     """Make a token worthless at once."""
     session.execute(sa.delete(Token).where(Token.digest == digest(token)))
@@ -163,7 +175,7 @@ def revoke_others(session: so.Session, user_id: int, *, keep: str = "") -> None:
 
 def hash_password(password: str) -> str:
     """Hash a password, which takes long: do it before a transaction."""
-    return HASHER.hash(password)
+    return HASHER.hash(canonical_password(password))
 
 
 def set_password(session: so.Session, user_id: int, hashed: str, *, keep: str = "") -> None:

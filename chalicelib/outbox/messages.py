@@ -234,8 +234,11 @@ _DUE = (
     .order_by(ROW.due_at)
     .limit(sa.bindparam("most", type_=sa.Integer))
     .with_for_update(skip_locked=True)
+    .cte("due")
 )
-_CLAIM_DUE = _claiming(ROW.id.in_(_DUE))
+# A subquery in the place of the CTE is executed once for each row where PostgreSQL joins by a loop,
+# and finds the next ones each time: what was to be one message would be all of them.
+_CLAIM_DUE = _claiming(ROW.id.in_(sa.select(_DUE.c.id)))
 _CLAIM_OF_TASK = _claiming(ROW.task_id == sa.bindparam("about"))
 
 

@@ -95,7 +95,7 @@ def launch_task(
     if request.idempotency_key is not None:
         earlier = _remember(session, user_id, request, task_id=task_id, now=now)
         if earlier is not None:
-            return Launched(get_task(session, user_id, earlier), is_new=False, position=None)
+            return Launched(earlier, is_new=False, position=None)
     if request.cooldown_s:
         _check_cooldown(session, user_id, request, now=now)
     task = _insert(session, user_id, request, task_id=task_id, now=now)
@@ -111,8 +111,8 @@ _BEGIN = notifications.raising(
 
 def _remember(
     session: so.Session, user_id: int, request: TaskRequest, *, task_id: str, now: datetime
-) -> str | None:
-    """Note the key for this task, or return the id of the task that it already names."""
+) -> Task | None:
+    """Note the key for this task, or return the task that it already names."""
     canonical = json.dumps([request.kind.name, request.params], sort_keys=True)
     fingerprint = hashlib.sha256(canonical.encode()).hexdigest()
     names = {"user_id": user_id, "key": request.idempotency_key}
@@ -120,10 +120,24 @@ def _remember(
     statement = _note_key(engine.dialect(session))
     if session.scalar(statement, {**names, **values, "old": now - IDEMPOTENCY_TTL}) is not None:
         return None
-    earlier = session.get_one(IdempotencyKey, (user_id, request.idempotency_key))
-    if earlier.fingerprint != fingerprint:
+    noted, earlier = session.execute(_EARLIER, names).one()
+    if noted != fingerprint:
         raise IdempotencyKeyReused
-    return earlier.task_id
+    if earlier is None:
+        raise NotFound
+    return earlier
+
+
+_EARLIER = (
+    sa.select(IdempotencyKey.fingerprint, Task)
+    .outerjoin(
+        Task, sa.and_(Task.id == IdempotencyKey.task_id, Task.user_id == IdempotencyKey.user_id)
+    )
+    .where(
+        IdempotencyKey.user_id == sa.bindparam("user_id"),
+        IdempotencyKey.key == sa.bindparam("key"),
+    )
+)
 
 
 @cache

@@ -63,7 +63,8 @@ def change(
     task = session.scalar(_LOCK, {"task_id": task_id})
     if seq is None or task is None or owner not in {None, task.user_id}:
         raise NotFound
-    yield task
+    with session.no_autoflush:  # or a statement of a hook would hide that the task was modified
+        yield task
     if announce or session.is_modified(task):
         session.flush()
         notifications.post_task_progress(session, task, seq=seq, now=now)

@@ -1,13 +1,13 @@
-"""What people do to their tasks and files, over the API and with the buttons of the pages."""
+"""What users do to their tasks, files and posts, over the API and with the pages' buttons."""
 
 import logging
 from typing import Any
 
-from chalicelib.accounts import accounts
-from chalicelib.accounts.rate_limits import EXPORTS_PER_USER, MAILS_PER_USER, spend
+from chalicelib.accounts.rate_limits import EMAILS_PER_USER, EXPORTS_PER_USER, spend
 from chalicelib.errors import (
     AddressUnconfirmed,
     ExportGone,
+    Fault,
     Invalid,
     NotFound,
     TaskInProgress,
@@ -18,10 +18,12 @@ from chalicelib.exports.kinds import Export, export_of
 from chalicelib.exports.views import TaskView, view_launched, view_task
 from chalicelib.logs import metrics
 from chalicelib.microblog import posts
+from chalicelib.microblog.models import Post
+from chalicelib.schemas.requests import NewTask
 from chalicelib.tasks.registry import TASKS, TaskKind
 from chalicelib.tasks.requests import TaskRequest, cancel_task, launch_task, retry_task
-from chalicelib.values.fields import IdempotencyKey, flaw
-from chalicelib.web.api import Call
+from chalicelib.values.fields import IdempotencyKey, check, flaw
+from chalicelib.web.request import Call
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +37,11 @@ def launch(call: Call, name: str, params: dict[str, Any]) -> tuple[TaskView, boo
         params: Its parameters, valid already, as JSON can hold them.
 
     Returns:
-        The task, and whether a worker is alive, or None where nobody has looked.
+        The task, and whether a worker is alive; None if the queue was not asked.
 
     Raises:
         TaskInProgress, CoolingDown, IdempotencyKeyReused: As `launch_task`.
-        TooMany: The user has requested too many exports lately.
+        TooMany: The user has requested too many exports recently.
     """
     kind, settings = TASKS[name], call.wiring.settings
     if settings.limits and isinstance(kind, Export):
@@ -58,6 +60,18 @@ def launch(call: Call, name: str, params: dict[str, Any]) -> tuple[TaskView, boo
     counted = metrics({"Requested": (1, "Count")}, task_name=name)
     log.info("requested", extra={"action": "launch", "task_id": launched.task.id, **counted})
     return view_launched(launched), call.wiring.queue.hint(launched.task.id, name)
+
+
+def launch_any(call: Call, new: NewTask) -> tuple[TaskView, bool | None]:
+    """Launch a task of whatever kind; as `launch`.
+
+    Raises:
+        Invalid: No kind has this name, or the parameters are not valid for it.
+    """
+    if new.name not in TASKS:
+        raise Invalid(Fault("/name", "must be one of " + ", ".join(TASKS)))
+    kind = TASKS[new.name]
+    return launch(call, new.name, kind.store(check(new.params, kind.model, at="/params")))
 
 
 def launch_or_find(call: Call, name: str) -> str:
@@ -128,7 +142,7 @@ def delete_file(call: Call, task_id: str) -> None:
     lease_s = call.wiring.settings.lease_s
     with call.wiring.database.write() as session:
         files.remove_file(session, task_id, lease_s=lease_s, now=call.now, owner=call.user.id)
-    _remove(call, task_id)
+    remove_files(call, task_id)
 
 
 def email_again(call: Call, task_id: str) -> TaskView:
@@ -144,7 +158,7 @@ def email_again(call: Call, task_id: str) -> TaskView:
     if settings.verify_email and call.user.confirmed_at is None:
         raise AddressUnconfirmed
     if settings.limits:
-        spend(call.wiring.queue.redis, (MAILS_PER_USER, call.user.id))
+        spend(call.wiring.queue.redis, (EMAILS_PER_USER, call.user.id))
     with call.wiring.database.read() as session:
         _require_object(call, view_task(session, task_id, owner=call.user.id))
     with call.wiring.database.write() as session:
@@ -189,24 +203,25 @@ def _require_object(call: Call, view: TaskView) -> str:
     return key
 
 
-def erase(call: Call) -> None:
-    """Erase the account of the one who calls, and everything of theirs."""
-    lease_s = call.wiring.settings.lease_s
-    with call.wiring.database.write() as session:
-        accounts.erase(session, call.user.id, lease_s=lease_s, now=call.now)
-    _remove(call)
+def remove_files(call: Call, task_id: str | None = None) -> None:
+    """Remove a task's files or all of the caller's before the response.
 
-
-def _remove(call: Call, task_id: str | None = None) -> None:
-    """Remove files before the response; what fails here is done by the reconciler."""
+    What fails here is done by the reconciler.
+    """
     try:
         removals.execute(call.wiring.database, call.wiring.object_store, call.user.id, task_id)
     except Exception:
         log.warning("could not remove", extra={"action": "remove"}, exc_info=True)
 
 
+def write_post(call: Call, body: str) -> Post:
+    """Write a post."""
+    with call.wiring.database.write() as session:
+        return posts.write_post(session, call.user.id, body, now=call.now)
+
+
 def delete_post(call: Call, post_id: str) -> None:
-    """Delete a post of the one who calls.
+    """Delete one of the caller's posts.
 
     Raises:
         NotFound: They have no such post.

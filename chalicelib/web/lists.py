@@ -1,4 +1,4 @@
-"""Tasks and lists of tasks as responses, held until something changes where a client waits."""
+"""Tasks, posts and notifications as responses, with long polls where a client waits for news."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,14 +7,17 @@ from urllib.parse import urlencode
 import msgspec
 from chalice.app import Response
 
-from chalicelib.errors import Fault, Invalid, Unauthenticated
+from chalicelib.accounts import accounts
+from chalicelib.errors import Fault, Invalid, NotFound, Unauthenticated
 from chalicelib.exports.views import TaskView, list_tasks, view_task
+from chalicelib.microblog import posts
 from chalicelib.schemas import responses
-from chalicelib.schemas.requests import ListQuery, TaskListQuery
-from chalicelib.schemas.serializers import etag, show_notification, show_task
+from chalicelib.schemas.requests import ListQuery, PostListQuery, TaskListQuery
+from chalicelib.schemas.serializers import etag, show_notification, show_post, show_task
 from chalicelib.tasks import notifications
 from chalicelib.values.paging import Page, cursor, parse_cursor
-from chalicelib.web.api import Call, json_response, matches
+from chalicelib.web.request import Call
+from chalicelib.web.responses import json_response, matches
 from chalicelib.web.status import is_a_worker_alive
 
 POLL_AFTER_S = "1"
@@ -30,7 +33,7 @@ def task_response(
         call: The request.
         view: The task.
         status: What to respond.
-        alive: Whether a worker is alive; None if nobody has looked.
+        alive: Whether a worker is alive; None if the caller has not looked.
     """
     shown = show(call, view, alive=alive)
     return _respond(shown, etag(shown), status=status)
@@ -46,7 +49,7 @@ def _respond(shown: responses.Task, tag: str, *, status: int) -> Response:
 
 
 def show(call: Call, view: TaskView, *, alive: bool | None = None) -> responses.Task:
-    """A task as it stands, with a look whether anybody is there to work on it."""
+    """A task as it stands; a queued one with a look whether any worker is alive."""
     if alive is None:
         alive = view.task.status != "queued" or is_a_worker_alive(call)
     return show_task(
@@ -59,7 +62,7 @@ def show(call: Call, view: TaskView, *, alive: bool | None = None) -> responses.
 
 
 def changed_task(call: Call, task_id: str, *, wait_s: float) -> Response:
-    """A task; while it is what the client knows already, held, and at last 304."""
+    """A task; while the client has it already, wait for a change, and answer 304 if none comes."""
     known, tag = call.request.headers.get("if-none-match"), ""
 
     def look() -> Response | None:
@@ -70,7 +73,7 @@ def changed_task(call: Call, task_id: str, *, wait_s: float) -> Response:
         tag = etag(shown)
         return None if matches(tag, known) else _respond(shown, tag, status=200)
 
-    changed = call.hold(look, wait_s=wait_s)
+    changed = call.long_poll(look, wait_s=wait_s)
     return changed or Response("", {"ETag": tag, "Cache-Control": "no-store"}, 304)
 
 
@@ -90,6 +93,23 @@ def task_list(call: Call, *, user_id: int | None) -> Response:
     items = [show(call, view, alive=alive) for view in found]
     last = found[-1].task if more else None
     return list_response(call, items, after=cursor(last.created_at, last.id) if last else None)
+
+
+def post_list(call: Call, username: str) -> Response:
+    """A page of a user's posts.
+
+    Raises:
+        NotFound: No user has this name.
+    """
+    page = page_of(call.query(PostListQuery), numbered=True)
+    with call.wiring.database.read() as session:
+        user = accounts.find_user(session, username)
+        if user is None:
+            raise NotFound
+        found, more = posts.list_posts(session, user.id, page=page)
+    last = found[-1] if more else None
+    after = cursor(last.timestamp, last.id) if last else None
+    return list_response(call, [show_post(post) for post in found], after=after)
 
 
 def page_of(query: ListQuery, *, numbered: bool = False) -> Page:
@@ -121,7 +141,7 @@ def list_response(
 
 
 def news(call: Call, *, after: int, wait_s: float) -> responses.News:
-    """Notifications after a number, held until there are some."""
+    """Notifications after a sequence number; wait until there are any."""
     user_id, last_seq = call.user.id, 0
 
     def look() -> list[responses.Notification] | None:
@@ -133,5 +153,5 @@ def news(call: Call, *, after: int, wait_s: float) -> responses.News:
         last_seq = last
         return [show_notification(one) for one in found] or None
 
-    items: list[Any] = call.hold(look, wait_s=wait_s) or []
+    items: list[Any] = call.long_poll(look, wait_s=wait_s) or []
     return {"items": items, "last_seq": last_seq}

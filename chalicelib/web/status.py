@@ -1,4 +1,4 @@
-"""How the service is: what load balancers, administrators and every queued task ask for."""
+"""The state of the service, for load balancers, administrators and queued tasks."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from chalicelib.adapters.job_queue import QueueError
 from chalicelib.operations import queries
 from chalicelib.schemas import responses
 from chalicelib.schemas.serializers import show_time
-from chalicelib.web.api import Call
+from chalicelib.web.request import Call
 
 
 def is_a_worker_alive(call: Call) -> bool:
-    """Whether a worker is alive; while Redis does not respond nobody knows, so assume one is."""
+    """Whether a worker is alive; assumed to be while Redis does not respond."""
     try:
         return call.wiring.queue.workers_alive() > 0
     except QueueError:

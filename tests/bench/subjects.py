@@ -55,7 +55,7 @@ def timed() -> Iterator[Figures]:
 
 def warm(wiring: Wiring) -> Figures:
     """Make the clients and connect, as a worker has before its first job."""
-    wiring.storage.warm_up()
+    wiring.object_store.warm_up()
     sender.ses(wiring.settings.aws_endpoint_url)
     with wiring.database.read() as session:
         session.execute(sa.select(1))
@@ -135,7 +135,7 @@ def orm(wiring: Wiring, user_id: int) -> Figures:
 
 def upload(wiring: Wiring, size_bytes: int) -> Figures:
     """So many bytes into the bucket, part by part, with nothing else to do."""
-    growing = Upload(wiring.storage, f"exports/bench/{time.time_ns()}/posts.json")
+    growing = Upload(wiring.object_store, f"exports/bench/{time.time_ns()}/posts.json")
     with timed() as figures:
         while size_bytes > growing.part_bytes:
             size_bytes -= growing.part_bytes
@@ -164,7 +164,7 @@ def _launch(database: Database, user_id: int) -> str:
 def progress(wiring: Wiring, user_id: int, times: int) -> Figures:
     """What an attempt spends on telling how far it is, once; in SQL and for RQ's tools."""
     task_id = _launch(wiring.database, user_id)
-    taken = leases.take(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
+    taken = leases.claim(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
     assert taken is not None
     holder, task = taken
     attempt = Attempt(task, wiring, holder, Heartbeat(holder, interval_s=60))
@@ -178,5 +178,5 @@ def progress(wiring: Wiring, user_id: int, times: int) -> Figures:
 def sweep(wiring: Wiring) -> Figures:
     """One pass of the reconciler."""
     with timed() as figures:
-        counts = wiring.sweeper.sweep(now=wiring.now())
+        counts = wiring.reconciler.sweep(now=wiring.now())
     return {**figures, "counts": counts}

@@ -58,7 +58,7 @@ def test_members(count: int) -> None:
     assert list(found) == ["version", "user", "exported_at", "posts", "count"]
     assert found["posts"] == [{"body": "x", "timestamp": TIME}] * count
     assert (found["count"], found["user"], found["exported_at"]) == (count, "susan", TIME)
-    assert verify(BytesIO(data)).faults == ()
+    assert verify(BytesIO(data), [POSTS]).faults == ()
 
 
 def test_one_post_a_line() -> None:

@@ -13,7 +13,8 @@ def wire() -> Wiring:
         SettingsError: A setting is missing or bad.
     """
     wiring = Wiring.from_environment(pool_size=2)
-    logs.configure(wiring.settings.log_format)
+    settings = wiring.settings
+    logs.configure(settings.log_format, exceptions=settings.log_exceptions)
     return wiring
 
 

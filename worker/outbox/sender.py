@@ -75,7 +75,7 @@ def send(message: Message, wiring: Wiring, *, content: bytes | None = None) -> N
         return
     sent = wiring.email_service.send(composed, message.address)
     level = logging.INFO if sent.state == "sent" else logging.WARNING
-    log.log(level, "message", extra=_facts(message, sent.state))
+    log.log(level, "email", extra=_facts(message, sent.state))
     if sent.state == "refused":
         _retry_later(message, wiring)
     else:
@@ -92,5 +92,5 @@ def _retry_later(message: Message, wiring: Wiring) -> None:
 
 def _facts(message: Message, state: str) -> dict[str, Any]:
     counted = metrics({"Mails": (1, "Count")}, state=state)
-    about = {"message": message.lease.message, "topic": message.topic}
+    about = {"outbox_id": message.lease.message, "topic": message.topic}
     return {"action": "send", "task_id": message.lease.task_id, "state": state, **about, **counted}

@@ -1,4 +1,4 @@
-"""Tasks as pages show them: what is going on, how long it will take, what it waits for."""
+"""Tasks as pages show them: what they do, how long they will take, what they wait for."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,10 +10,13 @@ from chalicelib.schemas.serializers import Json
 from chalicelib.tasks.registry import TASKS, kind_of
 from chalicelib.values.languages import Language
 from chalicelib.web import lists
-from chalicelib.web.api import Call
+from chalicelib.web.request import Call
 
-SILENT_AFTER_S = 5
-"""How long after its last sign of life a worker is said to be silent; it gives one each second."""
+UNSEEN_AFTER_S = 5
+"""How long after a worker's last heartbeat pages say that there is no sign of progress.
+
+Workers send one each second.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,9 @@ class Card:
         shown: The task as the API shows it.
         title: What the task does.
         active: Whether it is not over.
-        remaining_s: How long it will take from now on, in seconds; None while nobody can tell.
-        silent_s: For how long its worker has been silent, in seconds; None when it is not.
+        remaining_s: How long it will still take, in seconds; None while that is unknown.
+        unseen_s: The time since its worker's last heartbeat, in seconds; None while that is
+            recent.
     """
 
     task: Task
@@ -40,7 +44,7 @@ class Card:
     title: str
     active: bool
     remaining_s: float | None
-    silent_s: float | None
+    unseen_s: float | None
 
 
 def card(call: Call, view: TaskView, language: Language) -> Card:
@@ -55,12 +59,12 @@ def card(call: Call, view: TaskView, language: Language) -> Card:
         title=language.gettext(kind_of(task).title),
         active=task.status in ACTIVE,
         remaining_s=_remaining_s(task, now),
-        silent_s=_silent_s(task, now),
+        unseen_s=_unseen_s(task, now),
     )
 
 
 def active(call: Call, language: Language) -> list[Card]:
-    """The cards of the tasks of the one who calls that are not over."""
+    """The cards of the caller's tasks that are not over."""
     with call.wiring.database.read() as session:
         found = tasks_in_progress(session, call.user.id)
     return [card(call, view, language) for view in found]
@@ -72,14 +76,14 @@ def title(name: str, language: Language) -> str:
 
 
 def _remaining_s(task: Task, now: datetime) -> float | None:
-    """As long as it took so far for each piece, for all the pieces that are left."""
+    """The time for what is left, at the average speed so far."""
     if task.status != "running" or task.started_at is None or not 0 < task.done < task.total:
         return None
     return (now - task.started_at).total_seconds() * (task.total - task.done) / task.done
 
 
-def _silent_s(task: Task, now: datetime) -> float | None:
+def _unseen_s(task: Task, now: datetime) -> float | None:
     if task.status not in {"running", "cancelling"} or task.last_seen_at is None:
         return None
-    silent_s = (now - task.last_seen_at).total_seconds()
-    return silent_s if silent_s > SILENT_AFTER_S else None
+    unseen_s = (now - task.last_seen_at).total_seconds()
+    return unseen_s if unseen_s > UNSEEN_AFTER_S else None

@@ -1,4 +1,4 @@
-"""The home page and the pages of exports: request one, watch it, have it."""
+"""The home page and the pages of exports: request one, follow it, download it."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ from chalicelib.schemas.requests import ListQuery
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.paging import cursor
 from chalicelib.web import actions, lists
-from chalicelib.web.api import Call
 from chalicelib.web.pages import cards
-from chalicelib.web.pages.page_rendering import form, language, own_path, render, visitor
+from chalicelib.web.pages.page_rendering import language, own_path, render, visitor
+from chalicelib.web.request import Call
 
 REFRESH_S = 3
 """How often a page without JavaScript reloads itself while a task is not over."""
@@ -25,7 +25,7 @@ class Offer:
     """An export that can be requested now.
 
     Attributes:
-        kind: Which.
+        kind: The kind of export.
         rows: How many rows it would have.
     """
 
@@ -34,7 +34,7 @@ class Offer:
 
 
 def home(call: Call) -> Response:
-    """One's own exports and the buttons, or the way in."""
+    """The caller's exports and buttons for new ones, or the welcome page."""
     user = visitor(call)
     if user is None:
         return render(call, "welcome.html", erased=False)
@@ -70,8 +70,7 @@ def export(call: Call, task_id: str) -> Response:
 
 def submit_export(call: Call) -> Response:
     """Request an export and go to its page, or to the page of the one that is running."""
-    _ = call.user
-    name = form(call).get("name", "export_posts")
+    name = call.form.get("name", "export_posts")
     if not isinstance(TASKS.get(name), Export):
         raise NotFound
     return call.see_other(f"/exports/{actions.launch_or_find(call, name)}")
@@ -79,16 +78,13 @@ def submit_export(call: Call) -> Response:
 
 def submit_cancel(call: Call, task_id: str) -> Response:
     """Cancel a task and go back to where the button was."""
-    _ = call.user
-    back = own_path(form(call).get("back", "/"))
+    back = own_path(call.form.get("back", "/"))
     actions.cancel(call, task_id)
     return call.see_other(back)
 
 
 def submit_retry(call: Call, task_id: str) -> Response:
     """Try an export again, or go to the page of the one that is running."""
-    _ = call.user
-    form(call)
     try:
         actions.retry(call, task_id)
     except TaskInProgress as error:
@@ -98,15 +94,11 @@ def submit_retry(call: Call, task_id: str) -> Response:
 
 def submit_deletion(call: Call, task_id: str) -> Response:
     """Delete an export's file."""
-    _ = call.user
-    form(call)
     actions.delete_file(call, task_id)
     return call.see_other(f"/exports/{task_id}")
 
 
 def submit_email(call: Call, task_id: str) -> Response:
-    """Have the email about an export sent again."""
-    _ = call.user
-    form(call)
+    """Send the email about an export again."""
     actions.email_again(call, task_id)
     return call.see_other(f"/exports/{task_id}")
