@@ -226,10 +226,10 @@ def kind_of(column: sa.Column[Any]) -> Kind:
     Raises:
         DeclarationError: The two databases would not write it alike.
     """
-    declared = [column.type.compile(dialect=one) for one in (_POSTGRESQL, _SQLITE)]
     for known, kind, *patterns in _KINDS:
         if not isinstance(column.type, known):
             continue
+        declared = [column.type.compile(dialect=one) for one in (_POSTGRESQL, _SQLITE)]
         if all(map(re.fullmatch, patterns, declared)) and getattr(column.type, "as_uuid", True):
             return kind
         break
