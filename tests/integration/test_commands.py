@@ -377,7 +377,7 @@ def exported(worker: Call, database: Database, user_id: int, tmp_path: Path) -> 
         (lambda data: data, "the SHA-256 checksum doesn't match the one given"),
         (
             lambda data: data.replace(b'"count":2', b'"count":3'),
-            "count is 3, but there are 2 posts",
+            "count is 3, but there are 2 rows",
         ),
         (lambda data: data[:-30], "not valid JSON"),
         (lambda _data: b"", "not valid JSON"),

@@ -62,7 +62,7 @@ def task_id(database: Database) -> str:
 def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A heart that beats often, and no request to stop left over from another test."""
     monkeypatch.setattr(attempts, "HEARTBEAT_INTERVAL_S", 0.01)
-    monkeypatch.setattr(process, "_stop_requested", False)
+    monkeypatch.setattr(process, "_requested", [])
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
