@@ -112,6 +112,7 @@ class Runner(Worker):
         finally:
             # An ending interpreter takes its handlers back: a second signal would kill it.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+            log.info("stopping", extra={"action": "stop"})
             for child in self._children:
                 child.stop()
             self._alive.unlink(missing_ok=True)
@@ -222,8 +223,10 @@ class Runner(Worker):
         return super().get_current_executions(refresh=True)
 
     def handle_warm_shutdown_request(self) -> None:
-        """Have the work horse checkpoint and release its task, instead of waiting for its end."""
-        log.info("stopping", extra={"action": "stop"})
+        """Have the work horse checkpoint and release its task, instead of waiting for its end.
+
+        RQ calls it inside its signal handler, where nothing may take a lock: no line is logged.
+        """
         # What is left to say to Redis is not worth a wait: it would find out by itself.
         pool = self.connection.connection_pool
         pool.connection_kwargs |= {"socket_timeout": 1, "socket_connect_timeout": 1}
@@ -288,24 +291,25 @@ def recover(wiring: Wiring, *, worker: str, status: int) -> None:
 
 def alive_file(wiring: Wiring) -> Path:
     """What this process touches with every sign of life, for `python -m worker health`."""
-    return _alive_folder(wiring) / str(os.getpid())
+    return Path(gettempdir()) / f"{_alive_prefix(wiring)}{os.getpid()}"
 
 
 def is_alive(wiring: Wiring) -> bool:
     """Whether a worker of this queue showed a sign of life on this machine lately."""
     oldest = time.time() - HEALTHY_S
-    return any(_touched_at(file) > oldest for file in _alive_folder(wiring).iterdir())
+    files = Path(gettempdir()).glob(f"{_alive_prefix(wiring)}*")
+    return any(_touched_at(file) > oldest for file in files)
 
 
 def _touched_at(file: Path) -> float:
     try:
-        return file.stat().st_mtime
+        found = file.lstat()
     except FileNotFoundError:
         return 0  # its worker ended just now
+    # In a folder for everybody, what somebody else wrote is no sign of life.
+    return found.st_mtime if found.st_uid == os.getuid() else 0
 
 
-def _alive_folder(wiring: Wiring) -> Path:
+def _alive_prefix(wiring: Wiring) -> str:
     queue = f"{wiring.settings.redis_url} {wiring.settings.queue_name}"
-    folder = Path(gettempdir()) / f"carryout-{sha256(queue.encode()).hexdigest()[:16]}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return f"carryout-{sha256(queue.encode()).hexdigest()[:16]}-"

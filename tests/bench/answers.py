@@ -14,7 +14,8 @@ from app import app
 from chalicelib.db.models import User
 from chalicelib.tasks import leases
 from chalicelib.wiring import Wiring
-from tests.bench import bare, seeds
+from tests.bench import bare
+from tests.harness import seeds
 from tests.harness.events import Event, proxy_event
 
 WARM_UP = 5

@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 
-from tests.deployed.conftest import Installation
-from tests.e2e.conftest import ROOT
+from tests.deployed.conftest import Deployed
+from tests.harness.processes import ROOT, WORKER
 from tests.harness.story import from_request_to_mail
 from worker.commands.operating import MIGRATIONS
 
 pytestmark = pytest.mark.servers
 
 SERVE = [sys.executable, "-m", "infra.servers.serve", "--port"]
-WORK = [sys.executable, "-m", "worker", "run"]
 
 
 LAST_OF_THE_FIRST = "0003"
@@ -47,14 +46,14 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("who", ["worker", "api"])
 def test_old_and_new_code_on_the_new_schema(
-    installation: Installation, old: Path, tmp_path: Path, who: str
+    installation: Deployed, old: Path, tmp_path: Path, who: str
 ) -> None:
     """Migrations come first, so either may still be the old one; the story is the same."""
     installation.command("migrate")
     folders = {"api": ROOT, "worker": ROOT, who: old}
     with (
         installation.process(*SERVE, str(installation.port), folder=folders["api"]) as api,
-        installation.process(*WORK, folder=folders["worker"]) as worker,
+        installation.process(*WORKER, "run", folder=folders["worker"]) as worker,
     ):
         installation.wait_until_ready(api)
         from_request_to_mail(installation, tmp_path / "posts.json")

@@ -4,12 +4,10 @@ import signal
 import time
 from random import Random
 
-from tests.faults.lab import Lab, Person, parent_of, send
+from tests.faults.lab import Author, Lab, parent_of, send
 from tests.faults.trial import Trial
 from tests.faults.watch import in_progress
-from tests.harness.servers import wait_until
-
-BOTH = ("sqlite", "postgresql")
+from tests.harness.waiting import wait_until
 
 STOPS_WITHIN_S = 10
 MANY_POSTS = 40_000
@@ -23,7 +21,7 @@ def kill_worker(lab: Lab, chance: Random) -> int:
         return 0
     parent = chance.choice(alive)
     horses = lab.horses(parent) if chance.random() < 0.5 else []
-    killed = sum(send(pid, signal.SIGKILL) for pid in (parent, *horses))
+    killed = send(signal.SIGKILL, parent, *horses)
     for look in in_progress(lab.watch.latest):
         if look.status == "running" and look.worker and parent_of(look) == parent:
             lab.watch.killed(look.task_id, look.claim)
@@ -41,10 +39,10 @@ def kill(lab: Lab, task_id: str, whom: str) -> int:
 
 def stop(lab: Lab, pid: int, trial: Trial, *, twice_after_s: float | None = None) -> None:
     """Send a worker SIGTERM, and perhaps once more, and wait for its end."""
-    trial.result.runs += send(pid, signal.SIGTERM)
+    trial.result.runs += send(signal.SIGTERM, pid)
     if twice_after_s is not None:
         time.sleep(twice_after_s)
-        send(pid, signal.SIGTERM)
+        send(signal.SIGTERM, pid)
     wait_until(lambda: not lab.is_worker(pid), "the worker stops", within_s=STOPS_WITHIN_S)
 
 
@@ -56,20 +54,20 @@ def all_stopped_well(lab: Lab) -> None:
     assert not bad, bad
 
 
-def listens(lab: Lab, pid: int) -> bool:
+def is_listening(lab: Lab, pid: int) -> bool:
     """Whether a worker has come so far that it knows what to do about signals."""
     ready = {"idle", "busy"}
     return any(one.pid == pid and one.state in ready for one in lab.wiring.queue.workers())
 
 
-def three_people(lab: Lab) -> list[Person]:
+def three_people(lab: Lab) -> list[Author]:
     """Users with many posts, with some, and with few."""
     return [lab.join(posts) for posts in (MANY_POSTS, 10_000, 50)]
 
 
 def three_exports(lab: Lab) -> list[str]:
     """An export of each."""
-    return [person.ask() for person in three_people(lab)]
+    return [person.export() for person in three_people(lab)]
 
 
 def recover(trial: Trial, lab: Lab, tasks: list[str]) -> None:

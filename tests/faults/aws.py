@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.faults.proxy import CHUNK_BYTES, reset
+from tests.harness.proxies import CHUNK_BYTES, reset
 
 UPSTREAM_TIMEOUT_S = 120
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "date", "server"}

@@ -6,37 +6,37 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
-from infra.local.stack import ROOT
 from tests.faults.actions import (
-    BOTH,
     MANY_POSTS,
     all_stopped_well,
+    is_listening,
     kill,
-    listens,
     no_horse,
     recover,
     stop,
 )
-from tests.faults.lab import Lab, Person, Plan, parent_of, send
+from tests.faults.lab import Author, Lab, Plan, parent_of, send
 from tests.faults.trial import Trial, scenario
-from tests.harness.servers import wait_until
+from tests.harness.processes import ROOT
+from tests.harness.servers import DATABASES
+from tests.harness.waiting import wait_until
 
 CANCELS_WITHIN_S = 2.0
 
 
-@scenario("kill-horse", *BOTH)
+@scenario("kill-horse", *DATABASES)
 def kill_horse(trial: Trial) -> None:
     """Kill -9 of the work horse in mid-export, again and again."""
     _kills(trial, "horse", times=trial.few(30, 2))
 
 
-@scenario("kill-parent", *BOTH)
+@scenario("kill-parent", *DATABASES)
 def kill_parent(trial: Trial) -> None:
     """Kill -9 of the worker's parent process; its horse must notice and release the task."""
     _kills(trial, "parent", times=trial.few(24, 2))
 
 
-@scenario("kill-both", *BOTH)
+@scenario("kill-both", *DATABASES)
 def kill_both(trial: Trial) -> None:
     """Kill -9 of parent and horse at once; only the lease tells."""
     _kills(trial, "both", times=trial.few(16, 1))
@@ -75,12 +75,12 @@ class Countdown:
             self._left += 1
 
 
-def _die_often(lab: Lab, person: Person, chance: Random, whom: str, left: Countdown) -> int:
+def _die_often(lab: Lab, person: Author, chance: Random, whom: str, left: Countdown) -> int:
     """Request exports and kill who works on them, up to three times each."""
     killed = 0
     while left.use():
         left.give_back()
-        task_id, claim = person.ask(), 0
+        task_id, claim = person.export(), 0
         for _ in range(chance.randint(1, 3)):
             look = lab.wait_for_claim(task_id, above=claim)
             if look.is_over or not left.use():
@@ -100,28 +100,28 @@ def poison(trial: Trial) -> None:
     """A task that kills every worker fails with a reason, and the queue goes on."""
     with trial.lab(Plan(workers=1, settings={"TASK_MAX_ATTEMPTS": "3"})) as lab:
         victim, bystander = lab.join(MANY_POSTS), lab.join(50)
-        task_id, claim = victim.ask(outcomes=("failed",)), 0
+        task_id, claim = victim.export(outcomes=("failed",)), 0
         for _ in range(3):
             look = lab.wait_for_claim(task_id, above=claim)
             assert not look.is_over, look
             claim = look.claim
             trial.result.kills += kill(lab, task_id, "horse")
             trial.result.runs += 1
-        lab.wait_for_end(bystander.ask())
-        error = victim.call("GET", f"/v1/tasks/{task_id}").json()["error"]
+        lab.wait_for_end(bystander.export())
+        error = victim.task(task_id)["error"]
         assert error["code"] == "worker_lost", error
 
 
-@scenario("stopped-horse", *BOTH)
+@scenario("stopped-horse", *DATABASES)
 def stopped_horse(trial: Trial) -> None:
     """SIGSTOP of a horse past its lease, then CONT: the zombie must change nothing."""
     with trial.lab(Plan(workers=2)) as lab:
         for number in range(trial.few(2, 1)):
-            task_id = lab.join(60_000).ask()
+            task_id = lab.join(60_000).export()
             look = lab.wait_for_claim(task_id)
             time.sleep(trial.chance.uniform(0, 1.5))
             horses = lab.horses(parent_of(look))
-            trial.result.runs += sum(send(pid, signal.SIGSTOP) for pid in horses)
+            trial.result.runs += send(signal.SIGSTOP, *horses)
             lab.watch.killed(task_id, look.claim)
             try:
                 if number % 2:
@@ -129,22 +129,21 @@ def stopped_horse(trial: Trial) -> None:
                 else:  # the zombie awakes while its successor works
                     lab.wait_for_claim(task_id, above=look.claim)
             finally:
-                for pid in horses:
-                    send(pid, signal.SIGCONT)
+                send(signal.SIGCONT, *horses)
             lab.wait_for_end(task_id)
             no_horse(lab)
 
 
-@scenario("term", *BOTH)
+@scenario("term", *DATABASES)
 def term(trial: Trial) -> None:
     """SIGTERM of an idle worker, and of a busy one: exit 0 in time, no attempt is used up."""
     with trial.lab(Plan(workers=2)) as lab:
         idle = lab.workers[0]
-        wait_until(lambda: listens(lab, idle), "the worker listens")
+        wait_until(lambda: is_listening(lab, idle), "the worker listens")
         stop(lab, idle, trial)
         for _ in range(trial.few(4, 2)):
             person = lab.join(60_000)
-            task_id = person.ask()
+            task_id = person.export()
             look = lab.wait_for_claim(task_id)
             time.sleep(trial.chance.uniform(0, 1))
             began = time.monotonic()
@@ -156,7 +155,7 @@ def term(trial: Trial) -> None:
         all_stopped_well(lab)
 
 
-@scenario("term-dequeuing", *BOTH)
+@scenario("term-dequeuing", *DATABASES)
 def term_dequeuing(trial: Trial) -> None:
     """SIGTERM while jobs come and go: none is lost, none is counted as a crash."""
     with trial.lab(Plan(workers=3)) as lab:
@@ -169,7 +168,7 @@ def term_dequeuing(trial: Trial) -> None:
                     time.sleep(trial.chance.uniform(0.5, 1.5))
                     pid = trial.chance.choice(lab.workers)
                     # One that was started just now dies of the signal, as any process would.
-                    if lab.is_worker(pid) and listens(lab, pid):
+                    if lab.is_worker(pid) and is_listening(lab, pid):
                         twice_after_s = trial.chance.choice([None, 0, 0.05])
                         stop(lab, pid, trial, twice_after_s=twice_after_s)
             finally:
@@ -180,7 +179,7 @@ def term_dequeuing(trial: Trial) -> None:
         all_stopped_well(lab)
 
 
-def _ask_again_and_again(lab: Lab, person: Person, stopping: threading.Event) -> int:
+def _ask_again_and_again(lab: Lab, person: Author, stopping: threading.Event) -> int:
     count = 0
     while not stopping.is_set():
         lab.wait_for_end(person.count_seconds(0))
@@ -188,34 +187,34 @@ def _ask_again_and_again(lab: Lab, person: Person, stopping: threading.Event) ->
     return count
 
 
-@scenario("delivered-ten-times", *BOTH)
+@scenario("delivered-ten-times", *DATABASES)
 def delivered_ten_times(trial: Trial) -> None:
     """The same job is in the queue ten times: one claim, one file, one email."""
     with trial.lab(Plan(workers=4)) as lab:
         for _ in range(trial.few(5, 2)):
             person = lab.join(trial.chance.choice([0, 3_000, MANY_POSTS]))
-            task_id = person.ask()
+            task_id = person.export()
             with ThreadPoolExecutor(10) as pool:
                 list(pool.map(lab.push, [task_id] * 10))
             recover(trial, lab, [task_id])
             assert lab.watch.latest[task_id].claim == 1, lab.watch.latest[task_id]
 
 
-@scenario("posts-change", *BOTH)
+@scenario("posts-change", *DATABASES)
 def posts_change(trial: Trial) -> None:
     """Posts are added and deleted while they are exported, and the horse is killed besides."""
     with trial.lab(Plan(workers=2)) as lab:
         person = lab.join(MANY_POSTS)
         numbers = list(lab.post_ids(person))
-        task_id = person.ask()
+        task_id = person.export()
         look = lab.wait_for_claim(task_id)
         gone = set()
         for turn in range(trial.few(60, 15)):
             index = trial.chance.randrange(len(numbers))
             if index not in gone:
                 gone.add(index)
-                assert person.call("DELETE", f"/v1/posts/{numbers[index]}").status_code == 204
-            assert person.call("POST", "/v1/posts", json={"body": "late"}).status_code == 201
+                person.call("DELETE", f"/v1/posts/{numbers[index]}", status=204)
+            person.write("late")
             if turn == 5 and kill(lab, task_id, "horse"):
                 trial.result.kills += 1
             trial.result.runs += 1
@@ -230,10 +229,10 @@ def clock_off(trial: Trial) -> None:
     shim = str(ROOT / "tests" / "faults" / "clocks")
     with trial.lab(Plan(workers=2, settings={"PYTHONPATH": shim, "CLOCKS_OFF_S": "3600"})) as lab:
         for _ in range(trial.few(3, 1)):
-            tasks = [lab.join(MANY_POSTS).ask(), lab.join(MANY_POSTS).ask()]
+            tasks = [lab.join(MANY_POSTS).export(), lab.join(MANY_POSTS).export()]
             recover(trial, lab, tasks)
             assert not any(lab.watch.latest[one].failures for one in tasks), "a lease was lost"
-            task_id = lab.join(MANY_POSTS).ask()
+            task_id = lab.join(MANY_POSTS).export()
             look = lab.wait_for_claim(task_id)
             if kill(lab, task_id, trial.chance.choice(["horse", "both"])):
                 trial.result.kills += 1
@@ -242,33 +241,33 @@ def clock_off(trial: Trial) -> None:
         assert "clock is off by -3600 s" in lab.log
 
 
-@scenario("account-erased", *BOTH)
+@scenario("account-erased", *DATABASES)
 def account_erased(trial: Trial) -> None:
     """The account is deleted in mid-export: no file and no email comes back."""
     with trial.lab(Plan(workers=2)) as lab:
         for _ in range(trial.few(4, 1)):
             person = lab.join(60_000)
-            task_id = person.ask(outcomes=("erased",))
+            task_id = person.export(outcomes=("erased",))
             lab.wait_for_claim(task_id)
             time.sleep(trial.chance.uniform(0, 1.5))
             emails = set(lab.mail_dir.glob("*.eml"))
-            assert person.call("DELETE", "/v1/me").status_code == 204
+            person.call("DELETE", "/v1/me", status=204)
             trial.result.runs += 1
             no_horse(lab)
             late = set(lab.mail_dir.glob("*.eml")) - emails
             assert lab.was_published(task_id) or not late, "an email after the account was gone"
 
 
-@scenario("cancelled", *BOTH)
+@scenario("cancelled", *DATABASES)
 def cancelled(trial: Trial) -> None:
     """Cancel in mid-export acts within two seconds and cleans up."""
     with trial.lab(Plan(workers=2)) as lab:
         for _ in range(trial.few(5, 2)):
             person = lab.join(60_000)
-            task_id = person.ask(outcomes=("cancelled", "succeeded"))
+            task_id = person.export(outcomes=("cancelled", "succeeded"))
             lab.wait_for_claim(task_id)
             time.sleep(trial.chance.uniform(0, 1))
-            answer = person.call("POST", f"/v1/tasks/{task_id}/cancel")
+            answer = person.cancel(task_id)
             began = time.monotonic()
             look = lab.wait_for_end(task_id)
             took_s = time.monotonic() - began
@@ -286,20 +285,20 @@ def medley(trial: Trial) -> None:
         person = lab.join(30_000)
         for whom in ("horse", "both"):
             for _ in range(20):  # a fast machine may be done before it is hit
-                task_id = person.ask()
+                task_id = person.export()
                 lab.wait_for_claim(task_id)
                 killed = kill(lab, task_id, whom)
                 lab.wait_for_end(task_id)
                 if killed:
                     break
             trial.result.kills += killed
-        task_id = person.ask()
+        task_id = person.export()
         look = lab.wait_for_claim(task_id)
         stop(lab, parent_of(look), trial)
         lab.push(task_id)
         assert not lab.wait_for_end(task_id).failures
-        task_id = person.ask(outcomes=("cancelled", "succeeded"))
+        task_id = person.export(outcomes=("cancelled", "succeeded"))
         lab.wait_for_claim(task_id)
-        person.call("POST", f"/v1/tasks/{task_id}/cancel")
+        person.cancel(task_id)
         lab.wait_for_end(task_id)
         trial.result.runs += 4

@@ -8,11 +8,15 @@ from random import Random
 
 import psutil
 
-from tests.faults.actions import recover, three_exports, three_people
+from tests.faults.actions import (
+    recover,
+    three_exports,
+    three_people,
+)
 from tests.faults.aws import Answer, Call, Fault, Lost, Reset, Slow
 from tests.faults.lab import LEASE_S, Lab, Plan, send
 from tests.faults.trial import Skipped, Trial, scenario
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 
 LINE_CUT_S = 40
 
@@ -24,7 +28,7 @@ def redis_killed(trial: Trial) -> None:
         for _ in range(trial.few(4, 1)):
             tasks = three_exports(lab)
             time.sleep(trial.chance.uniform(0, 1))
-            trial.result.kills += send(lab.stack["pids"]["redis"], signal.SIGKILL)
+            trial.result.kills += send(signal.SIGKILL, lab.stack.facts["pids"]["redis"])
             lab.join().forget_password()  # nobody is woken up for it
             recover(trial, lab, tasks)
             wait_until(lab.redis_answers, "Redis was started again")
@@ -49,7 +53,7 @@ def redis_emptied(trial: Trial) -> None:
         for _ in range(trial.few(3, 1)):
             tasks = three_exports(lab)
             time.sleep(trial.chance.uniform(0, 1))
-            lab.valkey.kill(wipe=True)
+            lab.valkey.stop(wipe=True)
             time.sleep(trial.chance.uniform(0, 2))
             lab.valkey.start()
             recover(trial, lab, tasks)
@@ -76,7 +80,7 @@ def _cut_off(trial: Trial, cut: Callable[[Lab], None]) -> None:
         cut(lab)
         healed_at = time.monotonic() + trial.few(LINE_CUT_S, 3)
         person = lab.join(100)
-        tasks.append(person.ask())  # accepted all the same: the ledger has it
+        tasks.append(person.export())  # accepted all the same: the ledger has it
         person.forget_password()
         time.sleep(max(0.0, healed_at - time.monotonic()))
         lab.redis_line.heal()
@@ -143,7 +147,7 @@ def _storage(trial: Trial, rule: Callable[[Random, Call], Fault | None]) -> None
 
         lab.aws.rule = for_some_seconds
         while time.monotonic() < until:
-            recover(trial, lab, [person.ask() for person in people])
+            recover(trial, lab, [person.export() for person in people])
         trial.result.runs = lab.aws.injected
 
 

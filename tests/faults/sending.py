@@ -7,11 +7,12 @@ import psutil
 import sqlalchemy as sa
 
 from chalicelib.db.models import OutboxMessage
-from tests.faults.actions import BOTH, all_stopped_well, recover, stop
+from tests.faults.actions import all_stopped_well, recover, stop
 from tests.faults.aws import Answer, Call, Fault, Lost, Slow, well
 from tests.faults.lab import SETTLED_WITHIN_S, Lab, Plan, send
 from tests.faults.trial import Trial, scenario
-from tests.harness.servers import wait_until
+from tests.harness.servers import DATABASES
+from tests.harness.waiting import wait_until
 
 SES_TIMEOUT_S = 60
 SES_SLOW_S = 3
@@ -32,7 +33,7 @@ def email_refused(trial: Trial) -> None:
             return refusals.pop() if call.is_email and refusals else None
 
         lab.aws.rule = rule
-        tasks = [lab.join(50).ask() for _ in range(3)]
+        tasks = [lab.join(50).export() for _ in range(3)]
         recover(trial, lab, tasks)
         began = time.monotonic()
         _emails_are_settled(lab, tasks)
@@ -64,7 +65,7 @@ def email_unanswered(trial: Trial) -> None:
             return losses.pop() if call.is_email and losses else None
 
         lab.aws.rule = rule
-        tasks = [lab.join(50).ask() for _ in range(trial.few(2, 1))]
+        tasks = [lab.join(50).export() for _ in range(trial.few(2, 1))]
         recover(trial, lab, tasks)
         _emails_are_settled(lab, tasks, within_s=SES_TIMEOUT_S + 30)
         assert _email_states(lab, tasks) == {"unknown"}
@@ -102,7 +103,7 @@ def _links_are_sent(lab: Lab) -> None:
     wait_until(are_sent, "the links are sent", within_s=SETTLED_WITHIN_S)
 
 
-@scenario("sender-killed", *BOTH)
+@scenario("sender-killed", *DATABASES)
 def sender_killed(trial: Trial) -> None:
     """Kill -9 of a sender in the act: a link is sent again, an email about an export is not."""
     with trial.lab(Plan(workers=2, aws_proxy=True)) as lab:
@@ -118,7 +119,7 @@ def sender_killed(trial: Trial) -> None:
             _links_are_sent(lab)
 
 
-@scenario("sender-stopped", *BOTH)
+@scenario("sender-stopped", *DATABASES)
 def sender_stopped(trial: Trial) -> None:
     """SIGSTOP of a sender past its lease, then CONT: the fate of the email is settled by then."""
     with trial.lab(Plan(workers=2, aws_proxy=True)) as lab:
@@ -133,7 +134,7 @@ def sender_stopped(trial: Trial) -> None:
             process.resume()
 
 
-@scenario("sender-stopping", *BOTH)
+@scenario("sender-stopping", *DATABASES)
 def sender_stopping(trial: Trial) -> None:
     """SIGTERM of a worker whose sender is in the act: the email is sent, and the ledger knows."""
     with trial.lab(Plan(workers=2, aws_proxy=True)) as lab:
@@ -159,7 +160,7 @@ def _leave_to_senders(lab: Lab, count: int) -> list[str]:
         return left.pop() if left else Slow(SES_SLOW_S)
 
     lab.aws.rule = rule
-    tasks = [lab.join(50).ask() for _ in range(count)]
+    tasks = [lab.join(50).export() for _ in range(count)]
     for task_id in tasks:
         lab.wait_for_end(task_id)
     wait_until(lambda: not left, "the emails were refused")

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from tests.conftest import DATABASES
 from tests.faults import boundaries
 from tests.faults.boundaries import Run
+from tests.harness.servers import DATABASES
 
 SEED = 20260102
 FEW = 8

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,9 +25,9 @@ from chalicelib.tasks.leases import claim
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
-from tests.harness.ledgers import fail, launch, make_user, now, the_task
-from tests.harness.servers import wait_until
-from tests.harness.writers import write_posts
+from tests.harness import processes
+from tests.harness.ledgers import fail, launch, make_user, now, the_task, write_posts
+from tests.harness.waiting import wait_until
 from worker import __main__ as command_line
 from worker.commands.operating import upgrade
 from worker.importing.json_lines import PostLine
@@ -379,7 +377,7 @@ def exported(worker: Call, database: Database, user_id: int, tmp_path: Path) -> 
         (lambda data: data, "the SHA-256 checksum doesn't match the one given"),
         (
             lambda data: data.replace(b'"count":2', b'"count":3'),
-            "count is 3, but there are 2 posts",
+            "count is 3, but there are 2 rows",
         ),
         (lambda data: data[:-30], "not valid JSON"),
         (lambda _data: b"", "not valid JSON"),
@@ -578,15 +576,13 @@ def test_functional_indexes_are_there(database: Database) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells who catches what")
-def test_run_can_be_stopped_before_it_has_reached_redis(environment: dict[str, str]) -> None:
+def test_run_can_be_stopped_before_it_has_reached_redis(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
     """A container's first process is told to stop in vain unless it listens from the beginning."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker", "run"],
-        env={**os.environ, **environment, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"},
-    )
-    wait_until(lambda: _catches(process.pid, signal.SIGTERM) or process.poll() is not None, "up")
-    process.terminate()
-    assert process.wait(timeout=60) == 0
+    away = environment | {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    with processes.worker(away, log=tmp_path / "log") as process:
+        wait_until(lambda: _catches(process.pid, signal.SIGTERM), "it listens to signals")
 
 
 def _catches(pid: int, number: int) -> bool:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from chalicelib.db import engine
 from chalicelib.db.engine import Database
 from tests.harness import ledgers
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 from worker import transient_errors
 
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

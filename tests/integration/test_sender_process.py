@@ -14,9 +14,9 @@ from chalicelib.db.models import OutboxMessage
 from chalicelib.outbox import messages
 from chalicelib.wiring import Wiring
 from tests.faults.aws import AwsProxy, Slow
-from tests.faults.proxy import Proxy, to_port
 from tests.harness.ledgers import make_user, now
-from tests.harness.servers import wait_until
+from tests.harness.proxies import Proxy, to_port
+from tests.harness.waiting import wait_until
 
 SENT_WITHIN_S = 25
 """Two looks, and as much again for a machine that is busy."""

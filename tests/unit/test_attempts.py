@@ -45,8 +45,7 @@ from tests.harness.ledgers import (
     the_export,
     the_task,
 )
-from tests.harness.servers import wait_until
-from tests.harness.writers import launch_example
+from tests.harness.waiting import wait_until
 from worker import attempts, process
 from worker.attempts import Attempt, FailedAttemptError, perform
 
@@ -56,14 +55,14 @@ SECRET = "dear diary"
 @pytest.fixture
 def task_id(database: Database) -> str:
     """A queued task that emails nothing."""
-    return launch_example(database, make_user(database), seconds=1)
+    return launch(database, make_user(database), "example", max_attempts=5)
 
 
 @pytest.fixture(autouse=True)
 def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A heart that beats often, and no request to stop left over from another test."""
     monkeypatch.setattr(attempts, "HEARTBEAT_INTERVAL_S", 0.01)
-    monkeypatch.setattr(process, "_stop_requested", False)
+    monkeypatch.setattr(process, "_requested", [])
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
@@ -296,7 +295,7 @@ def test_release(wired: Wiring, task_id: str) -> None:
     task = the_task(wired.database, task_id)
     assert (task.status, task.failures) == ("queued", 0)
     assert wired.queue.enqueued == [task_id]  # type: ignore[attr-defined]
-    process._stop_requested = False
+    process._requested.clear()
     perform(task_id, wired, function=lambda _attempt, seconds: {"seconds": seconds})
     task = the_task(wired.database, task_id)
     assert (task.status, task.attempt) == ("succeeded", 1)

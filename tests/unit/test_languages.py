@@ -1,5 +1,4 @@
 import io
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -12,8 +11,8 @@ from babel.messages.pofile import read_po
 
 from chalicelib.values import fields
 from chalicelib.values.languages import CATALOGUES, LANGUAGES, language_for, negotiate
+from tests.harness.processes import ROOT, output
 
-ROOT = Path(__file__).parents[2]
 TRANSLATED = [code for code in get_args(fields.Language) if code != "en"]
 
 
@@ -44,7 +43,7 @@ def source(folder: Path, pot: Path) -> Catalog:
     command = [sys.executable, "-m", "babel.messages.frontend", "--quiet", "extract"]
     command += ["--mapping", "pyproject.toml", "--keyword", "NN_:1,2", "--output", str(pot)]
     command += ["--ignore-dirs", passed_over, *folders]
-    subprocess.run(command, check=True, timeout=150, cwd=ROOT)
+    output(*command)
     with pot.open("rb") as file:
         return read_po(file)
 
@@ -97,7 +96,7 @@ def test_babel_is_not_imported_before_it_is_needed() -> None:
         "assert language_for('es').gettext('Size') == 'Tamaño';"
         "assert 'babel' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=150)
+    output(sys.executable, "-c", program)
 
 
 @pytest.mark.parametrize(

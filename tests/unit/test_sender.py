@@ -28,7 +28,7 @@ from chalicelib.outbox import messages
 from chalicelib.wiring import Wiring
 from tests.harness.fakes import FakeObjectStore, FakeSes
 from tests.harness.ledgers import lapse, launch, make_user, now, publish, put_email, the_email
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 from worker.outbox.sender import send_due, send_of_task
 
 

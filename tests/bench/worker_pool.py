@@ -4,10 +4,8 @@ The queue is filled while the workers stand still (SIGSTOP); the clock runs from
 until the last task is done and its result is kept.
 """
 
-import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -23,10 +21,10 @@ from rq import Queue
 from chalicelib.adapters.job_queue import JobQueue, worker_client
 from chalicelib.db.models import ACTIVE, OPEN_MESSAGES, OutboxMessage, Task
 from chalicelib.wiring import Wiring
-from tests.bench import seeds
 from tests.bench.bench import Bench
-from tests.bench.ground import stop
-from tests.harness.servers import wait_until
+from tests.harness import seeds
+from tests.harness.processes import ROOT, WORKER, family, output, send, stop
+from tests.harness.waiting import wait_until
 
 PEERS = Path(__file__).parent / "peers"
 DONE_WITHIN_S = 300.0
@@ -36,7 +34,7 @@ KEPT_S = 3600
 """How long RQ keeps results: longer than a run takes."""
 
 
-class Crew(ABC):
+class WorkerPool(ABC):
     """Workers that run all the time.
 
     Args:
@@ -50,10 +48,10 @@ class Crew(ABC):
     name: str
 
     def __init__(self, bench: Bench) -> None:
-        self._ground = bench.ground
+        self._bench = bench
         self._least = bench.sizes.least
         self.workers = bench.sizes.workers
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[psutil.Popen] = []
         self._filled = 0
         self._rate = 0.0
 
@@ -95,18 +93,14 @@ class Crew(ABC):
     def _start(
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path = PEERS
     ) -> None:
-        self._processes.append(self._ground.start(command, env=env, folder=folder))
+        self._processes.append(self._bench.start(command, env=env, folder=folder))
 
     def _signal(self, number: int) -> None:
         for process in self._processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one = psutil.Process(process.pid)
-                for member in [one, *one.children(recursive=True)]:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        member.send_signal(number)
+            send(number, family(process))
 
 
-class Ours(Crew):
+class Carryout(WorkerPool):
     """Carryout's workers, on the ledger.
 
     Args:
@@ -129,16 +123,15 @@ class Ours(Crew):
         super().__init__(bench)
         self.name = "Carryout"
         self._environment = environment
-        self._wiring = bench.ground.wiring(environment)
+        self._wiring = bench.wiring(environment)
         self._task = task
         self._users = list(users)
         self.workers = workers or self.workers
 
     def start(self) -> None:
         """Start the workers, and wait until they listen."""
-        command = [sys.executable, "-m", "worker", "run"]
         for _ in range(self.workers):
-            self._start(command, env=self._environment, folder=PEERS.parents[2])
+            self._start([*WORKER, "run"], env=self._environment, folder=ROOT)
         queue = self._wiring.queue
         wait_until(lambda: queue.workers_alive() == self.workers, "the workers listen", within_s=60)
 
@@ -166,7 +159,7 @@ class Ours(Crew):
         return self._filled - (left or 0)
 
 
-class RQ(Crew):
+class RQ(WorkerPool):
     """RQ's own pool of workers.
 
     Args:
@@ -178,20 +171,16 @@ class RQ(Crew):
         super().__init__(bench)
         self.name = f"RQ, {worker}"
         self._worker = worker
-        self._url = bench.ground.redis_url()
+        self._url = bench.redis_url()
         self._redis = Redis.from_url(self._url)
         self._queue = Queue("bench", connection=self._redis)
 
     def start(self) -> None:
         """Start the pool."""
         command = [sys.executable, "-m", "rq.cli", "worker-pool", "bench", "--url", self._url]
-        command += [
-            "--num-workers",
-            str(self.workers),
-            "--worker-class",
-            f"rq.worker.{self._worker}",
-        ]
-        self._start([*command, "--quiet"], env={"PYTHONPATH": str(PEERS)})
+        command += ["--num-workers", str(self.workers)]
+        command += ["--worker-class", f"rq.worker.{self._worker}", "--quiet"]
+        self._start(command, env={"PYTHONPATH": str(PEERS)})
 
     def fill(self, count: int) -> int:
         """Enqueue jobs in one round trip."""
@@ -209,7 +198,7 @@ class RQ(Crew):
         return self._redis.zcard("rq:finished:bench")
 
 
-class Peer(Crew):
+class Peer(WorkerPool):
     """Workers of another library, from an environment of their own.
 
     Args:
@@ -224,7 +213,7 @@ class Peer(Crew):
     def __init__(self, bench: Bench, python: Path) -> None:
         super().__init__(bench)
         self._python = str(python)
-        urls = {name: bench.ground.redis_url() for name in ("BENCH_BROKER", "BENCH_RESULTS")}
+        urls = {name: bench.redis_url() for name in ("BENCH_BROKER", "BENCH_RESULTS")}
         self._environment = {"PYTHONPATH": str(PEERS), **urls}
         self._results = Redis.from_url(urls["BENCH_RESULTS"])
         self._broker = Redis.from_url(urls["BENCH_BROKER"])
@@ -236,13 +225,8 @@ class Peer(Crew):
 
     def fill(self, count: int) -> int:
         """Send messages, as the library does it."""
-        subprocess.run(
-            [self._python, str(PEERS / self.script), str(count)],
-            env={**os.environ, **self._environment},
-            cwd=PEERS,
-            check=True,
-            capture_output=True,
-        )
+        env = {**os.environ, **self._environment}
+        output(self._python, self.script, str(count), env=env, cwd=PEERS)
         return count
 
     def done(self) -> int:
