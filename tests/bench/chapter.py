@@ -30,8 +30,6 @@ class Base(so.DeclarativeBase):
 
 
 class User(Base):
-    """Who wrote the posts."""
-
     __tablename__ = "user"
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
@@ -42,8 +40,6 @@ class User(Base):
 
 
 class Post(Base):
-    """What they wrote."""
-
     __tablename__ = "post"
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
@@ -67,8 +63,6 @@ class Notification(Base):
 
 
 class Task(Base):
-    """A background job of a user's."""
-
     __tablename__ = "task"
 
     id: so.Mapped[str] = so.mapped_column(sa.String(36), primary_key=True)
@@ -91,7 +85,6 @@ class Export:
         self._job = job
 
     def run(self, user_id: int) -> str:
-        """Export a user's posts; return the file."""
         user = self._session.get_one(User, user_id)
         self._set_progress(0)
         data = []

@@ -24,7 +24,6 @@ def rediss_url(redis_url: str, valkey_port: int, tmp_path: Path) -> Iterator[str
 
 
 def profiled(redis_url: str) -> str:
-    """What the profile makes of a REDIS_URL."""
     script = f'. {PROFILE}; printf %s "$REDIS_URL"'
     return output("sh", "-euc", script, env={"REDIS_URL": redis_url})
 

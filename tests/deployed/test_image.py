@@ -32,7 +32,6 @@ def socket(installation: Deployed) -> Path:
 
 @pytest.fixture
 def box(image: Image, socket: Path) -> Iterator[Box]:
-    """A container of the image."""
     with image.mounted() as files:
         yield Box(image.configuration, files, socket=socket)
 

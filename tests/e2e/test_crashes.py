@@ -30,7 +30,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def susan(stack: Stack) -> Person:
-    """Somebody who wrote a lot."""
     person = stack.join("susan")
     person.load(POSTS, body="x" * 250)
     return person

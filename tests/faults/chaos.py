@@ -63,8 +63,6 @@ def _kills(trial: Trial, whom: str, *, times: int) -> None:
 
 
 class Countdown:
-    """So many times, shared by threads."""
-
     def __init__(self, times: int) -> None:
         self._left = times
         self._lock = threading.Lock()
@@ -76,7 +74,6 @@ class Countdown:
             return self._left >= 0
 
     def give_back(self) -> None:
-        """One was used in vain."""
         with self._lock:
             self._left += 1
 
@@ -533,7 +530,6 @@ def _leave_to_senders(lab: Lab, count: int) -> list[str]:
 
 
 def _sender(lab: Lab) -> psutil.Process:
-    """Whoever sends an email just now."""
     found: list[psutil.Process] = []
 
     def is_there() -> bool:

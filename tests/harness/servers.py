@@ -61,7 +61,6 @@ class PostgreSQL:
         self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
     def stop(self) -> None:
-        """Stop the server."""
         self._server.cleanup()
 
     def _named(self, name: str) -> str:
@@ -86,7 +85,6 @@ class Valkey:
         self.start()
 
     def url(self, database: int = 0) -> str:
-        """The URL of one of its databases."""
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
@@ -171,14 +169,12 @@ class Servers:
 
     @cached_property
     def valkey(self) -> Valkey:
-        """The queue."""
         server = Valkey(self.folder / "valkey")
         self._cleanup.callback(server.stop)
         return server
 
     @cached_property
     def aws(self) -> Aws:
-        """S3 and SES."""
         server = Aws(self.folder / "aws", **self._aws)
         self._cleanup.callback(server.stop)
         return server

@@ -44,7 +44,6 @@ class Installation:
 
     @property
     def app_url(self) -> str:
-        """Where it is."""
         return str(self.facts["app_url"])
 
     def command(self, *arguments: str, given: str = "") -> str:
@@ -89,12 +88,10 @@ class Stack(Installation):
 
     @property
     def log(self) -> str:
-        """What it and its children have printed."""
         return self._log.read_text(errors="replace")
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `stack.json` says now."""
         found: dict[str, Any] = json.loads((self.folder / "stack.json").read_text())
         return found
 

@@ -15,7 +15,6 @@ def app_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def app_template(app_path: Path) -> Template:
-    """What is in it."""
     return load(app_path)
 
 

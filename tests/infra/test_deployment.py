@@ -57,11 +57,9 @@ class FakeCloud(Cloud):
         self.done.append(what)
 
     def account(self) -> str:
-        """Somebody's."""
         return "123456789012"
 
     def stack(self, name: str) -> Stack | None:
-        """A stack as it is."""
         return self.stacks.get(name)
 
     def plan(
@@ -76,11 +74,9 @@ class FakeCloud(Cloud):
         return Plan(name, f"plan-{name}", [change, *self.dangerous])
 
     def discard(self, plan: Plan) -> None:
-        """Forget it."""
         self._do(f"discard {plan.stack}")
 
     def carry_out(self, plan: Plan) -> None:
-        """Do it."""
         self._do(f"change {plan.stack}")
         template, parameters = self.wanted[plan.stack]
         self.deployed[plan.stack] = template
@@ -95,7 +91,6 @@ class FakeCloud(Cloud):
         return [Resource(one, f"AWS::{one}", f"{name}/{one}") for one in names]
 
     def delete(self, name: str, *, keep: Sequence[str] = ()) -> list[str]:
-        """Delete a stack."""
         self._do(f"delete {name}" + f" without {','.join(keep)}" * bool(keep))
         if self.undeletable and not keep and name == FOUNDATION:
             return self.undeletable
@@ -103,15 +98,12 @@ class FakeCloud(Cloud):
         return []
 
     def has_image(self, image: str) -> bool:
-        """Whether it was pushed."""
         return image in self.images
 
     def registry_login(self) -> tuple[str, str]:
-        """Some."""
         return "AWS", "a-password"
 
     def store(self, bucket: str, key: str, path: Path) -> bool:
-        """Keep the file's key."""
         assert path.is_file()
         if key in self.stored:
             return False
@@ -122,7 +114,6 @@ class FakeCloud(Cloud):
     def run_task(
         self, definition: Mapping[str, Any], *, cluster: str, network: Mapping[str, Any]
     ) -> int | None:
-        """Migrate."""
         (container,) = definition["containerDefinitions"]
         assert container["command"][-1] == "migrate"
         assert container["image"] in self.images
@@ -154,7 +145,6 @@ def test_outputs_are_those_of_the_template(foundation: Template) -> None:
 
 @pytest.fixture
 def cloud() -> FakeCloud:
-    """An empty account."""
     return FakeCloud()
 
 
@@ -175,7 +165,6 @@ class Desk:
     asked_about_data: list[str] = field(default_factory=list)
 
     def deployment(self, stage: Stage = STAGE) -> Deployment:
-        """What they start."""
         builder = Builder(tag=lambda _architecture: self.tag, build=self._build)
         return Deployment(stage, self.cloud, self.build, self.said.append, self._confirm, builder)
 
@@ -189,7 +178,6 @@ class Desk:
         return all(answer for word, answer in self.answers.items() if word in question)
 
     def deploy(self, **options: Any) -> list[str]:
-        """Deploy; return what was done."""
         del self.cloud.done[:]
         self.deployment(**options).deploy()
         return self.cloud.done

@@ -60,7 +60,6 @@ def user_id(database: Database) -> int:
 
 
 def storage_of(wired: Wiring) -> FakeObjectStore:
-    """The bucket."""
     return cast("FakeObjectStore", wired.object_store)
 
 

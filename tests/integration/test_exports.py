@@ -22,7 +22,6 @@ from tests.harness.people import Person, refused
 
 
 def request_export(person: Person) -> str:
-    """Ask for an export; return its id."""
     task_id: str = person.post("/v1/exports", {}).json_body["id"]
     return task_id
 
@@ -74,7 +73,6 @@ def test_download(susan: Person, export: str) -> None:
 
 
 def start(database: Database, task_id: str) -> None:
-    """Have a task running."""
     ledgers.claim(database, task_id)
 
 

@@ -49,7 +49,6 @@ def maria(nobody: Person, wiring: Wiring) -> Person:
 
 
 def sign_in(nobody: Person, user_id: int = 0, password: str = PASSWORD) -> Person:
-    """Maria with a token of her own."""
     answer = nobody.post("/v1/tokens", {"username": "maria", "password": password})
     assert answer.status_code == 201, answer.json_body
     return Person(nobody.client, answer.json_body["token"], user_id)
@@ -263,7 +262,6 @@ def test_a_password_manager_learns_whose_password_it_is(
 
 @pytest.fixture
 def limited(rewire: Rewire) -> Wiring:
-    """The app with LIMITS=on."""
     return rewire(LIMITS="on")
 
 
@@ -378,7 +376,6 @@ def test_mails_per_user(limited: Wiring, susan: Person) -> None:
 
 
 def counter(name: str, who: object) -> str:
-    """The name of a counter in Redis."""
     return f"carryout:{name}:{_digest(str(who))}"
 
 

@@ -143,7 +143,6 @@ class Function:
 
     @property
     def log(self) -> str:
-        """What it has printed."""
         return self._log.read_text()
 
     def invoke(self, event: object) -> Any:

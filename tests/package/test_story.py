@@ -74,7 +74,6 @@ class Deployment:
         return shown(answer)
 
     def start_worker(self) -> None:
-        """Start a worker, as its image does."""
         self._worker = subprocess.Popen(
             [sys.executable, "-m", "worker", "run"],
             cwd=ROOT,
@@ -82,7 +81,6 @@ class Deployment:
         )
 
     def stop(self) -> None:
-        """End everything."""
         if self._worker:
             self._worker.terminate()
             self._worker.wait(timeout=60)
@@ -93,7 +91,6 @@ class Deployment:
 
 @pytest.fixture
 def deployment(image: Image, environment: dict[str, str], tmp_path: Path) -> Iterator[Deployment]:
-    """What runs, on this test's servers."""
     running = Deployment(image, environment, tmp_path)
     yield running
     running.stop()

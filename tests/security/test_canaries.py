@@ -47,11 +47,9 @@ class Canaries:
         self.planted: dict[str, str] = {"the AWS secret": SECRET}
 
     def plant(self, where: str) -> str:
-        """Make one."""
         return self.planted.setdefault(where, "canary" + uuid4().hex)
 
     def found_in(self, text: str) -> list[str]:
-        """Which of them a text holds."""
         return [where for where, word in self.planted.items() if word in text]
 
 

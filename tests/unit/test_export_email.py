@@ -52,7 +52,6 @@ CANCELLED = having(SUCCEEDED, status="cancelled")
 
 
 def outcome(value: object) -> str | None:
-    """What a case is called."""
     return value.payload["status"] if isinstance(value, Message) else None
 
 
@@ -62,7 +61,6 @@ def not_read() -> bytes:
 
 
 def build(message: Message, *, max_bytes: int = 5_000_000) -> bytes:
-    """Compose a mail."""
     return write_email(
         message,
         sender="Carryout <no-reply@carryout.example>",
@@ -96,11 +94,9 @@ class Words(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
         self.elements.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        """Note words, but not style sheets."""
         if data.strip() and self.elements[-1][0] != "style":
             self.pieces.append(data)
 

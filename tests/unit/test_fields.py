@@ -42,7 +42,6 @@ class Person(Struct, forbid_unknown_fields=True):
 
 
 def faults(data: object, model: type[Struct] = Person, *, at: str = "") -> dict[str, str]:
-    """Check data that is wrong."""
     with pytest.raises(Invalid) as caught:
         check(data, model, at=at)
     found = {fault.pointer: fault.detail for fault in caught.value.faults}

@@ -46,7 +46,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def browser(folder: Path) -> Browser:
-    """A browser on that folder."""
     return Browser(folder)
 
 
