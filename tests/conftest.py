@@ -95,7 +95,7 @@ def redis_url(servers: Servers) -> str:
 
 @pytest.fixture
 def mail_dir(aws: Aws) -> Path:
-    """Where this test's mails will be; empty."""
+    """Where this test's emails will be; empty."""
     for mail in aws.mail_dir.glob("*.eml"):
         mail.unlink()
     return aws.mail_dir

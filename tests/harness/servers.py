@@ -104,7 +104,7 @@ class Aws:
     """S3 and SES as `make run` has them, in a process of their own.
 
     Args:
-        folder: Where objects and mails will be.
+        folder: Where objects and emails will be.
         settings: Variables of the process, such as the bucket that is there from the beginning.
 
     Attributes:

@@ -160,7 +160,7 @@ def test_delete(susan: Person, export: str, wiring: Wiring) -> None:
         assert wiring.object_store.size(key) is None
     gone(susan, export)
     mail = susan.get(f"/v1/tasks/{export}").json_body["result"]["mail"]
-    assert mail["state"] == "failed"  # it was still to be sent: with no file there is no mail
+    assert mail["state"] == "failed"  # it was still to be sent: with no file there is no email
 
 
 @pytest.mark.parametrize("bring", [lambda *_: None, start])
@@ -175,7 +175,7 @@ def test_delete_too_early(
 
 @both_databases
 def test_mail_again(susan: Person, export: str, wiring: Wiring) -> None:
-    """A mail can be asked for again when the last one is not on its way any more."""
+    """An email can be asked for again when the last one is not on its way any more."""
     path = f"/v1/exports/{export}/mail"
     for state in ("pending", "sending"):
         settle_email(wiring, export, state)

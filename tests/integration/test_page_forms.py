@@ -127,7 +127,7 @@ def test_registration_is_closed(client: Client, rewire: Rewire) -> None:
 
 
 def test_account(client: Client, join: Join) -> None:
-    """Mail address and language are changed; the page speaks the new one at once."""
+    """Email address and language are changed; the page speaks the new one at once."""
     browser = enter(client)
     join("david")
     new = {"language": "es", "current_password": SUSAN["password"]}

@@ -61,7 +61,7 @@ def act(stack: Stack, canaries: Canaries) -> tuple[str, str]:
     person.write(plant("a body"))
     task_id = str(person.call("POST", "/v1/exports", {}, 202)["id"])
     person.wait_for(task_id, "succeeded")
-    person.wait_for_mail(task_id)
+    person.wait_for_email(task_id)
     signed = person.get(f"/v1/exports/{task_id}/download").headers["Location"]
     canaries.planted["a signature"] = signed.partition("X-Amz-Signature=")[2].partition("&")[0]
     person.post("/v1/exports", headers={"Idempotency-Key": plant("an idempotency key")})

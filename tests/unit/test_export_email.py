@@ -71,14 +71,14 @@ def build(message: Message, *, max_bytes: int = 5_000_000) -> bytes:
 
 
 def parse(raw: bytes) -> EmailMessage:
-    """Read a mail as a mail program would."""
+    """Read an email as an email program would."""
     message = email.message_from_bytes(raw, policy=default)
     assert isinstance(message, EmailMessage)
     return message
 
 
 def part(raw: bytes, kind: str) -> str:
-    """Give the text or the HTML of a mail."""
+    """Give the text or the HTML of an email."""
     body = parse(raw).get_body((kind,))
     assert isinstance(body, EmailMessage)
     return str(body.get_content())
@@ -213,7 +213,7 @@ def test_any_server_can_carry_it(message: Message, language: str) -> None:
     ],
 )
 def test_header_injection_is_refused(change: dict[str, Any]) -> None:
-    """What could open another header or name another recipient makes no mail at all."""
+    """What could open another header or name another recipient makes no email at all."""
     with pytest.raises(ValueError, match=r"."):
         build(replace(SUCCEEDED, **change))
 
