@@ -306,6 +306,15 @@ def test_cursors_and_snapshots(known: Any, value: Any, json: Any) -> None:
     assert declared.snapshot_to_json(None) is declared.snapshot_from_json(None) is None
 
 
+def test_what_sorts_alike() -> None:
+    """PostgreSQL sorts such a text by its bytes, in whatever language its database is."""
+    declared = {
+        name: SortableText(9).compile(dialect=sa.create_mock_engine(url, print).dialect)
+        for name, url in (("postgresql", "postgresql+psycopg://"), ("sqlite", "sqlite://"))
+    }
+    assert declared == {"postgresql": 'VARCHAR(9) COLLATE "C"', "sqlite": "VARCHAR(9)"}
+
+
 def test_posts() -> None:
     """Posts are a dataset like any other."""
     assert [field.name for field in POSTS.columns] == ["body", "timestamp"]
