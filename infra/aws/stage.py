@@ -12,7 +12,8 @@ from infra.aws import DeploymentError
 
 FOLDER = Path(__file__).with_name("stages")
 ARCHITECTURES = {"arm64": "ARM64", "x86_64": "X86_64"}
-NAME = re.compile(r"[a-z][a-z0-9-]{0,15}")
+NAME = re.compile(r"(?=.{1,16}$)[a-z](-?[a-z0-9])*")
+"""As the templates have it: ElastiCache and ECR take no hyphen at the end, and no two in a row."""
 
 Parameters = dict[str, str]
 
@@ -87,7 +88,9 @@ def read(name: str, folder: Path = FOLDER) -> Stage:
     """
     path = folder / f"{name}.toml"
     if not NAME.fullmatch(name):
-        raise DeploymentError(f"{name!r} names no stage: a letter, then up to 15 of a-z, 0-9 and -")
+        raise DeploymentError(
+            f"{name!r} names no stage: a letter, then up to 15 of a-z and 0-9, with single hyphens"
+        )
     try:
         given = tomllib.loads(path.read_text())
     except FileNotFoundError as error:
