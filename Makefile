@@ -14,7 +14,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 # The stamp holds what .venv was made of and is written last: a set-up that failed is repeated.
-setup: ## create .venv with all that the other commands need (PYTHON=python3)
+setup: ## create .venv with everything the other commands need (PYTHON=python3)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "Carryout needs Python 3.11, 3.12 or 3.13; name one: make setup PYTHON=python3.13" >&2; \
 	  exit 1; }
@@ -28,7 +28,7 @@ setup: ## create .venv with all that the other commands need (PYTHON=python3)
 	  echo "$$made_of" > $(STAMP); \
 	fi
 
-demo: setup ## export a user's posts before your eyes, from request to mail
+demo: setup ## watch an export run, from request to email
 	@exec $(BIN)/python -m infra.local demo
 
 run: setup ## run everything in the foreground (PORT=8000 DATA_DIR=.local WORKERS=1)
@@ -37,12 +37,12 @@ run: setup ## run everything in the foreground (PORT=8000 DATA_DIR=.local WORKER
 test: setup ## run every test that this machine can run (ARGS=... for pytest)
 	@$(BIN)/pytest $(ARGS)
 
-faults: setup ## kill, stop and starve everything, and see what came of it (SEED=, ONLY=, QUICK=1)
+faults: setup ## kill, stop and starve every part, then check the outcome (SEED=, ONLY=, QUICK=1)
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(QUICK),--quick)
 
 # Without the other libraries, when they cannot be had, the benchmark says that they are left out.
-bench: setup ## every figure beside a peer's (QUICK=1, ONLY=, DATA_DIR=.local, ARGS="--markdown --strict")
+bench: setup ## measure everything against its peers (QUICK=1, ONLY=, DATA_DIR=.local, ARGS="--markdown --strict")
 	@$(if $(ONLY),$(if $(findstring throughput,$(ONLY)),,exit 0;)) \
 	  $(MAKE) --no-print-directory .venv-bench/.stamp || rm -rf .venv-bench
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(ARGS)
@@ -53,35 +53,35 @@ bench: setup ## every figure beside a peer's (QUICK=1, ONLY=, DATA_DIR=.local, A
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-browser: setup ## the tests that drive Chromium, which `test` runs too where it is (screenshots: build/screens)
+browser: setup ## run the Chromium tests, which `test` includes if Chromium is there (screenshots: build/screens)
 	@BROWSER_TESTS=required $(BIN)/pytest tests/browser $(ARGS)
 
-servers: setup ## supervisord, honcho, compose's commands and an upgrade, each doing a real export
+servers: setup ## test supervisord, honcho, Compose's commands and an upgrade, each with a real export
 	@$(BIN)/pytest -m servers tests/deployed $(ARGS)
 
-image-check: setup ## build the container image and export in it (as root, with buildah and mmdebstrap)
+image-check: setup ## build the container image and run an export in it (as root, with buildah and mmdebstrap)
 	@$(BIN)/pytest -m image tests/deployed $(ARGS)
 
-fuzz: setup ## schemathesis and broken HTTP, thousands of each, against the running stack
+fuzz: setup ## fuzz the running stack with Schemathesis and malformed HTTP, thousands of requests each
 	@FUZZ=1 $(BIN)/pytest -s tests/security/test_schemathesis.py tests/security/test_raw_http.py $(ARGS)
 
-audit: setup ## known vulnerabilities of the locked dependencies (ARGS=--or-say-so)
+audit: setup ## check the locked dependencies for known vulnerabilities (ARGS=--or-say-so)
 	@$(BIN)/python -m infra.audit $(ARGS)
 
-deploy: package ## bring a stage on AWS about, or up to date (STAGE=, YES=1 to be asked less; infra/README.md)
+deploy: package ## create or update a stage on AWS (STAGE=, YES=1 for fewer questions; infra/README.md)
 	@$(BIN)/python -m infra.aws deploy $(if $(YES),--yes) "$(STAGE)"
 
-destroy: setup ## delete a stage on AWS but for its data (STAGE=, YES=1)
+destroy: setup ## delete a stage on AWS but keep its data (STAGE=, YES=1)
 	@mkdir -p build && cp infra/aws/foundation.yaml build/
 	@$(BIN)/python -m infra.aws destroy $(if $(YES),--yes) "$(STAGE)"
 
-package: setup ## the Lambda package and the templates under build, checked (ARCHITECTURE=x86_64)
+package: setup ## build and check the Lambda package and the templates (ARCHITECTURE=x86_64)
 	@$(BIN)/python -m infra.package $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE))
 
-package-check: package ## the package as Lambda runs it: its story and its cold start
+package-check: package ## test the package as Lambda runs it, cold start included
 	@$(BIN)/pytest -m package tests/package $(ARGS)
 
-translations: setup ## bring the catalogues up to date with the code, and compile them
+translations: setup ## update the translation catalogues from the code, and compile them
 	@mkdir -p build
 	@$(BIN)/pybabel --quiet extract --mapping pyproject.toml --project Carryout --version 1 \
 	  --add-location file --sort-by-file --output build/messages.pot chalicelib worker
@@ -96,7 +96,7 @@ check: setup ## what CI runs: format, lint, types, bandit, tests
 	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive app.py chalicelib worker infra
 	@$(MAKE) test
 
-lock: ## compile the requirements anew (ARGS=--upgrade for newer versions)
+lock: ## recompile the pinned requirements (ARGS=--upgrade for newer versions)
 	@test -x .venv-lock/bin/uv || { $(PYTHON) -m venv --clear .venv-lock && \
 	  .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv; }
 	@$(COMPILE) -o requirements.txt $(ARGS)

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from chalice.app import CloudWatchEvent, Rate, Response
 
-from chalicelib import accounts, backlog, exports, posts, shapes, tasks
+from chalicelib.accounts import accounts
+from chalicelib.adapters.object_store import DOWNLOAD_HEADERS
 from chalicelib.errors import (
     AddressConfirmed,
     AddressUnconfirmed,
@@ -33,15 +34,11 @@ from chalicelib.errors import (
     UsernameTaken,
     WrongPassword,
 )
-from chalicelib.fields import check
-from chalicelib.paging import cursor
-from chalicelib.registry import TASKS
-from chalicelib.representations import show_post, show_time, show_user
-from chalicelib.storage import DOWNLOAD_HEADERS
-from chalicelib.tasks import Seen
-from chalicelib.web import actions, answers, openapi, recovery
-from chalicelib.web.api import Api, Call, accepted, json_response, no_content
-from chalicelib.web.bodies import (
+from chalicelib.exports import files
+from chalicelib.microblog import posts
+from chalicelib.operations import backlog
+from chalicelib.schemas import responses
+from chalicelib.schemas.requests import (
     Confirmation,
     Credentials,
     NewPost,
@@ -57,11 +54,18 @@ from chalicelib.web.bodies import (
     TaskListQuery,
     WaitQuery,
 )
-from chalicelib.web.pages import account, admin, assets, entrance, links, profile
+from chalicelib.schemas.serializers import show_post, show_time, show_user
+from chalicelib.tasks import requests as task_requests
+from chalicelib.tasks.registry import TASKS
+from chalicelib.tasks.requests import Seen
+from chalicelib.values.fields import check
+from chalicelib.values.paging import cursor
+from chalicelib.web import actions, answers, openapi, recovery, sessions
+from chalicelib.web.api import Api, Call, accepted, json_response, no_content
+from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
 from chalicelib.web.pages.problem import problem
 from chalicelib.web.pages.reference import reference
-from chalicelib.web.sessions import sign_in
 
 app = Api("carryout")
 
@@ -77,7 +81,7 @@ NEW_TASK = ("Location", "ETag", "[Retry-After]")
     who="anybody",
     body=SignUp,
     status=201,
-    returns=shapes.User,
+    returns=responses.User,
     headers=("Location",),
     problems=(RegistrationClosed, UsernameTaken, EmailTaken),
 )
@@ -101,13 +105,13 @@ def create_user(call: Call) -> Response:
     who="anybody",
     body=Credentials,
     status=201,
-    returns=shapes.Token,
+    returns=responses.Token,
     problems=(Unauthenticated, TooManyAttempts),
 )
-def create_token(call: Call) -> shapes.Token:
+def create_token(call: Call) -> responses.Token:
     """Sign in: get a bearer token."""
     given = call.body(Credentials)
-    new = sign_in(call, username=given.username, password=given.password)
+    new = sessions.sign_in(call, username=given.username, password=given.password)
     return {"token": new.token, "expires_at": show_time(new.expires_at)}
 
 
@@ -119,17 +123,17 @@ def revoke_token(call: Call) -> Response:
     return no_content()
 
 
-@app.endpoint("GET", "/v1/me", returns=shapes.User)
-def show_me(call: Call) -> shapes.User:
-    """Show one's own account."""
+@app.endpoint("GET", "/v1/me", returns=responses.User)
+def show_me(call: Call) -> responses.User:
+    """Show your account."""
     with call.wiring.database.read() as session:
         post_count = accounts.count_posts(session, call.user.id)
     return show_user(call.user, post_count=post_count, prefix=call.prefix)
 
 
-@app.endpoint("PATCH", "/v1/me", body=Profile, returns=shapes.User, problems=(EmailTaken,))
-def change_me(call: Call) -> shapes.User:
-    """Change the mail address or the language."""
+@app.endpoint("PATCH", "/v1/me", body=Profile, returns=responses.User, problems=(EmailTaken,))
+def change_me(call: Call) -> responses.User:
+    """Change your email address or language."""
     fields = msgspec.structs.asdict(call.body(Profile))
     changes = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
     with call.wiring.database.write() as session:
@@ -148,7 +152,7 @@ def change_me(call: Call) -> shapes.User:
 
 @app.endpoint("DELETE", "/v1/me", status=204)
 def erase_me(call: Call) -> Response:
-    """Erase the account: posts, tasks, files, mail to be sent."""
+    """Delete your account: posts, tasks, files and pending emails."""
     actions.erase(call)
     return no_content()
 
@@ -161,7 +165,7 @@ def erase_me(call: Call) -> Response:
     problems=(WrongPassword, TooManyAttempts),
 )
 def change_password(call: Call) -> Response:
-    """Change one's password; all other sessions end."""
+    """Change your password; all other sessions end."""
     given = call.body(PasswordChange)
     recovery.change_password(call, current=given.current_password, password=given.password)
     return no_content()
@@ -169,7 +173,7 @@ def change_password(call: Call) -> Response:
 
 @app.endpoint("POST", "/v1/me/confirmation", body=Nothing, status=202, problems=(AddressConfirmed,))
 def ask_for_confirmation(call: Call) -> Response:
-    """Have a link mailed that confirms one's mail address."""
+    """Email a link that confirms your email address."""
     call.body(Nothing)
     recovery.ask_for_confirmation(call)
     return accepted()
@@ -184,21 +188,21 @@ def ask_for_confirmation(call: Call) -> Response:
     problems=(LinkOver,),
 )
 def confirm_address(call: Call) -> Response:
-    """Confirm a mail address with the key of the link."""
+    """Confirm an email address with the key from the link."""
     recovery.confirm_address(call, call.body(Confirmation).key)
     return no_content()
 
 
 @app.endpoint("POST", "/v1/password-resets", who="anybody", body=ResetWish, status=202)
 def ask_for_reset(call: Call) -> Response:
-    """Have a link mailed that resets a password; the answer is the same for unknown addresses."""
+    """Email a link that resets a password; the response is the same for unknown addresses."""
     recovery.ask_for_reset(call, call.body(ResetWish).email)
     return accepted()
 
 
 @app.endpoint("POST", "/v1/passwords", who="anybody", body=Reset, status=204, problems=(LinkOver,))
 def reset_password(call: Call) -> Response:
-    """Set a new password with the key of the link; every session ends."""
+    """Set a new password with the key from the link; all sessions end."""
     given = call.body(Reset)
     recovery.reset_password(call, key=given.key, password=given.password)
     return no_content()
@@ -207,8 +211,8 @@ def reset_password(call: Call) -> Response:
 # --- Posts ---
 
 
-@app.endpoint("POST", "/v1/posts", body=NewPost, status=201, returns=shapes.Post)
-def create_post(call: Call) -> shapes.Post:
+@app.endpoint("POST", "/v1/posts", body=NewPost, status=201, returns=responses.Post)
+def create_post(call: Call) -> responses.Post:
     """Write a post."""
     body = call.body(NewPost).body
     with call.wiring.database.write() as session:
@@ -219,7 +223,7 @@ def create_post(call: Call) -> shapes.Post:
     "GET",
     "/v1/users/{username}/posts",
     query=PostListQuery,
-    returns=shapes.PostList,
+    returns=responses.PostList,
     headers=("[Link]",),
 )
 def list_posts(call: Call, username: str) -> Response:
@@ -237,7 +241,7 @@ def list_posts(call: Call, username: str) -> Response:
 
 @app.endpoint("DELETE", "/v1/posts/{post_id}", status=204)
 def delete_post(call: Call, post_id: str) -> Response:
-    """Delete one's own post."""
+    """Delete one of your posts."""
     actions.delete_post(call, post_id)
     return no_content()
 
@@ -250,13 +254,13 @@ def delete_post(call: Call, post_id: str) -> Response:
     "/v1/exports",
     body=Nothing,
     status=202,
-    returns=shapes.Task,
+    returns=responses.Task,
     headers=NEW_TASK,
     problems=(TaskInProgress, CoolingDown, IdempotencyKeyReused),
     takes=("Idempotency-Key",),
 )
 def create_export(call: Call) -> Response:
-    """Ask for an export of one's posts."""
+    """Request an export of your posts."""
     call.body(Nothing)
     return answers.launch(call, "export_posts", {})
 
@@ -266,7 +270,7 @@ def create_export(call: Call) -> Response:
     "/v1/tasks",
     body=NewTask,
     status=202,
-    returns=shapes.Task,
+    returns=responses.Task,
     headers=NEW_TASK,
     problems=(TaskInProgress, CoolingDown, IdempotencyKeyReused),
     takes=("Idempotency-Key",),
@@ -280,9 +284,11 @@ def create_task(call: Call) -> Response:
     return answers.launch(call, new.name, msgspec.structs.asdict(params))
 
 
-@app.endpoint("GET", "/v1/tasks", query=TaskListQuery, returns=shapes.TaskList, headers=("[Link]",))
+@app.endpoint(
+    "GET", "/v1/tasks", query=TaskListQuery, returns=responses.TaskList, headers=("[Link]",)
+)
 def list_tasks(call: Call) -> Response:
-    """List one's tasks, the newest first."""
+    """List your tasks, newest first."""
     return answers.task_list(call, user_id=call.user.id)
 
 
@@ -290,13 +296,13 @@ def list_tasks(call: Call) -> Response:
     "GET",
     "/v1/tasks/{task_id}",
     query=WaitQuery,
-    returns=shapes.Task,
+    returns=responses.Task,
     headers=("ETag", "[Retry-After]"),
     also={304: None},
     takes=("If-None-Match",),
 )
 def show_one_task(call: Call, task_id: str) -> Response:
-    """Show a task; with `If-None-Match`, `wait` holds the answer until something changes."""
+    """Show a task; with `If-None-Match`, `wait` holds the response until something changes."""
     return answers.changed_task(call, task_id, wait_s=call.query(WaitQuery).wait)
 
 
@@ -305,13 +311,13 @@ def show_one_task(call: Call, task_id: str) -> Response:
     "/v1/tasks/{task_id}/cancel",
     body=Nothing,
     status=202,
-    returns=shapes.Task,
+    returns=responses.Task,
     headers=("ETag", "[Location]", "[Retry-After]"),
     problems=(TaskEnded,),
-    also={200: shapes.Task},
+    also={200: responses.Task},
 )
 def cancel_task(call: Call, task_id: str) -> Response:
-    """Cancel a task: 202 while an attempt has yet to stop, 200 when it is cancelled."""
+    """Cancel a task: 202 while an attempt is still stopping, 200 once it is cancelled."""
     call.body(Nothing)
     task = actions.cancel(call, task_id)
     status = 202 if task.status == "cancelling" else 200
@@ -323,7 +329,7 @@ def cancel_task(call: Call, task_id: str) -> Response:
     "/v1/tasks/{task_id}/retry",
     body=Nothing,
     status=202,
-    returns=shapes.Task,
+    returns=responses.Task,
     headers=NEW_TASK,
     problems=(TaskActive, TaskInProgress),
 )
@@ -344,13 +350,13 @@ def retry_task(call: Call, task_id: str) -> Response:
     problems=(NotReady, NoFile, ExportGone),
 )
 def download_export(call: Call, task_id: str) -> Response:
-    """Go to a URL from which the file can be downloaded for a minute."""
+    """Redirect to a download URL that is valid for one minute."""
     with call.wiring.database.read() as session:
-        seen = tasks.get_task(session, call.user.id, task_id)
-    key = exports.require_file(seen.task, now=call.now)
+        seen = task_requests.get_task(session, call.user.id, task_id)
+    key = files.require_file(seen.task, now=call.now)
     answers.require_object(call, key)
     with call.wiring.database.write() as session:
-        exports.note_download(session, seen.task)
+        files.note_download(session, seen.task)
     return Response("", {"Location": call.wiring.storage.sign(key), **DOWNLOAD_HEADERS}, 303)
 
 
@@ -366,12 +372,12 @@ def delete_export(call: Call, task_id: str) -> Response:
     "/v1/exports/{task_id}/mail",
     body=Nothing,
     status=202,
-    returns=shapes.Task,
+    returns=responses.Task,
     headers=NEW_TASK,
     problems=(NotReady, NoFile, MailInProgress, AddressUnconfirmed, ExportGone),
 )
 def mail_export(call: Call, task_id: str) -> Response:
-    """Have the mail of an export sent again."""
+    """Resend the email for an export."""
     call.body(Nothing)
     task = actions.mail_again(call, task_id)
     return answers.task_response(call, Seen(task, None), status=202)
@@ -380,9 +386,9 @@ def mail_export(call: Call, task_id: str) -> Response:
 # --- Notifications ---
 
 
-@app.endpoint("GET", "/v1/notifications", query=NotificationQuery, returns=shapes.News)
-def list_notifications(call: Call) -> shapes.News:
-    """List what is new after a number; `wait` holds the answer until something is."""
+@app.endpoint("GET", "/v1/notifications", query=NotificationQuery, returns=responses.News)
+def list_notifications(call: Call) -> responses.News:
+    """List notifications after a sequence number; `wait` holds the response until there are any."""
     query = call.query(NotificationQuery)
     return answers.news(call, after=query.after, wait_s=query.wait)
 
@@ -395,29 +401,29 @@ def list_notifications(call: Call) -> shapes.News:
     "/v1/admin/tasks",
     who="administrator",
     query=TaskListQuery,
-    returns=shapes.TaskList,
+    returns=responses.TaskList,
     headers=("[Link]",),
 )
 def list_all_tasks(call: Call) -> Response:
-    """List everybody's tasks, the newest first."""
+    """List all users' tasks, newest first."""
     return answers.task_list(call, user_id=None)
 
 
-@app.endpoint("GET", "/v1/admin/queue", who="administrator", returns=shapes.Queue)
-def show_queue(call: Call) -> shapes.Queue:
+@app.endpoint("GET", "/v1/admin/queue", who="administrator", returns=responses.Queue)
+def show_queue(call: Call) -> responses.Queue:
     """Show the queue."""
     return answers.queue_state(call)
 
 
-@app.endpoint("GET", "/v1/admin/workers", who="administrator", returns=shapes.WorkerList)
-def list_workers(call: Call) -> shapes.WorkerList:
+@app.endpoint("GET", "/v1/admin/workers", who="administrator", returns=responses.WorkerList)
+def list_workers(call: Call) -> responses.WorkerList:
     """List the workers that are alive."""
     return answers.workers(call)
 
 
-@app.endpoint("GET", "/healthz", who="anybody", returns=shapes.Liveness)
-def show_liveness(_call: Call) -> shapes.Liveness:
-    """Say that the API answers."""
+@app.endpoint("GET", "/healthz", who="anybody", returns=responses.Liveness)
+def show_liveness(_call: Call) -> responses.Liveness:
+    """Check that the API responds."""
     return {"status": "ok"}
 
 
@@ -425,11 +431,11 @@ def show_liveness(_call: Call) -> shapes.Liveness:
     "GET",
     "/readyz",
     who="anybody",
-    returns=shapes.Readiness,
-    also={503: shapes.Readiness},
+    returns=responses.Readiness,
+    also={503: responses.Readiness},
 )
 def show_readiness(call: Call) -> Response:
-    """Check what the API stands on: 200, or 503 when something is missing."""
+    """Check the API's dependencies: 200, or 503 if one is unavailable."""
     status, shown = answers.health(call)
     return json_response(shown, status=status)
 
@@ -474,31 +480,31 @@ def show_home(call: Call) -> Response:
 @app.page("GET", "/sign-up")
 def show_sign_up(call: Call) -> Response:
     """The form to make an account with."""
-    return entrance.sign_up_form(call)
+    return sign_in.sign_up_form(call)
 
 
 @app.page("POST", "/sign-up")
 def submit_sign_up(call: Call) -> Response:
     """Make an account with the form."""
-    return entrance.submit_sign_up(call)
+    return sign_in.submit_sign_up(call)
 
 
 @app.page("GET", "/sign-in")
 def show_sign_in(call: Call) -> Response:
     """The form to sign in with."""
-    return entrance.sign_in_form(call)
+    return sign_in.sign_in_form(call)
 
 
 @app.page("POST", "/sign-in")
 def submit_sign_in(call: Call) -> Response:
     """Sign in with the form."""
-    return entrance.submit_sign_in(call)
+    return sign_in.submit_sign_in(call)
 
 
 @app.page("POST", "/sign-out")
 def submit_sign_out(call: Call) -> Response:
     """Sign out."""
-    return entrance.submit_sign_out(call)
+    return sign_in.submit_sign_out(call)
 
 
 @app.page("GET", "/account")

@@ -85,37 +85,37 @@ class Unauthenticated(RequestError):
 
 
 class Forbidden(RequestError):
-    """You may not do this."""
+    """You don't have permission to do this."""
 
     code = "forbidden"
 
 
 class RegistrationClosed(Forbidden):
-    """Registration is closed."""
+    """Sign-up is closed."""
 
     code = "registration_closed"
 
 
 class LinkOver(Forbidden):
-    """This link was used already, or is too old; ask for a new one."""
+    """The link has expired or has already been used; request a new one."""
 
     code = "link_over"
 
 
 class WrongPassword(Forbidden):
-    """The present password is another one."""
+    """The current password is incorrect."""
 
     code = "wrong_password"
 
 
 class NotFound(RequestError):
-    """There is nothing here."""
+    """This doesn't exist, or you don't have access to it."""
 
     code = "not_found"
 
 
 class MethodNotAllowed(RequestError):
-    """This path does not take that method."""
+    """This path doesn't support that method; see `Allow`."""
 
     code = "method_not_allowed"
 
@@ -130,7 +130,7 @@ class MethodNotAllowed(RequestError):
 
 
 class Conflict(RequestError):
-    """The request does not fit the present state."""
+    """The request conflicts with the current state of the resource."""
 
     code = "conflict"
 
@@ -142,13 +142,13 @@ class UsernameTaken(Conflict):
 
 
 class EmailTaken(Conflict):
-    """This mail address is already in use."""
+    """This email address is already in use."""
 
     code = "email_taken"
 
 
 class TaskInProgress(Conflict):
-    """A task of this kind is in progress already; wait for it or cancel it."""
+    """A task of this kind is already in progress; wait for it or cancel it."""
 
     code = "task_in_progress"
 
@@ -163,43 +163,43 @@ class TaskInProgress(Conflict):
 
 
 class TaskEnded(Conflict):
-    """The task has ended."""
+    """The task has already ended, so it can't be cancelled."""
 
     code = "task_ended"
 
 
 class TaskActive(Conflict):
-    """The task has not failed and was not cancelled; there is nothing to retry."""
+    """Only a failed or cancelled task can be retried."""
 
     code = "task_active"
 
 
 class NotReady(Conflict):
-    """The export is still queued or running."""
+    """The export isn't ready yet: it is still queued or running."""
 
     code = "not_ready"
 
 
 class NoFile(Conflict):
-    """The export failed or was cancelled; it has no file."""
+    """The export failed or was cancelled, so it has no file; request a new export."""
 
     code = "no_file"
 
 
 class MailInProgress(Conflict):
-    """The mail of this export is on its way already."""
+    """The email for this export is already on its way."""
 
     code = "mail_in_progress"
 
 
 class AddressConfirmed(Conflict):
-    """The mail address is confirmed already."""
+    """The email address is already confirmed."""
 
     code = "address_confirmed"
 
 
 class AddressUnconfirmed(Conflict):
-    """The mail address is not confirmed; ask for a link with `POST /v1/me/confirmation`."""
+    """The email address isn't confirmed; request a link with `POST /v1/me/confirmation`."""
 
     code = "address_unconfirmed"
 
@@ -211,13 +211,13 @@ class ExportGone(RequestError):
 
 
 class BodyTooLarge(RequestError):
-    """The body is larger than the API takes (10 MB)."""
+    """The request body is too large; the limit is 10 MB."""
 
     code = "body_too_large"
 
 
 class UnsupportedMediaType(RequestError):
-    """The body's media type is not one that this path takes."""
+    """This path doesn't accept the media type of the request body."""
 
     code = "unsupported_media_type"
 
@@ -237,7 +237,7 @@ class Fault:
 
 
 class Invalid(RequestError):
-    """Something in the request is not valid; see `errors`."""
+    """The request isn't valid; see `errors`."""
 
     code = "invalid"
 
@@ -247,19 +247,19 @@ class Invalid(RequestError):
 
 
 class MalformedJson(Invalid):
-    """The body is not a JSON object in UTF-8."""
+    """The request body must be a JSON object in UTF-8."""
 
     code = "malformed_json"
 
 
 class IdempotencyKeyReused(Invalid):
-    """This Idempotency-Key was used with another request."""
+    """This Idempotency-Key was already used with a different request; use a new one."""
 
     code = "idempotency_key_reused"
 
 
 class TooMany(RequestError):
-    """Too many requests; wait a little."""
+    """Too many requests; wait as long as `Retry-After` says."""
 
     code = "too_many_requests"
 
@@ -274,19 +274,19 @@ class TooMany(RequestError):
 
 
 class CoolingDown(TooMany):
-    """The last export finished a short while ago; a new one has to wait."""
+    """The last export finished a short while ago; wait as long as `Retry-After` says."""
 
     code = "cooling_down"
 
 
 class TooManyAttempts(TooMany):
-    """Too many failed attempts to sign in; wait a little."""
+    """Too many failed sign-in attempts; wait as long as `Retry-After` says."""
 
     code = "too_many_attempts"
 
 
 class Unavailable(RequestError):
-    """A service that Carryout stands on does not answer; try again in a moment."""
+    """A service that Carryout depends on isn't responding; try again in a moment."""
 
     code = "unavailable"
 

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from chalicelib.errors import SettingsError
-from chalicelib.fields import Email, flaw
+from chalicelib.values.fields import Email, flaw
 
 DEFAULT_QUEUE = "microblog-tasks"
 

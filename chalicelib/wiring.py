@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from chalicelib import operations
-from chalicelib.db import Database, connect
-from chalicelib.job_queue import JobQueue, doorbell
-from chalicelib.places import Places
-from chalicelib.samples import Sample
+from chalicelib.adapters.job_queue import JobQueue, doorbell
+from chalicelib.adapters.object_store import Storage
+from chalicelib.adapters.secrets_manager import Secret, secret
+from chalicelib.db.engine import Database, connect
+from chalicelib.operations import queries
+from chalicelib.operations.reconciler import Sweeper
 from chalicelib.settings import Settings
-from chalicelib.storage import Storage
-from chalicelib.sweeper import Sweeper
-from chalicelib.vault import Secret, secret
+from chalicelib.tasks.queue_position import Places
+from chalicelib.values.sampling import Sample
 
 
 def environment() -> dict[str, str]:
@@ -83,7 +83,7 @@ class Wiring:
     @cached_property
     def task_counts(self) -> Sample[dict[str, int]]:
         """How many tasks there are in each state."""
-        return Sample(lambda: operations.count_tasks(self.database))
+        return Sample(lambda: queries.count_tasks(self.database))
 
     @cached_property
     def queue(self) -> JobQueue:

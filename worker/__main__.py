@@ -13,10 +13,10 @@ from worker.commands import files, operating, people
 @click.group(
     commands=[*operating.COMMANDS, *people.COMMANDS, *files.COMMANDS],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Settings come from the environment, then from .env; .env.example explains each.",
+    epilog="Settings are read from the environment, then from .env; .env.example describes each.",
 )
 def main() -> None:
-    """Work on tasks, look after them, and move posts in and out."""
+    """Run and manage tasks, manage users, and load or export posts."""
 
 
 def run() -> None:

@@ -18,17 +18,19 @@ from typing import Any
 from rq import get_current_job
 from rq.timeouts import JobTimeoutException
 
-from chalicelib import claims, removals
-from chalicelib.claims import File, Holder
+from chalicelib.adapters.job_queue import QueueError
+from chalicelib.db.models import Task
 from chalicelib.errors import AttemptOver, CancelRequested, ClaimLost, HandBack, TaskError
-from chalicelib.exports import is_export
-from chalicelib.job_queue import QueueError
+from chalicelib.exports import removals
+from chalicelib.exports.files import is_export
+from chalicelib.exports.removals import task_prefix
 from chalicelib.logs import bound, metrics
-from chalicelib.models import Task
-from chalicelib.removals import task_prefix
+from chalicelib.tasks import leases
+from chalicelib.tasks.leases import File, Holder
 from chalicelib.wiring import Wiring
-from worker import faults, postman
-from worker.stopping import stop_requested
+from worker import transient_errors
+from worker.outbox import sender
+from worker.process import stop_requested
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +196,7 @@ def perform(task_id: str, function: Function, wiring: Wiring, *, name: str | Non
         FailedAttemptError: The task failed; RQ shows the job as failed, too.
     """
     settings = wiring.settings
-    taken = claims.take(
+    taken = leases.take(
         wiring.database,
         task_id,
         worker=os.environ.get("RQ_WORKER_ID", "unknown"),
@@ -204,7 +206,7 @@ def perform(task_id: str, function: Function, wiring: Wiring, *, name: str | Non
     )
     outcome, content = _attempt(*taken, function, wiring) if taken else ("nothing", None)
     if taken is None or is_export(taken[1]):
-        postman.deliver(task_id, wiring, content=content)
+        sender.deliver(task_id, wiring, content=content)
     if outcome == "failed":
         raise FailedAttemptError(f"task {task_id} failed; the ledger says why")
 
@@ -284,12 +286,12 @@ def _try(attempt: Attempt, function: Function) -> str:
     except TaskError as error:
         holder.fail(error.code, error.detail, now=now())
     except Exception as error:
-        if faults.timed_out(error):
+        if transient_errors.timed_out(error):
             limit_s = attempt.wiring.settings.task_timeout_s
             holder.fail("timeout", f"The task took longer than {limit_s} seconds.", now=now())
             return "failed"
         log.warning("attempt raised", extra=_facts(attempt), exc_info=True)
-        if fault := faults.passing(error):
+        if fault := transient_errors.passing(error):
             holder.put_off(*fault, now=now())
             return "put_off" if attempt.task.attempt < attempt.task.max_attempts else "failed"
         holder.fail("internal_error", "Something went wrong on our side.", now=now())

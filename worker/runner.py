@@ -32,15 +32,16 @@ from rq.timeouts import HorseMonitorTimeoutException
 from rq.utils import import_attribute, now
 from rq.worker import WorkerStatus
 
-from chalicelib import claims
-from chalicelib.claims import Holder
-from chalicelib.job_queue import QueueError, RegisteredJob, TextQueue, patient
-from chalicelib.registry import TASKS
+from chalicelib.adapters.job_queue import QueueError, RegisteredJob, TextQueue, patient
+from chalicelib.tasks import leases
+from chalicelib.tasks.leases import Holder
+from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
-from worker import attempts, postman, stopping
-from worker.horse import EXECUTION_TTL_S, Horse
+from worker import attempts, process
+from worker.outbox import sender
 from worker.protection import protected
-from worker.sweeping import PARENT_CHECK_INTERVAL_S, SweepingChild
+from worker.reconciler_process import PARENT_CHECK_INTERVAL_S, SweepingChild
+from worker.work_horse import EXECUTION_TTL_S, Horse
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Runner(Worker):
             import_attribute(task_type.function)
         self._wiring.read_secrets()
         attempts.process_wiring().storage.warm_up()
-        postman.ses(self._wiring.settings.aws_endpoint_url)
+        sender.ses(self._wiring.settings.aws_endpoint_url)
         self._sweeping.keep_alive()
         try:
             self.work(logging_level="WARNING")
@@ -238,7 +239,7 @@ class Runner(Worker):
     def setup_work_horse_signals(self) -> None:
         """In the work horse, SIGTERM sets a flag that the attempt looks at."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, stopping.request_stop)
+        signal.signal(signal.SIGTERM, process.request_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def _bury_horse(self, queue: Queue) -> None:
@@ -268,7 +269,7 @@ def bury(wiring: Wiring, *, worker: str, status: int) -> None:
     fresh = Wiring(wiring.settings, pool_size=0)
     try:
         with fresh.database.read() as session:
-            held = claims.held_by(session, worker)
+            held = leases.held_by(session, worker)
         for task_id, claim in held:
             holder = Holder(fresh.database, task_id, claim, fresh.settings.lease_s)
             holder.bury(now=fresh.now())

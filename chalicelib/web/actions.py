@@ -2,11 +2,14 @@
 
 from sqlalchemy import orm as so
 
-from chalicelib import accounts, exports, posts, removals, tasks
+from chalicelib.accounts import accounts
+from chalicelib.accounts.rate_limits import MAILS_PER_USER, spend
+from chalicelib.db.models import Task
 from chalicelib.errors import AddressUnconfirmed, NotFound
-from chalicelib.limits import MAILS_PER_USER, spend
-from chalicelib.models import Task
-from chalicelib.tasks import Seen
+from chalicelib.exports import files, removals
+from chalicelib.microblog import posts
+from chalicelib.tasks import requests as task_requests
+from chalicelib.tasks.requests import Seen
 from chalicelib.web import answers
 from chalicelib.web.api import Call
 
@@ -26,7 +29,7 @@ def cancel(call: Call, task_id: str, *, anybodys: bool = False) -> Task:
     lease_s = call.wiring.settings.lease_s
     with call.wiring.database.write() as session:
         _check_owner(call, session, task_id, anybodys=anybodys)
-        task = tasks.cancel_task(session, task_id, lease_s=lease_s, now=call.now)
+        task = task_requests.cancel_task(session, task_id, lease_s=lease_s, now=call.now)
     if task.mail_state == "pending":
         answers.ring(call, task)
     return task
@@ -47,28 +50,28 @@ def retry(call: Call, task_id: str, *, anybodys: bool = False) -> Seen:
     """
     with call.wiring.database.write() as session:
         _check_owner(call, session, task_id, anybodys=anybodys)
-        task = tasks.retry_task(session, task_id, now=call.now)
-        seen = tasks.get_task(session, task.user_id, task_id)
+        task = task_requests.retry_task(session, task_id, now=call.now)
+        seen = task_requests.get_task(session, task.user_id, task_id)
     answers.ring(call, seen.task)
     return seen
 
 
 def _check_owner(call: Call, session: so.Session, task_id: str, *, anybodys: bool) -> None:
     if not anybodys:
-        tasks.get_task(session, call.user.id, task_id)
+        task_requests.get_task(session, call.user.id, task_id)
 
 
 def delete_file(call: Call, task_id: str) -> None:
-    """Delete an export's file; the errors are those of `exports.remove_file`."""
+    """Delete an export's file; the errors are those of `files.remove_file`."""
     lease_s = call.wiring.settings.lease_s
     with call.wiring.database.write() as session:
-        tasks.get_task(session, call.user.id, task_id)
-        prefix = exports.remove_file(session, task_id, lease_s=lease_s, now=call.now)
+        task_requests.get_task(session, call.user.id, task_id)
+        prefix = files.remove_file(session, task_id, lease_s=lease_s, now=call.now)
     answers.remove(call, prefix)
 
 
 def mail_again(call: Call, task_id: str) -> Task:
-    """Have an export's mail sent again; the errors are those of `exports.mail_again`, and more.
+    """Have an export's mail sent again; the errors are those of `files.mail_again`, and more.
 
     Raises:
         AddressUnconfirmed: First the address is to be confirmed.
@@ -82,11 +85,11 @@ def mail_again(call: Call, task_id: str) -> Task:
     if settings.limits:
         spend(call.wiring.queue.redis, (MAILS_PER_USER, call.user.id))
     with call.wiring.database.read() as session:
-        seen = tasks.get_task(session, call.user.id, task_id)
-    answers.require_object(call, exports.require_file(seen.task, now=call.now))
+        seen = task_requests.get_task(session, call.user.id, task_id)
+    answers.require_object(call, files.require_file(seen.task, now=call.now))
     with call.wiring.database.write() as session:
-        tasks.get_task(session, call.user.id, task_id)
-        task = exports.mail_again(session, task_id, now=call.now)
+        task_requests.get_task(session, call.user.id, task_id)
+        task = files.mail_again(session, task_id, now=call.now)
     answers.ring(call, task)
     return task
 

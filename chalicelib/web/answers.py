@@ -9,19 +9,23 @@ import msgspec
 import sqlalchemy as sa
 from chalice.app import Response
 
-from chalicelib import notifications, operations, removals, shapes, tasks
+from chalicelib.accounts.rate_limits import EXPORTS_PER_USER, spend
+from chalicelib.adapters.job_queue import QueueError
+from chalicelib.db.models import Task
 from chalicelib.errors import ExportGone, Fault, Invalid, Unauthenticated, Unavailable
-from chalicelib.fields import IdempotencyKey, flaw
-from chalicelib.job_queue import QueueError
-from chalicelib.limits import EXPORTS_PER_USER, spend
+from chalicelib.exports import removals
 from chalicelib.logs import metrics
-from chalicelib.models import Task
-from chalicelib.paging import Page, cursor, parse_cursor
-from chalicelib.registry import TASKS
-from chalicelib.representations import etag, show_notification, show_task, show_time
-from chalicelib.tasks import Seen, Wish
+from chalicelib.operations import queries
+from chalicelib.schemas import responses
+from chalicelib.schemas.requests import ListQuery, TaskListQuery
+from chalicelib.schemas.serializers import etag, show_notification, show_task, show_time
+from chalicelib.tasks import notifications
+from chalicelib.tasks import requests as task_requests
+from chalicelib.tasks.registry import TASKS
+from chalicelib.tasks.requests import Seen, Wish
+from chalicelib.values.fields import IdempotencyKey, flaw
+from chalicelib.values.paging import Page, cursor, parse_cursor
 from chalicelib.web.api import Call, json_response, matches
-from chalicelib.web.bodies import ListQuery, TaskListQuery
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,7 @@ def launch(call: Call, name: str, params: dict[str, Any]) -> Response:
     if settings.limits and TASKS[name].exports:
         spend(call.wiring.queue.redis, (EXPORTS_PER_USER, call.user.id))
     with call.wiring.database.write() as session:
-        seen = tasks.launch(session, call.user.id, wish, now=call.now)
+        seen = task_requests.launch(session, call.user.id, wish, now=call.now)
     if seen.task.created_at != call.now:
         return task_response(call, seen, status=202)
     counted = metrics({"Requested": (1, "Count")}, task_name=name)
@@ -110,7 +114,7 @@ def task_response(
     return _respond(shown, etag(shown), status=status)
 
 
-def _respond(shown: shapes.Task, tag: str, *, status: int) -> Response:
+def _respond(shown: responses.Task, tag: str, *, status: int) -> Response:
     headers = {"ETag": tag}
     if status == 202:  # noqa: PLR2004 - Accepted
         headers["Location"] = shown["links"]["self"]
@@ -119,12 +123,12 @@ def _respond(shown: shapes.Task, tag: str, *, status: int) -> Response:
     return json_response(shown, status=status, headers=headers)
 
 
-def show(call: Call, seen: Seen, *, alive: bool | None = None) -> shapes.Task:
+def show(call: Call, seen: Seen, *, alive: bool | None = None) -> responses.Task:
     """A task as it stands, with a look whether anybody is there to work on it."""
     return _placed(call, seen, _show(call, seen, alive=alive))
 
 
-def _show(call: Call, seen: Seen, *, alive: bool | None = None) -> shapes.Task:
+def _show(call: Call, seen: Seen, *, alive: bool | None = None) -> responses.Task:
     """All but the place in the queue, which no ETag covers."""
     if alive is None:
         alive = seen.task.status != "queued" or workers_alive(call)
@@ -132,7 +136,7 @@ def _show(call: Call, seen: Seen, *, alive: bool | None = None) -> shapes.Task:
     return show_task(seen.task, workers_alive=alive, now=now, prefix=call.prefix)
 
 
-def _placed(call: Call, seen: Seen, shown: shapes.Task) -> shapes.Task:
+def _placed(call: Call, seen: Seen, shown: responses.Task) -> responses.Task:
     shown["queue_position"] = call.wiring.places.tell(seen.task, seen.near, now=call.now)
     return shown
 
@@ -152,7 +156,7 @@ def changed_task(call: Call, task_id: str, *, wait_s: float) -> Response:
     def look() -> Response | None:
         nonlocal tag
         with call.wiring.database.read() as session:
-            seen = tasks.get_task(session, call.user.id, task_id)
+            seen = task_requests.get_task(session, call.user.id, task_id)
         shown = _show(call, seen)
         tag = etag(shown)
         if matches(tag, known):
@@ -169,7 +173,7 @@ def task_list(call: Call, *, user_id: int | None) -> Response:
     page = page_of(query)
     name = None if query.name is msgspec.UNSET else query.name
     with call.wiring.database.read() as session:
-        found, more = tasks.list_tasks(
+        found, more = task_requests.list_tasks(
             session, page=page, user_id=user_id, status=query.status or None, name=name
         )
     alive = all(seen.task.status != "queued" for seen in found) or workers_alive(call)
@@ -194,7 +198,7 @@ def page_of(query: ListQuery, *, numbered: bool = False) -> Page:
 
 
 def list_response(
-    call: Call, items: Sequence[shapes.Task | shapes.Post], *, after: str | None
+    call: Call, items: Sequence[responses.Task | responses.Post], *, after: str | None
 ) -> Response:
     """A page of a list, with a link to the next."""
     headers = {}
@@ -206,11 +210,11 @@ def list_response(
     return json_response({"items": items, "next": after}, headers=headers)
 
 
-def news(call: Call, *, after: int, wait_s: float) -> shapes.News:
+def news(call: Call, *, after: int, wait_s: float) -> responses.News:
     """Notifications after a number, held until there are some."""
     user_id, last_seq = call.user.id, 0
 
-    def look() -> list[shapes.Notification] | None:
+    def look() -> list[responses.Notification] | None:
         nonlocal last_seq
         with call.wiring.database.read() as session:
             found, last = notifications.since(session, user_id, after=after)
@@ -223,7 +227,7 @@ def news(call: Call, *, after: int, wait_s: float) -> shapes.News:
     return {"items": items, "last_seq": last_seq}
 
 
-def health(call: Call) -> tuple[int, shapes.Readiness]:
+def health(call: Call) -> tuple[int, responses.Readiness]:
     """Status and checks of what the API stands on."""
     checks = {"database": _check_database(call), **_check_queue(call)}
     healthy = all(check["ok"] for check in checks.values())
@@ -233,7 +237,7 @@ def health(call: Call) -> tuple[int, shapes.Readiness]:
 def _check_database(call: Call) -> dict[str, Any]:
     try:
         with call.wiring.database.read() as session:
-            oldest = operations.oldest_queued(session)
+            oldest = queries.oldest_queued(session)
     except sa.exc.SQLAlchemyError:
         return {"ok": False}
     age_s = 0.0 if oldest is None else max(0.0, (call.now - oldest).total_seconds())
@@ -248,7 +252,7 @@ def _check_queue(call: Call) -> dict[str, dict[str, Any]]:
     return {"redis": {"ok": True}, "workers": {"ok": alive > 0, "alive": alive}}
 
 
-def queue_state(call: Call) -> shapes.Queue:
+def queue_state(call: Call) -> responses.Queue:
     """The queue, for administrators."""
     try:
         depth: int | None = call.wiring.queue.depth()
@@ -262,13 +266,13 @@ def queue_state(call: Call) -> shapes.Queue:
     }
 
 
-def workers(call: Call) -> shapes.WorkerList:
+def workers(call: Call) -> responses.WorkerList:
     """The workers, for administrators; null while Redis does not answer."""
     try:
         found = call.wiring.queue.workers()
     except QueueError:
         return {"items": None, "next": None}
-    items: list[shapes.Worker] = [
+    items: list[responses.Worker] = [
         {
             "name": one.name,
             "hostname": one.hostname,

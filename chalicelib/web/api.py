@@ -20,7 +20,9 @@ import msgspec
 import sqlalchemy as sa
 from chalice.app import Chalice, Request, Response
 
-from chalicelib import accounts, limits, logs
+from chalicelib import logs
+from chalicelib.accounts import accounts, rate_limits
+from chalicelib.db.models import User
 from chalicelib.errors import (
     CarryoutError,
     Fault,
@@ -34,10 +36,9 @@ from chalicelib.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from chalicelib.fields import check, flaw, storable
-from chalicelib.models import User
+from chalicelib.schemas.requests import Nothing
+from chalicelib.values.fields import check, flaw, storable
 from chalicelib.web import origins, problems
-from chalicelib.web.bodies import Nothing
 from chalicelib.wiring import Wiring, environment
 
 log = logging.getLogger(__name__)
@@ -221,7 +222,7 @@ class Call:
     def _place(self, wait_s: float) -> AbstractContextManager[bool]:
         if not self.wiring.settings.limits:
             return nullcontext(True)  # noqa: FBT003 - what it yields
-        return limits.held(self.wiring.queue.redis, self.token or "", wait_s=wait_s)
+        return rate_limits.held(self.wiring.queue.redis, self.token or "", wait_s=wait_s)
 
 
 View = Callable[..., Any]
@@ -438,10 +439,10 @@ def _count(call: Call) -> None:
     """Refuse a request that is one too many; probes of a load balancer are none of those."""
     if not call.wiring.settings.limits or call.request.path in {"/healthz", "/readyz"}:
         return
-    uses: list[tuple[limits.Rate, object]] = [(limits.REQUESTS_PER_ADDRESS, call.address)]
+    uses: list[tuple[rate_limits.Rate, object]] = [(rate_limits.REQUESTS_PER_ADDRESS, call.address)]
     if call.presented is not None:
-        uses.append((limits.REQUESTS_PER_TOKEN, call.presented))
-    limits.spend(call.wiring.queue.redis, *uses)
+        uses.append((rate_limits.REQUESTS_PER_TOKEN, call.presented))
+    rate_limits.spend(call.wiring.queue.redis, *uses)
 
 
 def _admit(call: Call, who: Who) -> None:
@@ -480,9 +481,9 @@ def _refuse_cross_site(request: Request) -> None:
     origin = request.headers.get("origin")
     site = request.headers.get("sec-fetch-site", "same-origin")
     if site not in {"same-origin", "none"}:
-        raise Forbidden("Another site's page may not act for you.")
+        raise Forbidden("Requests from another site's pages aren't allowed.")
     if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
-        raise Forbidden("Another site's page may not act for you.")
+        raise Forbidden("Requests from another site's pages aren't allowed.")
 
 
 def _json_object(raw: bytes) -> dict[str, Any]:

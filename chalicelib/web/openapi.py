@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 
-from chalicelib import errors, shapes
+from chalicelib import errors
 from chalicelib.errors import RequestError
-from chalicelib.fields import IdempotencyKey, Username
-from chalicelib.registry import TASKS
+from chalicelib.schemas import responses
+from chalicelib.schemas.requests import Nothing, Number
+from chalicelib.tasks.registry import TASKS
+from chalicelib.values.fields import IdempotencyKey, Username
 from chalicelib.web import problems
 from chalicelib.web.api import COOKIE, Endpoint
-from chalicelib.web.bodies import Nothing, Number
 
 Json = dict[str, Any]
 
@@ -30,7 +31,7 @@ TAKEN: dict[str, tuple[str, Any]] = {
     "Idempotency-Key": ("The same key and body within 24 hours are the same task", IdempotencyKey),
     "If-None-Match": ("ETags that the client knows", str),
 }
-IN_PATHS: dict[str, Any] = {"username": Username, "post_id": Number, "task_id": shapes.TaskId}
+IN_PATHS: dict[str, Any] = {"username": Username, "post_id": Number, "task_id": responses.TaskId}
 """What path parameters are; anything else is 404, as all that does not exist."""
 
 OF_PROBLEMS: dict[type[RequestError], str] = {
@@ -42,9 +43,9 @@ OF_PROBLEMS: dict[type[RequestError], str] = {
 """The header that each kind of problem has."""
 
 NAMES: dict[Any, tuple[str, str]] = {
-    shapes.Task: ("task_id", "/id"),
-    shapes.Post: ("post_id", "/id"),
-    shapes.User: ("username", "/username"),
+    responses.Task: ("task_id", "/id"),
+    responses.Post: ("post_id", "/id"),
+    responses.User: ("username", "/username"),
 }
 """Which path parameter an answer gives a value for, and where in its body that stands."""
 
@@ -65,7 +66,7 @@ def document(endpoints: Iterable[Endpoint], *, prefix: str) -> Json:
         "info": {
             "title": "Carryout",
             "version": "1",
-            "summary": "Background jobs: ask for a task, watch it, fetch what it made.",
+            "summary": "Background jobs: request a task, follow its progress, fetch the result.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": prefix or "/"}],
@@ -84,7 +85,7 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
     bodies = {one.body.__name__: one.body for one in endpoints if one.body is not None}
     answers = [shape for one in endpoints for shape in (one.returns, *one.also.values()) if shape]
     params = {task.params.__name__: task.params for task in TASKS.values()}
-    kinds = [*bodies.values(), *params.values(), *answers, shapes.ExportResult, shapes.Fault]
+    kinds = [*bodies.values(), *params.values(), *answers, responses.ExportResult, responses.Fault]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
     for name in (*bodies, *params):
         schemas[name]["additionalProperties"] = False

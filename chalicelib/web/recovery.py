@@ -3,11 +3,11 @@
 import logging
 from uuid import uuid4
 
-from chalicelib import accounts, letters
+from chalicelib.accounts import accounts, link_keys
+from chalicelib.accounts.rate_limits import MAILS_PER_USER, spend
+from chalicelib.adapters.job_queue import QueueError
 from chalicelib.errors import AddressConfirmed, Unauthenticated, WrongPassword
-from chalicelib.job_queue import QueueError
-from chalicelib.limits import MAILS_PER_USER, spend
-from chalicelib.registry import LETTER
+from chalicelib.tasks.registry import LETTER
 from chalicelib.web.api import Call
 from chalicelib.web.sessions import check_password
 
@@ -58,7 +58,7 @@ def ask_for_reset(call: Call, email: str) -> None:
     with call.wiring.database.write() as session:
         user = accounts.find_address(session, email)
         if user is not None:
-            letters.wish(session, user, "reset", now=call.now)
+            link_keys.wish(session, user, "reset", now=call.now)
     ring(call)
 
 
@@ -72,9 +72,9 @@ def reset_password(call: Call, *, key: str, password: str) -> None:
     """
     hashed = accounts.hash_password(password)
     with call.wiring.database.write() as session:
-        user = letters.use_key(session, key, "reset", now=call.now)
+        user = link_keys.use_key(session, key, "reset", now=call.now)
         accounts.set_password(session, user.id, hashed)
-        waiting = letters.confirm(session, user, now=call.now)
+        waiting = link_keys.confirm(session, user, now=call.now)
     _ring_for(call, waiting)
 
 
@@ -90,7 +90,7 @@ def ask_for_confirmation(call: Call) -> None:
     if call.wiring.settings.limits:
         spend(call.wiring.queue.redis, (MAILS_PER_USER, call.user.id))
     with call.wiring.database.write() as session:
-        letters.wish(session, call.user, "confirm", now=call.now)
+        link_keys.wish(session, call.user, "confirm", now=call.now)
     ring(call)
 
 
@@ -101,8 +101,8 @@ def confirm_address(call: Call, key: str) -> None:
         LinkOver: The link is worth nothing any more.
     """
     with call.wiring.database.write() as session:
-        user = letters.use_key(session, key, "confirm", now=call.now)
-        waiting = letters.confirm(session, user, now=call.now)
+        user = link_keys.use_key(session, key, "confirm", now=call.now)
+        waiting = link_keys.confirm(session, user, now=call.now)
     _ring_for(call, waiting)
 
 

@@ -2,8 +2,8 @@
 
 from contextlib import nullcontext
 
-from chalicelib import accounts
-from chalicelib.limits import SignInLimit
+from chalicelib.accounts import accounts
+from chalicelib.accounts.rate_limits import SignInLimit
 from chalicelib.web.api import Call
 
 

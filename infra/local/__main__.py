@@ -56,12 +56,12 @@ def _welcome(stack: Stack) -> list[str]:
     lines = [f"ready {stack.app_url}/"]
     if stack.mailbox_url:
         lines.append(f"mailbox {stack.mailbox_url}")
-    return [*lines, "Ctrl-C stops everything"]
+    return [*lines, "press Ctrl-C to stop"]
 
 
 @main.command()
 def demo() -> None:
-    """Export a user's posts before your eyes, from request to mail."""
+    """Watch an export run, from request to email."""
     from infra.local.demo import show  # noqa: PLC0415 - its client is not needed by `run`
 
     sys.exit(show())

@@ -148,17 +148,17 @@ def _steps(stack: Stack, stopping: threading.Event) -> None:
     with _step("downloading and comparing every post"):
         digest = _download(client, task, posts=posts)
     if stack.mailbox_url:
-        with _step("waiting for the mail"):
+        with _step("waiting for the email"):
             mail = _wait_for_mail(stack, username, stopping=stopping)
         _show_mail(mail)
     else:
-        click.echo("the mail went to the AWS_ENDPOINT_URL that was given")
+        click.echo("the email was sent through the AWS_ENDPOINT_URL you set")
     click.echo(f"\nthe file     {_short(FILE)}\nits SHA-256  {digest}")
     click.echo(
         f"verify it    {_short(Path(sys.executable))} -m worker verify {_short(FILE)} "
         f"--sha256 {digest}"
     )
-    click.echo(f"all of it in {time.monotonic() - started:.1f} s")
+    click.echo(f"finished in {time.monotonic() - started:.1f} s")
 
 
 @contextmanager
@@ -198,7 +198,7 @@ def _load(posts: list[dict[str, str]], *, stack: Stack, username: str) -> None:
             check=False,
         )
     if loading.returncode:
-        raise DemoError(f"the posts cannot be loaded:\n{loading.stdout}")
+        raise DemoError(f"couldn't load the posts:\n{loading.stdout}")
 
 
 def _follow(
@@ -241,10 +241,10 @@ def _download(client: Client, task: dict[str, Any], *, posts: list[dict[str, str
     content = client.fetch(answer.headers["Location"])
     digest = hashlib.sha256(content).hexdigest()
     if digest != task["result"]["sha256"]:
-        raise DemoError(f"SHA-256 is {digest}, the task says {task['result']['sha256']}")
+        raise DemoError(f"SHA-256 is {digest}, but the task says {task['result']['sha256']}")
     export = json.loads(content)
     if export["count"] != len(posts) or export["posts"] != posts:
-        raise DemoError(f"the file holds {export['count']} posts that are not those sent")
+        raise DemoError(f"the file has {export['count']} posts, and they don't match the ones sent")
     FILE.parent.mkdir(parents=True, exist_ok=True)
     FILE.write_bytes(content)
     return digest
@@ -259,7 +259,7 @@ def _wait_for_mail(stack: Stack, username: str, *, stopping: threading.Event) ->
                 return mail
         _go_on(stack, stopping)
         stopping.wait(0.05)
-    raise DemoError(f"no mail arrived within {STEP_TIMEOUT_S:g} s")
+    raise DemoError(f"no email arrived within {STEP_TIMEOUT_S:g} s")
 
 
 def _show_mail(mail: EmailMessage) -> None:

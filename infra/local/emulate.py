@@ -17,7 +17,7 @@ from infra.local.plan import DEFAULTS, EMULATOR_CREDENTIALS
 @click.option("--mailbox-port", default=8025, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--data-dir", required=True, type=click.Path(path_type=Path, file_okay=False))
 def main(*, host: str, port: int, mailbox_port: int, data_dir: Path) -> None:
-    """Serve until SIGTERM; EXPORT_BUCKET and MAIL_SENDER are there from the beginning."""
+    """Serve until SIGTERM; EXPORT_BUCKET and MAIL_SENDER are created at start."""
     stopping = signal.SIGTERM, signal.SIGINT
     signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     os.environ |= EMULATOR_CREDENTIALS

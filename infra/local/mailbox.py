@@ -44,7 +44,7 @@ LIST = PAGES.from_string(
 {% if mails %}<table><tr><th>To<th>Subject<th>Date</tr>
 {% for name, mail in mails %}<tr><td>{{ mail.To }}<td><a href="/{{ name }}">{{ mail.Subject or
 "(no subject)" }}</a><td>{{ mail.Date }}</tr>{% endfor %}</table>
-{% else %}<p>No mail yet.{% endif %}"""
+{% else %}<p>No emails yet.{% endif %}"""
 )
 
 MAIL = PAGES.from_string(
@@ -82,7 +82,7 @@ class Mailbox:
         if not name:
             return _page(LIST.render(mails=self._list()))
         if name not in {mail.name for mail in self._paths()}:
-            return _page("There is no such mail.", HTTPStatus.NOT_FOUND)
+            return _page("This email doesn't exist.", HTTPStatus.NOT_FOUND)
         source = (self._folder / name).read_bytes()
         mail = message_from_bytes(source, policy=policy.default)
         if not part:
@@ -91,7 +91,7 @@ class Mailbox:
             return _download("mail.eml", source)
         files = list(mail.iter_attachments())
         if not (part.isascii() and part.isdigit() and int(part) < len(files)):
-            return _page("There is no such attachment.", HTTPStatus.NOT_FOUND)
+            return _page("This attachment doesn't exist.", HTTPStatus.NOT_FOUND)
         return _download(_file_name(files[int(part)]), _content(files[int(part)]))
 
     def _paths(self) -> list[Path]:

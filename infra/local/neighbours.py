@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-REFUSAL = b"This server is for programs of this machine; open it by its address.\n"
+REFUSAL = b"Open this server by its IP address or as localhost; other names are refused.\n"
 
 
 class Neighbours:

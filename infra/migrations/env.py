@@ -2,8 +2,8 @@
 
 from alembic import context
 
-from chalicelib.db import Database
-from chalicelib.models import Base
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Base
 
 
 def run() -> None:

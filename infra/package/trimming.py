@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from chalicelib.languages import LANGUAGES
+from chalicelib.values.languages import LANGUAGES
 
 AWS_SERVICES = ("s3", "secretsmanager", "sts")
 """Whose clients can be made: for the bucket, for passwords, and for a role that is to be taken."""

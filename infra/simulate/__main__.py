@@ -18,7 +18,8 @@ HELP = """How long exports wait for a worker, how many workers there are, and wh
 
 Days are simulated by discrete events: requests come at random with a daily curve, sizes have a
 heavy tail, workers start within a minute or so, Spot takes some of them away, and their number
-follows the formula that is deployed (chalicelib/scaling.py). The same --seed gives the same table.
+follows the formula that is deployed (chalicelib/operations/scaling.py). The same --seed gives the
+same table.
 
 Each assumption is an option below and says where its default is from: measured with this project,
 AWS's own, or assumed. Change those that you know better.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from chalicelib import scaling
+from chalicelib.operations import scaling
 from worker.export.upload import PART_BYTES
 
 DAY_S = 86_400

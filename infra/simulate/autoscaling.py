@@ -6,7 +6,7 @@ follows the Application Auto Scaling user guide, "Target tracking scaling polici
 
 from dataclasses import dataclass
 
-from chalicelib.scaling import (
+from chalicelib.operations.scaling import (
     FIRST_PERIODS,
     IN_BELOW,
     IN_COOLDOWN_S,

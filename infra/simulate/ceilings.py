@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chalicelib.job_queue import JOB_TTL_S
+from chalicelib.adapters.job_queue import JOB_TTL_S
 from infra.simulate.assumptions import DAY_S, Assumptions
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
-from chalicelib.mails import MAX_TRIES
-from chalicelib.scaling import PERIOD_S, backlog_per_worker
+from chalicelib.operations.scaling import PERIOD_S, backlog_per_worker
+from chalicelib.outbox.messages import MAX_TRIES
 from infra.simulate.assumptions import DAY_S, Assumptions, Draw
 from infra.simulate.autoscaling import Autoscaling
-from worker.postman import MAX_PAUSE_S
+from worker.outbox.sender import MAX_PAUSE_S
 
 BURST_S = 600
 LONGEST_DRAIN_S = 7 * DAY_S

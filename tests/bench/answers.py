@@ -11,11 +11,11 @@ from chalice.app import Chalice
 from redis import Redis
 
 from app import app
-from chalicelib import claims
-from chalicelib.models import User
+from chalicelib.db.models import User
+from chalicelib.tasks import leases
 from chalicelib.wiring import Wiring
 from tests.bench import bare, seeds
-from tests.events import Event, proxy_event
+from tests.harness.events import Event, proxy_event
 
 WARM_UP = 5
 """Calls before the first that is timed: connections, compiled statements, caches."""
@@ -127,7 +127,7 @@ def _claim(wiring: Wiring, task_ids: Sequence[str]) -> Timed:
     def claim() -> float:
         task_id = next(following)
         began = time.perf_counter()
-        taken = claims.take(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
+        taken = leases.take(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
         passed_s = time.perf_counter() - began
         assert taken
         return passed_s

@@ -9,8 +9,8 @@ from redis import Redis
 from rq import Queue
 from sqlalchemy import orm as so
 
-from chalicelib.bearer import digest
-from chalicelib.models import Notification, Task, Token, User
+from chalicelib.accounts.secrets import digest
+from chalicelib.db.models import Notification, Task, Token, User
 
 
 class Base(so.DeclarativeBase):

@@ -20,13 +20,13 @@ import sqlalchemy as sa
 from redis import Redis
 from rq import Queue
 
-from chalicelib.job_queue import JobQueue, patient
-from chalicelib.models import ACTIVE, Task
+from chalicelib.adapters.job_queue import JobQueue, patient
+from chalicelib.db.models import ACTIVE, Task
 from chalicelib.wiring import Wiring
 from tests.bench import seeds
 from tests.bench.bench import Bench
 from tests.bench.ground import stop
-from tests.servers import wait_until
+from tests.harness.servers import wait_until
 
 PEERS = Path(__file__).parent / "peers"
 DONE_WITHIN_S = 300.0

@@ -22,7 +22,7 @@ from infra.local.guard import Guard
 from infra.local.plan import DEFAULTS, EMULATOR_CREDENTIALS
 from infra.local.stack import ROOT, free_port
 from tests.bench.child import measure
-from tests.servers import PostgreSQL, migrate, wait_until
+from tests.harness.servers import PostgreSQL, migrate, wait_until
 
 DATABASES = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
 """What they are called in a row."""

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app import app
-from chalicelib.models import Task
+from chalicelib.db.models import Task
 from chalicelib.wiring import Wiring
 from tests.bench import seeds
 from tests.bench.bench import Bench
 from tests.bench.crews import Ours
 from tests.bench.figures import Bound, Row
 from tests.bench.ground import DATABASES
-from tests.events import proxy_event
-from tests.servers import wait_until
+from tests.harness.events import proxy_event
+from tests.harness.servers import wait_until
 
 POSTS = 100
 MEDIAN_MS = 150.0

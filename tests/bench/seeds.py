@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from chalicelib.accounts import NOBODY
-from chalicelib.bearer import digest
-from chalicelib.db import Database
-from chalicelib.models import Post, Task, Token, User
+from chalicelib.accounts.accounts import NOBODY
+from chalicelib.accounts.secrets import digest
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Post, Task, Token, User
 from infra.local.demo import PHRASES
 
 FIRST_POST = datetime(2024, 2, 29, 23, 59, 58, tzinfo=UTC)

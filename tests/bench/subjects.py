@@ -17,16 +17,17 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from chalicelib import claims, tasks
-from chalicelib.db import Database
-from chalicelib.fields import format_time
-from chalicelib.models import Post, Task
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Post, Task
+from chalicelib.tasks import leases
+from chalicelib.tasks import requests as task_requests
+from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
-from worker import postman
 from worker.attempts import Attempt, Heartbeat, perform
 from worker.export import document
-from worker.export.rows import Source
+from worker.export.pages import Source
 from worker.export.upload import Upload
+from worker.outbox import sender
 from worker.tasks.export_posts import export_posts
 
 Figures = dict[str, Any]
@@ -53,7 +54,7 @@ def timed() -> Iterator[Figures]:
 def warm(wiring: Wiring) -> Figures:
     """Make the clients and connect, as a worker has before its first job."""
     wiring.storage.warm_up()
-    postman.ses(wiring.settings.aws_endpoint_url)
+    sender.ses(wiring.settings.aws_endpoint_url)
     with wiring.database.read() as session:
         session.execute(sa.select(1))
     return {}
@@ -144,15 +145,15 @@ def whole(wiring: Wiring, user_id: int) -> Figures:
 
 
 def _launch(database: Database, user_id: int) -> str:
-    wish = tasks.Wish(name="export_posts", params={}, max_attempts=1)
+    wish = task_requests.Wish(name="export_posts", params={}, max_attempts=1)
     with database.write() as session:
-        return tasks.launch_task(session, user_id, wish, now=datetime.now(UTC)).id
+        return task_requests.launch_task(session, user_id, wish, now=datetime.now(UTC)).id
 
 
 def progress(wiring: Wiring, user_id: int, times: int) -> Figures:
     """What an attempt spends on telling how far it is, once; in SQL and for RQ's tools."""
     task_id = _launch(wiring.database, user_id)
-    taken = claims.take(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
+    taken = leases.take(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
     assert taken is not None
     holder, task = taken
     attempt = Attempt(task, wiring, holder, Heartbeat(holder, interval_s=60))

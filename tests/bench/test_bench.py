@@ -14,7 +14,7 @@ from tests.bench.bench import Bench
 from tests.bench.figures import Bound, Row
 from tests.bench.ground import Child, ChildError, Ground
 from tests.bench.sizes import TINY
-from tests.servers import PostgreSQL
+from tests.harness.servers import PostgreSQL
 
 
 @pytest.fixture(scope="module")

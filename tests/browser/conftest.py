@@ -21,7 +21,7 @@ from chalicelib.wiring import Wiring
 from infra.local.plan import KNOWN
 from tests.browser.chromium import ARGUMENTS, MISSING, find
 from tests.browser.people import Person, sign_up
-from tests.servers import wait_until
+from tests.harness.servers import wait_until
 
 ROOT = Path(__file__).parents[2]
 LEAVES_WITHIN_MS = 5000

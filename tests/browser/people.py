@@ -9,7 +9,7 @@ from typing import Any
 import requests
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.servers import wait_until
+from tests.harness.servers import wait_until
 
 PASSWORD = "correct horse"
 SCREENS = Path(__file__).parents[2] / "build" / "screens"

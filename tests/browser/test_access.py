@@ -8,11 +8,11 @@ import requests
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, Response, expect
 
-from chalicelib.models import User
+from chalicelib.db.models import User
 from chalicelib.wiring import Wiring
-from tests import ledgers
 from tests.browser.conftest import Join, Stack
 from tests.browser.people import LONG_S, Person, notice, shoot
+from tests.harness import ledgers
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 

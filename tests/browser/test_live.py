@@ -7,11 +7,11 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
-from chalicelib.models import Task, User
+from chalicelib.db.models import Task, User
 from chalicelib.wiring import Wiring
 from tests.browser.conftest import Join, Stack
 from tests.browser.people import LONG_S, Person, notice, percents, shoot
-from tests.holding import hold, kill, release
+from tests.harness.holding import hold, kill, release
 
 MANY = 500_000
 """An export of so many posts has many parts."""
@@ -68,17 +68,17 @@ def test_two_tabs_agree(susan: Person) -> None:
 
 
 def test_export_is_cancelled(susan: Person, wiring: Wiring, stack: Stack) -> None:
-    """In the middle of it; the page says that no file was kept."""
+    """In the middle of it; the page says that No file was kept."""
     fill(wiring, susan)
     page = susan.open("/")
     page.click("main button")
     worker = hold_in_the_middle(stack, wiring, susan)
     try:
         page.click("text=Cancel")
-        expect(page.locator("main")).to_contain_text("Being cancelled")
+        expect(page.locator("main")).to_contain_text("Cancelling")
     finally:
         release(worker)
-    expect(page.locator("main")).to_contain_text("no file was kept")
+    expect(page.locator("main")).to_contain_text("No file was kept")
     shoot(page, "export-cancelled")
     assert susan.ask("GET", "/v1/tasks")["items"][0]["status"] == "cancelled"
 

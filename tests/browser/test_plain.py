@@ -56,7 +56,7 @@ def test_in_korean(stack: Stack, browser: Browser) -> None:
     (mail,) = [mail for mail in mails if "korean@example.com" in mail["To"]]
     assert mail["Subject"] == "게시물 내보내기가 완료되었습니다"
     page.goto(f"{stack.app_url}/exports/nothing")
-    expect(page.locator("h1")).to_have_text("찾을 수 없음")
+    expect(page.locator("h1")).to_have_text("페이지를 찾을 수 없음")
     page.context.close()
 
 

@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, expect
 
-from chalicelib.models import User
+from chalicelib.db.models import User
 from chalicelib.wiring import Wiring
-from tests import ledgers
 from tests.browser.conftest import Join, Stack
 from tests.browser.people import LONG_S, PASSWORD, Person, shoot
+from tests.harness import ledgers
 
 
 def sign_up(page: Page, name: str) -> None:
@@ -59,7 +59,7 @@ def test_from_sign_up_to_the_file(stack: Stack, browser: Browser) -> None:
     ]
 
     page.on("dialog", lambda dialog: dialog.accept())
-    page.click("text=Delete the file")
+    page.click("text=Delete file")
     expect(page.locator("dl")).to_contain_text("no longer available")
     page.click("text=All exports")
     shoot(page, "home-past")
@@ -73,7 +73,7 @@ def test_taken_name(stack: Stack, browser: Browser, susan: Person) -> None:
     page = browser.new_page(locale="en-US")
     page.goto(f"{stack.app_url}/sign-up")
     sign_up(page, susan.name.upper())
-    expect(page.get_by_role("alert")).to_have_text("This username is taken.")
+    expect(page.get_by_role("alert")).to_have_text("This username is taken. Choose another one.")
     assert page.input_value("[name=username]") == susan.name.upper()
     shoot(page, "sign-up-taken")
     page.context.close()
@@ -89,7 +89,7 @@ def test_failed_export_is_tried_again(susan: Person, join: Join, wiring: Wiring)
     ledgers.take(wiring.database, task_id).fail(
         "storage_unavailable", "S3 is away.", now=ledgers.now()
     )
-    expect(page.locator("main")).to_contain_text("The file storage could not be reached.")
+    expect(page.locator("main")).to_contain_text("We couldn't reach our file storage.")
     shoot(page, "export-failed")
     with wiring.database.write() as session:
         session.execute(
@@ -140,16 +140,18 @@ def test_account_is_changed_and_erased(susan: Person) -> None:
     assert susan.ask("GET", "/v1/me")["email"] == f"new-{susan.name}@example.com"
     page.fill("form[action='/account/password'] [name=current_password]", PASSWORD)
     page.fill("[name=new_password]", "battery staple")
-    page.click("button:text-is('Cambiar la contraseña')")
-    expect(page.get_by_role("status")).to_contain_text("Se ha cambiado su contraseña")
+    page.click("button:text-is('Cambiar contraseña')")
+    expect(page.get_by_role("status")).to_contain_text("Se cambió tu contraseña")
     shoot(page, "password-changed")
     page.on("dialog", lambda dialog: dialog.accept())
     page.fill("[name=password]", PASSWORD)
-    page.click("text=Borrar todo")
-    expect(page.get_by_role("alert")).to_have_text("La contraseña no es correcta.")
+    page.click("text=Eliminar cuenta definitivamente")
+    expect(page.get_by_role("alert")).to_have_text(
+        "La contraseña no es correcta. Inténtalo de nuevo."
+    )
     page.fill("[name=password]", "battery staple")
-    page.click("text=Borrar todo")
-    expect(page.get_by_role("status")).to_have_text("Su cuenta y todo su contenido se han borrado.")
+    page.click("text=Eliminar cuenta definitivamente")
+    expect(page.get_by_role("status")).to_have_text("Tu cuenta y todo su contenido se eliminaron.")
     shoot(page, "erased")
 
 
@@ -158,5 +160,5 @@ def test_pages_of_errors(susan: Person, path: str) -> None:
     """What is not there, or not for everybody, is told on a page."""
     page = susan.open(path)
     expect(page.locator("h1")).to_be_visible()
-    expect(page.locator("main a")).to_have_text("To the start page")
+    expect(page.locator("main a")).to_have_text("Go to the home page")
     shoot(page, "problem" + path.replace("/", "-"))

@@ -15,8 +15,8 @@ import requests
 from infra.local.plan import DEFAULTS, EMULATOR_CREDENTIALS
 from infra.local.stack import free_port
 from tests.e2e.conftest import ROOT, Place
-from tests.holding import ended
-from tests.servers import PostgreSQL, wait_until
+from tests.harness.holding import ended
+from tests.harness.servers import PostgreSQL, wait_until
 
 BIN = Path(sys.executable).parent
 

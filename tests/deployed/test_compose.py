@@ -17,8 +17,8 @@ from infra.local.plan import KNOWN
 from infra.local.stack import free_port
 from tests.deployed.conftest import Installation, Started
 from tests.e2e.conftest import ROOT
-from tests.servers import wait_until
-from tests.story import from_request_to_mail
+from tests.harness.servers import wait_until
+from tests.harness.story import from_request_to_mail
 
 COMPOSE = ROOT / "infra/servers/compose.yaml"
 OWN = ("migrate", "api", "worker")

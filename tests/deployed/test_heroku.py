@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
-from chalicelib.job_queue import doorbell
+from chalicelib.adapters.job_queue import doorbell
 from tests.deployed.conftest import BIN, Installation
 from tests.deployed.tls import terminated
 from tests.e2e.conftest import ROOT
-from tests.story import from_request_to_mail
+from tests.harness.story import from_request_to_mail
 
 PROFILE = ROOT / "infra/servers/heroku/profile"
 

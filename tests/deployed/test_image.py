@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from tests.deployed.conftest import Installation, Started
 from tests.deployed.image import Box, Image, image
-from tests.servers import wait_until
-from tests.story import from_request_to_mail
+from tests.harness.servers import wait_until
+from tests.harness.story import from_request_to_mail
 
 __all__ = ["image"]
 

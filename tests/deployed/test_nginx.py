@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.accounts.rate_limits import REQUESTS_PER_ADDRESS
 from chalicelib.errors import TooMany
-from chalicelib.limits import REQUESTS_PER_ADDRESS
 from chalicelib.web import problems
 from infra.local.stack import free_port
 from infra.servers.gateway import MAX_BODY_BYTES
 from infra.servers.serve import main
 from tests.deployed.tls import self_signed
 from tests.e2e.conftest import ROOT
-from tests.servers import wait_until
+from tests.harness.servers import wait_until
 
 SITE = (ROOT / "infra/servers/nginx.conf").read_text()
 NGINX = shutil.which(

@@ -8,8 +8,8 @@ import pytest
 from chalicelib.wiring import Wiring
 from tests.deployed.conftest import BIN, Installation
 from tests.e2e.conftest import ROOT
-from tests.servers import wait_until
-from tests.story import from_request_to_mail
+from tests.harness.servers import wait_until
+from tests.harness.story import from_request_to_mail
 
 CONFIGURATION = ROOT / "infra/servers/supervisord.conf"
 

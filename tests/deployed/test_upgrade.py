@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 
 from tests.deployed.conftest import Installation
 from tests.e2e.conftest import ROOT
-from tests.story import from_request_to_mail
+from tests.harness.story import from_request_to_mail
 from worker.commands.operating import MIGRATIONS
 
 pytestmark = pytest.mark.servers

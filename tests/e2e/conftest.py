@@ -18,8 +18,8 @@ import pytest
 import requests
 
 from infra.local.plan import KNOWN
-from tests.holding import hold
-from tests.servers import wait_until
+from tests.harness.holding import hold
+from tests.harness.servers import wait_until
 
 ROOT = Path(__file__).parents[2]
 

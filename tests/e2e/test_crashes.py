@@ -11,8 +11,8 @@ import pytest
 from redis import Redis
 
 from tests.e2e.conftest import Person, Stack, Stopwatch
-from tests.holding import ended, kill, release
-from tests.servers import wait_until
+from tests.harness.holding import ended, kill, release
+from tests.harness.servers import wait_until
 
 POSTS = 80_000
 """Enough for an export of several parts."""

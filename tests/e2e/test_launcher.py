@@ -17,8 +17,8 @@ import requests
 from infra.local.emulator import Emulator
 from infra.local.plan import KNOWN
 from infra.local.stack import free_port
-from tests.holding import ended
-from tests.servers import wait_until
+from tests.harness.holding import ended
+from tests.harness.servers import wait_until
 
 ROOT = Path(__file__).parents[2]
 PYTHON = sys.executable

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.e2e.conftest import ROOT, Person, Stack
-from tests.story import from_request_to_mail
+from tests.harness.story import from_request_to_mail
 
 
 def test_from_request_to_mail(stack: Stack, tmp_path: Path) -> None:

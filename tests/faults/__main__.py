@@ -28,7 +28,7 @@ from infra.local.stack import ROOT
 from tests.faults import big, boundaries, chaos
 from tests.faults.lab import BOUND_S
 from tests.faults.trial import SCENARIOS, SHOWN, Entry, Result, median, percentile, play
-from tests.servers import PostgreSQL
+from tests.harness.servers import PostgreSQL
 
 REPORT = ROOT / "build" / "faults.json"
 LANES = 3

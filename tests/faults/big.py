@@ -10,13 +10,13 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
-from chalicelib.models import Task
+from chalicelib.db.models import Task
 from infra.local.stack import ROOT
 from tests.faults.aws import Call
 from tests.faults.chaos import STOPS_WITHIN_S, kill_worker
 from tests.faults.lab import Lab, Person, Plan, parent_of
 from tests.faults.trial import Trial, percentile, scenario
-from tests.servers import wait_until
+from tests.harness.servers import wait_until
 
 MILLION = 1_000_000
 TOLD_AT_ONCE_S = 3.0

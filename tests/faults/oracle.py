@@ -20,12 +20,12 @@ import ijson
 import sqlalchemy as sa
 from rq.job import Job
 
-from chalicelib.db import Database
-from chalicelib.exports import is_export
-from chalicelib.job_queue import JOB_TTL_S
-from chalicelib.models import ACTIVE, AuditEntry, Notification, Removal, Task
+from chalicelib.adapters.job_queue import JOB_TTL_S
+from chalicelib.db.engine import Database
+from chalicelib.db.models import ACTIVE, AuditEntry, Notification, Removal, Task
+from chalicelib.exports.files import is_export
 from chalicelib.wiring import Wiring
-from tests import documents
+from tests.harness import documents
 from worker.export.verify import verify
 
 Pair = tuple[str, str]

@@ -5,16 +5,20 @@ import signal
 import threading
 from collections.abc import Callable, Collection
 
-from chalicelib import accounts, claims, exports, mails, removals, tasks
-from chalicelib.tasks import Wish
+from chalicelib.accounts import accounts
+from chalicelib.exports import files, removals
+from chalicelib.outbox import messages
+from chalicelib.tasks import leases
+from chalicelib.tasks import requests as task_requests
+from chalicelib.tasks.requests import Wish
 from chalicelib.wiring import Wiring
 from tests.faults import world as worlds
 from tests.faults.calls import FAULTS, Call, Calls, Fault
 from tests.faults.oracle import ERASED, Expected
 from tests.faults.world import World, attempt
-from tests.ledgers import the_task
-from tests.servers import wait_until
-from worker import stopping
+from tests.harness.ledgers import the_task
+from tests.harness.servers import wait_until
+from worker import process
 from worker.export import upload
 
 READER = "pages_"
@@ -193,7 +197,7 @@ class HandedBack(Scenario):
     def midway(self, wiring: Wiring) -> None:
         """Ask, and wait until the heartbeat knows."""
         del wiring
-        stopping.request_stop(signal.SIGTERM, None)
+        process.request_stop(signal.SIGTERM, None)
         (beat,) = [one for one in threading.enumerate() if one.name == "heartbeat"]
         wait_until(lambda: beat.reason, "the heartbeat knows")  # type: ignore[attr-defined]
 
@@ -238,11 +242,11 @@ class Swept(Scenario):
         """Let an attempt die at its third part, and its lease pass."""
         super().prepare()
         crash(self)
-        wait_until(lambda: _overdue(self.world, claims.overdue), "the lease is over")
+        wait_until(lambda: _overdue(self.world, leases.overdue), "the lease is over")
 
     def work(self, wiring: Wiring) -> None:
         """Sweep; without a pause, so that each pass also rings."""
-        claims.MAX_PAUSE_S = 0
+        leases.MAX_PAUSE_S = 0
         wiring.sweeper.sweep(now=wiring.now())
 
 
@@ -253,7 +257,7 @@ class Unmailed(Swept):
         """Let a process die as it mails."""
         Scenario.prepare(self)
         crash(self, "ses POST")
-        wait_until(lambda: _overdue(self.world, mails.overdue), "the lease of the mail is over")
+        wait_until(lambda: _overdue(self.world, messages.overdue), "the lease of the mail is over")
 
 
 class Launched(Scenario):
@@ -268,7 +272,7 @@ class Launched(Scenario):
         """Launch and ring."""
         wish = Wish(name="export_posts", params={}, max_attempts=5)
         with wiring.database.write() as session:
-            task = tasks.launch_task(session, self.user_id, wish, now=wiring.now())
+            task = task_requests.launch_task(session, self.user_id, wish, now=wiring.now())
         wiring.queue.ring([(task.id, task.name)])
 
 
@@ -284,7 +288,7 @@ class Deleted(Scenario):
         """Delete."""
         with wiring.database.write() as session:
             lease_s = wiring.settings.lease_s
-            prefix = exports.remove_file(session, self.task_id, lease_s=lease_s, now=wiring.now())
+            prefix = files.remove_file(session, self.task_id, lease_s=lease_s, now=wiring.now())
         removals.carry_out(wiring.database, wiring.storage, prefix)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from chalicelib.models import AuditEntry, Notification, Removal
+from chalicelib.db.models import AuditEntry, Notification, Removal
 from chalicelib.wiring import Wiring
 from tests.faults.oracle import Expected, settle, unknown_mails, violations
 from tests.faults.world import attempt
-from tests.ledgers import launch, make_user, now, put, the_task
-from tests.writers import write_posts
+from tests.harness.ledgers import launch, make_user, now, put, the_task
+from tests.harness.writers import write_posts
 
 STAMP = "2026-01-02T03:04:05Z"
 BODIES = ("first", "second \u2028")

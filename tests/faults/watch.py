@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from chalicelib.db import Database
-from chalicelib.models import ACTIVE, Task
+from chalicelib.db.engine import Database
+from chalicelib.db.models import ACTIVE, Task
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 

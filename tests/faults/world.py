@@ -20,17 +20,20 @@ from typing import cast
 
 import sqlalchemy as sa
 
-from chalicelib import claims, db, tasks
-from chalicelib.fields import format_time
-from chalicelib.models import Notification, Post, Removal, Task, User
+from chalicelib.db import engine
+from chalicelib.db.models import Notification, Post, Removal, Task, User
+from chalicelib.tasks import leases
+from chalicelib.tasks import requests as task_requests
+from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from tests.faults.calls import Calls
 from tests.faults.ground import PART_BYTES
 from tests.faults.oracle import Pair, settle
-from tests.ledgers import launch, make_user
-from worker import attempts, postman
+from tests.harness.ledgers import launch, make_user
+from worker import attempts
 from worker.attempts import perform
-from worker.export import rows, upload
+from worker.export import pages, upload
+from worker.outbox import sender
 from worker.runner import bury
 from worker.tasks.export_posts import export_posts
 
@@ -64,15 +67,15 @@ POLL_S = 0.01
 
 def hurry(endpoint_url: str) -> None:
     """Make this process and its children small and impatient."""
-    postman.ses(endpoint_url)  # has its time limits; what follows is for the lease of a mail
+    sender.ses(endpoint_url)  # has its time limits; what follows is for the lease of a mail
     logging.disable(logging.CRITICAL)
-    rows.FIRST_PAGE_ROWS = rows.MAX_PAGE_ROWS = 20
+    pages.FIRST_PAGE_ROWS = pages.MAX_PAGE_ROWS = 20
     upload.PART_BYTES = PART_BYTES
     attempts.PROGRESS_INTERVAL_S = 3600  # what only a slow machine would write is no boundary
-    claims.MAX_PAUSE_S = cast("int", PAUSE_S)
-    postman.MAX_PAUSE_S = cast("int", PAUSE_S)
-    db.SILENCE_S = 1
-    postman.CONNECT_TIMEOUT_S = postman.READ_TIMEOUT_S = 0
+    leases.MAX_PAUSE_S = cast("int", PAUSE_S)
+    sender.MAX_PAUSE_S = cast("int", PAUSE_S)
+    engine.SILENCE_S = 1
+    sender.CONNECT_TIMEOUT_S = sender.READ_TIMEOUT_S = 0
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,7 @@ def cancel(wiring: Wiring, task_id: str) -> None:
     """What the API does when the user cancels."""
     lease_s = wiring.settings.lease_s
     with wiring.database.write() as session:
-        tasks.cancel_task(session, task_id, lease_s=lease_s, now=wiring.now())
+        task_requests.cancel_task(session, task_id, lease_s=lease_s, now=wiring.now())
 
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from tests.infra.templates import ROOT
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Something like this project."""
-    for name in (*FILES, "worker/Dockerfile", "worker/runner.py", "chalicelib/db.py"):
+    for name in (*FILES, "worker/Dockerfile", "worker/runner.py", "chalicelib/db/engine.py"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)

@@ -19,16 +19,17 @@ import pytest
 from redis import Redis
 
 from app import app, sweep
-from chalicelib import removals
-from chalicelib.storage import Part, UploadGoneError
+from chalicelib.adapters.object_store import Part, UploadGoneError
+from chalicelib.exports import removals
 from chalicelib.wiring import Wiring
+from tests.harness.ledgers import launch, make_user, now, publish, put, the_task
+from tests.harness.writers import write_posts
 from tests.infra.templates import AWS, Template
 from tests.integration.conftest import Join, join  # noqa: F401 - a fixture
-from tests.ledgers import launch, make_user, now, publish, put, the_task
-from tests.writers import write_posts
-from worker import attempts, postman
+from worker import attempts
 from worker.attempts import perform
 from worker.export.upload import Upload
+from worker.outbox import sender
 from worker.protection import protected
 from worker.tasks.export_posts import export_posts
 
@@ -93,11 +94,11 @@ def recorder() -> Iterator[Recorder]:
     listening = Recorder()
     botocore.register_initializer(listening.attach)
     boto3.DEFAULT_SESSION = None
-    postman.ses.cache_clear()
+    sender.ses.cache_clear()
     yield listening
     botocore.unregister_initializer(listening.attach)
     boto3.DEFAULT_SESSION = None
-    postman.ses.cache_clear()
+    sender.ses.cache_clear()
 
 
 @pytest.fixture

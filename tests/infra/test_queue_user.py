@@ -7,12 +7,12 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
-from chalicelib import limits
-from chalicelib.db import Database
+from chalicelib.accounts import rate_limits
+from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
+from tests.harness.ledgers import launch, make_user, the_task
+from tests.harness.servers import wait_until
 from tests.infra.templates import ROOT, Template
-from tests.ledgers import launch, make_user, the_task
-from tests.servers import wait_until
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def test_access_string_is_enough(as_the_user: dict[str, str], database: Database
     task_id = launch(database, make_user(database))
     letters = {**as_the_user, "VERIFY_EMAIL": "on", "LIMITS": "on"}
     wiring = Wiring.from_environment(letters)
-    limits.spend(wiring.queue.redis, (limits.REQUESTS_PER_TOKEN, "somebody"))
+    rate_limits.spend(wiring.queue.redis, (rate_limits.REQUESTS_PER_TOKEN, "somebody"))
     assert list(wiring.queue.redis.scan_iter("carryout:*"))
-    with limits.held(wiring.queue.redis, "somebody", wait_s=1):
+    with rate_limits.held(wiring.queue.redis, "somebody", wait_s=1):
         assert list(wiring.queue.redis.scan_iter("carryout:held:*"))
     assert not list(wiring.queue.redis.scan_iter("carryout:held:*"))
     wiring.queue.ring([(task_id, "export_posts")])

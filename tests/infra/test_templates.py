@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import errors, scaling
+from chalicelib import errors
+from chalicelib.operations import scaling
 from chalicelib.settings import Settings
 from chalicelib.web.problems import describe
 from infra.aws import validate
@@ -145,7 +146,7 @@ def test_worker_container(app_template: Template) -> None:
 
 
 def test_scaling_is_what_the_formula_says(app_template: Template) -> None:
-    """The template's numbers are those of `chalicelib/scaling.py`, which the simulation runs."""
+    """The template's numbers are those of `operations/scaling.py`, which the simulation runs."""
     resources, parameters = app_template["Resources"], app_template["Parameters"]
     limits = scaling.Limits()
     for name, value in (

@@ -7,12 +7,12 @@ import pytest
 from chalice.test import Client
 
 from app import app
-from chalicelib import accounts
-from chalicelib.db import Database
+from chalicelib.accounts import accounts
+from chalicelib.db.engine import Database
 from chalicelib.settings import Settings
 from chalicelib.wiring import Wiring
-from tests.ledgers import make_user, now
-from tests.people import Person
+from tests.harness.ledgers import make_user, now
+from tests.harness.people import Person
 
 Join = Callable[..., Person]
 Rewire = Callable[..., Wiring]

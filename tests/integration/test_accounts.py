@@ -9,19 +9,19 @@ from chalice.test import Client
 from werkzeug.test import Client as Browser
 
 from app import app
-from chalicelib.accounts import _flush_unique
-from chalicelib.db import Database
+from chalicelib.accounts.accounts import _flush_unique
+from chalicelib.accounts.rate_limits import PER_ACCOUNT, SignInLimit
+from chalicelib.db.engine import Database
+from chalicelib.db.models import User
 from chalicelib.errors import TooManyAttempts, Unauthenticated, Unavailable, UsernameTaken
-from chalicelib.fields import parse_time
-from chalicelib.limits import PER_ACCOUNT, SignInLimit
-from chalicelib.models import User
+from chalicelib.values.fields import parse_time
 from chalicelib.wiring import Wiring
 from infra.servers.gateway import Gateway
 from tests.conftest import both_databases
-from tests.events import proxy_event
+from tests.harness.events import proxy_event
+from tests.harness.ledgers import now
+from tests.harness.people import JSON, Person, pointers, refused
 from tests.integration.conftest import Join, Rewire
-from tests.ledgers import now
-from tests.people import JSON, Person, pointers, refused
 
 PASSWORD = "correct horse"
 SUSAN = {"username": "susan", "email": "susan@example.com", "password": PASSWORD}

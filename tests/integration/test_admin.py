@@ -4,13 +4,13 @@ from contextlib import contextmanager
 from rq import Worker
 from rq.serializers import JSONSerializer
 
-from chalicelib.fields import parse_time
+from chalicelib.values.fields import parse_time
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
-from tests import ledgers
 from tests.conftest import both_databases
+from tests.harness import ledgers
+from tests.harness.people import Person, refused
 from tests.integration.conftest import Join, Rewire
-from tests.people import Person, refused
 
 ROUTES = ("/v1/admin/tasks", "/v1/admin/queue", "/v1/admin/workers")
 

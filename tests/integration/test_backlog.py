@@ -4,14 +4,14 @@ from uuid import uuid4
 
 import pytest
 
-from chalicelib.backlog import Backlog, measure, publish
-from chalicelib.db import Database
-from chalicelib.models import Letter
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Letter
+from chalicelib.operations.backlog import Backlog, measure, publish
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
+from tests.harness.ledgers import fail, launch, make_user, now, put, take
 from tests.integration.conftest import Rewire
-from tests.ledgers import fail, launch, make_user, now, put, take
 
 
 @both_databases

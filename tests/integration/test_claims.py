@@ -5,26 +5,29 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from chalicelib import claims, mails, notifications, posts, tasks
-from chalicelib.claims import Holder
-from chalicelib.db import Database
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Task, User
 from chalicelib.errors import CancelRequested, ClaimLost
-from chalicelib.mails import MAX_TRIES, MailHolder
-from chalicelib.models import Task, User
+from chalicelib.microblog import posts
+from chalicelib.outbox import messages
+from chalicelib.outbox.messages import MAX_TRIES, MailHolder
+from chalicelib.tasks import leases, notifications
+from chalicelib.tasks import requests as task_requests
+from chalicelib.tasks.leases import Holder
 from tests.conftest import both_databases
-from tests.ledgers import FILE, LEASE_S, lapse, launch, make_user, now, put, take, the_task
+from tests.harness.ledgers import FILE, LEASE_S, lapse, launch, make_user, now, put, take, the_task
 
 
 def try_to_take(database: Database, task_id: str) -> Holder | None:
     """Claim a task, if it can be claimed."""
-    taken = claims.take(database, task_id, worker="other", lease_s=LEASE_S, now=now())
+    taken = leases.take(database, task_id, worker="other", lease_s=LEASE_S, now=now())
     return taken[0] if taken else None
 
 
 def cancel(database: Database, task_id: str) -> None:
     """Ask to cancel a task."""
     with database.write() as session:
-        tasks.cancel_task(session, task_id, lease_s=LEASE_S, now=now())
+        task_requests.cancel_task(session, task_id, lease_s=LEASE_S, now=now())
 
 
 def last_seq(database: Database, user_id: int) -> int:
@@ -277,7 +280,7 @@ def mail_of(task: Task) -> tuple[str, str | None, bool]:
 
 def claim_mail(database: Database, task_id: str) -> MailHolder | None:
     """Take the duty to send a mail, if there is one."""
-    claimed = mails.claim(database, task_id, lease_s=LEASE_S, now=now())
+    claimed = messages.claim(database, task_id, lease_s=LEASE_S, now=now())
     return claimed[0] if claimed else None
 
 
@@ -315,7 +318,7 @@ def test_one_of_ten_mails(database: Database, mailing: str) -> None:
 
 @both_databases
 @pytest.mark.parametrize("state", ["failed", "unknown"])
-def test_mail_that_was_not_sent(database: Database, mailing: str, state: mails.Final) -> None:
+def test_mail_that_was_not_sent(database: Database, mailing: str, state: messages.Final) -> None:
     """Refused for good, or nobody knows: it is not sent again by itself."""
     holder = claim_mail(database, mailing)
     assert holder
@@ -345,7 +348,7 @@ def test_mail_of_the_past_is_disowned(database: Database, mailing: str) -> None:
     holder = claim_mail(database, mailing)
     assert holder
     with database.write() as session:
-        tasks.retry_task(session, mailing, now=now())
+        task_requests.retry_task(session, mailing, now=now())
     holder.settle("sent", message_id="m1", now=now())
     assert mail_of(the_task(database, mailing)) == ("none", None, False)
     take(database, mailing).fail("broken", "It broke again.", now=now())

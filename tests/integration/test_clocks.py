@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib import claims
-from chalicelib.claims import Holder
-from chalicelib.db import Database
+from chalicelib.db.engine import Database
+from chalicelib.tasks import leases
+from chalicelib.tasks.leases import Holder
 from tests.conftest import both_databases
-from tests.ledgers import LEASE_S, launch, make_user, now, the_task
+from tests.harness.ledgers import LEASE_S, launch, make_user, now, the_task
 
 HOUR = timedelta(hours=1)
 OFF = pytest.mark.parametrize("off", [HOUR, -HOUR], ids=["fast", "slow"])
@@ -17,7 +17,7 @@ NEARLY = timedelta(seconds=20)
 
 def take_with_clock(database: Database, task_id: str, off: timedelta) -> Holder:
     """Claim a task by a clock that is off."""
-    taken = claims.take(database, task_id, worker="w", lease_s=LEASE_S, now=now() + off)
+    taken = leases.take(database, task_id, worker="w", lease_s=LEASE_S, now=now() + off)
     assert taken is not None
     return taken[0]
 

@@ -18,21 +18,21 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from chalicelib import logs
-from chalicelib.accounts import check_password, find_user
-from chalicelib.claims import take
-from chalicelib.db import Database
-from chalicelib.models import Base, Post
-from chalicelib.posts import write_post
+from chalicelib.accounts.accounts import check_password, find_user
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Base, Post
+from chalicelib.microblog.posts import write_post
+from chalicelib.tasks.leases import take
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
-from tests.ledgers import fail, launch, make_user, now, the_task
-from tests.servers import wait_until
-from tests.writers import write_posts
+from tests.harness.ledgers import fail, launch, make_user, now, the_task
+from tests.harness.servers import wait_until
+from tests.harness.writers import write_posts
 from worker import __main__ as command_line
 from worker.commands.operating import upgrade
-from worker.posts_file import PostLine
-from worker.posts_table import BATCH, store_posts
+from worker.importing.json_lines import PostLine
+from worker.importing.table import BATCH, store_posts
 from worker.runner import alive_file
 
 GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'
@@ -202,7 +202,7 @@ def test_create_user(worker: Call, database: Database) -> None:
     ("arguments", "password", "said"),
     [
         (["su san", "--email", "susan@example.com"], "correct horse", "username may only"),
-        (["susan", "--email", "susan"], "correct horse", "email must be a mail address"),
+        (["susan", "--email", "susan"], "correct horse", "email must be an email address"),
         (["susan", "--email", "susan@example.com"], "short", "password must be at least 8"),
         (["susan", "--email", "susan@example.com"], "", "password must be at least 8"),
         (
@@ -242,7 +242,7 @@ def test_set_admin(worker: Call, database: Database, user_id: int) -> None:
             user = find_user(session, "susan")
         assert user is not None
         assert user.is_admin is expected
-    assert worker("set-admin", "nobody", "on").err == "Error: there is no user nobody\n"
+    assert worker("set-admin", "nobody", "on").err == "Error: no user named nobody\n"
     assert worker("set-admin", "susan", "perhaps").status == 2
 
 
@@ -333,7 +333,7 @@ def test_unknown_user(worker: Call, command: list[str]) -> None:
     """A user that does not exist is said not to, with what to do."""
     done = worker(*command, "--user", "nobody")
     assert done.status == 1
-    assert done.err == "Error: there is no user nobody; see create-user\n"
+    assert done.err == "Error: no user named nobody; create one with create-user\n"
 
 
 def test_export_to_nowhere(worker: Call, user_id: int) -> None:
@@ -360,7 +360,7 @@ def test_export_and_verify(worker: Call, database: Database, user_id: int, tmp_p
             "posts:   2",
             f"bytes:   {len(data)}",
             f"sha256:  {digest}",
-            "the file is whole",
+            "the file is intact",
         ]
 
 
@@ -375,7 +375,7 @@ def exported(worker: Call, database: Database, user_id: int, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda data: data, "the SHA-256 is not the one that was given"),
+        (lambda data: data, "the SHA-256 checksum doesn't match the one given"),
         (
             lambda data: data.replace(b'"count":2', b'"count":3'),
             "count is 3, but there are 2 posts",
@@ -394,7 +394,7 @@ def test_verify_refuses(
     done = worker("verify", exported, *arguments)
     assert done.status == 1
     assert said in done.err
-    assert "the file is whole" not in done.out
+    assert "the file is intact" not in done.out
 
 
 def test_verify_nothing(worker: Call) -> None:
@@ -448,7 +448,7 @@ def test_no_such_task(worker: Call, command: str) -> None:
     """A task that does not exist is said not to."""
     done = worker("tasks", command, "nothing")
     assert done.status == 1
-    assert done.err == "Error: There is nothing here.\n"
+    assert done.err == "Error: This doesn't exist, or you don't have access to it.\n"
 
 
 def test_what_cannot_be_done(worker: Call, database: Database, user_id: int) -> None:
@@ -458,7 +458,10 @@ def test_what_cannot_be_done(worker: Call, database: Database, user_id: int) -> 
     assert (done.status, done.err.startswith("Error: ")) == (1, True)
     fail(database, task_id)
     done = worker("tasks", "cancel", task_id)
-    assert (done.status, done.err) == (1, "Error: The task has ended.\n")
+    assert (done.status, done.err) == (
+        1,
+        "Error: The task has already ended, so it can't be cancelled.\n",
+    )
 
 
 def test_without_redis(
@@ -470,7 +473,7 @@ def test_without_redis(
     fail(database, task_id)
     done = worker("tasks", "retry", task_id)
     assert (done.status, done.out) == (0, "queued\n")
-    assert "Redis does not answer" in done.err
+    assert "Redis isn't responding" in done.err
     assert worker("sweep").status == 0
 
 
@@ -505,7 +508,7 @@ def test_migrate_after_a_rollback(worker: Call, database: Database) -> None:
     done = worker("migrate")
     assert (done.status, done.out) == (
         0,
-        "the schema is newer than this code, and stays as it is\n",
+        "the schema is newer than this code and was left unchanged\n",
     )
     with database.read() as session:
         assert session.scalar(sa.text("SELECT version_num FROM alembic_version")) == "9999"

@@ -6,10 +6,10 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from chalicelib import db
-from chalicelib.db import Database
-from tests import ledgers
-from tests.servers import wait_until
+from chalicelib.db import engine
+from chalicelib.db.engine import Database
+from tests.harness import ledgers
+from tests.harness.servers import wait_until
 
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -84,9 +84,9 @@ def test_asked_after_a_silence(database: Database, monkeypatch: pytest.MonkeyPat
         return ping(connection)  # type: ignore[arg-type]
 
     monkeypatch.setattr(database.engine.dialect, "do_ping", note)
-    monkeypatch.setattr(db, "TRUSTED_S", 3600)
+    monkeypatch.setattr(engine, "TRUSTED_S", 3600)
     assert (read(database), len(asked)) == (before, 0)
-    monkeypatch.setattr(db, "TRUSTED_S", 0)
+    monkeypatch.setattr(engine, "TRUSTED_S", 0)
     assert (read(database), len(asked)) == (before, 1)
 
 

@@ -14,20 +14,21 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chalicelib.db import Database
-from chalicelib.fields import PostBody, flaw, format_time
-from chalicelib.models import Post, Removal, Task
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Post, Removal, Task
+from chalicelib.values.fields import PostBody, flaw, format_time
 from chalicelib.wiring import Wiring
-from tests import documents, fakes
 from tests.conftest import both_databases
-from tests.fakes import FakeSes, FakeStorage, fake_wiring
-from tests.ledgers import lapse, launch, make_user, the_task
-from tests.writers import START, write_posts
-from worker import attempts, postman
+from tests.harness import documents, fakes
+from tests.harness.fakes import FakeSes, FakeStorage, fake_wiring
+from tests.harness.ledgers import lapse, launch, make_user, the_task
+from tests.harness.writers import START, write_posts
+from worker import attempts
 from worker.attempts import perform
-from worker.export import rows, upload
+from worker.export import pages, upload
 from worker.export.local import write_file
 from worker.export.verify import verify
+from worker.outbox import sender
 from worker.tasks.export_posts import export_posts
 
 pytestmark = both_databases
@@ -44,11 +45,11 @@ class Killed(BaseException):
 def wired(database: Database, monkeypatch: pytest.MonkeyPatch) -> Wiring:
     """A ledger, fakes for the rest, parts of 2,000 bytes and pages of 7 posts."""
     ses = FakeSes()
-    monkeypatch.setattr(postman, "ses", lambda _endpoint_url: ses)
+    monkeypatch.setattr(sender, "ses", lambda _endpoint_url: ses)
     monkeypatch.setattr(fakes, "MIN_PART_BYTES", PART_BYTES)
     monkeypatch.setattr(upload, "PART_BYTES", PART_BYTES)
-    monkeypatch.setattr(rows, "FIRST_PAGE_ROWS", 7)
-    monkeypatch.setattr(rows, "MAX_PAGE_ROWS", 11)
+    monkeypatch.setattr(pages, "FIRST_PAGE_ROWS", 7)
+    monkeypatch.setattr(pages, "MAX_PAGE_ROWS", 11)
     monkeypatch.setattr(attempts, "PROGRESS_INTERVAL_S", 0)
     return fake_wiring(database)
 
@@ -138,7 +139,7 @@ def test_small(wired: Wiring, bodies: list[str]) -> None:
 
 def test_small_takes_few_steps(wired: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
     """The most common export: one look at the posts, one request to S3, and no thread."""
-    monkeypatch.setattr(rows, "FIRST_PAGE_ROWS", 2000)
+    monkeypatch.setattr(pages, "FIRST_PAGE_ROWS", 2000)
     user_id = make_user(wired.database)
     write_posts(wired.database, user_id, ["x"] * 20)
     task_id = launch(wired.database, user_id)
@@ -166,8 +167,8 @@ def test_pages_leave_no_trace(
     wired: Wiring, user_id: int, first_page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages of any size give the same bytes."""
-    monkeypatch.setattr(rows, "FIRST_PAGE_ROWS", first_page)
-    monkeypatch.setattr(rows, "MAX_PAGE_ROWS", first_page)
+    monkeypatch.setattr(pages, "FIRST_PAGE_ROWS", first_page)
+    monkeypatch.setattr(pages, "MAX_PAGE_ROWS", first_page)
     task_id = launch(wired.database, user_id)
     perform(task_id, FUNCTION, wired)
     monkeypatch.undo()
@@ -356,7 +357,7 @@ def test_posts_of_meanwhile(wired: Wiring, user_id: int) -> None:
 
 def test_retried_by_the_user(wired: Wiring, user_id: int) -> None:
     """A task that the user tries again is taken as of its new first attempt."""
-    from chalicelib.tasks import cancel_task, retry_task  # noqa: PLC0415
+    from chalicelib.tasks.requests import cancel_task, retry_task  # noqa: PLC0415
 
     task_id = killed_in_the_middle(wired, user_id)
     with wired.database.write() as session:
@@ -375,7 +376,7 @@ def test_retried_by_the_user(wired: Wiring, user_id: int) -> None:
 
 def test_account_is_erased_meanwhile(wired: Wiring, user_id: int) -> None:
     """A worker whose user is gone stops, and what it wrote goes."""
-    from chalicelib.accounts import erase  # noqa: PLC0415
+    from chalicelib.accounts.accounts import erase  # noqa: PLC0415
 
     task_id = launch(wired.database, user_id)
 

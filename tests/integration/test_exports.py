@@ -9,17 +9,17 @@ import pytest
 import sqlalchemy as sa
 
 from app import app
-from chalicelib import letters
-from chalicelib.db import Database
+from chalicelib.accounts import link_keys
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Base, User
 from chalicelib.errors import ClaimLost
-from chalicelib.models import Base, User
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
-from tests import ledgers
 from tests.conftest import both_databases
-from tests.events import proxy_event, shown
+from tests.harness import ledgers
+from tests.harness.events import proxy_event, shown
+from tests.harness.people import Person, refused
 from tests.integration.conftest import Join, Rewire
-from tests.people import Person, refused
 
 
 def request_export(person: Person) -> str:
@@ -248,8 +248,8 @@ def test_erased_account_leaves_nothing(susan: Person, david: Person, wiring: Wir
         ledgers.publish(wiring, task_id)
         with wiring.database.write() as session:
             user = session.get_one(User, person.user_id)
-            letter = letters.wish(session, user, "reset", now=ledgers.now())
-        letters.make_key(wiring.database, letter, now=ledgers.now())
+            letter = link_keys.wish(session, user, "reset", now=ledgers.now())
+        link_keys.make_key(wiring.database, letter, now=ledgers.now())
     running = susan.post("/v1/tasks", {"name": "example", "params": {"seconds": 1}}).json_body["id"]
     holder = ledgers.take(wiring.database, running)
 

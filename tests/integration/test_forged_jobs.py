@@ -21,12 +21,12 @@ import sqlalchemy as sa
 from redis import Redis
 from rq.command import send_stop_job_command
 
-from chalicelib.db import Database
-from chalicelib.models import Token
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Token
 from chalicelib.wiring import Wiring
-from tests.ledgers import launch, make_user, now, the_task
-from tests.servers import wait_until
-from tests.writers import launch_example
+from tests.harness.ledgers import launch, make_user, now, the_task
+from tests.harness.servers import wait_until
+from tests.harness.writers import launch_example
 
 EXAMPLE = "worker.tasks.example.example"
 NOBODY = "00000000-0000-4000-8000-000000000000"

@@ -12,12 +12,12 @@ from rq.job import Job
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
 
-from chalicelib.job_queue import RegisteredJob
+from chalicelib.adapters.job_queue import RegisteredJob
 from chalicelib.wiring import Wiring
-from tests.ledgers import launch, make_user, put, the_task
+from tests.harness.ledgers import launch, make_user, put, the_task
 from worker import attempts
-from worker.horse import Horse, Limits
 from worker.runner import Runner
+from worker.work_horse import Horse, Limits
 
 LARGE = Limits(rss_bytes=1 << 40)
 """The tests themselves may take a lot of memory."""

@@ -14,10 +14,10 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
 
-from chalicelib.job_queue import JobQueue, QueueError, RegisteredJob, doorbell, get_rq_job
-from chalicelib.models import Task
+from chalicelib.adapters.job_queue import JobQueue, QueueError, RegisteredJob, doorbell, get_rq_job
+from chalicelib.db.models import Task
 from infra.local.stack import free_port
-from tests.fakes import FakeQueue
+from tests.harness.fakes import FakeQueue
 
 NAME = "microblog-tasks"
 TASK = cast("Task", SimpleNamespace(id="one"))

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from app import app, sweep
-from tests.events import Event, proxy_event, shown
-from tests.people import JSON, Person
+from tests.harness.events import Event, proxy_event, shown
+from tests.harness.people import JSON, Person
 
 ROOT = Path(__file__).parents[2]
 
 WITHOUT_SETTINGS = """
 from app import app
-from tests.events import proxy_event, shown
+from tests.harness.events import proxy_event, shown
 answer = app(proxy_event("GET", "/v1/me", headers={"Origin": "https://example.com"}), None)
 print(answer["statusCode"], shown(answer)["code"])
 """

@@ -1,15 +1,16 @@
 """A sender so slow that the mail is somebody else's by now has no say in what became of it."""
 
-from chalicelib import exports, mails
-from chalicelib.mails import MailHolder
+from chalicelib.exports import files
+from chalicelib.outbox import messages
+from chalicelib.outbox.messages import MailHolder
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
-from tests.ledgers import LEASE_S, launch, make_user, now, publish, the_task
+from tests.harness.ledgers import LEASE_S, launch, make_user, now, publish, the_task
 
 
 def claim(wiring: Wiring, task_id: str) -> MailHolder:
     """Take the duty to send a mail that is due."""
-    claimed = mails.claim(wiring.database, task_id, lease_s=LEASE_S, now=now())
+    claimed = messages.claim(wiring.database, task_id, lease_s=LEASE_S, now=now())
     assert claimed is not None
     return claimed[0]
 
@@ -22,7 +23,7 @@ def test_a_late_sender_settles_nothing(wiring: Wiring) -> None:
     first = claim(wiring, task_id)
     first.settle("unknown", now=now())
     with wiring.database.write() as session:
-        exports.mail_again(session, task_id, now=now())
+        files.mail_again(session, task_id, now=now())
     second = claim(wiring, task_id)
     first.settle("failed", now=now())
     first.postpone(pause_s=0, now=now())

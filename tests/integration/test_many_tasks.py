@@ -8,16 +8,18 @@ from typing import Any, cast
 import pytest
 import sqlalchemy as sa
 
-from chalicelib import accounts, operations, tasks
-from chalicelib.db import Database
-from chalicelib.job_queue import JobQueue, doorbell
-from chalicelib.models import Task, User
-from chalicelib.paging import Page
-from chalicelib.places import EVERY, NEAR, Places
-from chalicelib.sweeper import MOST_RUNG, Sweeper
-from tests import ledgers
+from chalicelib.accounts import accounts
+from chalicelib.adapters.job_queue import JobQueue, doorbell
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Task, User
+from chalicelib.operations import queries
+from chalicelib.operations.reconciler import MOST_RUNG, Sweeper
+from chalicelib.tasks import requests as task_requests
+from chalicelib.tasks.queue_position import EVERY, NEAR, Places
+from chalicelib.values.paging import Page
 from tests.conftest import both_databases
-from tests.fakes import FakeQueue, FakeStorage
+from tests.harness import ledgers
+from tests.harness.fakes import FakeQueue, FakeStorage
 
 LONG = NEAR + 3 * EVERY
 FIRST_USER = 1000
@@ -64,7 +66,7 @@ def test_places(database: Database, now: datetime) -> None:
 
     def place(index: int, *, at: datetime = now) -> int | None:
         with database.read() as session:
-            seen = tasks.get_task(session, FIRST_USER + index, ids[index])
+            seen = task_requests.get_task(session, FIRST_USER + index, ids[index])
         return places.tell(seen.task, seen.near, now=at)
 
     asked = (0, 1, NEAR - 1, NEAR, NEAR + EVERY, LONG - 1)
@@ -83,9 +85,9 @@ def test_place_of_a_new_task(database: Database, now: datetime) -> None:
     fill(database, NEAR - 1, since=now - timedelta(days=1))
     for number, near in (("one", NEAR), ("two", NEAR + 1), ("three", NEAR + 1)):
         user_id = ledgers.make_user(database, number)
-        wish = tasks.Wish(name="export_posts", params={}, max_attempts=3)
+        wish = task_requests.Wish(name="export_posts", params={}, max_attempts=3)
         with database.write() as session:
-            assert tasks.launch(session, user_id, wish, now=ledgers.now()).near == near
+            assert task_requests.launch(session, user_id, wish, now=ledgers.now()).near == near
 
 
 def test_a_pass_rings_for_so_many(database: Database, now: datetime) -> None:
@@ -103,7 +105,7 @@ def test_what_nobody_can_do_holds_up_nobody(
     database: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tasks of an unknown kind are not rung for, and leave others their turn."""
-    monkeypatch.setattr("chalicelib.sweeper.MOST_RUNG", 2)
+    monkeypatch.setattr("chalicelib.operations.reconciler.MOST_RUNG", 2)
     ids = fill(database, 4, since=now - timedelta(days=1))
     for task_id in ids[:2]:
         ledgers.put(database, task_id, name="of_the_future")
@@ -135,9 +137,9 @@ def reading(ask: Callable[[Any], object]) -> Ask:
 
 def launch(database: Database, now: datetime) -> None:
     """Launch a task."""
-    wish = tasks.Wish(name="export_posts", params={}, max_attempts=3)
+    wish = task_requests.Wish(name="export_posts", params={}, max_attempts=3)
     with database.write() as session:
-        tasks.launch(session, 1, wish, now=now)
+        task_requests.launch(session, 1, wish, now=now)
 
 
 def sweep(database: Database, now: datetime) -> None:
@@ -155,27 +157,27 @@ def mark(database: Database, now: datetime) -> None:
 
 PLANS: dict[str, tuple[Ask, Sequence[str]]] = {
     "a task": (
-        reading(lambda s: s.execute(tasks._OF_USER, {"task_id": "x", "of": 1}).all()),
+        reading(lambda s: s.execute(task_requests._OF_USER, {"task_id": "x", "of": 1}).all()),
         ["ix_tasks_queued"],
     ),
     "a launch": (launch, ["ix_tasks_queued"]),
     "the marks": (mark, ["ix_tasks_queued"]),
-    "the oldest": (reading(operations.oldest_queued), ["ix_tasks_queued"]),
+    "the oldest": (reading(queries.oldest_queued), ["ix_tasks_queued"]),
     "all tasks": (
-        reading(lambda s: tasks.list_tasks(s, page=Page())),
+        reading(lambda s: task_requests.list_tasks(s, page=Page())),
         ["ix_tasks_created_at_id", "ix_tasks_queued"],
     ),
     "a user's": (
-        reading(lambda s: tasks.list_tasks(s, page=Page(), user_id=1)),
+        reading(lambda s: task_requests.list_tasks(s, page=Page(), user_id=1)),
         ["ix_tasks_user_id_created_at_id"],
     ),
     "what goes on": (
-        reading(lambda s: operations.going_on(s, limit=20)),
+        reading(lambda s: queries.going_on(s, limit=20)),
         ["ix_tasks_held", "ix_tasks_queued"],
     ),
-    "what failed": (reading(lambda s: operations.failed(s, limit=20)), ["ix_tasks_failed"]),
+    "what failed": (reading(lambda s: queries.failed(s, limit=20)), ["ix_tasks_failed"]),
     "what ended": (
-        lambda database, now: reading(lambda s: operations.ended_since(s, now, limit=20))(
+        lambda database, now: reading(lambda s: queries.ended_since(s, now, limit=20))(
             database, now
         ),
         ["ix_tasks_finished"],

@@ -6,14 +6,14 @@ from uuid import uuid4
 
 import pytest
 
-from chalicelib import notifications
-from chalicelib.db import Database
-from chalicelib.fields import parse_time
-from chalicelib.models import Task
-from chalicelib.notifications import post_task_progress, raising
-from tests import ledgers
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Task
+from chalicelib.tasks import notifications
+from chalicelib.tasks.notifications import post_task_progress, raising
+from chalicelib.values.fields import parse_time
 from tests.conftest import both_databases
-from tests.people import Person, pointers, refused
+from tests.harness import ledgers
+from tests.harness.people import Person, pointers, refused
 
 EXAMPLE = {"name": "example", "params": {"seconds": 23}}
 WRITERS, EACH = 6, 15

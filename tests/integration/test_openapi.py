@@ -9,8 +9,8 @@ from app import app
 from chalicelib.errors import RequestError
 from chalicelib.web import openapi, problems
 from chalicelib.web.openapi import document
+from tests.harness.people import Person
 from tests.integration.test_problems import REQUEST_ERRORS, make
-from tests.people import Person
 
 DOCUMENT = document(app.endpoints, prefix="/api")
 OPERATIONS = [

@@ -12,20 +12,20 @@ from rq import Worker
 from rq.serializers import JSONSerializer
 
 from app import app
+from chalicelib.accounts.rate_limits import PER_ACCOUNT
 from chalicelib.errors import Forbidden, NotFound, RequestError, Unavailable
-from chalicelib.languages import language_for
-from chalicelib.limits import PER_ACCOUNT
+from chalicelib.values.languages import language_for
 from chalicelib.web.pages import assets
-from chalicelib.web.pages.words import complaint
+from chalicelib.web.pages.messages import complaint
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from infra.servers.gateway import Gateway
-from tests import ledgers
-from tests.events import proxy_event
+from tests.harness import ledgers
+from tests.harness.events import proxy_event
+from tests.harness.pages import Browser, Elements
+from tests.harness.people import Person, refused
 from tests.integration.conftest import Join, Rewire
 from tests.integration.test_problems import REQUEST_ERRORS, make
-from tests.pages import Browser, Elements
-from tests.people import Person, refused
 
 SUSAN = {"username": "susan", "email": "susan@example.com", "password": "correct horse"}
 FORMS_WITH_PASSWORD = [
@@ -84,12 +84,16 @@ def test_sign_up(client: Client) -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "told"),
     [
-        ({"username": "no spaces"}, 422, "A username has 1 to 64"),
-        ({"username": "SUSAN"}, 409, "This username is taken."),
-        ({"email": "susan@EXAMPLE.com"}, 409, "This mail address is already in use."),
-        ({"email": "nowhere"}, 422, "Enter a mail address"),
-        ({"password": "short"}, 422, "A password has 8 to 128 characters."),
-        ({"language": "tlh"}, 422, "Choose one of the languages."),
+        ({"username": "no spaces"}, 422, "Use 1 to 64 characters"),
+        ({"username": "SUSAN"}, 409, "This username is taken. Choose another one."),
+        (
+            {"email": "susan@EXAMPLE.com"},
+            409,
+            "This email address is already in use. Enter another one.",
+        ),
+        ({"email": "nowhere"}, 422, "Enter an email address"),
+        ({"password": "short"}, 422, "Use 8 to 128 characters for the password."),
+        ({"language": "tlh"}, 422, "Choose a language from the list."),
     ],
 )
 def test_sign_up_with_a_fault(susan: Person, fault: dict[str, str], status: int, told: str) -> None:
@@ -125,7 +129,7 @@ def test_account(client: Client, join: Join) -> None:
     assert (me["email"], me["language"]) == ("new@example.com", "es")
     answer = browser.send("/account", email="david@example.com", **new)
     assert answer.status_code == 409
-    assert "Esta dirección de correo ya está en uso." in answer.body.decode()
+    assert "Este correo electrónico ya está en uso. Escribe otro." in answer.body.decode()
 
 
 @pytest.mark.parametrize("wrong", [{}, {"current_password": "wrong horse"}])
@@ -136,7 +140,7 @@ def test_another_address_takes_the_password(client: Client, wrong: dict[str, str
     answer = browser.send("/account", email="evil@example.com", language="es", **wrong)
     page = answer.body.decode()
     assert answer.status_code == 422
-    assert "The password is wrong." in page
+    assert "Incorrect password. Try again." in page
     assert "wrong horse" not in page
     assert values(page)["email"] == "evil@example.com"
     assert ("option", {"value": "es", "lang": "es", "selected": None}) in Elements(page).found
@@ -163,9 +167,9 @@ def test_another_password(client: Client) -> None:
 @pytest.mark.parametrize(
     ("current", "new", "told"),
     [
-        ("wrong horse", "battery staple", "The password is wrong."),
-        (SUSAN["password"], "short", "A password has 8 to 128 characters."),
-        (SUSAN["password"], "", "A password has 8 to 128 characters."),
+        ("wrong horse", "battery staple", "Incorrect password. Try again."),
+        (SUSAN["password"], "short", "Use 8 to 128 characters for the password."),
+        (SUSAN["password"], "", "Use 8 to 128 characters for the password."),
     ],
 )
 def test_another_password_with_a_fault(client: Client, current: str, new: str, told: str) -> None:
@@ -203,7 +207,7 @@ def test_erase(client: Client) -> None:
     browser = enter(client)
     answer = browser.send("/account/erase", password="wrong horse")
     assert answer.status_code == 422
-    assert b"The password is wrong." in answer.body
+    assert b"Incorrect password. Try again." in answer.body
     answer = browser.send("/account/erase", password=SUSAN["password"])
     assert answer.status_code == 200
     assert "Max-Age=0" in answer.headers["Set-Cookie"]
@@ -304,19 +308,19 @@ def test_what_a_task_waits_for(browser: Browser, susan: Person, wiring: Wiring) 
         page = browser.get("/").body.decode()
         return " ".join(unescape(re.sub("<[^>]+>", " ", page)).split())
 
-    assert "Waiting: no worker is running" in told()
+    assert "Waiting: the processing service isn't running" in told()
     worker = Worker(["microblog-tasks"], connection=wiring.queue.redis, serializer=JSONSerializer)
     worker.register_birth()  # type: ignore[no-untyped-call]
     assert "Next in the queue" in told()
     put(failures=1, attempt=1, due_at=ledgers.now() + timedelta(hours=1))
-    assert "Interrupted; it will be taken up again in a moment" in told()
+    assert "Interrupted; it will resume in a moment" in told()
     began = ledgers.now() - timedelta(seconds=120)
     put(status="running", attempt=2, done=1500, total=3000, percent=50, started_at=began)
     assert "1,500 of 3,000 · about 2 minutes left · attempt 2 of 5" in told()
     put(last_seen_at=began)
-    assert "Its worker has been silent for" in told()
+    assert "No sign of progress for" in told()
     put(status="cancelling")
-    assert "Being cancelled" in told()
+    assert "Cancelling" in told()
     worker.register_death()  # type: ignore[no-untyped-call]
 
 
@@ -326,7 +330,7 @@ def test_operations_without_redis(join: Join, rewire: Rewire) -> None:
     rewire(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     answer = Browser(root.client, root.token).get("/admin")
     assert answer.status_code == 200
-    assert b"Redis does not answer." in answer.body
+    assert b"Redis isn't responding." in answer.body
 
 
 def test_assets(client: Client) -> None:
@@ -368,7 +372,11 @@ def test_errors_are_told_in_the_form_that_is_wanted(susan: Person, path: str) ->
 
 @pytest.mark.parametrize(
     ("kind", "heading"),
-    [(NotFound, "Not found"), (Forbidden, "Not possible"), (Unavailable, "Something went wrong")],
+    [
+        (NotFound, "Page not found"),
+        (Forbidden, "Not possible"),
+        (Unavailable, "Something went wrong"),
+    ],
 )
 def test_the_title_of_an_error_is_its_heading(
     client: Client, kind: type[RequestError], heading: str
@@ -394,7 +402,7 @@ def test_unknown_path_in_a_browser(susan: Person) -> None:
     }
     body = b"".join(Gateway(app)(environ, lambda status, _: started.append(status)))
     assert started == ["404 Not Found"]
-    assert "찾을 수 없음" in body.decode()
+    assert "페이지를 찾을 수 없음" in body.decode()
 
 
 def test_database_is_away(susan: Person, rewire: Rewire) -> None:
@@ -402,7 +410,7 @@ def test_database_is_away(susan: Person, rewire: Rewire) -> None:
     rewire(DATABASE_URL="sqlite:////nowhere/at/all.db")
     answer = Browser(susan.client, susan.token).get("/")
     assert answer.status_code == 503
-    assert b"We cannot do this right now" in answer.body
+    assert b"do this right now" in answer.body
 
 
 @pytest.mark.parametrize("kind", REQUEST_ERRORS)

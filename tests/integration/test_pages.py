@@ -5,12 +5,12 @@ import pytest
 from chalice.test import Client
 
 from app import app
-from chalicelib.db import Database
+from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
-from tests import ledgers
+from tests.harness import ledgers
+from tests.harness.pages import HOST, Browser, Elements
+from tests.harness.people import Person, refused
 from tests.integration.conftest import Join, Rewire
-from tests.pages import HOST, Browser, Elements
-from tests.people import Person, refused
 
 HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp; \u2028"
 SUSAN = {"username": "susan", "email": "susan@example.com", "password": "correct horse"}

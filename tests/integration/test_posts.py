@@ -3,13 +3,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib import posts
-from chalicelib.db import Database
-from chalicelib.fields import parse_time
-from chalicelib.paging import cursor
+from chalicelib.db.engine import Database
+from chalicelib.microblog import posts
+from chalicelib.values.fields import parse_time
+from chalicelib.values.paging import cursor
 from tests.conftest import both_databases
+from tests.harness.people import Person, pointers, refused
 from tests.integration.conftest import Join
-from tests.people import Person, pointers, refused
 
 LONG = 10_000
 

@@ -13,8 +13,8 @@ from chalicelib import errors
 from chalicelib.web.problems import render, status_of
 from infra.servers.gateway import Gateway
 from tests.conftest import both_databases
-from tests.events import proxy_event, shown
-from tests.people import JSON, Person, pointers, refused
+from tests.harness.events import proxy_event, shown
+from tests.harness.people import JSON, Person, pointers, refused
 
 
 def kinds(base: type[errors.CarryoutError]) -> Iterator[type[errors.CarryoutError]]:
@@ -243,6 +243,6 @@ def test_failures_of_ours_say_nothing(susan: Person, monkeypatch: pytest.MonkeyP
     def broken(*_: object) -> None:
         raise RuntimeError("the password is x")
 
-    monkeypatch.setattr("chalicelib.accounts.count_posts", broken)
+    monkeypatch.setattr("chalicelib.accounts.accounts.count_posts", broken)
     problem = refused(susan.get("/v1/me"), 500, "internal_error")
     assert "password" not in json.dumps(problem)

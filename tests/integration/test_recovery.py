@@ -13,11 +13,10 @@ import pytest
 from chalice.test import Client, HTTPResponse
 from redis import Redis
 
-from chalicelib import accounts
-from chalicelib import letters as account_letters
-from chalicelib.accounts import NewUser
-from chalicelib.db import Database
-from chalicelib.limits import (
+from chalicelib.accounts import accounts
+from chalicelib.accounts import link_keys as account_letters
+from chalicelib.accounts.accounts import NewUser
+from chalicelib.accounts.rate_limits import (
     EXPORTS_PER_USER,
     HELD_PER_TOKEN,
     MAILS_PER_USER,
@@ -26,14 +25,16 @@ from chalicelib.limits import (
     _digest,
     held,
 )
-from chalicelib.models import Key, Letter, User
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Key, Letter, User
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
+from tests.harness.ledgers import launch, now, publish, put, the_task
+from tests.harness.pages import Elements
+from tests.harness.people import Person, refused
 from tests.integration.conftest import Join, Rewire
-from tests.ledgers import launch, now, publish, put, the_task
-from tests.pages import Elements
-from tests.people import Person, refused
-from worker import letters, postman
+from worker.outbox import account_sender as link_keys
+from worker.outbox import sender
 
 PASSWORD = "correct horse"
 OTHER = "battery staple"
@@ -59,13 +60,13 @@ def sign_in(nobody: Person, user_id: int = 0, password: str = PASSWORD) -> Perso
 @pytest.fixture(autouse=True)
 def horse(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker's wiring in this process."""
-    monkeypatch.setattr(letters, "process_wiring", lambda: wiring)
+    monkeypatch.setattr(link_keys, "process_wiring", lambda: wiring)
 
 
 def mails(mail_dir: Path) -> list[EmailMessage]:
     """What the worker sends now, the oldest first."""
     known = set(mail_dir.glob("*.eml"))
-    letters.deliver("")
+    link_keys.deliver("")
     new = sorted(set(mail_dir.glob("*.eml")) - known, key=lambda path: path.stat().st_mtime)
     return [email.message_from_bytes(one.read_bytes(), policy=policy.default) for one in new]
 
@@ -102,7 +103,7 @@ def test_reset(maria: Person, nobody: Person, mail_dir: Path) -> None:
     assert nobody.post("/v1/password-resets", {"email": "MARIA@example.com"}).status_code == 202
     (mail,) = mails(mail_dir)
     assert mail["To"] == "maria <maria@example.com>"
-    assert mail["Subject"] == "새 비밀번호 설정"
+    assert mail["Subject"] == "비밀번호 재설정"
     page, key = link(mail)
     assert page == "/new-password"
     assert nobody.get(f"{page}?key={key}").status_code == 200  # looking uses nothing up
@@ -162,7 +163,7 @@ def test_unconfirmed_addresses_get_no_export(
     maria = sign_in(nobody)
     task_id = launch(wired.database, maria.get("/v1/me").json_body["id"])
     publish(wired, task_id)
-    postman.deliver(task_id, wired)
+    sender.deliver(task_id, wired)
     shown = maria.get(f"/v1/tasks/{task_id}").json_body
     assert shown["result"]["mail"]["state"] == "pending"
     refused(maria.post(f"/v1/exports/{task_id}/mail"), 409, "address_unconfirmed")
@@ -173,7 +174,7 @@ def test_unconfirmed_addresses_get_no_export(
     assert page == "/confirm"
     assert nobody.post("/v1/confirmations", {"key": key}).status_code == 204
     assert the_task(wired.database, task_id).mail_state == "pending"
-    postman.deliver(task_id, wired)
+    sender.deliver(task_id, wired)
     assert the_task(wired.database, task_id).mail_state == "sent"
     refused(nobody.post("/v1/confirmations", {"key": key}), 403, "link_over")
     refused(maria.post("/v1/me/confirmation"), 409, "address_confirmed")

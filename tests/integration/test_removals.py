@@ -1,9 +1,10 @@
 """Removals against the clock: what is worthless goes, what is published meanwhile stays."""
 
-from chalicelib import accounts, removals
+from chalicelib.accounts import accounts
+from chalicelib.exports import removals
 from chalicelib.wiring import Wiring
-from tests.fakes import FakeStorage
-from tests.ledgers import LEASE_S, launch, make_user, now, publish
+from tests.harness.fakes import FakeStorage
+from tests.harness.ledgers import LEASE_S, launch, make_user, now, publish
 
 
 def test_a_slow_removal_spares_what_was_published_meanwhile(wiring: Wiring) -> None:

@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 from redis import Connection
 
-from chalicelib.db import Database
+from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
-from tests import ledgers
 from tests.conftest import both_databases
+from tests.harness import ledgers
+from tests.harness.people import Person
 from tests.integration.conftest import Rewire
-from tests.people import Person
 
 AUTHENTICATION = 1
 """How many statements it takes to find out who calls."""

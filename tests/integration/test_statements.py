@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from chalicelib.wiring import Wiring
 from infra.simulate.assumptions import Assumptions
-from tests.people import Person
+from tests.harness.people import Person
 from worker import attempts
 from worker.tasks.export_posts import export_posts
 

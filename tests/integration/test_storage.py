@@ -7,10 +7,10 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from chalicelib.storage import Part, Storage, UploadGoneError
+from chalicelib.adapters.object_store import Part, Storage, UploadGoneError
 from infra.local.emulator import Emulator
 from infra.local.objects import backend
-from tests.fakes import MIN_PART_BYTES, FakeStorage
+from tests.harness.fakes import MIN_PART_BYTES, FakeStorage
 
 PIECE = bytes(range(256)) * (MIN_PART_BYTES // 256)
 KEY = "exports/1/task/1/posts.json"

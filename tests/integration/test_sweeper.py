@@ -4,14 +4,16 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from chalicelib import accounts, exports, mails, removals, tasks
-from chalicelib.db import Database
-from chalicelib.models import IdempotencyKey, Removal, Token
+from chalicelib.accounts import accounts
+from chalicelib.db.engine import Database
+from chalicelib.db.models import IdempotencyKey, Removal, Token
+from chalicelib.exports import files, removals
+from chalicelib.outbox import messages
+from chalicelib.tasks import requests as task_requests
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
-from tests.integration.conftest import Rewire
-from tests.ledgers import (
+from tests.harness.ledgers import (
     FILE,
     LEASE_S,
     fail,
@@ -24,6 +26,7 @@ from tests.ledgers import (
     take,
     the_task,
 )
+from tests.integration.conftest import Rewire
 
 NOTHING = {"recovered": 0, "unknown": 0, "expired": 0, "rung": 0, "removed": 0}
 
@@ -91,7 +94,7 @@ def test_dead_worker_of_a_cancelled_task(wiring: Wiring, task_id: str) -> None:
     """Nobody is left to stop, so the task is cancelled."""
     take(wiring.database, task_id)
     with wiring.database.write() as session:
-        tasks.cancel_task(session, task_id, lease_s=LEASE_S, now=now())
+        task_requests.cancel_task(session, task_id, lease_s=LEASE_S, now=now())
     lapse(wiring.database, task_id)
     assert swept(wiring)["recovered"] == 1
     assert the_task(wiring.database, task_id).status == "cancelled"
@@ -102,7 +105,7 @@ def test_mail_of_a_dead_sender_is_unknown(wiring: Wiring, task_id: str) -> None:
     """Nobody knows whether it went out, so it is not sent again; a pending one is rung for."""
     fail(wiring.database, task_id)
     assert swept(wiring)["rung"] == 1
-    assert mails.claim(wiring.database, task_id, lease_s=LEASE_S, now=now())
+    assert messages.claim(wiring.database, task_id, lease_s=LEASE_S, now=now())
     assert "unknown" not in swept(wiring)
     lapse(wiring.database, task_id)
     assert swept(wiring)["unknown"] == 1
@@ -120,7 +123,7 @@ def test_expired_file_is_removed(wiring: Wiring, task_id: str) -> None:
     assert wiring.storage.size(key) is None
     task = the_task(wiring.database, task_id)
     assert (task.status, task.mail_state) == ("succeeded", "failed")
-    assert not exports.available(task, now=now())
+    assert not files.available(task, now=now())
     assert "expired" not in swept(wiring, later_s=100)
 
 
@@ -182,9 +185,9 @@ def test_another_user_of_a_longer_number_is_spared(wiring: Wiring, database: Dat
 @both_databases
 def test_old_keys_and_tokens_are_forgotten(wiring: Wiring, user_id: int) -> None:
     """Idempotency keys after 24 hours, tokens a day after they ran out."""
-    wish = tasks.Wish(name="export_posts", params={}, max_attempts=1, idempotency_key="k")
+    wish = task_requests.Wish(name="export_posts", params={}, max_attempts=1, idempotency_key="k")
     with wiring.database.write() as session:
-        tasks.launch_task(session, user_id, wish, now=now())
+        task_requests.launch_task(session, user_id, wish, now=now())
         accounts.issue_token(session, user_id, ttl_s=600, now=now())
 
     def left(table: type[IdempotencyKey | Token]) -> int:

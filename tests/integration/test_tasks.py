@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from app import app
-from chalicelib.db import Database
+from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
-from tests import ledgers
 from tests.conftest import both_databases
-from tests.events import proxy_event, shown
+from tests.harness import ledgers
+from tests.harness.events import proxy_event, shown
+from tests.harness.people import JSON, Person, pointers, refused
 from tests.integration.conftest import Join, Rewire
-from tests.people import JSON, Person, pointers, refused
 
 EXAMPLE = {"name": "example", "params": {"seconds": 23}}
 EXPORT = {"name": "export_posts"}

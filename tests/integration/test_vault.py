@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from redis import Redis
 from redis.exceptions import RedisError
 
-from chalicelib.db import connect
-from chalicelib.job_queue import doorbell, patient
-from chalicelib.vault import Credentials, Secret, SecretError
+from chalicelib.adapters.job_queue import doorbell, patient
+from chalicelib.adapters.secrets_manager import Credentials, Secret, SecretError
+from chalicelib.db.engine import connect
 from infra.local.emulator import Emulator
 from infra.local.stack import free_port
-from tests.servers import PostgreSQL
+from tests.harness.servers import PostgreSQL
 
 
 class Vault:

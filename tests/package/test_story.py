@@ -13,15 +13,15 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from chalicelib.job_queue import JobQueue, doorbell
+from chalicelib.adapters.job_queue import JobQueue, doorbell
 from infra.package.application import ROOT
 from tests.conftest import both_databases
-from tests.events import proxy_event, shown
+from tests.harness.events import proxy_event, shown
+from tests.harness.pages import HOST
+from tests.harness.people import JSON
+from tests.harness.servers import wait_until
 from tests.package.conftest import everything
 from tests.package.runtime import Function, Image
-from tests.pages import HOST
-from tests.people import JSON
-from tests.servers import wait_until
 
 pytestmark = pytest.mark.package
 

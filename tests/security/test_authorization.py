@@ -7,11 +7,11 @@ import pytest
 from chalice.test import Client, HTTPResponse
 
 from app import app
-from chalicelib import accounts
-from chalicelib.db import Database
+from chalicelib.accounts import accounts
+from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
-from tests.ledgers import fail, launch, make_user, now, publish, put
-from tests.people import JSON, Person
+from tests.harness.ledgers import fail, launch, make_user, now, publish, put
+from tests.harness.people import JSON, Person
 
 ROLES = ("nobody", "revoked", "expired", "other", "administrator", "owner")
 """In the order in which they call: the owner last, whose call may change something."""

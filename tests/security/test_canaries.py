@@ -11,7 +11,7 @@ import requests
 from redis import Redis
 
 from tests.e2e.conftest import Person, Stack
-from tests.servers import wait_until
+from tests.harness.servers import wait_until
 
 SECRET = uuid4().hex
 """The AWS secret key of the stack."""

@@ -5,11 +5,11 @@ from itertools import product
 import pytest
 from chalice.test import Client
 
-from chalicelib import accounts
-from chalicelib.accounts import NewUser
+from chalicelib.accounts import accounts
+from chalicelib.accounts.accounts import NewUser
 from chalicelib.wiring import Wiring
-from tests.ledgers import now
-from tests.people import Person, refused
+from tests.harness.ledgers import now
+from tests.harness.people import Person, refused
 
 TRIES = 200
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from chalicelib.db import Database
+from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
-from tests.fakes import fake_wiring
+from tests.harness.fakes import fake_wiring
 
 
 @pytest.fixture

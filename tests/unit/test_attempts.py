@@ -22,17 +22,17 @@ from rq.timeouts import JobTimeoutException
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from chalicelib.claims import File
-from chalicelib.db import Database
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Task
 from chalicelib.errors import TaskError
 from chalicelib.logs import JsonFormatter
-from chalicelib.models import Task
-from chalicelib.tasks import cancel_task
+from chalicelib.tasks.leases import File
+from chalicelib.tasks.requests import cancel_task
 from chalicelib.wiring import Wiring
-from tests.ledgers import FILE, LEASE_S, lapse, launch, make_user, now, put, the_task
-from tests.servers import wait_until
-from tests.writers import launch_example
-from worker import attempts, stopping
+from tests.harness.ledgers import FILE, LEASE_S, lapse, launch, make_user, now, put, the_task
+from tests.harness.servers import wait_until
+from tests.harness.writers import launch_example
+from worker import attempts, process
 from worker.attempts import Attempt, FailedAttemptError, perform
 
 SECRET = "dear diary"
@@ -48,7 +48,7 @@ def task_id(database: Database) -> str:
 def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A heart that beats often, and no wish to stop left over from another test."""
     monkeypatch.setattr(attempts, "HEARTBEAT_INTERVAL_S", 0.01)
-    monkeypatch.setattr(stopping, "_requested", threading.Event())
+    monkeypatch.setattr(process, "_requested", threading.Event())
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
@@ -245,13 +245,13 @@ def test_cancelled_meanwhile(wired: Wiring, task_id: str, error: Exception | Non
 
 def test_hand_back(wired: Wiring, task_id: str) -> None:
     """A stopping worker queues its task again, rings for it, and it costs no attempt."""
-    thread = when_running(wired, task_id, lambda: stopping.request_stop(15, None))
+    thread = when_running(wired, task_id, lambda: process.request_stop(15, None))
     perform(task_id, until_told, wired)
     thread.join()
     task = the_task(wired.database, task_id)
     assert (task.status, task.failures) == ("queued", 0)
     assert wired.queue.rung == [task_id]  # type: ignore[attr-defined]
-    stopping._requested.clear()
+    process._requested.clear()
     perform(task_id, lambda _attempt, seconds: {"seconds": seconds}, wired)
     task = the_task(wired.database, task_id)
     assert (task.status, task.attempt) == ("succeeded", 1)
@@ -260,7 +260,7 @@ def test_hand_back(wired: Wiring, task_id: str) -> None:
 def test_hand_back_while_redis_is_down(wired: Wiring, task_id: str) -> None:
     """Without a bell the next sweep rings; the task is handed back all the same."""
     vars(wired.queue)["down"] = True
-    thread = when_running(wired, task_id, lambda: stopping.request_stop(15, None))
+    thread = when_running(wired, task_id, lambda: process.request_stop(15, None))
     perform(task_id, until_told, wired)
     thread.join()
     assert the_task(wired.database, task_id).status == "queued"
@@ -270,7 +270,7 @@ def test_cancelled_while_handing_back(wired: Wiring, task_id: str) -> None:
     """A stop and a cancel at once: the task is cancelled now, not when its lease is over."""
 
     def function(attempt: Attempt, **_: Any) -> None:
-        stopping.request_stop(15, None)
+        process.request_stop(15, None)
         wait_until(lambda: attempt.heartbeat.reason, "the heartbeat says stop")
         cancel(wired, task_id)
         attempt.check()
@@ -296,7 +296,7 @@ def test_claim_lost_at_the_last_moment(wired: Wiring, task_id: str, wish: str) -
 
     def function(attempt: Attempt, **_: Any) -> None:
         if wish == "stop":
-            stopping.request_stop(15, None)
+            process.request_stop(15, None)
         else:
             cancel(wired, task_id)
         wait_until(lambda: attempt.heartbeat.reason, "the heartbeat says stop")
@@ -470,7 +470,7 @@ def test_a_heart_that_cannot_beat(
         beats.append(1)
         raise OperationalError("renew", {}, Exception())
 
-    monkeypatch.setattr("chalicelib.claims.Holder.renew", renew)
+    monkeypatch.setattr("chalicelib.tasks.leases.Holder.renew", renew)
     perform(task_id, function, wired)
     assert the_task(wired.database, task_id).status == "succeeded"
 
@@ -479,7 +479,7 @@ def test_tasks_are_callable_by_id() -> None:
     """What stands in the queue takes a task's id alone and is where the registry says."""
     from importlib import import_module  # noqa: PLC0415
 
-    from chalicelib.registry import FUNCTIONS, TASKS  # noqa: PLC0415
+    from chalicelib.tasks.registry import FUNCTIONS, TASKS  # noqa: PLC0415
 
     for name in FUNCTIONS:
         module, _, function = name.rpartition(".")

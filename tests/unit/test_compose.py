@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker.mail.compose import ExportNotice, compose
+from worker.outbox.export_email import ExportNotice, compose
 
 FILE = b'{"posts":[\n]}\r\n\x00\xff' * 100
 PAGE = "https://carryout.example/exports/0b6f2c1e"
@@ -134,7 +134,7 @@ def test_both_variants_tell_everything(max_bytes: int) -> None:
     raw = build(SUCCEEDED, max_bytes=max_bytes)
 
     for words in (part(raw, "plain"), " ".join(Words(part(raw, "html")).pieces)):
-        assert "All posts of susan" in words
+        assert "All posts by susan" in words
         assert "January 2, 2026, 15:04:06 UTC" in words
         assert "1,234" in words
         assert "1.7 kB" in words
@@ -149,7 +149,7 @@ def test_headers() -> None:
 
     assert message["From"] == "Carryout <no-reply@carryout.example>"
     assert message["To"] == "susan <susan@example.com>"
-    assert message["Subject"] == "Your export of posts is ready"
+    assert message["Subject"] == "Your export is ready"
     assert message["Date"].datetime == SUCCEEDED.finished_at.replace(microsecond=0)
     assert re.fullmatch(r"<0b6f2c1e\.[\w.]+@carryout\.example>", message["Message-ID"])
     assert message["Auto-Submitted"] == "auto-generated"
@@ -270,11 +270,11 @@ def test_nothing_is_left_in_english(notice: ExportNotice, language: str, max_byt
 def test_a_failure_says_why(code: str | None) -> None:
     """A known code has its own reason, another one a general sentence; the code is shown."""
     text = part(build(replace(FAILED, error_code=code)), "plain")
-    general = "has failed. Something went wrong on our side." in text
+    general = "couldn't be completed. Something went wrong on our side." in text
 
     assert general == (code in {"never_heard_of", None})
     assert (f"Error code: {code}" in text) == bool(code)
-    assert "To try again" in text
+    assert "You can try again here" in text
 
 
 def test_what_is_not_known_is_left_out() -> None:

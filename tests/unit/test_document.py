@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.documents import lines
+from tests.harness.documents import lines
 from worker.export import document
 from worker.export.verify import verify
 

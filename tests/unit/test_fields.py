@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chalicelib.errors import Fault, Invalid
-from chalicelib.fields import (
+from chalicelib.values.fields import (
     _EMAIL,
     MAX_FAULTS,
     Email,
@@ -27,7 +27,7 @@ from chalicelib.fields import (
 LONE = "\ud800"
 UNSTORABLE = "must not contain NUL or lone surrogates"
 USERNAME_FORM = "may only contain the letters A to Z, digits, _ and -"
-EMAIL_FORM = "must be a mail address such as susan@example.com"
+EMAIL_FORM = "must be an email address such as susan@example.com"
 
 
 class Person(Struct, forbid_unknown_fields=True):

@@ -10,8 +10,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
 
-from chalicelib import fields
-from chalicelib.languages import LANGUAGES, TRANSLATIONS, language_for, negotiate
+from chalicelib.values import fields
+from chalicelib.values.languages import LANGUAGES, TRANSLATIONS, language_for, negotiate
 
 ROOT = Path(__file__).parents[2]
 TRANSLATED = [code for code in get_args(fields.Language) if code != "en"]
@@ -73,7 +73,7 @@ def test_the_compiled_catalogue_is_up_to_date(code: str) -> None:
 def test_babel_is_not_imported_before_it_is_needed() -> None:
     """A cold start that translates sentences alone does not pay for Babel."""
     program = (
-        "import sys; from chalicelib.languages import language_for;"
+        "import sys; from chalicelib.values.languages import language_for;"
         "assert language_for('es').gettext('Size') == 'Tamaño';"
         "assert 'babel' not in sys.modules"
     )

@@ -61,7 +61,7 @@ def test_list_shows_whole_mails(browser: Browser) -> None:
 
 def test_empty_folder(tmp_path: Path) -> None:
     """Without mail the page says so."""
-    assert b"No mail yet" in Browser(tmp_path).get("/")
+    assert b"No emails yet" in Browser(tmp_path).get("/")
 
 
 def test_mail_is_shown_harmlessly(browser: Browser) -> None:

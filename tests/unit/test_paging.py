@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chalicelib.errors import Invalid
-from chalicelib.paging import cursor, parse_cursor
+from chalicelib.values.paging import cursor, parse_cursor
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

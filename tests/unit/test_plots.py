@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chalicelib.operations import Ended
+from chalicelib.operations.queries import Ended
 from chalicelib.web.pages.plots import HEIGHT, STEP, window
 
 NOW = datetime(2026, 1, 2, 15, 0, tzinfo=UTC)

@@ -18,15 +18,15 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from chalicelib import accounts
-from chalicelib.db import Database
-from chalicelib.models import Task
+from chalicelib.accounts import accounts
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Task
 from chalicelib.wiring import Wiring
-from tests.fakes import FakeSes, FakeStorage
-from tests.ledgers import FILE, lapse, launch, make_user, now, put, take, the_task
-from tests.servers import wait_until
-from worker import postman
-from worker.postman import deliver, what_became
+from tests.harness.fakes import FakeSes, FakeStorage
+from tests.harness.ledgers import FILE, lapse, launch, make_user, now, put, take, the_task
+from tests.harness.servers import wait_until
+from worker.outbox import sender
+from worker.outbox.sender import deliver, what_became
 
 
 def answer(code: str, status: int) -> ClientError:
@@ -76,7 +76,7 @@ def test_what_became(error: Exception, state: str) -> None:
 def ses(monkeypatch: pytest.MonkeyPatch) -> FakeSes:
     """SES in memory."""
     fake = FakeSes()
-    monkeypatch.setattr(postman, "ses", lambda _endpoint_url: fake)
+    monkeypatch.setattr(sender, "ses", lambda _endpoint_url: fake)
     return fake
 
 
@@ -210,9 +210,9 @@ def test_asked_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After a silence nobody knows whether the mail was sent, so it is not sent again."""
-    monkeypatch.setattr(postman, "READ_TIMEOUT_S", 0.2)
-    client = postman.ses.__wrapped__(deaf_ses[0])
-    monkeypatch.setattr(postman, "ses", lambda _endpoint_url: client)
+    monkeypatch.setattr(sender, "READ_TIMEOUT_S", 0.2)
+    client = sender.ses.__wrapped__(deaf_ses[0])
+    monkeypatch.setattr(sender, "ses", lambda _endpoint_url: client)
     deliver(task_id, wired)
     lapse(wired.database, task_id)
     deliver(task_id, wired)
@@ -228,5 +228,5 @@ def test_asked_once(
 @pytest.mark.parametrize("endpoint_url", ["", None])
 def test_on_aws(endpoint_url: str | None) -> None:
     """Without an endpoint of its own, the worker asks AWS's."""
-    client = postman.ses.__wrapped__(endpoint_url)
+    client = sender.ses.__wrapped__(endpoint_url)
     assert client.meta.endpoint_url == "https://email.us-east-1.amazonaws.com"

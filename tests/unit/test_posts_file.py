@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.posts_file import BadLine, PostLine, read_posts
+from worker.importing.json_lines import BadLine, PostLine, read_posts
 
 TIME = "2026-01-02T03:04:05Z"
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.models import Post, Task
-from chalicelib.representations import Json, etag, show_post, show_task, show_time
+from chalicelib.db.models import Post, Task
+from chalicelib.schemas.serializers import Json, etag, show_post, show_task, show_time
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)

@@ -2,7 +2,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from chalicelib.samples import Sample
+from chalicelib.values.sampling import Sample
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -1,6 +1,12 @@
 import pytest
 
-from chalicelib.scaling import IN_BELOW, IN_PART, Limits, backlog_per_worker, desired_workers
+from chalicelib.operations.scaling import (
+    IN_BELOW,
+    IN_PART,
+    Limits,
+    backlog_per_worker,
+    desired_workers,
+)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from click.testing import CliRunner
 
-from chalicelib import scaling
+from chalicelib.operations import scaling
 from infra.simulate.__main__ import main
 from infra.simulate.assumptions import DAY_S, Assumptions
 from infra.simulate.autoscaling import Autoscaling

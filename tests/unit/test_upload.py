@@ -1,7 +1,7 @@
 import pytest
 
-from chalicelib.storage import UploadGoneError
-from tests.fakes import MIN_PART_BYTES, FakeStorage
+from chalicelib.adapters.object_store import UploadGoneError
+from tests.harness.fakes import MIN_PART_BYTES, FakeStorage
 from worker.export.upload import Upload
 
 KEY = "exports/1/task/1/posts.json"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.fields import format_time
+from chalicelib.values.fields import format_time
 from worker.export.verify import MAX_FAULTS, Verdict, verify
 
 TIME = "2026-01-02T03:04:05Z"

@@ -19,15 +19,15 @@ def _bar(file: BinaryIO, label: str) -> Any:
 
 @click.command("load-posts")
 @click.argument("file", type=click.File("rb"))
-@click.option("--user", "username", required=True, help="Whose posts they become.")
-@click.option("--skip-bad", is_flag=True, help="Leave bad lines out, count and report them.")
+@click.option("--user", "username", required=True, help="The user who will own the posts.")
+@click.option("--skip-bad", is_flag=True, help="Skip bad lines, and report and count them.")
 def load_posts(file: BinaryIO, username: str, *, skip_bad: bool) -> None:
-    """Load posts from FILE: one {"body", "timestamp"} object a line.
+    """Load posts from FILE: one {"body", "timestamp"} object per line.
 
     All of the file is loaded or, when a line is bad, nothing. On SQLite the posts are gathered in
     a temporary file first (as large as FILE, under TMPDIR), so that others can go on writing.
     """
-    from worker.posts_table import store_posts  # noqa: PLC0415
+    from worker.importing.table import store_posts  # noqa: PLC0415
 
     wiring = wire()
     user_id = _user_id(wiring, username)
@@ -53,7 +53,7 @@ def _advancing(file: BinaryIO, bar: Any) -> Iterator[bytes]:
 
 
 def _good(lines: Iterator[bytes], skip: Callable[[str], None]) -> Iterator[Any]:
-    from worker.posts_file import BadLine, read_posts  # noqa: PLC0415
+    from worker.importing.json_lines import BadLine, read_posts  # noqa: PLC0415
 
     for one in read_posts(lines):
         if isinstance(one, BadLine):
@@ -63,20 +63,20 @@ def _good(lines: Iterator[bytes], skip: Callable[[str], None]) -> Iterator[Any]:
 
 
 def _user_id(wiring: Any, username: str) -> int:
-    from chalicelib.accounts import find_user  # noqa: PLC0415
+    from chalicelib.accounts.accounts import find_user  # noqa: PLC0415
 
     with wiring.database.read() as session:
         user = find_user(session, username)
     if user is None:
-        raise click.ClickException(f"there is no user {username}; see create-user")
+        raise click.ClickException(f"no user named {username}; create one with create-user")
     return int(user.id)
 
 
 @click.command()
-@click.option("--user", "username", required=True, help="Whose posts.")
+@click.option("--user", "username", required=True, help="The user whose posts are exported.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
 def export(username: str, out: Path) -> None:
-    """Write a user's posts to the file OUT, as an export would; no task, no mail."""
+    """Write a user's posts to the file OUT, like an export but without a task or an email."""
     from worker.export.local import write_file  # noqa: PLC0415
 
     wiring = wire()
@@ -94,9 +94,9 @@ def export(username: str, out: Path) -> None:
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
-@click.option("--sha256", help="The digest that the file must have, 64 hexadecimal digits.")
+@click.option("--sha256", help="The expected SHA-256 checksum, 64 hexadecimal digits.")
 def verify(file: BinaryIO, sha256: str | None) -> None:
-    """Check an exported FILE: its form, the order of its posts, and their count."""
+    """Check an exported FILE: its format, and the order and number of its posts."""
     from worker.export.verify import verify as check  # noqa: PLC0415
 
     with _bar(file, "verifying") as bar:
@@ -104,12 +104,12 @@ def verify(file: BinaryIO, sha256: str | None) -> None:
     click.echo(f"posts:   {verdict.posts}\nbytes:   {verdict.bytes}\nsha256:  {verdict.sha256}")
     faults = list(verdict.faults)
     if sha256 is not None and sha256.strip().lower() != verdict.sha256:
-        faults.append("the SHA-256 is not the one that was given")
+        faults.append("the SHA-256 checksum doesn't match the one given")
     for fault in faults:
         click.echo(f"fault:   {fault}", err=True)
     if faults:
         raise SystemExit(1)
-    click.echo("the file is whole")
+    click.echo("the file is intact")
 
 
 COMMANDS = [load_posts, export, verify]

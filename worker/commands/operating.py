@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import click
 
-from chalicelib.db import Database
-from chalicelib.fields import Status
+from chalicelib.db.engine import Database
+from chalicelib.values.fields import Status
 from worker.commands import wire
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
@@ -17,9 +17,9 @@ MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
 
 @click.command()
 def run() -> None:
-    """Take jobs from the queue and do them until SIGTERM or SIGINT.
+    """Process jobs from the queue until SIGTERM or SIGINT.
 
-    A stopping worker checkpoints and hands its task back; another one goes on with it.
+    When stopped, a worker saves a checkpoint and hands its task back for another to continue.
     """
     from worker.runner import Runner, alive_file  # noqa: PLC0415
 
@@ -31,9 +31,9 @@ def run() -> None:
 
 @click.command()
 def sweep() -> None:
-    """Do one pass of the reconciler: find what was lost and get it going again.
+    """Run one pass of the reconciler: find lost work and restart it.
 
-    Every worker does this by itself each SWEEP_INTERVAL_S seconds.
+    Every worker does this automatically every SWEEP_INTERVAL_S seconds.
     """
     wiring = wire()
     counts = wiring.sweeper.sweep(now=wiring.now())
@@ -42,12 +42,12 @@ def sweep() -> None:
 
 @click.command()
 def migrate() -> None:
-    """Bring the database's schema to the newest revision; nothing happens when it is there.
+    """Upgrade the database schema to the latest revision, if it isn't there already.
 
-    Nor does anything when the schema is newer than this code, which was rolled back then.
+    A schema that is newer than this code (after a rollback) is left unchanged.
     """
     if not upgrade(wire().database):
-        click.echo("the schema is newer than this code, and stays as it is")
+        click.echo("the schema is newer than this code and was left unchanged")
 
 
 def upgrade(database: Database) -> bool:
@@ -75,17 +75,17 @@ def upgrade(database: Database) -> bool:
 
 @click.command()
 def health() -> None:
-    """Exit with 0 when a worker of this queue is alive on this machine, else with 1."""
+    """Exit with 0 if a worker for this queue is alive on this machine, otherwise with 1."""
     from worker.runner import is_alive  # noqa: PLC0415
 
     if not is_alive(wire()):
-        raise click.ClickException("no worker has shown a sign of life here lately")
+        raise click.ClickException("no worker on this machine has reported recently")
     click.echo("alive")
 
 
 @click.group()
 def tasks() -> None:
-    """List tasks, show one, try one again, cancel one."""
+    """List, show, retry and cancel tasks."""
 
 
 @tasks.command("list")
@@ -96,12 +96,12 @@ def tasks() -> None:
     default=20,
     show_default=True,
     type=click.IntRange(min=1),
-    help="How many at most.",
+    help="Maximum number of tasks to list.",
 )
 def list_tasks(status: str | None, name: str | None, limit: int) -> None:
-    """List the newest tasks of everybody."""
-    from chalicelib.paging import Page  # noqa: PLC0415
-    from chalicelib.tasks import list_tasks as find  # noqa: PLC0415
+    """List the newest tasks of all users."""
+    from chalicelib.tasks.requests import list_tasks as find  # noqa: PLC0415
+    from chalicelib.values.paging import Page  # noqa: PLC0415
 
     wiring = wire()
     with wiring.database.read() as session:
@@ -117,7 +117,7 @@ def list_tasks(status: str | None, name: str | None, limit: int) -> None:
 @tasks.command()
 @click.argument("task_id")
 def show(task_id: str) -> None:
-    """Show a task as the API would, as JSON, with what happened to it under `history`."""
+    """Show a task as JSON, as the API does, with its events under `history`."""
     whole = {**_shown(task_id), "history": _history(task_id)}
     click.echo(json.dumps(whole, indent=2, ensure_ascii=False))
 
@@ -126,7 +126,7 @@ def show(task_id: str) -> None:
 @click.argument("task_id")
 def retry(task_id: str) -> None:
     """Queue a failed or cancelled task again."""
-    from chalicelib.tasks import retry_task  # noqa: PLC0415
+    from chalicelib.tasks.requests import retry_task  # noqa: PLC0415
 
     wiring = wire()
     with wiring.database.write() as session:
@@ -138,8 +138,8 @@ def retry(task_id: str) -> None:
 @tasks.command()
 @click.argument("task_id")
 def cancel(task_id: str) -> None:
-    """Cancel a task: at once when it is queued, else when its worker has stopped."""
-    from chalicelib.tasks import cancel_task  # noqa: PLC0415
+    """Cancel a task: immediately if it is queued, otherwise once its worker has stopped."""
+    from chalicelib.tasks.requests import cancel_task  # noqa: PLC0415
 
     wiring = wire()
     with wiring.database.write() as session:
@@ -150,19 +150,19 @@ def cancel(task_id: str) -> None:
 
 
 def _ring(wiring: Any, task: Any) -> None:
-    from chalicelib.job_queue import QueueError  # noqa: PLC0415
+    from chalicelib.adapters.job_queue import QueueError  # noqa: PLC0415
 
     try:
         wiring.queue.ring([(task.id, task.name)])
     except QueueError:
-        click.echo("Redis does not answer; the next sweep rings.", err=True)
+        click.echo("Redis isn't responding; the next sweep will notify the workers.", err=True)
 
 
 def _shown(task_id: str) -> dict[str, Any]:
+    from chalicelib.db.models import Task  # noqa: PLC0415
     from chalicelib.errors import NotFound  # noqa: PLC0415
-    from chalicelib.models import Task  # noqa: PLC0415
-    from chalicelib.representations import show_task  # noqa: PLC0415
-    from chalicelib.tasks import get_task  # noqa: PLC0415
+    from chalicelib.schemas.serializers import show_task  # noqa: PLC0415
+    from chalicelib.tasks.requests import get_task  # noqa: PLC0415
 
     wiring = wire()
     with wiring.database.read() as session:
@@ -178,8 +178,8 @@ def _shown(task_id: str) -> dict[str, Any]:
 def _history(task_id: str) -> list[dict[str, str]]:
     import sqlalchemy as sa  # noqa: PLC0415
 
-    from chalicelib.fields import format_time  # noqa: PLC0415
-    from chalicelib.models import AuditEntry  # noqa: PLC0415
+    from chalicelib.db.models import AuditEntry  # noqa: PLC0415
+    from chalicelib.values.fields import format_time  # noqa: PLC0415
 
     statement = sa.select(AuditEntry.at, AuditEntry.event).where(AuditEntry.task_id == task_id)
     with wire().database.read() as session:

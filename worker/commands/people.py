@@ -9,15 +9,15 @@ from worker.commands import wire
 
 @click.command("create-user")
 @click.argument("username")
-@click.option("--email", required=True, help="The mail address.")
-@click.option("--admin", is_flag=True, help="Make it an administrator.")
+@click.option("--email", required=True, help="The user's email address.")
+@click.option("--admin", is_flag=True, help="Make the user an administrator.")
 @click.option("--language", default="en", show_default=True, help="en, es or ko.")
 def create_user(username: str, email: str, *, admin: bool, language: str) -> None:
-    """Create an account; the password is asked for, or read from standard input."""
-    from chalicelib import accounts  # noqa: PLC0415
+    """Create an account; the password is prompted for, or read from standard input."""
+    from chalicelib.accounts import accounts  # noqa: PLC0415
     from chalicelib.errors import Invalid  # noqa: PLC0415
-    from chalicelib.fields import check  # noqa: PLC0415
-    from chalicelib.web.bodies import SignUp  # noqa: PLC0415
+    from chalicelib.schemas.requests import SignUp  # noqa: PLC0415
+    from chalicelib.values.fields import check  # noqa: PLC0415
 
     fields = {"username": username, "email": email, "language": language}
     try:
@@ -49,25 +49,25 @@ def _password() -> str:
 @click.argument("username")
 @click.argument("state", type=click.Choice(["on", "off"]))
 def set_admin(username: str, state: str) -> None:
-    """Make a user an administrator, or take that away."""
-    from chalicelib.accounts import find_user  # noqa: PLC0415
+    """Grant or revoke administrator rights."""
+    from chalicelib.accounts.accounts import find_user  # noqa: PLC0415
 
     with wire().database.write() as session:
         user = find_user(session, username)
         if user is None:
-            raise click.ClickException(f"there is no user {username}")
+            raise click.ClickException(f"no user named {username}")
         user.is_admin = state == "on"
     click.echo(f"{username}: administrator {state}")
 
 
 @click.command()
 def shell() -> None:
-    """Open a Python shell with the models and a session at hand; nothing is saved but by commit."""
+    """Open a Python shell with the models and a session; only session.commit() saves changes."""
     import code  # noqa: PLC0415
 
     from sqlalchemy import orm  # noqa: PLC0415
 
-    from chalicelib import models  # noqa: PLC0415
+    from chalicelib.db import models  # noqa: PLC0415
 
     wiring = wire()
     names = {name: thing for name, thing in vars(models).items() if isinstance(thing, type)}

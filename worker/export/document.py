@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from chalicelib.fields import format_time
+from chalicelib.values.fields import format_time
 
 VERSION = 1
 

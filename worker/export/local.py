@@ -7,10 +7,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from chalicelib.db import Database
-from chalicelib.models import Post, User
+from chalicelib.db.engine import Database
+from chalicelib.db.models import Post, User
 from worker.export import document
-from worker.export.rows import Source
+from worker.export.pages import Source
 
 
 def write_file(

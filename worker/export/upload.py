@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.storage import Part, Storage, UploadGoneError
+from chalicelib.adapters.object_store import Part, Storage, UploadGoneError
 
 PART_BYTES = 6 * 1024 * 1024
 """The size of the first parts: S3 wants 5 MiB or more."""

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import ijson
 
-from chalicelib.fields import parse_time
+from chalicelib.values.fields import parse_time
 
 CHUNK_BYTES = 1 << 16
 # Enough to see what is wrong; a file may hold a million of them.

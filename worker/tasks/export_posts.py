@@ -7,14 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from chalicelib.claims import File
+from chalicelib.adapters.object_store import UploadGoneError
+from chalicelib.db.models import User
 from chalicelib.errors import ClaimLost
-from chalicelib.models import User
-from chalicelib.removals import attempt_key
-from chalicelib.storage import UploadGoneError
+from chalicelib.exports.removals import attempt_key
+from chalicelib.tasks.leases import File
 from worker.attempts import Attempt, task
 from worker.export import document
-from worker.export.rows import Cursor, Source
+from worker.export.pages import Cursor, Source
 from worker.export.upload import Upload, digest_of
 
 log = logging.getLogger(__name__)

@@ -5,15 +5,15 @@ from typing import Any
 import msgspec
 from chalice.app import Response
 
-from chalicelib import accounts
+from chalicelib.accounts import accounts
 from chalicelib.errors import Conflict, Invalid, RequestError, TooMany, WrongPassword
-from chalicelib.fields import check
+from chalicelib.schemas.requests import PasswordChange, Profile
+from chalicelib.values.fields import check
 from chalicelib.web import actions, recovery
 from chalicelib.web.api import Call
-from chalicelib.web.bodies import PasswordChange, Profile
-from chalicelib.web.pages.entrance import cookie
-from chalicelib.web.pages.frame import form, language, render
-from chalicelib.web.pages.words import complaint
+from chalicelib.web.pages.messages import complaint
+from chalicelib.web.pages.page_rendering import form, language, render
+from chalicelib.web.pages.sign_in import cookie
 from chalicelib.web.problems import status_of
 
 

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 from chalice.app import Response
 
-from chalicelib import operations
+from chalicelib.adapters.job_queue import QueueError, WorkerInfo
 from chalicelib.errors import Forbidden
-from chalicelib.job_queue import QueueError, WorkerInfo
+from chalicelib.operations import queries
 from chalicelib.web import actions, answers
 from chalicelib.web.api import Call
 from chalicelib.web.pages import cards
-from chalicelib.web.pages.frame import form, language, render
+from chalicelib.web.pages.page_rendering import form, language, render
 from chalicelib.web.pages.plots import window
 
 REFRESH_S = 5
@@ -28,9 +28,9 @@ def admin(call: Call) -> Response:
     _require_administrator(call)
     now = call.now
     with call.wiring.database.read() as session:
-        going_on = operations.going_on(session, limit=SHOWN)
-        failed = operations.failed(session, limit=SHOWN)
-        ended = operations.ended_since(session, now - timedelta(days=1), limit=PLOTTED)
+        going_on = queries.going_on(session, limit=SHOWN)
+        failed = queries.failed(session, limit=SHOWN)
+        ended = queries.ended_since(session, now - timedelta(days=1), limit=PLOTTED)
     return render(
         call,
         "admin.html",

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from chalicelib import registry, tasks
-from chalicelib.languages import Language
-from chalicelib.models import ACTIVE, Task
-from chalicelib.representations import Json
-from chalicelib.tasks import Seen
+from chalicelib.db.models import ACTIVE, Task
+from chalicelib.schemas.serializers import Json
+from chalicelib.tasks import registry
+from chalicelib.tasks import requests as task_requests
+from chalicelib.tasks.requests import Seen
+from chalicelib.values.languages import Language
 from chalicelib.web import answers
 from chalicelib.web.api import Call
 
@@ -52,8 +53,8 @@ def card(call: Call, seen: Seen, language: Language) -> Card:
 def active(call: Call, language: Language) -> list[Card]:
     """The cards of the tasks of the one who calls that are not over."""
     with call.wiring.database.read() as session:
-        found = tasks.get_tasks_in_progress(session, call.user.id)
-        seen = [tasks.get_task(session, call.user.id, task.id) for task in found]
+        found = task_requests.get_tasks_in_progress(session, call.user.id)
+        seen = [task_requests.get_task(session, call.user.id, task.id) for task in found]
     return [card(call, one, language) for one in seen]
 
 

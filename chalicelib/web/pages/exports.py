@@ -2,14 +2,16 @@
 
 from chalice.app import Response
 
-from chalicelib import accounts, exports, tasks
+from chalicelib.accounts import accounts
 from chalicelib.errors import NotFound, TaskInProgress
-from chalicelib.paging import cursor
+from chalicelib.exports import files
+from chalicelib.schemas.requests import ListQuery
+from chalicelib.tasks import requests as task_requests
+from chalicelib.values.paging import cursor
 from chalicelib.web import actions, answers
 from chalicelib.web.api import Call
-from chalicelib.web.bodies import ListQuery
 from chalicelib.web.pages import cards
-from chalicelib.web.pages.frame import form, language, own_path, render, visitor
+from chalicelib.web.pages.page_rendering import form, language, own_path, render, visitor
 
 REFRESH_S = 3
 """How often a page without JavaScript reloads itself while a task is not over."""
@@ -22,7 +24,9 @@ def home(call: Call) -> Response:
         return render(call, "welcome.html", erased=False)
     page = answers.page_of(call.query(ListQuery))
     with call.wiring.database.read() as session:
-        found, more = tasks.list_tasks(session, page=page, user_id=user.id, name="export_posts")
+        found, more = task_requests.list_tasks(
+            session, page=page, user_id=user.id, name="export_posts"
+        )
         post_count = accounts.count_posts(session, user.id)
     shown = [cards.card(call, seen, language(call)) for seen in found]
     last = found[-1].task if more else None
@@ -42,8 +46,8 @@ def export(call: Call, task_id: str) -> Response:
     """How far an export is, then its download; the page that mails link to."""
     user_id = call.user.id
     with call.wiring.database.read() as session:
-        seen = tasks.get_task(session, user_id, task_id)
-    if not exports.is_export(seen.task):
+        seen = task_requests.get_task(session, user_id, task_id)
+    if not files.is_export(seen.task):
         raise NotFound
     shown = cards.card(call, seen, language(call))
     return render(call, "export.html", refresh_s=REFRESH_S, card=shown)

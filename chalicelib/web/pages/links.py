@@ -5,13 +5,13 @@ Looking at such a page changes nothing: programs that check mails for viruses op
 
 from chalice.app import Response
 
-from chalicelib import letters
+from chalicelib.accounts import link_keys
 from chalicelib.errors import Invalid, LinkOver, RequestError, TooMany
-from chalicelib.fields import Email, Password, flaw
+from chalicelib.values.fields import Email, Password, flaw
 from chalicelib.web import recovery
 from chalicelib.web.api import Call
-from chalicelib.web.pages.frame import fields, language, render
-from chalicelib.web.pages.words import complaint, flaws_of
+from chalicelib.web.pages.messages import complaint, flaws_of
+from chalicelib.web.pages.page_rendering import fields, language, render
 from chalicelib.web.problems import status_of
 
 
@@ -52,7 +52,7 @@ def _new_password(
     name = ""
     if not done:  # whoever has the key may know: the mail that brought it says the name, too
         with call.wiring.database.read() as session:
-            user = letters.whose(session, key, "reset", now=call.now)
+            user = link_keys.whose(session, key, "reset", now=call.now)
         name = user.username if user else ""
     return render(
         call, "new_password.html", status=status, key=key, name=name, done=done, complaint=told

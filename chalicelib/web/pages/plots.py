@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chalicelib.operations import Ended
+from chalicelib.operations.queries import Ended
 
 HEIGHT = 100
 """Of every plot, in its own units."""

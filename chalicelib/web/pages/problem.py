@@ -4,9 +4,9 @@ from chalice.app import Response
 
 from chalicelib.errors import CarryoutError, RequestError, Unauthenticated
 from chalicelib.web.api import Call
-from chalicelib.web.pages.entrance import ask_to_sign_in
-from chalicelib.web.pages.frame import language, render, visitor
-from chalicelib.web.pages.words import complaint
+from chalicelib.web.pages.messages import complaint
+from chalicelib.web.pages.page_rendering import language, render, visitor
+from chalicelib.web.pages.sign_in import ask_to_sign_in
 from chalicelib.web.problems import status_of
 
 

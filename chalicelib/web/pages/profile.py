@@ -2,15 +2,16 @@
 
 from chalice.app import Response
 
-from chalicelib import accounts, posts
+from chalicelib.accounts import accounts
 from chalicelib.errors import NotFound
-from chalicelib.fields import PostBody, flaw
-from chalicelib.paging import cursor
+from chalicelib.microblog import posts
+from chalicelib.schemas.requests import ListQuery
+from chalicelib.values.fields import PostBody, flaw
+from chalicelib.values.paging import cursor
 from chalicelib.web import actions, answers
 from chalicelib.web.api import Call
-from chalicelib.web.bodies import ListQuery
-from chalicelib.web.pages.frame import form, is_live, language, render
-from chalicelib.web.pages.words import flaws_of
+from chalicelib.web.pages.messages import flaws_of
+from chalicelib.web.pages.page_rendering import form, is_live, language, render
 
 
 def profile(call: Call, username: str) -> Response:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from chalice.app import Response
 
 from chalicelib.web.api import Call, Endpoint
-from chalicelib.web.pages.frame import render
+from chalicelib.web.pages.page_rendering import render
 
 
 def reference(call: Call, endpoints: Iterable[Endpoint]) -> Response:

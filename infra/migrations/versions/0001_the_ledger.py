@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from chalicelib.db import UtcDateTime
+from chalicelib.db.engine import UtcDateTime
 
 revision = "0001"
 down_revision = None

@@ -7,7 +7,7 @@ or delete one afterwards.
 import sqlalchemy as sa
 from alembic import op
 
-from chalicelib.db import UtcDateTime
+from chalicelib.db.engine import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"

@@ -1,0 +1,229 @@
+"""Accounts: sign up, sign in, change, erase."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import orm as so
+
+from chalicelib.accounts import link_keys
+from chalicelib.accounts.secrets import digest, make_secret
+from chalicelib.db.models import Key, Post, Token, User
+from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken
+from chalicelib.exports import removals
+
+HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+"""Argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes."""
+
+NOBODY = (
+    "$argon2id$v=19$m=19456,t=2,p=1$gzuOeB3fpxegusRVoU+tDQ"
+    "$Xy8VKOzVXbdsfICthiwr0f5u1goCvqh6N4nmu6J0/Ww"
+)
+"""A hash that no password has, so that an unknown name takes as long as a wrong password."""
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token as its owner sees it, this once.
+
+    Attributes:
+        token: The secret; the ledger keeps only its SHA-256.
+        expires_at: Until when it is valid.
+    """
+
+    token: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class NewUser:
+    """Who wants an account; every field valid already."""
+
+    username: str
+    email: str
+    password: str
+    language: str = "en"
+    is_admin: bool = False
+    confirmed: bool = False
+
+
+def sign_up(session: so.Session, new: NewUser, *, now: datetime, verify: bool = False) -> User:
+    """Create an account, and have its address confirmed if `verify` says so.
+
+    Raises:
+        UsernameTaken: Somebody has this name, in whatever case.
+        EmailTaken: Somebody has this address, in whatever case.
+    """
+    user = User(
+        username=new.username,
+        email=new.email,
+        password_hash=HASHER.hash(new.password),
+        language=new.language,
+        is_admin=new.is_admin,
+        created_at=now,
+        confirmed_at=now if new.confirmed else None,
+    )
+    _refuse_taken(session, username=new.username, email=new.email)
+    session.add(user)
+    _flush_unique(session)
+    if verify:
+        link_keys.wish(session, user, "confirm", now=now)
+    return user
+
+
+def _refuse_taken(session: so.Session, *, username: str | None, email: str | None) -> None:
+    if username is not None and find_user(session, username) is not None:
+        raise UsernameTaken
+    if email is not None:
+        statement = sa.select(User.id).where(sa.func.lower(User.email) == email.lower())
+        if session.scalar(statement) is not None:
+            raise EmailTaken
+
+
+def _flush_unique(session: so.Session) -> None:
+    """Write; two who were both told that a name is free find out here."""
+    try:
+        session.flush()
+    except sa.exc.IntegrityError as error:
+        # By the index's name: PostgreSQL tells the value too, and "email" may be somebody's name.
+        raise (EmailTaken if "uq_users_email" in str(error.orig) else UsernameTaken) from error
+
+
+def find_user(session: so.Session, username: str) -> User | None:
+    """The user of this name, in whatever case; any string may be asked for."""
+    if not (username.isascii() and username.isprintable()):
+        return None
+    return session.scalar(sa.select(User).where(sa.func.lower(User.username) == username.lower()))
+
+
+def find_address(session: so.Session, email: str) -> User | None:
+    """The user of this mail address, in whatever case."""
+    return session.scalar(sa.select(User).where(sa.func.lower(User.email) == email.lower()))
+
+
+def check_password(user: User | None, password: str) -> int:
+    """Compare a password, in the same time for everybody.
+
+    Returns:
+        The user's number.
+
+    Raises:
+        Unauthenticated: It is wrong, or there is no such user; which of the two is not said.
+    """
+    try:
+        HASHER.verify(user.password_hash if user else NOBODY, password)
+    except (VerificationError, InvalidHashError, UnicodeEncodeError) as error:
+        raise Unauthenticated("Incorrect username or password.") from error
+    if user is None:
+        raise Unauthenticated("Incorrect username or password.")
+    return user.id
+
+
+def issue_token(session: so.Session, user_id: int, *, ttl_s: int, now: datetime) -> NewToken:
+    """Make a token for a user."""
+    token = make_secret()
+    expires_at = (now + timedelta(seconds=ttl_s)).replace(microsecond=0)
+    session.add(Token(digest=digest(token), user_id=user_id, created_at=now, expires_at=expires_at))
+    return NewToken(token, expires_at)
+
+
+_BY_TOKEN = (
+    sa.select(User)
+    .join(Token, Token.user_id == User.id)
+    .where(Token.digest == sa.bindparam("digest"), Token.expires_at > sa.bindparam("now"))
+)
+
+
+def authenticate(session: so.Session, token: str, *, now: datetime) -> User:
+    """The user of a token, in one statement.
+
+    Raises:
+        Unauthenticated: It is unknown, revoked or expired.
+    """
+    user = session.scalar(_BY_TOKEN, {"digest": digest(token), "now": now})
+    if user is None:
+        raise Unauthenticated
+    return user
+
+
+def revoke(session: so.Session, token: str) -> None:
+    """Make a token worthless at once."""
+    session.execute(sa.delete(Token).where(Token.digest == digest(token)))
+
+
+def revoke_others(session: so.Session, user_id: int, *, keep: str = "") -> None:
+    """Make all tokens of a user worthless, but for one."""
+    others = sa.and_(Token.user_id == user_id, Token.digest != digest(keep))
+    session.execute(sa.delete(Token).where(others))
+
+
+def hash_password(password: str) -> str:
+    """Hash a password, which takes long: do it before a transaction."""
+    return HASHER.hash(password)
+
+
+def set_password(session: so.Session, user_id: int, hashed: str, *, keep: str = "") -> None:
+    """Give a user another password, and end their sessions and the links of earlier mails.
+
+    Args:
+        session: A writing session.
+        user_id: Whose.
+        hashed: What `hash_password` made of the new one.
+        keep: The token of the session that goes on.
+    """
+    session.get_one(User, user_id).password_hash = hashed
+    revoke_others(session, user_id, keep=keep)
+    session.execute(sa.delete(Key).where(Key.user_id == user_id, Key.kind == "reset"))
+
+
+def change_user(
+    session: so.Session,
+    user_id: int,
+    changes: dict[str, Any],
+    *,
+    now: datetime,
+    verify: bool = False,
+) -> User:
+    """Change the mail address, the language, or both; the old address is told.
+
+    Args:
+        session: A writing session.
+        user_id: Whose.
+        changes: The new values by their names, valid already.
+        now: The time.
+        verify: Whether a new address is to be confirmed.
+
+    Raises:
+        EmailTaken: Somebody else has this address.
+    """
+    user = session.get_one(User, user_id)
+    email = changes.get("email")
+    if email is not None and email.lower() != user.email.lower():
+        _refuse_taken(session, username=None, email=email)
+        link_keys.wish(session, user, "moved", now=now)  # to the old address
+        user.confirmed_at = None
+        session.execute(sa.delete(Key).where(Key.user_id == user_id))
+    for name, value in changes.items():
+        setattr(user, name, value)
+    _flush_unique(session)
+    if verify and email is not None and user.confirmed_at is None:
+        link_keys.wish(session, user, "confirm", now=now)
+    return user
+
+
+def count_posts(session: so.Session, user_id: int) -> int:
+    """How many posts a user has."""
+    statement = sa.select(sa.func.count()).select_from(Post).where(Post.user_id == user_id)
+    return session.scalar(statement) or 0
+
+
+def erase(session: so.Session, user_id: int, *, lease_s: int, now: datetime) -> None:
+    """Erase an account: posts, tasks, notifications and tokens now, files by the removals.
+
+    A worker that still runs for it finds its task gone and stops.
+    """
+    removals.wish(session, removals.user_prefix(user_id), now=now, lease_s=lease_s)
+    session.execute(sa.delete(User).where(User.id == user_id))

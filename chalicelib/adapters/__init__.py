@@ -1,0 +1,1 @@
+"""The edges to the outside: RQ on Redis, S3, Secrets Manager."""

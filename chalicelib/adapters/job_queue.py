@@ -1,0 +1,318 @@
+"""The edge to Redis: RQ as a doorbell.
+
+A job says "there may be something to do for this task" and nothing else: its id is the task's,
+its one argument too. Losing it delays a task until the next sweep, repeating it changes nothing,
+because an attempt begins by winning a claim in SQL.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from typing import Any, cast
+
+from redis import Redis
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+from rq import Queue
+from rq.exceptions import NoSuchJobError
+from rq.intermediate_queue import IntermediateQueue
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
+from rq.utils import now, utcparse
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
+
+from chalicelib import logs
+from chalicelib.adapters.secrets_manager import Secret, SecretError
+from chalicelib.db.models import Task
+from chalicelib.tasks.registry import FUNCTION_OF, FUNCTIONS
+
+JOB_TTL_S = 500
+"""How long RQ remembers a finished or failed job; the ledger remembers the task for good."""
+
+DOORBELL_TIMEOUT_S = 1.0
+"""Time limit of connecting to Redis and of each answer, where an answer to a user waits for it."""
+
+WORKER_TIMEOUT_S = 30.0
+"""Time limit of each answer for a worker, above the 15 s for which it listens."""
+
+COUNT_ALIVE = """
+local workers = redis.call('SMEMBERS', KEYS[1])
+return #workers > 0 and redis.call('EXISTS', unpack(workers)) or 0
+"""
+
+RING = """
+local width, at = tonumber(ARGV[1]), 2
+redis.call('SADD', KEYS[3], KEYS[2])
+for job = 4, #KEYS do
+    redis.call('DEL', KEYS[job])
+    redis.call('HSET', KEYS[job], unpack(ARGV, at + 1, at + 2 * width))
+    redis.call('RPUSH', KEYS[2], ARGV[at])
+    at = at + 1 + 2 * width
+end
+"""
+"""What `Queue.enqueue` does, for many jobs of as many fields each, in one command and so at a third
+of what RQ's own pipeline costs. Each job is deleted first: a finished one of the same id would hand
+its expiry on to the new one."""
+
+RING_BATCH = 1000
+"""For how many tasks one script rings: it holds up Redis for some milliseconds."""
+
+SHOW_META = """
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'meta', ARGV[1]) end
+"""
+"""In one step: a job that vanished before its `meta` was written would be a key for ever."""
+
+QueueError = RedisError
+"""What the methods of `JobQueue` raise when Redis does not answer."""
+
+
+class RegisteredJob(Job):
+    """A job that runs registered functions only.
+
+    Whoever can write to Redis can name any function that Python can import, and a callback or a
+    webhook besides; this class refuses all but the registry's functions with one task id.
+    """
+
+    @classmethod
+    def fetch(cls, id: str, connection: Redis | None = None, serializer: Any = None) -> Job:  # noqa: A002 - RQ's
+        """Read a job.
+
+        Raises:
+            NoSuchJobError: There is none, or no job can be called so, or something else stands in
+                its place; a worker passes over it, and would end otherwise.
+        """
+        try:
+            return super().fetch(id, connection, serializer)
+        except ValueError as error:
+            raise NoSuchJobError("no job is called so") from error
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            raise NoSuchJobError("something else stands in its place") from error
+
+    def restore(self, raw_data: Any) -> Any:
+        """Read the job from Redis, and take away all that a doorbell has no need of.
+
+        Raises:
+            NoSuchJobError: It cannot be read; a worker passes over it, and would end otherwise.
+        """
+        try:
+            restored = super().restore(raw_data)
+        except Exception as error:
+            raise NoSuchJobError("this job is not in the form of one") from error
+        self._success_callback_name = self._failure_callback_name = None
+        self._stopped_callback_name = None
+        self.webhooks = []
+        self._dependency_ids = []
+        self.repeats_left = None
+        self.retries_left = None
+        return restored
+
+    def _execute(self) -> Any:
+        if self.func_name not in FUNCTIONS or self.instance or self.kwargs:
+            raise NoSuchJobError("this job names no registered task")
+        if list(self.args) != [self.id]:
+            raise NoSuchJobError("this job does not carry its task's id")
+        return super()._execute()
+
+
+class TextQueue(Queue):
+    """A queue that passes over ids that are no text, which would end a worker."""
+
+    @classmethod
+    def lmove(
+        cls, connection: Redis, queue_key: str, timeout: int | None
+    ) -> tuple[str, bytes] | None:
+        """Move the next id to the intermediate list; one that is no text vanishes."""
+        found = cast("tuple[str, bytes] | None", super().lmove(connection, queue_key, timeout))
+        if found is None or _is_text(found[1]):
+            return found
+        taken = IntermediateQueue.get_intermediate_queue_key(queue_key)
+        connection.lrem(taken, 1, cast("str", found[1]))
+        return queue_key, b""  # what no job is called
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """What Redis knows of a worker."""
+
+    name: str
+    hostname: str
+    pid: int
+    state: str
+    current_task: str | None
+    started_at: datetime
+    last_seen_at: datetime
+
+
+class JobQueue:
+    """One RQ queue, seen from the side that rings it."""
+
+    def __init__(self, redis: Redis, name: str, *, timeout_s: int) -> None:
+        self.redis = redis
+        self.name = name
+        self._timeout_s = timeout_s
+        self.rq = Queue(name, connection=redis, serializer=JSONSerializer, job_class=RegisteredJob)
+        self._workers_key = WORKERS_BY_QUEUE_KEY % name
+
+    def ring(self, tasks: Iterable[tuple[str, str]]) -> int:
+        """Put a job for each task into the queue, a thousand in a round trip.
+
+        Args:
+            tasks: Pairs of a task's id and its name; names that are not registered are left out.
+
+        Returns:
+            How many workers are alive to hear it.
+
+        Raises:
+            QueueError: Redis does not answer; the sweeper will ring later.
+        """
+        known = [(task_id, name) for task_id, name in dict(tasks).items() if name in FUNCTION_OF]
+        if not known:
+            return self.workers_alive()
+        alive = 0
+        for first in range(0, len(known), RING_BATCH):
+            alive = self._ring(dict(known[first : first + RING_BATCH]))
+        return alive
+
+    def _ring(self, names: dict[str, str]) -> int:
+        jobs = [self._job(task_id, name) for task_id, name in names.items()]
+        keys = [self._workers_key, self.rq.key, Queue.redis_queues_keys]
+        keys += [RegisteredJob.key_for(task_id) for task_id in names]
+        arguments: list[Any] = [len(jobs[0])]
+        for task_id, fields in zip(names, jobs, strict=True):
+            arguments += [task_id, *chain.from_iterable(fields.items())]
+        return cast("int", self.redis.eval(RING + COUNT_ALIVE, len(keys), *keys, *arguments))
+
+    def _job(self, task_id: str, name: str) -> dict[str, Any]:
+        """What stands in Redis of a job, in RQ's own words."""
+        job = self.rq.create_job(
+            FUNCTION_OF[name],
+            args=(task_id,),
+            job_id=task_id,
+            timeout=self._timeout_s,
+            result_ttl=JOB_TTL_S,
+            failure_ttl=JOB_TTL_S,
+            description=f"{name}({task_id})",
+            meta={"request_id": logs.request_id()} if logs.request_id() else None,
+            status=JobStatus.QUEUED,
+        )
+        job.enqueued_at = now()
+        return job.to_dict()
+
+    def waiting_ids(self) -> set[str]:
+        """The ids of all tasks with a job in the queue."""
+        ids = cast("list[bytes]", self.redis.lrange(self.rq.key, 0, -1))
+        return {raw.decode(errors="replace") for raw in ids}
+
+    def depth(self) -> int:
+        """How many jobs are in the queue."""
+        return self.redis.llen(self.rq.key)
+
+    def workers(self) -> list[WorkerInfo]:
+        """Every worker that listens on this queue and is alive, by name.
+
+        What is not in the form of one is left out.
+        """
+        keys = sorted(cast("set[bytes]", self.redis.smembers(self._workers_key)))
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.hgetall(key)
+                pipeline.smembers(key + b":executions")
+            answers = pipeline.execute()
+        found = zip(keys, answers[::2], answers[1::2], strict=True)
+        workers = (_worker(key, facts, running) for key, facts, running in found)
+        return [worker for worker in workers if worker is not None]
+
+    def workers_alive(self) -> int:
+        """How many workers are alive; a dead one counts until its key expires."""
+        return cast("int", self.redis.eval(COUNT_ALIVE, 1, self._workers_key))
+
+    def save_progress(self, task_id: str, percent: int) -> None:
+        """Show a percentage in the job's `meta`, for RQ's own tools; the truth is in SQL."""
+        meta = json.dumps({"progress": percent})
+        self.redis.eval(SHOW_META, 1, RegisteredJob.key_for(task_id), meta)
+
+
+def _worker(key: bytes, facts: dict[bytes, bytes], running: Sequence[bytes]) -> WorkerInfo | None:
+    with suppress(ValueError, KeyError):
+        return _read_worker(key, facts, running)
+    return None
+
+
+def _read_worker(key: bytes, facts: dict[bytes, bytes], running: Sequence[bytes]) -> WorkerInfo:
+    text = {name.decode(): value.decode() for name, value in facts.items()}
+    return WorkerInfo(
+        name=key.decode().rpartition(":")[2],
+        hostname=text.get("hostname", ""),
+        pid=int(text.get("pid") or 0),
+        state=text.get("state", "unknown"),
+        current_task=next((one.decode().partition(":")[0] for one in running), None),
+        started_at=utcparse(text["birth"]),
+        last_seen_at=utcparse(text["last_heartbeat"]),
+    )
+
+
+def get_rq_job(task: Task, *, queue: JobQueue) -> Job | None:
+    """The job of a task as RQ sees it, or None when Redis forgot it or does not answer."""
+    try:
+        return RegisteredJob.fetch(task.id, connection=queue.redis, serializer=JSONSerializer)
+    except (RedisError, NoSuchJobError):
+        return None
+
+
+class _KeptBySecret(CredentialProvider):
+    """Signs a connection in as the secret says."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def get_credentials(self) -> tuple[str, str]:
+        """User and password; redis-py asks with each new connection."""
+        try:
+            known = self._secret.read()
+        except SecretError as error:
+            raise RedisConnectionError("nobody says how to sign in") from error
+        return known.username, known.password
+
+
+def _signed_in_by(secret: Secret | None) -> CredentialProvider | None:
+    return _KeptBySecret(secret) if secret else None
+
+
+def doorbell(url: str, *, secret: Secret | None = None) -> Redis:
+    """A client for callers that cannot wait: short time limits and no second try."""
+    return Redis.from_url(
+        url,
+        credential_provider=_signed_in_by(secret),
+        socket_timeout=DOORBELL_TIMEOUT_S,
+        socket_connect_timeout=DOORBELL_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=30,
+    )
+
+
+def patient(url: str, *, secret: Secret | None = None) -> Redis:
+    """A client for workers, which live through an outage: it tries again for minutes."""
+    return Redis.from_url(
+        url,
+        credential_provider=_signed_in_by(secret),
+        socket_timeout=WORKER_TIMEOUT_S,
+        socket_connect_timeout=5,
+        retry=Retry(ExponentialBackoff(cap=5, base=0.2), 60),
+        health_check_interval=30,
+    )

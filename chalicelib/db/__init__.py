@@ -1,0 +1,1 @@
+"""SQL: the engine, sessions, the database's clock, and the tables."""

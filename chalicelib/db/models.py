@@ -1,0 +1,322 @@
+"""The ledger: users, posts, tasks, notifications.
+
+SQL is the truth about every task. Redis only says that there may be something to do.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from chalicelib.db.engine import UtcDateTime
+
+BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""64 bits on both; only SQLite's INTEGER counts up by itself."""
+
+ACTIVE = ("queued", "running", "cancelling")
+"""The states of a task that is not over yet."""
+
+HELD = ("running", "cancelling")
+"""The states of a task that a worker holds a lease on."""
+
+
+QUEUED, PENDING, FAILED = (
+    sa.literal_column(f"'{state}'", sa.String) for state in ("queued", "pending", "failed")
+)
+HELD_TASKS = sa.text("status IN ('running', 'cancelling')")
+OPEN_MAILS = sa.text("mail_state IN ('pending', 'sending')")
+"""Written out, and in statements just as in the partial indexes: with a parameter in the place of
+a state, or in other words, SQLite does not use these."""
+
+
+class Base(so.DeclarativeBase):
+    """The schema."""
+
+    # What the database computed (its clock, mostly) comes back with the statement itself.
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 - SQLAlchemy's own form
+
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: sa.JSON(none_as_null=True)}  # noqa: RUF012 - SQLAlchemy's own form
+
+
+class User(Base):
+    """An account.
+
+    `notification_seq` is the last number given to a notification; it is raised by an UPDATE of
+    this row in the transaction that writes the notification, so that numbers become visible in
+    their order.
+    """
+
+    __tablename__ = "users"
+    __table_args__ = (
+        sa.Index("uq_users_username", sa.text("lower(username)"), unique=True),
+        sa.Index("uq_users_email", sa.text("lower(email)"), unique=True),
+        # A number that was once an account's is never another's: it is part of S3 keys.
+        {"sqlite_autoincrement": True},
+    )
+
+    id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
+    username: so.Mapped[str] = so.mapped_column(sa.String(64))
+    email: so.Mapped[str] = so.mapped_column(sa.String(254))
+    password_hash: so.Mapped[str] = so.mapped_column(sa.String(255))
+    language: so.Mapped[str] = so.mapped_column(sa.String(8))
+    is_admin: so.Mapped[bool] = so.mapped_column(default=False)
+    created_at: so.Mapped[datetime]
+    notification_seq: so.Mapped[int] = so.mapped_column(sa.BigInteger, default=0)
+    # Since when the mail address is known to be theirs.
+    confirmed_at: so.Mapped[datetime | None]
+
+
+class Token(Base):
+    """A bearer token or a page's session; only its SHA-256 is kept."""
+
+    __tablename__ = "tokens"
+
+    digest: so.Mapped[bytes] = so.mapped_column(sa.LargeBinary(32), primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    created_at: so.Mapped[datetime]
+    expires_at: so.Mapped[datetime] = so.mapped_column(index=True)
+
+
+class Post(Base):
+    """What a user wrote: 1 to 10,000 characters, kept code point for code point."""
+
+    __tablename__ = "posts"
+    __table_args__ = (
+        sa.Index("ix_posts_user_id_timestamp_id", "user_id", "timestamp", "id"),
+        # An export leaves out what was added later by its number, so numbers are never reused.
+        {"sqlite_autoincrement": True},
+    )
+
+    id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
+    body: so.Mapped[str] = so.mapped_column(sa.Text)
+    timestamp: so.Mapped[datetime]
+
+
+class Task(Base):
+    """One wish of a user, from the request to its one outcome.
+
+    All writes go through `chalicelib.tasks.transitions.change`, which checks the claim of a worker that
+    writes, so that one that lost the task changes nothing. ARCHITECTURE.md draws the states.
+    """
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        # One of a kind at a time for each user; both databases know partial unique indexes.
+        sa.Index(
+            "uq_tasks_in_progress",
+            "user_id",
+            "name",
+            unique=True,
+            sqlite_where=sa.text("status IN ('queued', 'running', 'cancelling')"),
+            postgresql_where=sa.text("status IN ('queued', 'running', 'cancelling')"),
+        ),
+        sa.Index(
+            "ix_tasks_queued",
+            "queued_at",
+            "id",
+            sqlite_where=sa.text("status = 'queued'"),
+            postgresql_where=sa.text("status = 'queued'"),
+        ),
+        sa.Index(
+            "ix_tasks_held",
+            "lease_until",
+            sqlite_where=HELD_TASKS,
+            postgresql_where=HELD_TASKS,
+        ),
+        sa.Index(
+            "ix_tasks_mail",
+            "mail_due_at",
+            sqlite_where=OPEN_MAILS,
+            postgresql_where=OPEN_MAILS,
+        ),
+        sa.Index(
+            "ix_tasks_file",
+            "expires_at",
+            sqlite_where=sa.text("expires_at IS NOT NULL AND gone_at IS NULL"),
+            postgresql_where=sa.text("expires_at IS NOT NULL AND gone_at IS NULL"),
+        ),
+        sa.Index("ix_tasks_user_id_created_at_id", "user_id", "created_at", "id"),
+        # What operators look at.
+        sa.Index("ix_tasks_created_at_id", "created_at", "id"),
+        sa.Index(
+            "ix_tasks_finished",
+            "finished_at",
+            sqlite_where=sa.text("finished_at IS NOT NULL"),
+            postgresql_where=sa.text("finished_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_tasks_failed",
+            "finished_at",
+            sqlite_where=sa.text("status = 'failed'"),
+            postgresql_where=sa.text("status = 'failed'"),
+        ),
+    )
+
+    id: so.Mapped[str] = so.mapped_column(sa.String(36), primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
+    name: so.Mapped[str] = so.mapped_column(sa.String(64))
+    params: so.Mapped[dict[str, Any]]
+    status: so.Mapped[str] = so.mapped_column(sa.String(16), default="queued")
+    created_at: so.Mapped[datetime]
+
+    # The queue: since when the task waits for a worker, and before when it must not run.
+    queued_at: so.Mapped[datetime]
+    due_at: so.Mapped[datetime]
+
+    # The claim. `claim` rises each time a worker takes the task; `failures` counts the claims
+    # that ended in a crash or a passing fault; `attempt` is what people see.
+    claim: so.Mapped[int] = so.mapped_column(default=0)
+    failures: so.Mapped[int] = so.mapped_column(default=0)
+    attempt: so.Mapped[int] = so.mapped_column(default=0)
+    max_attempts: so.Mapped[int]
+    worker: so.Mapped[str | None] = so.mapped_column(sa.String(255))
+    lease_until: so.Mapped[datetime | None]
+    last_seen_at: so.Mapped[datetime | None]
+    started_at: so.Mapped[datetime | None]
+    finished_at: so.Mapped[datetime | None]
+
+    # Progress never falls; `checkpoint` is the task's own note of where to go on.
+    percent: so.Mapped[int] = so.mapped_column(default=0)
+    done: so.Mapped[int] = so.mapped_column(sa.BigInteger, default=0)
+    total: so.Mapped[int] = so.mapped_column(sa.BigInteger, default=0)
+    checkpoint: so.Mapped[dict[str, Any] | None]
+    # The highest number of any post when the first attempt began: what came later is not in it.
+    cutoff: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
+
+    # The outcome.
+    error_code: so.Mapped[str | None] = so.mapped_column(sa.String(64))
+    error_detail: so.Mapped[str | None] = so.mapped_column(sa.Text)
+    result: so.Mapped[dict[str, Any] | None]
+
+    # The published file, for tasks that publish one.
+    object_key: so.Mapped[str | None] = so.mapped_column(sa.String(255))
+    posts: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
+    size_bytes: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
+    sha256: so.Mapped[str | None] = so.mapped_column(sa.String(64))
+    expires_at: so.Mapped[datetime | None]
+    gone_at: so.Mapped[datetime | None]
+
+    # The mail ledger.
+    mail_state: so.Mapped[str] = so.mapped_column(sa.String(16), default="none")
+    mail_claim: so.Mapped[int] = so.mapped_column(default=0)
+    mail_tries: so.Mapped[int] = so.mapped_column(default=0)
+    mail_due_at: so.Mapped[datetime | None]
+    mail_lease_until: so.Mapped[datetime | None]
+    mail_message_id: so.Mapped[str | None] = so.mapped_column(sa.String(255))
+    mail_sent_at: so.Mapped[datetime | None]
+
+
+class Notification(Base):
+    """The newest news about one subject; a task's is replaced, never added to."""
+
+    __tablename__ = "notifications"
+    __table_args__ = (sa.Index("ix_notifications_user_id_seq", "user_id", "seq"),)
+
+    user_id: so.Mapped[int] = so.mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: so.Mapped[str] = so.mapped_column(sa.String(64), primary_key=True)
+    subject: so.Mapped[str] = so.mapped_column(sa.String(36), primary_key=True)
+    seq: so.Mapped[int] = so.mapped_column(sa.BigInteger)
+    timestamp: so.Mapped[datetime]
+    data: so.Mapped[dict[str, Any]]
+
+
+class IdempotencyKey(Base):
+    """What a client called a request, so that the same request again is the same task."""
+
+    __tablename__ = "idempotency_keys"
+
+    user_id: so.Mapped[int] = so.mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    key: so.Mapped[str] = so.mapped_column(sa.String(255), primary_key=True)
+    fingerprint: so.Mapped[str] = so.mapped_column(sa.String(64))
+    task_id: so.Mapped[str] = so.mapped_column(sa.String(36))
+    created_at: so.Mapped[datetime] = so.mapped_column(index=True)
+
+
+class Letter(Base):
+    """A mail about an account that is still to be sent; gone when it was.
+
+    Attributes:
+        kind: `confirm` or `reset`, which carry a link, or `moved`.
+    """
+
+    __tablename__ = "letters"
+
+    id: so.Mapped[str] = so.mapped_column(sa.String(36), primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    kind: so.Mapped[str] = so.mapped_column(sa.String(16))
+    address: so.Mapped[str] = so.mapped_column(sa.String(254))
+    created_at: so.Mapped[datetime]
+    due_at: so.Mapped[datetime] = so.mapped_column(index=True)
+    tries: so.Mapped[int] = so.mapped_column(default=0)
+
+
+class Key(Base):
+    """What a link in a mail opens, once; only the SHA-256 of its secret is kept."""
+
+    __tablename__ = "keys"
+
+    digest: so.Mapped[bytes] = so.mapped_column(sa.LargeBinary(32), primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    kind: so.Mapped[str] = so.mapped_column(sa.String(16))
+    address: so.Mapped[str] = so.mapped_column(sa.String(254))
+    expires_at: so.Mapped[datetime] = so.mapped_column(index=True)
+
+
+class Guess(Base):
+    """A wrong password, by the digest of the account or address, while Redis could not count it."""
+
+    __tablename__ = "guesses"
+
+    id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
+    subject: so.Mapped[str] = so.mapped_column(sa.String(96), index=True)
+    at: so.Mapped[datetime]
+
+
+class AuditEntry(Base):
+    """Something that happened, for good: triggers write it, and nobody can change it.
+
+    Holds numbers only, so that it may outlive the account that it is about.
+    """
+
+    __tablename__ = "audit"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - SQLAlchemy's own form
+
+    id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
+    at: so.Mapped[datetime]
+    event: so.Mapped[str] = so.mapped_column(sa.String(16))
+    user_id: so.Mapped[int] = so.mapped_column(sa.BigInteger)
+    task_id: so.Mapped[str | None] = so.mapped_column(sa.String(36), index=True)
+
+
+class Removal(Base):
+    """Everything in the bucket under `prefix` must go, but for files that a task has published.
+
+    Written in the transaction that makes the objects worthless, carried out afterwards, and
+    once more when the last worker that may still write there has lost its lease.
+    """
+
+    __tablename__ = "removals"
+
+    id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
+    prefix: so.Mapped[str] = so.mapped_column(sa.String(255))
+    due_at: so.Mapped[datetime] = so.mapped_column(index=True)

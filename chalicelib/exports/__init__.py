@@ -1,0 +1,1 @@
+"""What an export is: datasets, kinds of export, publication, files, removals."""

@@ -1,0 +1,1 @@
+"""What keeps the service going: the reconciler, the backlog, operators' queries."""

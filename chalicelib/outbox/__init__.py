@@ -1,0 +1,1 @@
+"""What must be told to the world exactly once: emails about exports and about accounts."""

@@ -1,0 +1,1 @@
+"""The kernel: tasks from request to outcome, whatever they do."""

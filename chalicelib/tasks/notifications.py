@@ -1,0 +1,104 @@
+"""Notifications: the newest news about each subject, numbered so that a client misses nothing."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from chalicelib.db import engine
+from chalicelib.db.models import Notification, Task, User
+
+TASK_PROGRESS = "task_progress"
+
+
+def raising(*more: sa.ColumnElement[Any], of: Any = None) -> sa.UpdateBase:
+    """A statement that raises a user's notification number and locks their row until the commit.
+
+    Execute it before any other write about the user: everybody takes the user's row first, so
+    nobody waits for each other in a circle, and a number is only ever seen after the lower ones.
+    It returns the new number, or no row when the user is gone.
+
+    Args:
+        *more: What it returns besides the number.
+        of: A query for the user's id; without one the parameter `of` names it.
+    """
+    users = cast("sa.Table", User.__table__)
+    return (
+        sa.update(users)
+        .where(users.c.id == (sa.bindparam("of") if of is None else of))
+        .values(notification_seq=users.c.notification_seq + 1)
+        .returning(users.c.notification_seq, *more)
+    )
+
+
+def announced(task: Any) -> tuple[Any, ...]:
+    """What `post_task_progress` tells of a task: attributes, or columns of the table."""
+    return (
+        task.user_id,
+        task.id,
+        task.name,
+        task.status,
+        task.percent,
+        task.done,
+        task.total,
+        task.error_code,
+    )
+
+
+def post_task_progress(
+    session: so.Session, task: Task | sa.Row[Any], *, seq: int, now: datetime
+) -> None:
+    """Replace the notification about a task with one that says how it stands now."""
+    user_id, task_id, name, status, percent, done, total, error_code = announced(task)
+    data: dict[str, Any] = {
+        "task_id": task_id,
+        "name": name,
+        "status": status,
+        "progress": {"percent": percent, "done": done, "total": total},
+        "error": error_code,
+    }
+    news = {"seq": seq, "timestamp": now, "data": data}
+    keys = {"user_id": user_id, "name": TASK_PROGRESS, "subject": task_id}
+    session.execute(_post(engine.dialect(session)), {**keys, **news})
+
+
+@cache
+def _post(dialect: str) -> Any:
+    keys, news = ("user_id", "name", "subject"), ("seq", "timestamp", "data")
+    statement = engine.insert(dialect, Notification)
+    replaced = {name: statement.excluded[name] for name in news}
+    return statement.on_conflict_do_update(index_elements=keys, set_=replaced)
+
+
+_SINCE = (
+    sa.select(User.notification_seq, Notification)
+    .outerjoin(
+        Notification,
+        sa.and_(Notification.user_id == User.id, Notification.seq > sa.bindparam("after")),
+    )
+    .where(User.id == sa.bindparam("of"))
+    .order_by(Notification.seq)
+)
+
+
+def since(
+    session: so.Session, user_id: int, *, after: int
+) -> tuple[Sequence[Notification], int | None]:
+    """What is new.
+
+    Args:
+        session: A session to read with.
+        user_id: Whose notifications.
+        after: The last number that the client has seen; 0 for all.
+
+    Returns:
+        The notifications with higher numbers, in their order, and the user's last number (None
+        when the user is gone). Both come from one statement, so they fit each other.
+    """
+    rows = session.execute(_SINCE, {"of": user_id, "after": after}).all()
+    if not rows:
+        return [], None
+    return [row[1] for row in rows if row[1] is not None], rows[0][0]

@@ -1,0 +1,143 @@
+"""The one door through which a task changes.
+
+Whoever changes a task locks its user first (by raising their notification number), then the
+task, checks that it may, changes attributes, and leaves a notification; all in one transaction.
+Nobody locks in another order, so nobody waits in a circle; and no change goes unannounced.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from chalicelib.db.models import HELD, Task
+from chalicelib.errors import CancelRequested, ClaimLost, NotFound
+from chalicelib.tasks import notifications
+
+task_table = cast("sa.Table", Task.__table__)
+ROW = task_table.c
+"""A task's columns, for statements that the ORM has no part in: its UPDATE takes twice the time."""
+
+_RAISE = notifications.raising(
+    of=sa.select(ROW.user_id).where(ROW.id == sa.bindparam("task_id")).scalar_subquery()
+)
+_LOCK = (
+    sa.select(Task)
+    .where(Task.id == sa.bindparam("task_id"))
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+
+
+@contextmanager
+def change(session: so.Session, task_id: str, *, now: datetime) -> Iterator[Task]:
+    """Lock a task for a change by somebody who holds no claim on it.
+
+    Args:
+        session: A writing session.
+        task_id: Which task.
+        now: The time of the change, for the notification.
+
+    Yields:
+        The task as it stands; attributes set inside are written at the end of the block, together
+        with a notification, if there were any.
+
+    Raises:
+        NotFound: There is no such task.
+    """
+    seq = session.scalar(_RAISE, {"task_id": task_id})
+    # Read anew under the lock: what the session knew of it may be old.
+    task = session.scalar(_LOCK, {"task_id": task_id})
+    if seq is None or task is None:
+        raise NotFound
+    yield task
+    if session.is_modified(task):
+        session.flush()
+        notifications.post_task_progress(session, task, seq=seq, now=now)
+
+
+class Move:
+    """A change for which it is enough that the task is as it must be; nothing is looked at first.
+
+    It locks, changes and announces as `change` does, in three statements that are built once.
+
+    Args:
+        *when: What must be so of a `ROW`, before the user's row is locked and again under the lock.
+        returning: Which columns `make` returns, besides those that are announced.
+        **values: What becomes of which columns.
+    """
+
+    def __init__(
+        self,
+        *when: sa.ColumnElement[bool],
+        returning: Iterable[sa.Column[Any]] = (),
+        **values: Any,
+    ) -> None:
+        owner = sa.select(ROW.user_id).where(*when).scalar_subquery()
+        self._raise = notifications.raising(of=owner)
+        change = sa.update(task_table).where(*when).values(**values)
+        self._change = change.returning(*{*notifications.announced(ROW), *returning})
+
+    def make(
+        self,
+        session: so.Session,
+        what: Mapping[str, Any],
+        how: Mapping[str, Any],
+        *,
+        now: datetime,
+    ) -> sa.Row[Any] | None:
+        """Change a task, if it is as it must be.
+
+        Args:
+            session: A writing session.
+            what: The parameters of the conditions.
+            how: Those of the new values.
+            now: The time of the change.
+
+        Returns:
+            The task's columns as they are now; None when nothing was changed.
+        """
+        seq = session.scalar(self._raise, what)
+        row = None if seq is None else session.execute(self._change, {**what, **how}).one_or_none()
+        if seq is None or row is None:
+            # On PostgreSQL one that waited for another one has raised the number by now.
+            session.rollback()
+            return None
+        notifications.post_task_progress(session, row, seq=seq, now=now)
+        return row
+
+
+def as_task(row: sa.Row[Any]) -> Task:
+    """All columns of a `ROW` as an object, which no session knows."""
+    return Task(**row._mapping)  # noqa: SLF001 - it is public
+
+
+@contextmanager
+def change_held(
+    session: so.Session, task_id: str, *, claim: int, now: datetime, cancelling: bool = False
+) -> Iterator[Task]:
+    """Lock a task for a change by the worker that claimed it: the fence.
+
+    Args:
+        session: A writing session.
+        task_id: Which task.
+        claim: The number that the worker's claim got.
+        now: The time of the change.
+        cancelling: Whether the change is the one that ends a cancelled task.
+
+    Raises:
+        ClaimLost: Another claim was made, the lease was taken away, or the task is gone.
+        CancelRequested: The user asked to cancel it, and this change does not do that.
+    """
+    try:
+        with change(session, task_id, now=now) as task:
+            if task.claim != claim or task.status not in HELD:
+                raise ClaimLost
+            if task.status == "cancelling" and not cancelling:
+                raise CancelRequested
+            yield task
+    except NotFound as error:
+        raise ClaimLost from error

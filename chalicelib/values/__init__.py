@@ -1,0 +1,1 @@
+"""Values: field types, paging cursors, languages, sampled values."""

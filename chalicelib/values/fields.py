@@ -1,0 +1,215 @@
+"""What a single field may hold: one definition for the API and for files of posts."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import chain, islice
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct
+
+from chalicelib.errors import Fault, Invalid
+
+# `$` also matches before a final newline in Python; `(?!\n)` closes that gap and, unlike `\Z`,
+# means the same in the OpenAPI document, whose patterns are ECMA 262.
+_END = r"$(?!\n)"
+_USERNAME = r"^[A-Za-z0-9_-]+" + _END
+# RFC 5321, section 4.5.3.1: a local part of at most 64 octets. `=?` opens an encoded word
+# (RFC 2047), which a mail program would decode into whatever characters it hides.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL = rf"^(?![^@]{{65}})(?!.*=\?){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}{_END}"
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?Z"
+)
+
+# What `storable` refuses, as the OpenAPI document says it; a lone surrogate is no text at all.
+_STORABLE = {"pattern": r"^[^\x00]*$"}
+
+Text = Annotated[str, Meta(extra_json_schema=_STORABLE)]
+AnyText = Annotated[str, Meta(extra={"is_stored": False})]
+"""Compared and never stored, so that it may be any string at all."""
+
+PostBody = Annotated[
+    str,
+    Meta(min_length=1, max_length=10_000, examples=["Hello!"], extra_json_schema=_STORABLE),
+]
+Username = Annotated[str, Meta(min_length=1, max_length=64, pattern=_USERNAME, examples=["susan"])]
+# 254: the longest path of RFC 5321, less its brackets.
+Email = Annotated[str, Meta(max_length=254, pattern=_EMAIL, examples=["susan@example.com"])]
+Password = Annotated[
+    str,
+    Meta(min_length=8, max_length=128, examples=["correct horse"], extra_json_schema=_STORABLE),
+]
+Language = Literal["en", "es", "ko"]
+Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+# 1 to 255 printable ASCII characters; HTTP takes away spaces around them.
+IdempotencyKey = Annotated[
+    str, Meta(min_length=1, max_length=255, pattern=r"^[!-~](?:[ -~]*[!-~])?" + _END)
+]
+
+# A moment in microseconds since the year 1, and an item's id.
+_CURSOR = r"^[0-9]{1,18}_[0-9a-f-]{1,36}" + _END
+_POST_CURSOR = r"^[0-9]{1,18}_[0-9]{1,18}" + _END
+Cursor = Annotated[str, Meta(pattern=_CURSOR)]
+PostCursor = Annotated[str, Meta(pattern=_POST_CURSOR)]
+
+MAX_FAULTS = 100
+"""How much is said of one body: an answer must not be many times what was sent."""
+
+_FORMS = {
+    repr(_USERNAME): "may only contain the letters A to Z, digits, _ and -",
+    repr(_EMAIL): "must be an email address such as susan@example.com",
+    repr(_CURSOR): "must be the `next` cursor of an earlier response",
+    repr(_POST_CURSOR): "must be the `next` cursor of an earlier response",
+}
+_KINDS = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+_BOUNDS = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
+
+S = TypeVar("S", bound=Struct)
+
+
+def check(data: object, model: type[S], *, at: str = "") -> S:
+    """Turn decoded JSON into a model, or say everything that is wrong with it.
+
+    Types are strict: a boolean or a string is no number.
+
+    Args:
+        data: What the JSON decoder made.
+        model: A struct; fields that it does not know are faults whatever its own configuration.
+        at: JSON pointer of `data` within the request's body.
+
+    Raises:
+        Invalid: With every fault: one for each field that is wrong, missing or unknown; of more
+            than `MAX_FAULTS` the first.
+    """
+    if not isinstance(data, dict):
+        raise Invalid(Fault(at, "must be an object"))
+    found = chain(_field_faults(data, model, at), _unknown_faults(data, model, at))
+    if faults := list(islice(found, MAX_FAULTS)):
+        raise Invalid(*faults)
+    return msgspec.convert(data, model)
+
+
+def flaw(value: object, kind: Any, *, strict: bool = True) -> str | None:
+    """Say what is wrong with one value.
+
+    Args:
+        value: What the JSON decoder made.
+        kind: A type as it stands in a model, such as `PostBody`.
+        strict: Whether a string is no number; in a query everything is a string.
+
+    Returns:
+        Plain English that follows the field's name ("must be a string"), or None when it is right.
+    """
+    if isinstance(value, str) and _is_stored(kind) and not storable(value):
+        return "must not contain NUL or lone surrogates"
+    try:
+        msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        return _plain(str(error), kind)
+    return None
+
+
+def storable(text: str) -> bool:
+    """Whether every database and every UTF-8 file can hold the text: no NUL, no lone surrogate."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def parse_time(text: str) -> datetime:
+    """Read `YYYY-MM-DDTHH:MM:SS[.ffffff]Z`, years 1 to 9999, as aware UTC.
+
+    Raises:
+        ValueError: The text has another form or names no real moment; second 60 is none.
+    """
+    if not _TIME.fullmatch(text):
+        raise ValueError("expected the form YYYY-MM-DDTHH:MM:SS[.ffffff]Z")
+    return datetime.fromisoformat(text)
+
+
+def format_time(moment: datetime) -> str:
+    """Write an aware moment as `YYYY-MM-DDTHH:MM:SS[.ffffff]Z`; a zero fraction is left out.
+
+    Raises:
+        ValueError: The moment is naive.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("expected an aware datetime")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def _field_faults(data: dict[str, Any], model: type[Struct], at: str) -> Iterator[Fault]:
+    for field in msgspec.structs.fields(model):
+        pointer = f"{at}/{_token(field.encode_name)}"
+        if field.encode_name not in data:
+            if field.required:
+                yield Fault(pointer, "is required")
+            continue
+        value = data[field.encode_name]
+        found = _unstorable(value, pointer) if _is_stored(field.type) else iter(())
+        unstorable = list(islice(found, MAX_FAULTS))
+        yield from unstorable
+        if not unstorable and (detail := flaw(value, field.type)):
+            yield Fault(pointer, detail)
+
+
+def _unknown_faults(data: dict[str, Any], model: type[Struct], at: str) -> Iterator[Fault]:
+    for name in data:
+        if name not in model.__struct_encode_fields__:
+            yield Fault(f"{at}/{_token(name)}", "is not a known field")
+
+
+def _is_stored(kind: Any) -> bool:
+    metas = [meta.extra or {} for meta in getattr(kind, "__metadata__", ()) if type(meta) is Meta]
+    return all(extra.get("is_stored", True) for extra in metas)
+
+
+def _unstorable(value: object, pointer: str) -> Iterator[Fault]:
+    """Look at every string in a value, names of members included, at any depth."""
+    waiting = [(value, pointer)]
+    while waiting:
+        value, pointer = waiting.pop()
+        if isinstance(value, str) and (detail := flaw(value, str)):
+            yield Fault(pointer, detail)
+        elif isinstance(value, list):
+            waiting += [(item, f"{pointer}/{index}") for index, item in enumerate(value)]
+        elif isinstance(value, dict):
+            for name, item in value.items():
+                inner = f"{pointer}/{_token(name)}"
+                waiting += [(item, inner)] if storable(name) else [(name, inner)]
+
+
+def _token(name: str) -> str:
+    """Escape a name for a JSON pointer (RFC 6901); the answer must be encodable whatever it is."""
+    return name.replace("~", "~0").replace("/", "~1").encode(errors="replace").decode()
+
+
+def _plain(message: str, kind: Any) -> str:
+    """Put a message of msgspec's into words for people who do not read Python."""
+    if match := re.fullmatch(r"Expected `str` matching regex (.+)", message):
+        return _FORMS.get(match[1], f"must match the pattern {match[1]}")
+    if match := re.fullmatch(r"Expected `(?:str|int|float)` (of length )?([<>]=?) (\S+)", message):
+        unit = f" character{'s' * (match[3] != '1')} long" if match[1] else ""
+        return f"must be {_BOUNDS[match[2]]} {match[3]}{unit}"
+    if message.startswith("Invalid enum value") and (choices := _choices(kind)):
+        return "must be one of " + ", ".join(choices)
+    if match := re.fullmatch(r"Expected `([a-z |]+)`, got `\w+`", message):
+        return "must be " + " or ".join(_KINDS.get(name, name) for name in match[1].split(" | "))
+    return f"is not valid: {message}"
+
+
+def _choices(kind: Any) -> list[str]:
+    literals = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
+    return [str(choice) for literal in literals for choice in get_args(literal)]

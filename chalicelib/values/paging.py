@@ -1,0 +1,53 @@
+"""Pages of a list, and the cursors between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from chalicelib.errors import Fault, Invalid
+from chalicelib.values.fields import Cursor, flaw
+
+T = TypeVar("T")
+
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 100
+
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_END = datetime.max.replace(tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Where a page of a list begins and how long it is.
+
+    Attributes:
+        limit: How many items at most.
+        before: Time and id of the last item of the page before; None on the first page.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    before: tuple[datetime, Any] | None = None
+
+    def cut(self, found: Sequence[T]) -> tuple[Sequence[T], bool]:
+        """The items of this page out of one more than it holds, and whether there was one more."""
+        return found[: self.limit], len(found) > self.limit
+
+
+def cursor(timestamp: datetime, item_id: object) -> str:
+    """Name the place after an item, for the client to hand back."""
+    return f"{(timestamp - _BEGINNING) // _MICROSECOND}_{item_id}"
+
+
+def parse_cursor(text: str) -> tuple[datetime, str]:
+    """Take a cursor apart; a moment after the end of time is the end of time.
+
+    Raises:
+        Invalid: It is none of ours.
+    """
+    if detail := flaw(text, Cursor):
+        raise Invalid(Fault("?cursor", detail))
+    microseconds, _, item_id = text.partition("_")
+    latest = (_END - _BEGINNING) // _MICROSECOND
+    return _BEGINNING + min(int(microseconds), latest) * _MICROSECOND, item_id

@@ -1,0 +1,90 @@
+"""What a page says when something cannot be done."""
+
+from chalicelib.errors import CarryoutError, Invalid, RequestError, TooMany
+from chalicelib.values.languages import Language
+
+
+def complaint(error: CarryoutError, language: Language) -> str:
+    """Say in the user's language what is wrong.
+
+    Args:
+        error: Any error of ours; one without words of its own is told in general ones.
+        language: The user's.
+    """
+    if isinstance(error, TooMany):
+        return _too_many(error, language)
+    if isinstance(error, Invalid) and error.faults:
+        flaws = flaws_of(language)
+        told = [flaws[fault.pointer] for fault in error.faults if fault.pointer in flaws]
+        return " ".join(dict.fromkeys(told)) or language.gettext(
+            "Some of this isn't valid. Check it and try again."
+        )
+    if isinstance(error, RequestError):
+        not_now = language.gettext("This action isn't available.")
+        return _complaints(language).get(error.code, not_now)
+    return language.gettext("Something went wrong on our side.")
+
+
+def _complaints(language: Language) -> dict[str, str]:
+    return {
+        "unauthenticated": language.gettext("Sign in to continue."),
+        "forbidden": language.gettext(
+            "You don't have permission to do this. If you were"
+            " filling in a form, reload the page and try again."
+        ),
+        "wrong_password": language.gettext("Incorrect password. Try again."),
+        "link_over": language.gettext(
+            "This link has expired or has already been used. Request a new one."
+        ),
+        "address_unconfirmed": language.gettext(
+            "Confirm your email address first: open the link in the email we sent you."
+        ),
+        "registration_closed": language.gettext(
+            "Sign-up is closed. To get an account, ask the site's administrator."
+        ),
+        "not_found": language.gettext("This page doesn't exist, or you don't have access to it."),
+        "username_taken": language.gettext("This username is taken. Choose another one."),
+        "email_taken": language.gettext("This email address is already in use. Enter another one."),
+        "task_in_progress": language.gettext(
+            "An export is already in progress. Wait for it to finish, or cancel it."
+        ),
+        "task_ended": language.gettext("This task has already ended, so it can't be cancelled."),
+        "task_active": language.gettext("Only a failed or cancelled task can be tried again."),
+        "not_ready": language.gettext("This export isn't ready yet. Wait until it's done."),
+        "no_file": language.gettext(
+            "This export failed or was cancelled, so it has no file. Start a new export."
+        ),
+        "mail_in_progress": language.gettext("The email is already on its way."),
+        "export_gone": language.gettext(
+            "This file has expired or was deleted. Start a new export."
+        ),
+        "body_too_large": language.gettext("That's too large. The limit is 10 MB."),
+        "invalid": language.gettext("Some of this isn't valid. Check it and try again."),
+        "unavailable": language.gettext("We can't do this right now. Try again in a moment."),
+    }
+
+
+def flaws_of(language: Language) -> dict[str, str]:
+    """What is to be said of each field of a form, by its JSON pointer."""
+    return {
+        "/username": language.gettext(
+            "Use 1 to 64 characters for the username: letters A to Z, digits, _ or -."
+        ),
+        "/email": language.gettext("Enter an email address such as susan@example.com."),
+        "/password": language.gettext("Use 8 to 128 characters for the password."),
+        "/language": language.gettext("Choose a language from the list."),
+        "/body": language.gettext("A post can have 1 to 10,000 characters."),
+    }
+
+
+def _too_many(error: TooMany, language: Language) -> str:
+    wait = {"wait": language.duration(error.retry_after_s)}
+    if error.code == "cooling_down":
+        return (
+            language.gettext(
+                "Your last export finished a short while ago. You can start the next one in"
+                " %(wait)s."
+            )
+            % wait
+        )
+    return language.gettext("Too many attempts. Try again in %(wait)s.") % wait

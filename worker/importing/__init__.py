@@ -1,0 +1,1 @@
+"""Posts from files into the database."""

@@ -1,1 +1,0 @@
-"""What Carryout writes to its users, and how it gets there."""

@@ -1,0 +1,170 @@
+"""The work horse: a forked process that does one job after another while there are some.
+
+RQ forks for every job, which costs more than most jobs do. Here a horse that is done listens for
+the next job, for a moment, and ends when none comes or when it reaches one of its `Limits`; its
+parent listens then, and forks the next one. What a job breaks still dies with the horse alone.
+"""
+
+import os
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+from rq import Queue, Worker
+from rq.exceptions import NoSuchJobError
+from rq.executions import Execution
+from rq.job import Job, JobStatus
+from rq.timeouts import JobTimeoutException
+from rq.utils import now, utcformat
+from rq.worker import WorkerStatus
+
+from chalicelib.adapters.job_queue import JOB_TTL_S
+from worker.process import stop_requested
+
+LISTENS_S = 0.5
+"""How long one request for a job waits; also how soon a listening horse notices that it must go."""
+
+LISTENS_TIMES = 4
+"""After so many requests in vain the horse ends."""
+
+EXECUTION_TTL_S = 65
+"""When Redis forgets a silent execution: RQ's minute beside the parent's 5 s between two signs."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a work horse makes room for a fresh one, however much there is to do.
+
+    Attributes:
+        jobs: After so many: whatever a task or a library leaks is bounded.
+        age_s: After so many seconds: its parent renews the protection of its container, tidies
+            RQ's registries, and notices that workers are suspended.
+        rss_bytes: When its memory has ever been larger; an export peaks at half of it.
+    """
+
+    jobs: int = 1000
+    age_s: float = 60
+    rss_bytes: int = 256 << 20
+
+
+LIMITS = Limits()
+
+
+class Horse:
+    """Does jobs in a process of its own.
+
+    Args:
+        worker: RQ's worker, in whose name it works.
+        queue: Where the jobs come from.
+        parent: The process that is to bury it.
+        timeout_s: How long a job may take, in seconds.
+        limits: When it ends.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        queue: Queue,
+        *,
+        parent: int,
+        timeout_s: int,
+        limits: Limits = LIMITS,
+    ) -> None:
+        self._worker = worker
+        self._queue = queue
+        self._redis = worker.connection
+        self._parent = parent
+        self._timeout_s = timeout_s
+        self._left = limits.jobs
+        self._limits = limits
+        self._ends_at = time.monotonic() + limits.age_s
+
+    def work(self, job: Job | None) -> None:
+        """Do a job and those that follow."""
+        while job is not None:
+            self._perform(job)
+            self._left -= 1
+            job = None if self._is_spent() else self._next()
+
+    def _perform(self, job: Job) -> None:
+        execution = self._begin(job)
+        try:
+            with self._worker.death_penalty_class(self._timeout_s, JobTimeoutException):
+                job.perform()
+        except Exception:  # noqa: BLE001 - RQ records it, as it does for its own workers
+            self._worker._finalize_failure(job, self._queue, execution, sys.exc_info())  # noqa: SLF001
+        else:
+            self._end(job, execution)
+
+    def _begin(self, job: Job) -> Execution:
+        """Tell Redis what is being done: RQ's own notes, in one round trip."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            execution = Execution.create(
+                job, EXECUTION_TTL_S, pipeline=pipeline, worker_name=self._worker.name
+            )
+            self._worker.set_state(WorkerStatus.BUSY, pipeline=pipeline)
+            job.prepare_for_execution(self._worker.name, pipeline=pipeline)
+            pipeline.persist(job.key)
+            pipeline.lrem(self._queue.intermediate_queue_key, 1, job.id)
+            # RQ's note that it lay there; with it, RQ would give the same id up the next time.
+            pipeline.delete(self._queue.intermediate_queue.get_first_seen_key(job.id))
+            pipeline.execute()
+        return execution
+
+    def _end(self, job: Job, execution: Execution) -> None:
+        """Tell Redis that it is done, in one round trip; a doorbell has no result to keep."""
+        job.ended_at = now()
+        with self._redis.pipeline(transaction=False) as pipeline:
+            self._worker.increment_successful_job_count(pipeline=pipeline)
+            self._worker.increment_total_working_time(job.ended_at - execution.created_at, pipeline)
+            facts: Any = {"status": JobStatus.FINISHED.value, "ended_at": utcformat(job.ended_at)}
+            pipeline.hset(job.key, mapping=facts)
+            job.finished_job_registry.add(job, JOB_TTL_S, pipeline)
+            pipeline.expire(job.key, JOB_TTL_S)
+            execution.delete(job=job, pipeline=pipeline)
+            self._worker.set_state(WorkerStatus.IDLE, pipeline=pipeline)
+            pipeline.execute()
+
+    def _is_spent(self) -> bool:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak_bytes = peak if sys.platform == "darwin" else peak << 10
+        is_old = self._left <= 0 or time.monotonic() >= self._ends_at
+        return is_old or peak_bytes > self._limits.rss_bytes
+
+    def _next(self) -> Job | None:
+        """The next job, or None when none comes for a while."""
+        key, taken = self._queue.key, self._queue.intermediate_queue_key
+        for _ in range(LISTENS_TIMES):
+            if self._must_go():
+                return None
+            # Fractions of a second are fine: Redis has taken them since version 6.
+            raw = cast("bytes | None", self._redis.blmove(key, taken, cast("int", LISTENS_S)))
+            if raw is None:
+                continue
+            if self._must_go():
+                self._put_back(raw)
+                return None
+            if job := self._fetch(raw):
+                return job
+        return None
+
+    def _must_go(self) -> bool:
+        return stop_requested() or os.getppid() != self._parent
+
+    def _put_back(self, job_id: bytes) -> None:
+        with self._redis.pipeline() as pipeline:
+            pipeline.lrem(self._queue.intermediate_queue_key, 1, cast("str", job_id))
+            pipeline.lpush(self._queue.key, job_id)
+            pipeline.execute()
+
+    def _fetch(self, job_id: bytes) -> Job | None:
+        """A job that Redis forgot, or that is not in the form of one, is passed over."""
+        name = job_id.decode(errors="replace")
+        job_class, serializer = self._worker.job_class, self._worker.serializer
+        try:
+            return job_class.fetch(name, connection=self._redis, serializer=serializer)
+        except NoSuchJobError:
+            self._redis.lrem(self._queue.intermediate_queue_key, 1, cast("str", job_id))
+            return None
