@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 
 from chalicelib import logs
 from chalicelib.accounts.accounts import check_password, find_user
-from chalicelib.db.engine import Database
+from chalicelib.db.engine import Database, connect
 from chalicelib.db.models import Base, Post
 from chalicelib.microblog.posts import write_post
 from chalicelib.tasks.leases import take
@@ -27,7 +27,7 @@ from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
 from tests.harness.ledgers import fail, launch, make_user, now, the_task
-from tests.harness.servers import wait_until
+from tests.harness.servers import PostgreSQL, wait_until
 from tests.harness.writers import write_posts
 from worker import __main__ as command_line
 from worker.commands.operating import upgrade
@@ -498,6 +498,28 @@ def test_migrate(worker: Call, database: Database) -> None:
         assert (done.status, done.err) == (0, "")
     with database.read() as session:
         assert session.scalar(sa.text("SELECT count(*) FROM alembic_version")) == 1
+
+
+def test_migrations_wait_for_each_other(
+    postgresql: PostgreSQL, environment: dict[str, str]
+) -> None:
+    """Of migrations that start at once, one does the work and the others find it done.
+
+    A deployment that lost sight of its migration is started again and runs another.
+    """
+    with postgresql.database(template="template1") as url:
+        given = {**os.environ, **environment, "DATABASE_URL": url}
+        command = [sys.executable, "-m", "worker", "migrate"]
+        running = [
+            subprocess.Popen(command, env=given, stderr=subprocess.PIPE, text=True)
+            for _ in range(4)
+        ]
+        said = [one.communicate(timeout=120)[1] for one in running]
+        assert [one.returncode for one in running] == [0] * 4, said
+        ledger = connect(url)
+        with ledger.read() as session:
+            assert session.scalar(sa.text("SELECT count(*) FROM alembic_version")) == 1
+        ledger.close()
 
 
 @both_databases

@@ -3,16 +3,22 @@
 import json
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 import click
+import sqlalchemy as sa
 
 from chalicelib.db.engine import Database
 from chalicelib.values.fields import Status
 from worker.commands import wire
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
+
+MIGRATION_LOCK = 0x63617272796F7574
+"""The advisory lock of migrations: "carryout", as a 64-bit number."""
 
 
 @click.command()
@@ -65,12 +71,32 @@ def upgrade(database: Database) -> bool:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["database"] = database
     known = {one.revision for one in ScriptDirectory.from_config(config).walk_revisions()}
-    with database.engine.connect() as connection:
-        present = set(MigrationContext.configure(connection).get_current_heads())
-    if present - known:
-        return False
-    command.upgrade(config, "head")
+    with alone(database):
+        with database.engine.connect() as connection:
+            present = set(MigrationContext.configure(connection).get_current_heads())
+        if present - known:
+            return False
+        command.upgrade(config, "head")
     return True
+
+
+@contextmanager
+def alone(database: Database) -> Iterator[None]:
+    """Wait until no other process migrates this database, and keep others from it.
+
+    A deployment that lost sight of its migration may start a second one beside it. The lock is
+    the session's: PostgreSQL drops it when the process dies. SQLite has one writer at a time.
+    """
+    if database.engine.dialect.name == "sqlite":
+        yield
+        return
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # Outside a transaction: one that idles for as long as a migration takes would be ended.
+        connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
+        try:
+            yield
+        finally:
+            connection.execute(sa.select(sa.func.pg_advisory_unlock(MIGRATION_LOCK)))
 
 
 @click.command()
