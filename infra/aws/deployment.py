@@ -1,6 +1,6 @@
 """The steps of a deployment, each of which is left out when there is nothing to do.
 
-    foundation ─▶ image ─▶ migration ─▶ application ─▶ its address
+    roles of services ─▶ foundation ─▶ image ─▶ migration ─▶ application ─▶ its address
 
 A deployment that was stopped anywhere is taken up by starting it again. The schema is migrated
 before the new code takes traffic, while the old code still runs: see the runbook on what a
@@ -62,10 +62,12 @@ class Builder:
 
     Attributes:
         tag: The tag of what is in this folder, for an architecture.
+        check: Raises `DeploymentError` where this machine cannot build for an architecture.
         build: Builds and pushes.
     """
 
     tag: Callable[[str], str] = images.tag
+    check: Callable[[str], None] = images.check
     build: Callable[..., None] = images.build
 
 
@@ -96,6 +98,9 @@ class Deployment:
             DeploymentError: Something stops it; all that was done before stands.
         """
         self._greet()
+        self._check_builder()
+        if made := self.cloud.create_service_roles():
+            self.say(f"roles: created for {', '.join(made)}")
         outputs = self._foundation()
         image = self._image(outputs)
         self._migration(outputs, image)
@@ -109,15 +114,31 @@ class Deployment:
 
     # --- Steps ---
 
+    def _check_builder(self) -> None:
+        """Find out before anything is created whether the image can be built here."""
+        stack = self.cloud.stack(self.stage.foundation_stack)
+        if stack is None or not self._has_image(stack.outputs):
+            self.builder.check(self.stage.architecture)
+
+    def _has_image(self, outputs: Mapping[str, str]) -> bool:
+        return "Images" in outputs and self.cloud.has_image(self._image_name(outputs))
+
+    def _image_name(self, outputs: Mapping[str, str]) -> str:
+        return f"{outputs['Images']}:{self.builder.tag(self.stage.architecture)}"
+
     def _foundation(self) -> Mapping[str, str]:
         template = self._template("foundation.yaml")
         parameters = self.stage.foundation_parameters()
         check(parameters, template)
-        body = (self.build / "foundation.yaml").read_text()
-        return self._bring_about(self.stage.foundation_stack, {"TemplateBody": body}, parameters)
+        body = {"TemplateBody": (self.build / "foundation.yaml").read_text()}
+        name = self.stage.foundation_stack
+        if self._settled(name) is None:
+            # CloudFormation cannot roll back a creation whose database is protected from deletion.
+            self._bring_about(name, body, {**parameters, "ProtectDatabase": "no"})
+        return self._bring_about(name, body, parameters)
 
     def _image(self, outputs: Mapping[str, str]) -> str:
-        image = f"{outputs['Images']}:{self.builder.tag(self.stage.architecture)}"
+        image = self._image_name(outputs)
         if self.cloud.has_image(image):
             self.say(f"image: {image} is there")
             return image
@@ -134,7 +155,7 @@ class Deployment:
         if not self.confirm("migrate the schema?"):
             raise Declined("not migrated; the old code goes on")
         self.say("migration: running")
-        code = self.cloud.run_task(
+        ended = self.cloud.run_task(
             migration(self.stage, outputs, image),
             cluster=outputs["Cluster"],
             network={
@@ -143,9 +164,11 @@ class Deployment:
                 "assignPublicIp": "DISABLED",
             },
         )
-        if code != 0:
-            log = outputs["MigrationLogs"]
-            raise DeploymentError(f"the migration failed ({code}); the log group {log} says why")
+        if ended.code != 0:
+            raise DeploymentError(
+                f"the migration failed (exit code {ended.code}; {ended.reason}); the log group"
+                f" {outputs['MigrationLogs']} has what it printed"
+            )
         self.say("migration: done")
 
     def _application(self, outputs: Mapping[str, str], image: str) -> None:
@@ -216,9 +239,20 @@ class Deployment:
             return stack
         if stack.status.endswith("_IN_PROGRESS"):
             raise DeploymentError(f"{name} is {stack.status}: somebody changes it; wait")
-        if stack.status in {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"}:
+        if stack.status == "ROLLBACK_COMPLETE":
+            self._forget(name)
+            return None
+        if stack.status in {"ROLLBACK_FAILED", "CREATE_FAILED"}:
             raise DeploymentError(f"{name} never came about ({stack.status}): make destroy first")
         raise DeploymentError(f"{name} is {stack.status}: see the runbook, Rollback")
+
+    def _forget(self, name: str) -> None:
+        """Delete a stack whose creation failed; CloudFormation rolled back all that was in it."""
+        if not self.confirm(f"the creation of {name} failed and was rolled back; delete the rest?"):
+            raise Declined(f"{name} is left as it is")
+        if left := self.cloud.delete(name):
+            raise DeploymentError(f"{name} cannot delete {', '.join(left)}")
+        self.say(f"{name}: deleted")
 
     def _template(self, name: str) -> Mapping[str, Any]:
         path = self.build / name
@@ -262,7 +296,9 @@ class Deployment:
     def _kept(self, resources: Sequence[Resource]) -> list[Resource]:
         stated = self._template("foundation.yaml")["Resources"]
         return [
-            one for one in resources if stated.get(one.name, {}).get("DeletionPolicy") == "Retain"
+            one
+            for one in resources
+            if str(stated.get(one.name, {}).get("DeletionPolicy")).startswith("Retain")
         ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from infra.aws import DeploymentError
-from infra.aws.cloud import Change, Cloud, Plan, Resource, Stack
+from infra.aws.cloud import Change, Cloud, Ended, Plan, Resource, Stack
 from infra.aws.deployment import NOT_YET, Builder, Declined, Deployment, endangers, shown
 from infra.aws.stage import Stage, check, read
 from tests.infra.templates import AWS, Template
@@ -40,6 +40,7 @@ class FakeCloud(Cloud):
     """
 
     region: str = "eu-central-1"
+    has_roles: bool = False
     done: list[str] = field(default_factory=list)
     failing: str = ""
     exit_code: int | None = 0
@@ -59,6 +60,14 @@ class FakeCloud(Cloud):
     def account(self) -> str:
         """Somebody's."""
         return "123456789012"
+
+    def create_service_roles(self) -> list[str]:
+        """Create them once."""
+        if self.has_roles:
+            return []
+        self._do("roles")
+        self.has_roles = True
+        return ["ecs.amazonaws.com"]
 
     def stack(self, name: str) -> Stack | None:
         """A stack as it is."""
@@ -121,14 +130,14 @@ class FakeCloud(Cloud):
 
     def run_task(
         self, definition: Mapping[str, Any], *, cluster: str, network: Mapping[str, Any]
-    ) -> int | None:
+    ) -> Ended:
         """Migrate."""
         (container,) = definition["containerDefinitions"]
         assert container["command"][-1] == "migrate"
         assert container["image"] in self.images
         assert (cluster, network["subnets"]) == ("cluster", ["a", "b"])
         self._do("migrate")
-        return self.exit_code
+        return Ended(self.exit_code, "Essential container in task exited")
 
 
 OUTPUTS = {
@@ -170,14 +179,20 @@ class Desk:
     cloud: FakeCloud
     build: Path
     tag: str = "arm64-1"
+    builds: bool = True
     said: list[str] = field(default_factory=list)
     answers: dict[str, bool] = field(default_factory=dict)
     asked_about_data: list[str] = field(default_factory=list)
 
     def deployment(self, stage: Stage = STAGE) -> Deployment:
         """What they start."""
-        builder = Builder(tag=lambda _architecture: self.tag, build=self._build)
+        builder = Builder(lambda _architecture: self.tag, self._check, self._build)
         return Deployment(stage, self.cloud, self.build, self.said.append, self._confirm, builder)
+
+    def _check(self, architecture: str) -> None:
+        assert architecture == "arm64"
+        if not self.builds:
+            raise DeploymentError("exec format error")
 
     def _build(self, image: str, architecture: str, *, user: str, password: str) -> None:
         assert (architecture, user, password) == ("arm64", "AWS", "a-password")
@@ -214,7 +229,9 @@ def desk(cloud: FakeCloud, foundation: Template, app_template: Template, tmp_pat
 
 
 FIRST = [
-    f"change {FOUNDATION}",
+    "roles",
+    f"change {FOUNDATION}",  # with a database that a failed creation can take away again
+    f"change {FOUNDATION}",  # with one that is protected from deletion
     "build",
     "migrate",
     "store artifacts/functions",
@@ -227,6 +244,7 @@ FIRST = [
 def test_first_deployment(desk: Desk) -> None:
     """Data first, then the image, the schema, and at last what takes traffic."""
     assert desk.deploy() == FIRST
+    assert "ProtectDatabase" not in desk.cloud.stacks[FOUNDATION].parameters  # so it is on
     app = desk.cloud.stacks[APP]
     assert app.parameters["PublicUrl"] == ADDRESS
     assert app.parameters["MailAddress"] == "carryout@example.com"
@@ -272,6 +290,41 @@ def test_taken_up_where_it_stopped(desk: Desk, failing: str) -> None:
     assert desk.deploy() == []
 
 
+@pytest.mark.parametrize("name", [FOUNDATION, APP])
+def test_failed_creation_is_started_anew(desk: Desk, name: str) -> None:
+    """What CloudFormation rolled back holds nothing: it goes, after a question."""
+    desk.deploy()
+    whole = desk.cloud.stacks[name]
+    desk.cloud.stacks[name] = replace(whole, status="ROLLBACK_COMPLETE")
+    desk.answers["rolled back"] = False
+    with pytest.raises(Declined):
+        desk.deploy()
+    desk.answers.clear()
+    assert [one for one in desk.deploy() if name in one][:2] == [f"delete {name}", f"change {name}"]
+    assert desk.cloud.stacks[name].parameters.keys() == whole.parameters.keys()
+    assert desk.deploy() == []
+
+
+def test_nothing_is_in_the_way_of_another_try(foundation: Template) -> None:
+    """CloudFormation rolls a failed creation back whole, so that every name is free again."""
+    for name, resource in foundation["Resources"].items():
+        assert resource.get("DeletionPolicy") != "Retain", name
+        protected = resource.get("Properties", {}).get("DeletionProtection")
+        assert protected in (None, {"Fn::If": ["ProtectsDatabase", True, False]}), name
+
+
+def test_image_that_cannot_be_built(desk: Desk) -> None:
+    """It is found out before anything is created; whoever has the image needs no builder."""
+    desk.builds = False
+    with pytest.raises(DeploymentError, match="exec format error"):
+        desk.deploy()
+    assert desk.cloud.done == []
+    desk.builds = True
+    desk.deploy()
+    desk.builds = False
+    assert desk.deploy() == []
+
+
 def test_address_comes_last(desk: Desk) -> None:
     """A first deployment that stopped before people could be told the address tells it now."""
     desk.deploy()
@@ -288,7 +341,7 @@ def test_failed_migration_keeps_the_old_code(desk: Desk) -> None:
     """New code never meets a schema that it does not know."""
     desk.deploy()
     desk.tag, desk.cloud.exit_code = "arm64-2", 1
-    with pytest.raises(DeploymentError, match="/carryout/test/migrations"):
+    with pytest.raises(DeploymentError, match=r"Essential container.*/carryout/test/migrations"):
         desk.deploy()
     assert desk.cloud.done == ["build", "migrate"]
     assert desk.cloud.stacks[APP].parameters["Image"].endswith("arm64-1")
@@ -297,9 +350,9 @@ def test_failed_migration_keeps_the_old_code(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("word", "done"),
     [
-        (FOUNDATION, [f"discard {FOUNDATION}"]),
-        ("migrate", FIRST[:2]),
-        (APP, [*FIRST[:5], f"discard {APP}"]),
+        (FOUNDATION, ["roles", f"discard {FOUNDATION}"]),
+        ("migrate", FIRST[:4]),
+        (APP, [*FIRST[:7], f"discard {APP}"]),
     ],
 )
 def test_no_means_no(desk: Desk, word: str, done: list[str]) -> None:
@@ -355,7 +408,7 @@ def test_domain_of_ones_own(desk: Desk) -> None:
     ("status", "hint"),
     [
         ("UPDATE_IN_PROGRESS", "wait"),
-        ("ROLLBACK_COMPLETE", "make destroy"),
+        ("ROLLBACK_FAILED", "make destroy"),
         ("UPDATE_ROLLBACK_FAILED", "runbook"),
         ("DELETE_FAILED", "runbook"),
     ],
@@ -459,7 +512,7 @@ def test_bad_stage(tmp_path: Path, text: str, complaint: str) -> None:
         read("bad", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["none", "No", "../example", ""])
+@pytest.mark.parametrize("name", ["none", "No", "../example", "", "a-", "a--b", "a" * 17])
 def test_no_stage(tmp_path: Path, name: str) -> None:
     """So is one that is not there."""
     with pytest.raises(DeploymentError):

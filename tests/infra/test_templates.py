@@ -59,7 +59,7 @@ HOLDS_DATA = {
 
 def test_what_holds_data_is_kept(foundation: Template, app_template: Template) -> None:
     """Neither a deleted stack nor a replaced resource takes data along; what runs has none."""
-    kept = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
+    kept = {"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"}
     found = {
         name: resource
         for name, resource in foundation["Resources"].items()
