@@ -14,6 +14,7 @@ from typing import Any
 from botocore.exceptions import ClientError, WaiterError
 
 from infra.aws import DeploymentError
+from infra.aws.capacity import Account
 
 UNCHANGED = ("didn't contain changes", "No updates are to be performed")
 """What a change set that would change nothing fails with."""
@@ -146,6 +147,11 @@ class Cloud:
         """Create the service-linked roles that this account lacks; return for which services."""
         client = self._client("iam")
         return [name for name in SERVICES if _create_service_role(client, name)]
+
+    def functions(self) -> Account:
+        """How many Lambda functions may run at the same time, and how many can be reserved."""
+        limit = self._client("lambda").get_account_settings()["AccountLimit"]
+        return Account(limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"])
 
     # --- Stacks ---
 

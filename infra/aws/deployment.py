@@ -16,12 +16,16 @@ from typing import Any, Protocol
 
 from infra.aws import DeploymentError
 from infra.aws import image as images
+from infra.aws.capacity import Account, concurrency
 from infra.aws.cloud import Change, Cloud, Plan, Resource, Stack
-from infra.aws.stage import ARCHITECTURES, Stage, check
+from infra.aws.stage import ARCHITECTURES, Parameters, Stage, check
 from infra.aws.validate import load
 
 NOT_YET = "https://not-yet.invalid"
 """PUBLIC_URL of a first deployment, until API Gateway has given an address."""
+
+RESERVATIONS = ("ApiConcurrency", "ReconcilerConcurrency")
+"""Parameters that take functions from all others of the account."""
 
 HOLDS_DATA = frozenset(
     {
@@ -175,18 +179,39 @@ class Deployment:
         name = self.stage.app_stack
         before = self._settled(name)
         known = before.parameters.get("PublicUrl", NOT_YET) if before else NOT_YET
+        reserved = self._reserved(before)
         url = self._publish(outputs["Artifacts"])
-        after = self._app(url, image=image, public_url=known)
+        after = self._app(url, reserved, image=image, public_url=known)
         address = after["EndpointURL"].rstrip("/")
         if not self.stage.has_address and after["PublicUrl"] != address:
             self.say(f"application: its address is {address}; functions and workers learn it")
-            after = self._app(url, image=image, public_url=address)
+            after = self._app(url, reserved, image=image, public_url=address)
         self.say(f"ready {after['PublicUrl']}/")
         if "DomainTarget" in after and "HostedZoneId" not in self.stage.app:
             self.say(f"point {self.stage.app['DomainName']} at {after['DomainTarget']}")
 
-    def _app(self, url: str, *, image: str, public_url: str) -> Mapping[str, str]:
-        parameters = self.stage.app_parameters(image=image, public_url=public_url)
+    def _reserved(self, before: Stack | None) -> Parameters:
+        """How many functions are reserved, and a word where that is none."""
+        account = self.cloud.functions()
+        own = sum(int((before.parameters if before else {}).get(name, 0)) for name in RESERVATIONS)
+        free = Account(account.functions, account.unreserved + own)
+        reserved = concurrency(self.stage.foundation, self.stage.app, free)
+        if int(reserved["ReconcilerConcurrency"]) == 0:
+            self.say(
+                f"functions: this account runs {account.functions} at a time, so none are reserved,"
+                " and a busy API can stop scaling: ask for a higher quota (Service Quotas, Lambda)"
+            )
+        if sum(map(int, reserved.values())) > free.reservable:
+            raise DeploymentError(
+                f"the stage reserves {' and '.join(reserved.values())} functions, and"
+                f" {free.reservable} can be reserved in this account"
+            )
+        return reserved
+
+    def _app(
+        self, url: str, reserved: Parameters, *, image: str, public_url: str
+    ) -> Mapping[str, str]:
+        parameters = self.stage.app_parameters(image=image, public_url=public_url) | reserved
         check(parameters, self._template("sam.yaml"))
         return self._bring_about(self.stage.app_stack, {"TemplateURL": url}, parameters)
 

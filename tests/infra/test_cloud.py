@@ -324,6 +324,13 @@ def test_migration_that_cannot_start(stubs: Stubs) -> None:
         stubs.cloud.run_task(migration(STAGE, OUTPUTS, "i:1"), cluster="c", network={"subnets": []})
 
 
+def test_functions(stubs: Stubs) -> None:
+    """What Lambda grants, and what can still be reserved."""
+    limits = {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 400}
+    stubs["lambda"].add_response("get_account_settings", {"AccountLimit": limits})
+    assert stubs.cloud.functions().reservable == 300
+
+
 def test_account(stubs: Stubs) -> None:
     """Whose account it is."""
     stubs["sts"].add_response("get_caller_identity", {"Account": "123456789012"})

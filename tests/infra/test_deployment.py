@@ -10,8 +10,17 @@ from typing import Any
 import pytest
 
 from infra.aws import DeploymentError
+from infra.aws.capacity import Account, connections
 from infra.aws.cloud import Change, Cloud, Ended, Plan, Resource, Stack
-from infra.aws.deployment import NOT_YET, Builder, Declined, Deployment, endangers, shown
+from infra.aws.deployment import (
+    NOT_YET,
+    RESERVATIONS,
+    Builder,
+    Declined,
+    Deployment,
+    endangers,
+    shown,
+)
 from infra.aws.stage import Stage, check, read
 from tests.infra.templates import AWS, Template
 
@@ -41,6 +50,7 @@ class FakeCloud(Cloud):
 
     region: str = "eu-central-1"
     has_roles: bool = False
+    limit: int = 1000
     done: list[str] = field(default_factory=list)
     failing: str = ""
     exit_code: int | None = 0
@@ -68,6 +78,12 @@ class FakeCloud(Cloud):
         self._do("roles")
         self.has_roles = True
         return ["ecs.amazonaws.com"]
+
+    def functions(self) -> Account:
+        """What Lambda grants; what the application reserved is no longer free."""
+        app = self.stacks.get(APP)
+        own = sum(int((app.parameters if app else {}).get(name, 0)) for name in RESERVATIONS)
+        return Account(self.limit, self.limit - own)
 
     def stack(self, name: str) -> Stack | None:
         """A stack as it is."""
@@ -311,6 +327,64 @@ def test_nothing_is_in_the_way_of_another_try(foundation: Template) -> None:
         assert resource.get("DeletionPolicy") != "Retain", name
         protected = resource.get("Properties", {}).get("DeletionProtection")
         assert protected in (None, {"Fn::If": ["ProtectsDatabase", True, False]}), name
+
+
+@pytest.mark.parametrize(
+    ("limit", "below", "chosen", "reserved"),
+    [
+        (1000, {}, {}, (200, 2)),
+        (1000, {"DatabaseKind": "rds"}, {}, (69, 2)),  # 189 connections
+        (1000, {"DatabaseKind": "rds"}, {"MaxWorkers": "4"}, (149, 2)),
+        (1000, {}, {"ApiConcurrency": "500"}, (500, 2)),
+        (150, {}, {}, (48, 2)),
+        (10, {}, {}, (0, 0)),  # a new account
+        (1000, {}, {"ApiConcurrency": "0"}, (0, 2)),
+    ],
+)
+def test_functions_are_reserved(
+    desk: Desk,
+    limit: int,
+    below: dict[str, str],
+    chosen: dict[str, str],
+    reserved: tuple[int, int],
+) -> None:
+    """The API gets as many as the database bears, the reconciler its own, where there are any."""
+    desk.cloud.limit = limit
+    stage = replace(STAGE, foundation=below, app=chosen)
+    desk.deploy(stage=stage)
+    given = desk.cloud.stacks[APP].parameters
+    assert tuple(int(given[name]) for name in RESERVATIONS) == reserved
+    assert any("higher quota" in line for line in desk.said) == (reserved[1] == 0)
+    assert desk.deploy(stage=stage) == []  # its own reservations are not in its way
+
+
+def test_more_functions_than_there_are(desk: Desk) -> None:
+    """A stage that asks for more than the account has is told so before anything changes."""
+    desk.deploy()
+    desk.tag = "arm64-2"
+    greedy = replace(STAGE, app={"ApiConcurrency": "950"})
+    with pytest.raises(DeploymentError, match="950 and 0 functions, and 900 can be"):
+        desk.deploy(stage=greedy)
+    assert f"change {APP}" not in desk.cloud.done
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({"AuroraMaxCapacity": "1", "AuroraMinCapacity": "1"}, 189),
+        ({"AuroraMaxCapacity": "4"}, 823),
+        ({}, 1669),
+        ({"AuroraMaxCapacity": "16", "AuroraMinCapacity": "1"}, 3360),
+        ({"AuroraMaxCapacity": "16"}, 2000),
+        ({"AuroraMaxCapacity": "128", "AuroraMinCapacity": "2"}, 5000),
+        ({"DatabaseKind": "rds"}, 189),
+        ({"DatabaseKind": "rds", "RdsInstanceClass": "db.m7g.large"}, 823),
+        ({"DatabaseKind": "rds", "RdsInstanceClass": "db.x9z.huge"}, 83),
+    ],
+)
+def test_connections(chosen: dict[str, str], expected: int) -> None:
+    """What AWS documents for Aurora Serverless v2, and what follows for an instance's memory."""
+    assert connections(chosen) == expected
 
 
 def test_image_that_cannot_be_built(desk: Desk) -> None:

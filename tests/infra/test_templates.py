@@ -247,7 +247,7 @@ def test_runbook_knows_every_alarm(app_template: Template) -> None:
         for resource in app_template["Resources"].values()
         if resource["Type"] == "AWS::CloudWatch::Alarm"
     ]
-    assert len(alarms) == 10
+    assert len(alarms) == 13
     assert [name for name in alarms if f"`{name}`" not in runbook] == []
 
 
