@@ -194,6 +194,7 @@ def test_nobody_is_taken_away_who_is_missed(
     assert rings or unfinished / limits.target > workers - max(1, at_once) or not workers
 
 
+MAIL_RECORDS = ("MailRecords", "MailFromRecords", "MailPolicyRecord")
 PUBLISHED = {"Unfinished", "OldestWaiting", "Workers", "BacklogPerWorker"}
 
 
@@ -249,6 +250,29 @@ def test_runbook_knows_every_alarm(app_template: Template) -> None:
     ]
     assert len(alarms) == 13
     assert [name for name in alarms if f"`{name}`" not in runbook] == []
+
+
+def test_mail_passes_dmarc(foundation: Template) -> None:
+    """Bounces come back under the domain itself; every record that this needs is an output."""
+    identity = foundation["Resources"]["MailIdentity"]["Properties"]
+    (_, mail_from, _) = identity["MailFromAttributes"]["Fn::If"]
+    assert mail_from["MailFromDomain"] == {"Fn::Sub": "${MailFromSubdomain}.${MailDomain}"}
+    assert mail_from["BehaviorOnMxFailure"] == "USE_DEFAULT_VALUE"
+    records = {name: foundation["Outputs"][name]["Value"]["Fn::Sub"] for name in MAIL_RECORDS}
+    assert 'TXT "v=spf1 include:amazonses.com -all"' in records["MailFromRecords"]
+    assert "MX 10 feedback-smtp.${AWS::Region}.amazonses.com" in records["MailFromRecords"]
+    assert records["MailPolicyRecord"].startswith('_dmarc.${MailDomain} TXT "v=DMARC1; p=')
+    runbook = (ROOT / "infra" / "README.md").read_text()
+    assert [name for name in MAIL_RECORDS if f"`{name}`" not in runbook] == []
+
+
+@pytest.mark.parametrize(("name", "version"), [("Aurora", "AuroraVersion"), ("Rds", "RdsVersion")])
+def test_engine_version_is_a_choice(foundation: Template, name: str, version: str) -> None:
+    """A snapshot that RDS took after an upgrade of its own can be restored."""
+    assert foundation["Resources"][name]["Properties"]["EngineVersion"] == {"Ref": version}
+    allowed = re.compile(foundation["Parameters"][version]["AllowedPattern"])
+    assert allowed.fullmatch("17.12")
+    assert not allowed.fullmatch("18.1")  # another family of parameters
 
 
 def test_files_outlive_their_links(foundation: Template, app_template: Template) -> None:
