@@ -107,7 +107,7 @@ class Post(Base):
 class Task(Base):
     """One wish of a user, from the request to its one outcome.
 
-    All writes go through `chalicelib.tasks.transitions.change`, which checks the claim of a worker that
+    All writes go through `chalicelib.tasks.transitions`, which checks the claim of a worker that
     writes, so that one that lost the task changes nothing. ARCHITECTURE.md draws the states.
     """
 

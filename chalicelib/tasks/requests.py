@@ -46,7 +46,7 @@ class Seen:
 
     Attributes:
         task: The row.
-        near: 1 when it is next; `queue_position.NEAR` + 1 when it is further back; None unless queued.
+        near: 1 when it is next; `NEAR` + 1 when it is further back; None unless queued.
     """
 
     task: Task
