@@ -58,9 +58,13 @@ def sqlite_template(server_dir: Path) -> Path:
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A fresh, migrated database: SQLite, unless the test asks for another by parameter."""
-    if getattr(request, "param", "sqlite") == "postgresql":
-        with request.getfixturevalue("postgresql").database() as url:
+    """A fresh, migrated database: SQLite, unless the test asks for another by parameter.
+
+    `owner` is PostgreSQL for a test that migrates; all others sign in as the application does.
+    """
+    kind = getattr(request, "param", "sqlite")
+    if kind in {"postgresql", "owner"}:
+        with request.getfixturevalue("postgresql").database(owner=kind == "owner") as url:
             yield url
     else:
         template = request.getfixturevalue("sqlite_template")

@@ -328,10 +328,14 @@ class Deployment:
 
 
 def migration(stage: Stage, outputs: Mapping[str, str], image: str) -> dict[str, Any]:
-    """The task that brings the schema to the newest revision: the worker's image, once."""
+    """The task that brings the schema to the newest revision: the worker's image, once.
+
+    It signs in as the owner of the database, and sets up the role that the application signs in as.
+    """
     environment = {
         "DATABASE_URL": outputs["DatabaseUrl"],
-        "DATABASE_SECRET": outputs["DatabaseSecret"],
+        "DATABASE_SECRET": outputs["DatabaseOwnerSecret"],
+        "APPLICATION_DATABASE_SECRET": outputs["DatabaseSecret"],
         "REDIS_URL": outputs["RedisUrl"],  # it connects to nothing but the ledger
         "EXPORT_BUCKET": outputs["Bucket"],
         "MAIL_SENDER": stage.mail_sender,

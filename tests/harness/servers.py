@@ -10,6 +10,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from chalicelib.db import application_role
 from chalicelib.db.engine import connect
 from worker.commands.operating import upgrade
 
@@ -25,10 +26,24 @@ def wait_until(
         time.sleep(every_s)
 
 
-def migrate(url: str) -> None:
+APPLICATION = ("carryout_app", "hunter2")
+"""Name and password of the role that API and workers sign in as on PostgreSQL."""
+
+
+def as_application(url: str) -> str:
+    """The URL of a database for the application's role."""
+    name, password = APPLICATION
+    parts = sa.make_url(url).set(username=name, password=password)
+    return parts.render_as_string(hide_password=False)
+
+
+def migrate(url: str, *, application: tuple[str, str] | None = None) -> None:
     """Bring a database to the newest schema, as `python -m worker migrate` does."""
     database = connect(url, pool_size=0)
     upgrade(database)
+    if application:
+        name, password = application
+        application_role.set_up(database, name=name, password=password)
     database.close()
 
 
@@ -46,14 +61,20 @@ class PostgreSQL:
         self._run("ALTER SYSTEM SET fsync = off")  # nothing here outlives the tests
         self._run("SELECT pg_reload_conf()")
         self._run("CREATE DATABASE template_ledger")
-        migrate(self._named("template_ledger"))
+        migrate(self._named("template_ledger"), application=APPLICATION)
 
     @contextmanager
-    def database(self, *, template: str = "template_ledger") -> Iterator[str]:
-        """The URL of a fresh database, migrated unless it is copied from another template."""
+    def database(self, *, template: str = "template_ledger", owner: bool = False) -> Iterator[str]:
+        """The URL of a fresh database, migrated unless it is copied from another template.
+
+        Args:
+            template: What it is copied from.
+            owner: Sign in as the owner, who may migrate; else as the application's role, so that
+                every test shows that its rights are enough.
+        """
         name = f"test_{uuid4().hex}"
         self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
-        yield self._named(name)
+        yield self._named(name) if owner else as_application(self._named(name))
         self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
     def stop(self) -> None:

@@ -166,6 +166,7 @@ OUTPUTS = {
     "MigrationRole": "role",
     "Artifacts": "artifacts",
     "DatabaseUrl": "postgresql+psycopg://carryout@db/carryout",
+    "DatabaseOwnerSecret": "owner-secret",
     "DatabaseSecret": "secret",
     "RedisUrl": "rediss://queue",
     "Bucket": "exports",

@@ -11,7 +11,9 @@ from chalicelib.operations import scaling
 from chalicelib.settings import Settings
 from chalicelib.web.problems import describe
 from infra.aws import validate
+from infra.aws.deployment import migration
 from tests.infra.templates import AWS, ROOT, Template
+from tests.infra.test_deployment import OUTPUTS, STAGE
 from worker.runner import HEALTHY_S
 
 FOUNDATION = AWS / "foundation.yaml"
@@ -273,6 +275,26 @@ def test_engine_version_is_a_choice(foundation: Template, name: str, version: st
     allowed = re.compile(foundation["Parameters"][version]["AllowedPattern"])
     assert allowed.fullmatch("17.12")
     assert not allowed.fullmatch("18.1")  # another family of parameters
+
+
+def test_nobody_else_signs_in_as_the_owner(foundation: Template, app_template: Template) -> None:
+    """Only the migration may read the owner's secret; what runs every day has a role of its own."""
+    owner = json.dumps({"Fn::GetAtt": ["Aurora", "MasterUserSecret.SecretArn"]})
+    readers = {
+        name
+        for name, one in foundation["Resources"].items()
+        if one["Type"] == "AWS::IAM::Role" and owner in json.dumps(one)
+    }
+    assert readers == {"MigrationRole"}
+    assert "Export" not in foundation["Outputs"]["DatabaseOwnerSecret"]
+    assert foundation["Outputs"]["DatabaseSecret"]["Value"] == {"Ref": "DatabaseAppSecret"}
+    assert "DatabaseOwnerSecret" not in json.dumps(app_template)
+    environment = {
+        one["name"]: one["value"]
+        for one in migration(STAGE, OUTPUTS, "image:1")["containerDefinitions"][0]["environment"]
+    }
+    assert environment["DATABASE_SECRET"] == OUTPUTS["DatabaseOwnerSecret"]
+    assert environment["APPLICATION_DATABASE_SECRET"] == OUTPUTS["DatabaseSecret"]
 
 
 def test_files_outlive_their_links(foundation: Template, app_template: Template) -> None:

@@ -490,7 +490,13 @@ def test_sweep(worker: Call, database: Database, user_id: int, wiring: Wiring) -
     assert "rung: 0" in worker("sweep").out
 
 
-@both_databases
+on_databases_of_ones_own = pytest.mark.parametrize(
+    "database_url", ["sqlite", "owner"], indirect=True
+)
+"""Who migrates is the owner; the application's role may not."""
+
+
+@on_databases_of_ones_own
 def test_migrate(worker: Call, database: Database) -> None:
     """Migrating twice does nothing the second time."""
     for _ in range(2):
@@ -507,7 +513,7 @@ def test_migrations_wait_for_each_other(
 
     A deployment that lost sight of its migration is started again and runs another.
     """
-    with postgresql.database(template="template1") as url:
+    with postgresql.database(template="template1", owner=True) as url:
         given = {**os.environ, **environment, "DATABASE_URL": url}
         command = [sys.executable, "-m", "worker", "migrate"]
         running = [
@@ -522,7 +528,7 @@ def test_migrations_wait_for_each_other(
         ledger.close()
 
 
-@both_databases
+@on_databases_of_ones_own
 def test_migrate_after_a_rollback(worker: Call, database: Database) -> None:
     """Old code leaves the schema of newer code as it is, and says so: a rollback can go on."""
     with database.write() as session:

@@ -11,8 +11,10 @@ from typing import Any, get_args
 import click
 import sqlalchemy as sa
 
+from chalicelib.adapters.secrets_manager import Secret
 from chalicelib.db.engine import Database
 from chalicelib.values.fields import Status
+from chalicelib.wiring import Wiring
 from worker.commands import wire
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
@@ -47,13 +49,44 @@ def sweep() -> None:
 
 
 @click.command()
-def migrate() -> None:
+@click.option(
+    "--application-url",
+    envvar="APPLICATION_DATABASE_URL",
+    help="Also create the user of this URL, which may read and write rows and nothing else.",
+)
+@click.option(
+    "--application-secret",
+    envvar="APPLICATION_DATABASE_SECRET",
+    help="Likewise the user of this secret in Secrets Manager.",
+)
+def migrate(application_url: str | None, application_secret: str | None) -> None:
     """Upgrade the database schema to the latest revision, if it isn't there already.
 
-    A schema that is newer than this code (after a rollback) is left unchanged.
+    A schema that is newer than this code (after a rollback) is left unchanged. Run it as the
+    owner of the database; the API and workers can then sign in as a user with fewer rights. Each
+    run sets that user's password and rights again.
     """
-    if not upgrade(wire().database):
+    wiring = wire()
+    if not upgrade(wiring.database):
         click.echo("the schema is newer than this code and was left unchanged")
+    for name, password in application_users(wiring, application_url, application_secret):
+        from chalicelib.db import application_role  # noqa: PLC0415
+
+        application_role.set_up(wiring.database, name=name, password=password)
+
+
+def application_users(
+    wiring: Wiring, url: str | None, secret: str | None
+) -> Iterator[tuple[str, str]]:
+    """Name and password of the users that the application signs in as."""
+    if url:
+        parts = sa.make_url(url)
+        if not parts.username or parts.password is None:
+            raise click.UsageError("--application-url has no user and password")
+        yield parts.username, str(parts.password)
+    if secret:
+        held = Secret(secret, endpoint_url=wiring.settings.aws_endpoint_url or None).read()
+        yield held.username, held.password
 
 
 def upgrade(database: Database) -> bool:
