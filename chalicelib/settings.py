@@ -38,6 +38,7 @@ class Settings:
     redis_url: str = field(repr=False)
     database_secret: str | None = None
     redis_secret: str | None = None
+    database_pooler: bool = False
     aws_endpoint_url: str | None = None
     export_bucket: str
     mail_sender: str
@@ -74,6 +75,7 @@ class Settings:
             redis_url=read.one("REDIS_URL", _redis_url),
             database_secret=read.one("DATABASE_SECRET", _one_line, "") or None,
             redis_secret=read.one("REDIS_SECRET", _one_line, "") or None,
+            database_pooler=read.choice("DATABASE_POOLER", {"on": True, "off": False}, "off"),
             aws_endpoint_url=read.one("AWS_ENDPOINT_URL", _http_url, ""),
             export_bucket=read.one("EXPORT_BUCKET", _bucket),
             mail_sender=read.one("MAIL_SENDER", _sender),

@@ -333,7 +333,7 @@ def migration(stage: Stage, outputs: Mapping[str, str], image: str) -> dict[str,
     It signs in as the owner of the database, and sets up the role that the application signs in as.
     """
     environment = {
-        "DATABASE_URL": outputs["DatabaseUrl"],
+        "DATABASE_URL": outputs["DatabaseOwnerUrl"],
         "DATABASE_SECRET": outputs["DatabaseOwnerSecret"],
         "APPLICATION_DATABASE_SECRET": outputs["DatabaseSecret"],
         "REDIS_URL": outputs["RedisUrl"],  # it connects to nothing but the ledger

@@ -165,7 +165,8 @@ OUTPUTS = {
     "MigrationStart": "start-role",
     "MigrationRole": "role",
     "Artifacts": "artifacts",
-    "DatabaseUrl": "postgresql+psycopg://carryout@db/carryout",
+    "DatabaseUrl": "postgresql+psycopg://db/carryout",
+    "DatabaseOwnerUrl": "postgresql+psycopg://db/carryout",
     "DatabaseOwnerSecret": "owner-secret",
     "DatabaseSecret": "secret",
     "RedisUrl": "rediss://queue",
@@ -336,6 +337,7 @@ def test_nothing_is_in_the_way_of_another_try(foundation: Template) -> None:
         (1000, {}, {}, (200, 2)),
         (1000, {"DatabaseKind": "rds"}, {}, (69, 2)),  # 189 connections
         (1000, {"DatabaseKind": "rds"}, {"MaxWorkers": "4"}, (149, 2)),
+        (1000, {"DatabaseKind": "rds", "DatabaseProxy": "yes"}, {}, (200, 2)),
         (1000, {}, {"ApiConcurrency": "500"}, (500, 2)),
         (150, {}, {}, (48, 2)),
         (10, {}, {}, (0, 0)),  # a new account

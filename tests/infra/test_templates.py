@@ -127,6 +127,7 @@ def test_everybody_has_every_setting_they_need(app_template: Template) -> None:
         "EXPORT_TTL_S": str(app_template["Parameters"]["ExportTtlS"]["Default"]),
         "REGISTRATION": app_template["Parameters"]["Registration"]["Default"],
         "LOG_FORMAT": "json",
+        "DATABASE_POOLER": "on",
     }
     settings = Settings.from_mapping({name: sample.get(name, "given") for name in functions})
     assert (settings.database_secret, settings.redis_secret) == ("given", "given")
@@ -295,6 +296,17 @@ def test_nobody_else_signs_in_as_the_owner(foundation: Template, app_template: T
     }
     assert environment["DATABASE_SECRET"] == OUTPUTS["DatabaseOwnerSecret"]
     assert environment["APPLICATION_DATABASE_SECRET"] == OUTPUTS["DatabaseSecret"]
+
+
+def test_proxy(foundation: Template) -> None:
+    """Functions and workers go through it, told so; a migration, which holds a lock, does not."""
+    outputs = foundation["Outputs"]
+    (_, through, past) = outputs["DatabaseUrl"]["Value"]["Fn::Sub"][1]["Host"]["Fn::If"]
+    assert through == {"Fn::GetAtt": ["Proxy", "Endpoint"]}
+    assert past == outputs["DatabaseOwnerUrl"]["Value"]["Fn::Sub"][1]["Host"]
+    assert outputs["DatabasePooler"]["Value"] == {"Fn::If": ["UseProxy", "on", "off"]}
+    (auth,) = foundation["Resources"]["Proxy"]["Properties"]["Auth"]
+    assert auth["SecretArn"] == {"Ref": "DatabaseAppSecret"}
 
 
 def test_files_outlive_their_links(foundation: Template, app_template: Template) -> None:

@@ -26,6 +26,7 @@ def test_defaults() -> None:
     defaults = {
         "database_secret": None,
         "redis_secret": None,
+        "database_pooler": False,
         "aws_endpoint_url": "",
         "queue_name": "microblog-tasks",
         "export_ttl_s": 604800,
@@ -63,6 +64,7 @@ BAD = [
     ("REDIS_URL", "http://x"),
     ("REDIS_URL", "redis://queue:port"),
     ("REDIS_URL", "localhost:6379"),
+    ("DATABASE_POOLER", "perhaps"),
     ("DATABASE_SECRET", "a\tb"),
     ("REDIS_SECRET", "a\nb"),
     ("AWS_ENDPOINT_URL", "localhost:4566"),
