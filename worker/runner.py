@@ -15,7 +15,6 @@ import time
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 from uuid import uuid4
 
@@ -37,7 +36,7 @@ from chalicelib.tasks import leases
 from chalicelib.tasks.leases import Holder
 from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
-from worker import attempts, process
+from worker import alive, attempts, process
 from worker.outbox import sender
 from worker.protection import protected
 from worker.reconciler_process import PARENT_CHECK_INTERVAL_S, SweepingChild
@@ -48,10 +47,6 @@ log = logging.getLogger(__name__)
 WORKER_TTL_S = 20
 """When Redis forgets a silent worker. RQ listens for 15 s less at a time, so that an idle worker
 shows a sign of life every 5 s; its own expiry, a minute more, is too long for an honest page."""
-
-HEALTHY_S = 180
-"""How old a sign of life may be for a container's health check: a worker that waits for Redis to
-come back is well, and starting it anew would not help."""
 
 ORPHAN_GRACE_S = 5
 """How long a work horse without a parent has to hand its task back."""
@@ -286,24 +281,15 @@ def _exit_after(parent: int) -> None:
 
 def alive_file(wiring: Wiring) -> Path:
     """What this process touches with every sign of life, for `python -m worker health`."""
-    return _alive_folder(wiring) / str(os.getpid())
+    return alive.folder(_queue(wiring)) / str(os.getpid())
 
 
 def is_alive(wiring: Wiring) -> bool:
     """Whether a worker of this queue showed a sign of life on this machine lately."""
-    oldest = time.time() - HEALTHY_S
-    return any(_touched_at(file) > oldest for file in _alive_folder(wiring).iterdir())
+    return alive.is_alive(_queue(wiring))
 
 
-def _touched_at(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except FileNotFoundError:
-        return 0  # its worker ended just now
-
-
-def _alive_folder(wiring: Wiring) -> Path:
+def _queue(wiring: Wiring) -> str:
+    """A name for this queue that a file can have."""
     queue = f"{wiring.settings.redis_url} {wiring.settings.queue_name}"
-    folder = Path(gettempdir()) / f"carryout-{sha256(queue.encode()).hexdigest()[:16]}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return sha256(queue.encode()).hexdigest()[:16]

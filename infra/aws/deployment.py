@@ -7,6 +7,7 @@ before the new code takes traffic, while the old code still runs: see the runboo
 migration may do.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -221,6 +222,7 @@ class Deployment:
         key = f"functions/{_digest(package)}.zip"
         self.cloud.store(bucket, key, package)
         template = named_code(self._template("sam.yaml"), bucket=bucket, key=key)
+        template = with_settings(template, self.stage.settings)
         path = self.build / "deployed" / "template.json"  # not among those that are validated
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(template))
@@ -384,6 +386,15 @@ def named_code(template: Mapping[str, Any], *, bucket: str, key: str) -> dict[st
         else:
             resources[name] = resource
     return {**template, "Resources": resources}
+
+
+def with_settings(template: Mapping[str, Any], settings: Parameters) -> dict[str, Any]:
+    """A template whose functions and workers have a stage's settings besides their own."""
+    made: dict[str, Any] = copy.deepcopy(dict(template))
+    made["Globals"]["Function"]["Environment"]["Variables"] |= settings
+    (worker,) = made["Resources"]["WorkerDefinition"]["Properties"]["ContainerDefinitions"]
+    worker["Environment"] += [{"Name": name, "Value": value} for name, value in settings.items()]
+    return made
 
 
 def shown(change: Change) -> str:

@@ -1,6 +1,7 @@
 """The order of a deployment, where it is taken up again, and what it refuses."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.settings import Settings
 from infra.aws import DeploymentError
 from infra.aws.capacity import Account, connections
 from infra.aws.cloud import Change, Cloud, Ended, Plan, Resource, Stack
@@ -21,8 +23,8 @@ from infra.aws.deployment import (
     endangers,
     shown,
 )
-from infra.aws.stage import Stage, check, read
-from tests.infra.templates import AWS, Template
+from infra.aws.stage import DECIDED, SAMPLE, Stage, check, read
+from tests.infra.templates import AWS, ROOT, Template
 
 STAGE = Stage(
     name="test",
@@ -235,12 +237,14 @@ def desk(cloud: FakeCloud, foundation: Template, app_template: Template, tmp_pat
         name: {"DeletionPolicy": resource.get("DeletionPolicy")}
         for name, resource in foundation["Resources"].items()
     }
-    functions = {name: app_template["Resources"][name] for name in ("APIHandler", "Sweep", "Board")}
+    names = ("APIHandler", "Sweep", "WorkerDefinition", "Board")
+    functions = {name: app_template["Resources"][name] for name in names}
     for name, template, resources in (
         ("foundation", foundation, kept),
         ("sam", app_template, functions),
     ):
         small = {"Parameters": template["Parameters"], "Resources": resources}
+        small |= {"Globals": template["Globals"]} if "Globals" in template else {}
         (tmp_path / f"{name}.yaml").write_text(json.dumps(small))
     (tmp_path / "deployment.zip").write_bytes(b"the zip")
     return Desk(cloud, tmp_path)
@@ -572,9 +576,52 @@ def test_example_is_a_stage(tmp_path: Path, foundation: Template, app_template: 
         check({"Stage": "new"}, app_template)
 
 
+EVERY_SETTING = re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+CHOSEN = {
+    "ALLOWED_ORIGINS": "https://example.com",
+    "REGISTRATION": "closed",
+    "VERIFY_EMAIL": "off",
+    "LIMITS": "off",
+}
+"""Values that differ from the defaults; of all others a number does."""
+
+
+@pytest.mark.parametrize("name", EVERY_SETTING)
+def test_every_setting_can_be_chosen_or_follows(tmp_path: Path, desk: Desk, name: str) -> None:
+    """Each setting goes from the stage's file to functions and workers, or says what decides it."""
+    value = CHOSEN.get(name, "86399")
+    text = f'region = "x"\nmail_sender = "a@b.c"\n[settings]\n{name} = "{value}"'
+    (tmp_path / "one.toml").write_text(text)
+    if name in DECIDED:
+        with pytest.raises(DeploymentError, match=f"{name} is "):
+            read("one", tmp_path)
+        return
+    desk.deploy(stage=replace(STAGE, settings=read("one", tmp_path).settings))
+    template = json.loads((desk.build / "deployed" / "template.json").read_text())
+    assert template["Globals"]["Function"]["Environment"]["Variables"][name] == value
+    (worker,) = template["Resources"]["WorkerDefinition"]["Properties"]["ContainerDefinitions"]
+    assert {"Name": name, "Value": value} in worker["Environment"]
+    given = {**SAMPLE, **template["Globals"]["Function"]["Environment"]["Variables"], **SAMPLE}
+    texts = {key: one for key, one in given.items() if isinstance(one, str)}
+    default = Settings.from_mapping(SAMPLE)
+    assert getattr(Settings.from_mapping(texts), name.lower()) != getattr(default, name.lower())
+
+
+def test_files_outlive_their_links(foundation: Template) -> None:
+    """S3 deletes what the reconciler missed, and never what a link still leads to."""
+    for ttl_s, days in ((604_800, "8"), (86_400, "2"), (86_401, "3"), (1, "2")):
+        stage = replace(STAGE, settings={"EXPORT_TTL_S": str(ttl_s)})
+        assert stage.foundation_parameters()["ExportTtlDays"] == days
+        assert int(days) * 86_400 > ttl_s
+    assert STAGE.foundation_parameters()["ExportTtlDays"] == "8"
+    assert foundation["Parameters"]["ExportTtlDays"]["Default"] == 8
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
+        ('region = "x"\nmail_sender = "a@b.c"\n[settings]\nLIMITS = "some"', "LIMITS: expected"),
+        ('region = "x"\nmail_sender = "a@b.c"\n[settings]\nLIMIT = "on"', "no setting LIMIT"),
         ('region = "x"', "mail_sender is missing"),
         ('region = "x"\nmail_sender = "nobody"', "no address"),
         ('region = "x"\nmail_sender = "a@b.c"\narchitecture = "mips"', "architecture"),

@@ -14,7 +14,7 @@ from infra.aws import validate
 from infra.aws.deployment import migration
 from tests.infra.templates import AWS, ROOT, Template
 from tests.infra.test_deployment import OUTPUTS, STAGE
-from worker.runner import HEALTHY_S
+from worker.alive import HEALTHY_S
 
 FOUNDATION = AWS / "foundation.yaml"
 
@@ -124,8 +124,6 @@ def test_everybody_has_every_setting_they_need(app_template: Template) -> None:
         "REDIS_URL": "rediss://queue:6379/0",
         "PUBLIC_URL": "https://example.com/api",
         "MAIL_SENDER": "Carryout <carryout@example.com>",
-        "EXPORT_TTL_S": str(app_template["Parameters"]["ExportTtlS"]["Default"]),
-        "REGISTRATION": app_template["Parameters"]["Registration"]["Default"],
         "LOG_FORMAT": "json",
         "DATABASE_POOLER": "on",
     }
@@ -143,9 +141,18 @@ def test_worker_container(app_template: Template) -> None:
     assert int(container["User"].partition(":")[0]) >= 10_000
     assert container["StopTimeout"] == 120
     check = container["HealthCheck"]
-    assert check["Command"] == ["CMD", "python", "-m", "worker", "health"]
+    assert check["Command"] == ["CMD", "python", "-S", "-m", "worker.alive"]
     assert check["StartPeriod"] + check["Interval"] * check["Retries"] < HEALTHY_S
     assert container["LogConfiguration"]["Options"]["mode"] == "non-blocking"
+
+
+def test_the_only_worker_is_not_on_spot(app_template: Template) -> None:
+    """ECS waits for Spot where there is none; it never takes an on-demand worker instead."""
+    parameters = app_template["Parameters"]
+    assert parameters["OnDemandBase"]["Default"] >= parameters["MinWorkers"]["Default"] == 1
+    on_demand, spot = app_template["Resources"]["Worker"]["Properties"]["CapacityProviderStrategy"]
+    assert on_demand["Base"] == {"Ref": "OnDemandBase"}
+    assert "Base" not in spot
 
 
 def test_scaling_is_what_the_formula_says(app_template: Template) -> None:
@@ -307,9 +314,3 @@ def test_proxy(foundation: Template) -> None:
     assert outputs["DatabasePooler"]["Value"] == {"Fn::If": ["UseProxy", "on", "off"]}
     (auth,) = foundation["Resources"]["Proxy"]["Properties"]["Auth"]
     assert auth["SecretArn"] == {"Ref": "DatabaseAppSecret"}
-
-
-def test_files_outlive_their_links(foundation: Template, app_template: Template) -> None:
-    """S3 deletes what the sweeper missed, and never what a link still leads to."""
-    days = foundation["Parameters"]["ExportTtlDays"]["Default"]
-    assert days * 86400 > app_template["Parameters"]["ExportTtlS"]["Default"]

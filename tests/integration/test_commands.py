@@ -30,7 +30,7 @@ from tests.harness.ledgers import fail, launch, make_user, now, the_task
 from tests.harness.servers import PostgreSQL, wait_until
 from tests.harness.writers import write_posts
 from worker import __main__ as command_line
-from worker.commands.operating import upgrade
+from worker.commands.operating import MIGRATIONS, upgrade
 from worker.importing.json_lines import PostLine
 from worker.importing.table import BATCH, store_posts
 from worker.runner import alive_file
@@ -590,6 +590,33 @@ def test_run_can_be_stopped_before_it_has_reached_redis(environment: dict[str, s
 def _catches(pid: int, number: int) -> bool:
     caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return caught is not None and bool(int(caught[1], 16) & 1 << (number - 1))
+
+
+def test_cheap_health_check(wiring: Wiring, tmp_path: Path) -> None:
+    """A container's check says the same, and imports nothing that would cost its processor."""
+    command = [sys.executable, "-S", "-X", "importtime", "-m", "worker.alive"]
+    given = {**os.environ, "TMPDIR": str(tmp_path)}
+
+    def check() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=MIGRATIONS.parents[1],
+            env=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert check().returncode == 1
+    folder = tmp_path / Path(alive_file(wiring)).parent.name
+    folder.mkdir()
+    (folder / "1").touch()
+    done = check()
+    assert done.returncode == 0
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert imported - sys.stdlib_module_names - {"imported package"} <= {"worker"}
+    os.utime(folder / "1", times=(0, 0))
+    assert check().returncode == 1
 
 
 def test_health(worker: Call, wiring: Wiring) -> None:
