@@ -3,8 +3,9 @@
 # The Python that .venv was made with goes on, so that PYTHON is named once.
 PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 BIN := .venv/bin
-STAMP := .venv/.stamp
-COMPILE := .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+UV := $(PYTHON) infra/environments.py uv
+ENVIRONMENT := $(PYTHON) infra/environments.py make
+COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 
 .PHONY: help setup demo run test faults bench browser servers image-check fuzz audit deploy destroy \
@@ -13,20 +14,10 @@ COMPILE := .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
-# The stamp holds what .venv was made of and is written last: a set-up that failed is repeated.
 setup: ## create .venv with everything the other commands need (PYTHON=python3)
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo "Carryout needs Python 3.11, 3.12 or 3.13; name one: make setup PYTHON=python3.13" >&2; \
-	  exit 1; }
-	@made_of=$$($(PYTHON) -c 'import hashlib, sys; print(*sys.version_info[:2], \
-	  hashlib.sha256(open("requirements-dev.txt", "rb").read()).hexdigest())') && \
-	if ! $(BIN)/python -c "" 2>/dev/null || [ "$$(cat $(STAMP) 2>/dev/null)" != "$$made_of" ]; then \
-	  echo "setting up .venv" && \
-	  $(PYTHON) -m venv --clear .venv && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-	    -r requirements-dev.txt && \
-	  echo "$$made_of" > $(STAMP); \
-	fi
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || { \
+	  echo "Carryout needs Python 3.11 to 3.14; name one: make setup PYTHON=python3.13" >&2; exit 1; }
+	@$(ENVIRONMENT) .venv requirements-dev.txt
 
 demo: setup ## watch an export run, from request to email
 	@exec $(BIN)/python -m infra.local demo
@@ -34,8 +25,10 @@ demo: setup ## watch an export run, from request to email
 run: setup ## run everything in the foreground (PORT=8000 DATA_DIR=.local WORKERS=1)
 	@exec $(BIN)/python -m infra.local run
 
+# One process for each core. A module stays in one of them, with the servers that it starts, and the
+# modules keep their order: the slow ones come first, so that no process waits long for another.
 test: setup ## run every test that this machine can run (ARGS=... for pytest)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: setup ## kill, stop and starve every part, then check the outcome (SEED=, ONLY=, QUICK=1)
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) \
@@ -44,14 +37,8 @@ faults: setup ## kill, stop and starve every part, then check the outcome (SEED=
 # Without the other libraries, when they cannot be had, the benchmark says that they are left out.
 bench: setup ## measure everything against its peers (QUICK=1, ONLY=, DATA_DIR=.local, ARGS="--markdown --strict")
 	@$(if $(ONLY),$(if $(findstring throughput,$(ONLY)),,exit 0;)) \
-	  $(MAKE) --no-print-directory .venv-bench/.stamp || rm -rf .venv-bench
+	  $(ENVIRONMENT) .venv-bench tests/bench/requirements.txt || rm -rf .venv-bench
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(ARGS)
-
-.venv-bench/.stamp: tests/bench/requirements.txt
-	@echo "setting up .venv-bench" >&2
-	@$(PYTHON) -m venv --clear .venv-bench
-	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	@touch $@
 
 browser: setup ## run the Chromium tests, which `test` includes if Chromium is there (screenshots: build/screens)
 	@BROWSER_TESTS=required $(BIN)/pytest tests/browser $(ARGS)
@@ -65,8 +52,16 @@ image-check: setup ## build the container image and run an export in it (as root
 fuzz: setup ## fuzz the running stack with Schemathesis and malformed HTTP, thousands of requests each
 	@FUZZ=1 $(BIN)/pytest -s tests/security/test_schemathesis.py tests/security/test_raw_http.py $(ARGS)
 
+# uv audits projects, so the locked packages become one. It exits with 1 for a vulnerability alone.
 audit: setup ## check the locked dependencies for known vulnerabilities (ARGS=--or-say-so)
-	@$(BIN)/python -m infra.audit $(ARGS)
+	@mkdir -p build/audit && rm -f build/audit/uv.lock
+	@printf '[project]\nname = "locked"\nversion = "1"\nrequires-python = ">=3.11"\n' \
+	  > build/audit/pyproject.toml
+	@{ $(UV) add --quiet --project build/audit --no-sync --requirements requirements-dev.txt && \
+	  $(UV) audit --project build/audit --frozen --preview-features audit-command; } || { \
+	  test $$? != 1 && \
+	  echo "NOT AUDITED: the source of advisories is out of reach; this is no clean bill" >&2 && \
+	  test "$(ARGS)" = --or-say-so; }
 
 deploy: package ## create or update a stage on AWS (STAGE=, YES=1 for fewer questions; infra/README.md)
 	@$(BIN)/python -m infra.aws deploy $(if $(YES),--yes) "$(STAGE)"
@@ -75,15 +70,16 @@ destroy: setup ## delete a stage on AWS but keep its data (STAGE=, YES=1)
 	@mkdir -p build && cp infra/aws/foundation.yaml build/
 	@$(BIN)/python -m infra.aws destroy $(if $(YES),--yes) "$(STAGE)"
 
-package: setup ## build and check the Lambda package and the templates (ARCHITECTURE=x86_64)
-	@$(BIN)/python -m infra.package $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE))
+package: setup ## build and check the Lambda package and the templates (ARCHITECTURE=x86_64 RUNTIME=3.13)
+	@$(BIN)/python -m infra.package $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) \
+	  $(if $(RUNTIME),--python $(RUNTIME))
 
 package-check: package ## test the package as Lambda runs it, cold start included
 	@$(BIN)/pytest -m package tests/package $(ARGS)
 
 translations: setup ## update the translation catalogues from the code, and compile them
 	@mkdir -p build
-	@$(BIN)/pybabel --quiet extract --mapping pyproject.toml --project Carryout --version 1 \
+	@$(BIN)/pybabel --quiet extract --keyword NN_:1,2 --mapping pyproject.toml --project Carryout --version 1 \
 	  --add-location file --sort-by-file --output build/messages.pot chalicelib worker
 	@$(BIN)/pybabel --quiet update --input-file build/messages.pot --no-fuzzy-matching \
 	  --ignore-obsolete --ignore-pot-creation-date --output-dir chalicelib/translations
@@ -97,9 +93,8 @@ check: setup ## what CI runs: format, lint, types, bandit, tests
 	@$(MAKE) test
 
 lock: ## recompile the pinned requirements (ARGS=--upgrade for newer versions)
-	@test -x .venv-lock/bin/uv || { $(PYTHON) -m venv --clear .venv-lock && \
-	  .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv; }
 	@$(COMPILE) -o requirements.txt $(ARGS)
 	@$(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt $(ARGS)
 	@$(subst pyproject.toml,infra/aws/checkov.in,$(COMPILE)) -o infra/aws/checkov.txt $(ARGS)
 	@$(subst pyproject.toml,--group bench,$(COMPILE)) -o tests/bench/requirements.txt $(ARGS)
+	@$(subst pyproject.toml,--group uv,$(COMPILE)) -o infra/uv.txt $(ARGS)

@@ -1,46 +1,41 @@
 """The HTTP API and the pages: routes only.
 
-Each view authenticates, parses, makes one call into `chalicelib` and answers. Chalice deploys this
-file to Lambda; `infra/servers/serve.py` and `chalice local` serve it on a machine.
+Each view parses, makes one call into `chalicelib` and answers; its declaration says for whom it is.
+Chalice deploys this file to Lambda; `infra/servers/serve.py` and `chalice local` serve it on a
+machine.
 """
 
 from typing import Any
 
-import msgspec
 from chalice.app import CloudWatchEvent, Rate, Response
 
-from chalicelib.accounts import accounts
-from chalicelib.adapters.object_store import DOWNLOAD_HEADERS
 from chalicelib.errors import (
     AddressConfirmed,
     AddressUnconfirmed,
     CoolingDown,
+    EmailInProgress,
     EmailTaken,
     ExportGone,
-    Fault,
     IdempotencyKeyReused,
-    Invalid,
     LinkOver,
-    MailInProgress,
     NoFile,
-    NotFound,
     NotReady,
     RegistrationClosed,
+    SignInAgain,
     TaskActive,
     TaskEnded,
     TaskInProgress,
     TooManyAttempts,
-    Unauthenticated,
     UsernameTaken,
+    WrongCredentials,
     WrongPassword,
 )
-from chalicelib.exports import files
-from chalicelib.microblog import posts
 from chalicelib.operations import backlog
 from chalicelib.schemas import responses
 from chalicelib.schemas.requests import (
     Confirmation,
     Credentials,
+    Erasure,
     NewPost,
     NewTask,
     Nothing,
@@ -54,23 +49,20 @@ from chalicelib.schemas.requests import (
     TaskListQuery,
     WaitQuery,
 )
-from chalicelib.schemas.serializers import show_post, show_time, show_user
-from chalicelib.tasks import requests as task_requests
-from chalicelib.tasks.registry import TASKS
-from chalicelib.tasks.requests import Seen
-from chalicelib.values.fields import check
-from chalicelib.values.paging import cursor
-from chalicelib.web import actions, answers, openapi, recovery, sessions
-from chalicelib.web.api import Api, Call, accepted, json_response, no_content
+from chalicelib.schemas.serializers import show_post, show_time
+from chalicelib.web import account_actions, actions, lists, openapi, recovery, sessions, status
+from chalicelib.web.api import Api
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
 from chalicelib.web.pages.problem import problem
 from chalicelib.web.pages.reference import reference
+from chalicelib.web.request import Call
+from chalicelib.web.responses import accepted, json_response, no_content
 
 app = Api("carryout")
 
 NEW_TASK = ("Location", "ETag", "[Retry-After]")
-"""The headers of an answer that has set a task to work."""
+"""The headers of a response that has queued a task."""
 
 # --- Accounts ---
 
@@ -87,16 +79,8 @@ NEW_TASK = ("Location", "ETag", "[Retry-After]")
 )
 def create_user(call: Call) -> Response:
     """Sign up."""
-    if call.wiring.settings.registration == "closed":
-        raise RegistrationClosed
-    new = accounts.NewUser(**msgspec.structs.asdict(call.body(SignUp)))
-    verify = call.wiring.settings.verify_email
-    with call.wiring.database.write() as session:
-        user = accounts.sign_up(session, new, now=call.now, verify=verify)
-    if verify:
-        recovery.ring(call)
-    shown = show_user(user, post_count=0, prefix=call.prefix)
-    return json_response(shown, status=201, headers={"Location": f"{call.prefix}/v1/me"})
+    user = account_actions.sign_up(call, call.body(SignUp))
+    return json_response(user, status=201, headers={"Location": user["links"]["self"]})
 
 
 @app.endpoint(
@@ -106,7 +90,7 @@ def create_user(call: Call) -> Response:
     body=Credentials,
     status=201,
     returns=responses.Token,
-    problems=(Unauthenticated, TooManyAttempts),
+    problems=(WrongCredentials, TooManyAttempts),
 )
 def create_token(call: Call) -> responses.Token:
     """Sign in: get a bearer token."""
@@ -118,42 +102,45 @@ def create_token(call: Call) -> responses.Token:
 @app.endpoint("DELETE", "/v1/tokens/current", status=204)
 def revoke_token(call: Call) -> Response:
     """Sign out: revoke the token that this request carries."""
-    with call.wiring.database.write() as session:
-        accounts.revoke(session, call.token or "")
+    sessions.sign_out(call)
     return no_content()
 
 
 @app.endpoint("GET", "/v1/me", returns=responses.User)
 def show_me(call: Call) -> responses.User:
     """Show your account."""
-    with call.wiring.database.read() as session:
-        post_count = accounts.count_posts(session, call.user.id)
-    return show_user(call.user, post_count=post_count, prefix=call.prefix)
+    return account_actions.show_account(call)
 
 
-@app.endpoint("PATCH", "/v1/me", body=Profile, returns=responses.User, problems=(EmailTaken,))
+@app.endpoint(
+    "PATCH",
+    "/v1/me",
+    body=Profile,
+    returns=responses.User,
+    problems=(WrongPassword, TooManyAttempts, EmailTaken),
+)
 def change_me(call: Call) -> responses.User:
-    """Change your email address or language."""
-    fields = msgspec.structs.asdict(call.body(Profile))
-    changes = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
-    with call.wiring.database.write() as session:
-        user = accounts.change_user(
-            session,
-            call.user.id,
-            changes,
-            now=call.now,
-            verify=call.wiring.settings.verify_email,
-        )
-        post_count = accounts.count_posts(session, user.id)
-    if "email" in changes:
-        recovery.ring(call)
-    return show_user(user, post_count=post_count, prefix=call.prefix)
+    """Change your email address, which takes your password, or your language."""
+    return account_actions.change_profile(call, call.body(Profile))
 
 
-@app.endpoint("DELETE", "/v1/me", status=204)
+@app.endpoint("DELETE", "/v1/me", status=204, problems=(SignInAgain,))
 def erase_me(call: Call) -> Response:
-    """Delete your account: posts, tasks, files and pending emails."""
-    actions.erase(call)
+    """Delete your account: posts, tasks, files and pending emails; needs a recent sign-in."""
+    account_actions.erase(call)
+    return no_content()
+
+
+@app.endpoint(
+    "POST",
+    "/v1/me/erasure",
+    body=Erasure,
+    status=204,
+    problems=(WrongPassword, TooManyAttempts),
+)
+def erase_me_with_password(call: Call) -> Response:
+    """Delete your account with your password, however long ago you signed in."""
+    account_actions.erase(call, password=call.body(Erasure).current_password)
     return no_content()
 
 
@@ -167,15 +154,15 @@ def erase_me(call: Call) -> Response:
 def change_password(call: Call) -> Response:
     """Change your password; all other sessions end."""
     given = call.body(PasswordChange)
-    recovery.change_password(call, current=given.current_password, password=given.password)
+    account_actions.change_password(call, current=given.current_password, password=given.password)
     return no_content()
 
 
 @app.endpoint("POST", "/v1/me/confirmation", body=Nothing, status=202, problems=(AddressConfirmed,))
-def ask_for_confirmation(call: Call) -> Response:
+def request_confirmation(call: Call) -> Response:
     """Email a link that confirms your email address."""
     call.body(Nothing)
-    recovery.ask_for_confirmation(call)
+    recovery.request_confirmation(call)
     return accepted()
 
 
@@ -194,9 +181,9 @@ def confirm_address(call: Call) -> Response:
 
 
 @app.endpoint("POST", "/v1/password-resets", who="anybody", body=ResetWish, status=202)
-def ask_for_reset(call: Call) -> Response:
+def request_reset(call: Call) -> Response:
     """Email a link that resets a password; the response is the same for unknown addresses."""
-    recovery.ask_for_reset(call, call.body(ResetWish).email)
+    recovery.request_reset(call, call.body(ResetWish).email)
     return accepted()
 
 
@@ -214,9 +201,7 @@ def reset_password(call: Call) -> Response:
 @app.endpoint("POST", "/v1/posts", body=NewPost, status=201, returns=responses.Post)
 def create_post(call: Call) -> responses.Post:
     """Write a post."""
-    body = call.body(NewPost).body
-    with call.wiring.database.write() as session:
-        return show_post(posts.write_post(session, call.user.id, body, now=call.now))
+    return show_post(actions.write_post(call, call.body(NewPost).body))
 
 
 @app.endpoint(
@@ -228,15 +213,7 @@ def create_post(call: Call) -> responses.Post:
 )
 def list_posts(call: Call, username: str) -> Response:
     """List a user's posts, the newest first."""
-    page = answers.page_of(call.query(PostListQuery), numbered=True)
-    with call.wiring.database.read() as session:
-        user = accounts.find_user(session, username)
-        if user is None:
-            raise NotFound
-        found, more = posts.list_posts(session, user.id, page=page)
-    last = found[-1] if more else None
-    after = cursor(last.timestamp, last.id) if last else None
-    return answers.list_response(call, [show_post(post) for post in found], after=after)
+    return lists.post_list(call, username)
 
 
 @app.endpoint("DELETE", "/v1/posts/{post_id}", status=204)
@@ -257,12 +234,13 @@ def delete_post(call: Call, post_id: str) -> Response:
     returns=responses.Task,
     headers=NEW_TASK,
     problems=(TaskInProgress, CoolingDown, IdempotencyKeyReused),
-    takes=("Idempotency-Key",),
+    reads=("Idempotency-Key",),
 )
 def create_export(call: Call) -> Response:
     """Request an export of your posts."""
     call.body(Nothing)
-    return answers.launch(call, "export_posts", {})
+    view, alive = actions.launch(call, "export_posts", {})
+    return lists.task_response(call, view, status=202, alive=alive)
 
 
 @app.endpoint(
@@ -273,15 +251,12 @@ def create_export(call: Call) -> Response:
     returns=responses.Task,
     headers=NEW_TASK,
     problems=(TaskInProgress, CoolingDown, IdempotencyKeyReused),
-    takes=("Idempotency-Key",),
+    reads=("Idempotency-Key",),
 )
 def create_task(call: Call) -> Response:
     """Launch any registered task."""
-    new = call.body(NewTask)
-    if new.name not in TASKS:
-        raise Invalid(Fault("/name", "must be one of " + ", ".join(TASKS)))
-    params = check(new.params, TASKS[new.name].params, at="/params")
-    return answers.launch(call, new.name, msgspec.structs.asdict(params))
+    view, alive = actions.launch_any(call, call.body(NewTask))
+    return lists.task_response(call, view, status=202, alive=alive)
 
 
 @app.endpoint(
@@ -289,7 +264,7 @@ def create_task(call: Call) -> Response:
 )
 def list_tasks(call: Call) -> Response:
     """List your tasks, newest first."""
-    return answers.task_list(call, user_id=call.user.id)
+    return lists.task_list(call, user_id=call.user.id)
 
 
 @app.endpoint(
@@ -299,11 +274,11 @@ def list_tasks(call: Call) -> Response:
     returns=responses.Task,
     headers=("ETag", "[Retry-After]"),
     also={304: None},
-    takes=("If-None-Match",),
+    reads=("If-None-Match",),
 )
 def show_one_task(call: Call, task_id: str) -> Response:
     """Show a task; with `If-None-Match`, `wait` holds the response until something changes."""
-    return answers.changed_task(call, task_id, wait_s=call.query(WaitQuery).wait)
+    return lists.changed_task(call, task_id, wait_s=call.query(WaitQuery).wait)
 
 
 @app.endpoint(
@@ -319,9 +294,8 @@ def show_one_task(call: Call, task_id: str) -> Response:
 def cancel_task(call: Call, task_id: str) -> Response:
     """Cancel a task: 202 while an attempt is still stopping, 200 once it is cancelled."""
     call.body(Nothing)
-    task = actions.cancel(call, task_id)
-    status = 202 if task.status == "cancelling" else 200
-    return answers.task_response(call, Seen(task, None), status=status)
+    view = actions.cancel(call, task_id)
+    return lists.task_response(call, view, status=202 if view.task.status == "cancelling" else 200)
 
 
 @app.endpoint(
@@ -336,7 +310,7 @@ def cancel_task(call: Call, task_id: str) -> Response:
 def retry_task(call: Call, task_id: str) -> Response:
     """Queue a failed or cancelled task again."""
     call.body(Nothing)
-    return answers.task_response(call, actions.retry(call, task_id), status=202)
+    return lists.task_response(call, actions.retry(call, task_id), status=202)
 
 
 # --- Exports ---
@@ -351,13 +325,9 @@ def retry_task(call: Call, task_id: str) -> Response:
 )
 def download_export(call: Call, task_id: str) -> Response:
     """Redirect to a download URL that is valid for one minute."""
-    with call.wiring.database.read() as session:
-        seen = task_requests.get_task(session, call.user.id, task_id)
-    key = files.require_file(seen.task, now=call.now)
-    answers.require_object(call, key)
-    with call.wiring.database.write() as session:
-        files.note_download(session, seen.task)
-    return Response("", {"Location": call.wiring.storage.sign(key), **DOWNLOAD_HEADERS}, 303)
+    url, disposition = actions.download(call, task_id)
+    headers = {"Cache-Control": "no-store", "Content-Disposition": disposition}
+    return Response("", {"Location": url, **headers}, 303)
 
 
 @app.endpoint("DELETE", "/v1/exports/{task_id}", status=204, problems=(NotReady,))
@@ -374,13 +344,12 @@ def delete_export(call: Call, task_id: str) -> Response:
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
-    problems=(NotReady, NoFile, MailInProgress, AddressUnconfirmed, ExportGone),
+    problems=(NotReady, NoFile, EmailInProgress, AddressUnconfirmed, ExportGone),
 )
-def mail_export(call: Call, task_id: str) -> Response:
+def resend_export_email(call: Call, task_id: str) -> Response:
     """Resend the email for an export."""
     call.body(Nothing)
-    task = actions.mail_again(call, task_id)
-    return answers.task_response(call, Seen(task, None), status=202)
+    return lists.task_response(call, actions.email_again(call, task_id), status=202)
 
 
 # --- Notifications ---
@@ -390,7 +359,7 @@ def mail_export(call: Call, task_id: str) -> Response:
 def list_notifications(call: Call) -> responses.News:
     """List notifications after a sequence number; `wait` holds the response until there are any."""
     query = call.query(NotificationQuery)
-    return answers.news(call, after=query.after, wait_s=query.wait)
+    return lists.news(call, after=query.after, wait_s=query.wait)
 
 
 # --- Operations ---
@@ -406,19 +375,19 @@ def list_notifications(call: Call) -> responses.News:
 )
 def list_all_tasks(call: Call) -> Response:
     """List all users' tasks, newest first."""
-    return answers.task_list(call, user_id=None)
+    return lists.task_list(call, user_id=None)
 
 
 @app.endpoint("GET", "/v1/admin/queue", who="administrator", returns=responses.Queue)
 def show_queue(call: Call) -> responses.Queue:
     """Show the queue."""
-    return answers.queue_state(call)
+    return status.queue_state(call)
 
 
 @app.endpoint("GET", "/v1/admin/workers", who="administrator", returns=responses.WorkerList)
 def list_workers(call: Call) -> responses.WorkerList:
     """List the workers that are alive."""
-    return answers.workers(call)
+    return status.workers(call)
 
 
 @app.endpoint("GET", "/healthz", who="anybody", returns=responses.Liveness)
@@ -436,8 +405,8 @@ def show_liveness(_call: Call) -> responses.Liveness:
 )
 def show_readiness(call: Call) -> Response:
     """Check the API's dependencies: 200, or 503 if one is unavailable."""
-    status, shown = answers.health(call)
-    return json_response(shown, status=status)
+    code, shown = status.health(call)
+    return json_response(shown, status=code)
 
 
 @app.endpoint("GET", "/openapi.json", who="anybody", returns=dict[str, Any])
@@ -448,8 +417,8 @@ def show_openapi(call: Call) -> dict[str, Any]:
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def sweep(_event: CloudWatchEvent) -> None:
-    """Find what was lost and get it going again, and say how much there is to do."""
-    app.wiring.sweeper.sweep(now=app.wiring.now())
+    """Run the reconciler, and publish the size of the backlog."""
+    app.wiring.reconciler.sweep(now=app.wiring.now())
     measured = backlog.measure(app.wiring.database, app.wiring.queue)
     backlog.publish(measured, queue=app.wiring.settings.queue_name)
 
@@ -459,184 +428,190 @@ def sweep(_event: CloudWatchEvent) -> None:
 app.problem_page = problem
 
 
-@app.page("GET", "/static/{name}")
+@app.page("GET", "/static/{name}", who="anybody")
 def show_asset(_call: Call, name: str) -> Response:
-    """A file that pages load."""
+    """A style sheet, script or icon."""
     return assets.serve(name)
 
 
-@app.page("GET", "/docs")
+@app.page("GET", "/docs", who="anybody")
 def show_docs(call: Call) -> Response:
-    """The API for people."""
+    """The API's reference."""
     return reference(call, app.endpoints)
 
 
-@app.page("GET", "/")
+@app.page("GET", "/", who="anybody")
 def show_home(call: Call) -> Response:
-    """One's own exports, or the way in."""
+    """The caller's exports, or the welcome page."""
     return export_pages.home(call)
 
 
-@app.page("GET", "/sign-up")
+@app.page("GET", "/sign-up", who="anybody")
 def show_sign_up(call: Call) -> Response:
-    """The form to make an account with."""
+    """The form that creates an account."""
     return sign_in.sign_up_form(call)
 
 
-@app.page("POST", "/sign-up")
+@app.page("POST", "/sign-up", who="anybody", csrf=False)
 def submit_sign_up(call: Call) -> Response:
-    """Make an account with the form."""
+    """Create an account."""
     return sign_in.submit_sign_up(call)
 
 
-@app.page("GET", "/sign-in")
+@app.page("GET", "/sign-in", who="anybody")
 def show_sign_in(call: Call) -> Response:
-    """The form to sign in with."""
+    """The form that signs in."""
     return sign_in.sign_in_form(call)
 
 
-@app.page("POST", "/sign-in")
+@app.page("POST", "/sign-in", who="anybody", csrf=False)
 def submit_sign_in(call: Call) -> Response:
-    """Sign in with the form."""
+    """Sign in."""
     return sign_in.submit_sign_in(call)
 
 
-@app.page("POST", "/sign-out")
+@app.page("POST", "/sign-out", who="anybody")
 def submit_sign_out(call: Call) -> Response:
     """Sign out."""
     return sign_in.submit_sign_out(call)
 
 
-@app.page("GET", "/account")
+@app.page("GET", "/account", who="user")
 def show_account(call: Call) -> Response:
-    """One's own account."""
+    """The caller's account."""
     return account.account(call)
 
 
-@app.page("POST", "/account")
+@app.page("POST", "/account", who="user")
 def submit_account(call: Call) -> Response:
-    """Change the account with the form."""
+    """Change the email address or the language."""
     return account.submit_account(call)
 
 
-@app.page("POST", "/account/password")
+@app.page("POST", "/account/confirmation", who="user")
+def submit_account_confirmation(call: Call) -> Response:
+    """Email a link that confirms the address."""
+    return account.submit_confirmation(call)
+
+
+@app.page("POST", "/account/password", who="user")
 def submit_account_password(call: Call) -> Response:
-    """Change the password with the form."""
+    """Change the password."""
     return account.submit_password(call)
 
 
-@app.page("POST", "/account/erase")
+@app.page("POST", "/account/erase", who="user")
 def submit_erase(call: Call) -> Response:
-    """Erase the account with the form."""
+    """Erase the account."""
     return account.submit_erase(call)
 
 
-@app.page("GET", "/users/{username}")
+@app.page("GET", "/users/{username}", who="user")
 def show_profile(call: Call, username: str) -> Response:
     """A user's posts."""
     return profile.profile(call, username)
 
 
-@app.page("POST", "/posts")
+@app.page("POST", "/posts", who="user")
 def submit_post(call: Call) -> Response:
-    """Write a post with the form."""
+    """Write a post."""
     return profile.submit_post(call)
 
 
-@app.page("POST", "/posts/{post_id}/delete")
+@app.page("POST", "/posts/{post_id}/delete", who="user")
 def submit_post_deletion(call: Call, post_id: str) -> Response:
-    """Delete a post with the button."""
+    """Delete a post."""
     return profile.submit_deletion(call, post_id)
 
 
-@app.page("POST", "/exports")
+@app.page("POST", "/exports", who="user")
 def submit_export(call: Call) -> Response:
-    """Ask for an export with the button."""
+    """Request an export."""
     return export_pages.submit_export(call)
 
 
-@app.page("GET", "/exports/{task_id}")
+@app.page("GET", "/exports/{task_id}", who="user")
 def show_export(call: Call, task_id: str) -> Response:
-    """An export: how far it is, or the download."""
+    """An export: its progress, or its download."""
     return export_pages.export(call, task_id)
 
 
-@app.page("POST", "/exports/{task_id}/delete")
+@app.page("POST", "/exports/{task_id}/delete", who="user")
 def submit_export_deletion(call: Call, task_id: str) -> Response:
-    """Delete an export's file with the button."""
+    """Delete an export's file."""
     return export_pages.submit_deletion(call, task_id)
 
 
-@app.page("POST", "/exports/{task_id}/mail")
-def submit_export_mail(call: Call, task_id: str) -> Response:
-    """Have an export's mail sent again with the button."""
-    return export_pages.submit_mail(call, task_id)
+@app.page("POST", "/exports/{task_id}/mail", who="user")
+def submit_export_email(call: Call, task_id: str) -> Response:
+    """Resend the email for an export."""
+    return export_pages.submit_email(call, task_id)
 
 
-@app.page("POST", "/tasks/{task_id}/cancel")
+@app.page("POST", "/tasks/{task_id}/cancel", who="user")
 def submit_cancel(call: Call, task_id: str) -> Response:
-    """Cancel a task with the button."""
+    """Cancel a task."""
     return export_pages.submit_cancel(call, task_id)
 
 
-@app.page("POST", "/tasks/{task_id}/retry")
+@app.page("POST", "/tasks/{task_id}/retry", who="user")
 def submit_retry(call: Call, task_id: str) -> Response:
-    """Try a task again with the button."""
+    """Retry a task."""
     return export_pages.submit_retry(call, task_id)
 
 
-@app.page("GET", "/admin")
+@app.page("GET", "/admin", who="administrator")
 def show_admin(call: Call) -> Response:
-    """The queue, the workers, what goes on and what failed."""
+    """The queue, the workers, tasks in progress and tasks that failed."""
     return admin.admin(call)
 
 
-@app.page("POST", "/admin/tasks/{task_id}/cancel")
+@app.page("POST", "/admin/tasks/{task_id}/cancel", who="administrator")
 def submit_admin_cancel(call: Call, task_id: str) -> Response:
-    """Cancel anybody's task."""
+    """Cancel any user's task."""
     return admin.submit_cancel(call, task_id)
 
 
-@app.page("POST", "/admin/tasks/{task_id}/retry")
+@app.page("POST", "/admin/tasks/{task_id}/retry", who="administrator")
 def submit_admin_retry(call: Call, task_id: str) -> Response:
-    """Try anybody's task again."""
+    """Retry any user's task."""
     return admin.submit_retry(call, task_id)
 
 
-# --- Pages that mails link to ---
+# --- Pages that emails link to ---
 
 
-@app.page("GET", "/forgot")
+@app.page("GET", "/forgot", who="anybody")
 def show_forgot(call: Call) -> Response:
-    """The form to ask for a new password with."""
+    """The form that requests a link to a new password."""
     return links.forgot_form(call)
 
 
-@app.page("POST", "/forgot")
+@app.page("POST", "/forgot", who="anybody", csrf=False)
 def submit_forgot(call: Call) -> Response:
-    """Have a link to a new password mailed."""
+    """Email a link to a new password."""
     return links.submit_forgot(call)
 
 
-@app.page("GET", "/new-password")
+@app.page("GET", "/new-password", who="anybody")
 def show_new_password(call: Call) -> Response:
-    """The form that the link leads to."""
+    """The form that sets a new password."""
     return links.new_password_form(call)
 
 
-@app.page("POST", "/new-password")
+@app.page("POST", "/new-password", who="anybody", csrf=False)
 def submit_new_password(call: Call) -> Response:
-    """Set a new password with the form."""
+    """Set a new password."""
     return links.submit_new_password(call)
 
 
-@app.page("GET", "/confirm")
+@app.page("GET", "/confirm", who="anybody")
 def show_confirm(call: Call) -> Response:
-    """The button that confirms a mail address."""
+    """The button that confirms an email address."""
     return links.confirm_form(call)
 
 
-@app.page("POST", "/confirm")
+@app.page("POST", "/confirm", who="anybody", csrf=False)
 def submit_confirm(call: Call) -> Response:
-    """Confirm a mail address with the button."""
+    """Confirm an email address."""
     return links.submit_confirm(call)

@@ -4,10 +4,14 @@ The tree::
 
     CarryoutError
     ├── SettingsError                 a setting is missing or wrong; the process must not start
+    ├── DeclarationError              a task or a dataset is declared in a way that cannot work
     ├── RequestError                  what a caller asked for cannot be done (mapped to HTTP)
     │   ├── Unauthenticated
+    │   │   └── WrongCredentials
     │   ├── Forbidden
+    │   │   ├── FormOutdated
     │   │   ├── LinkOver
+    │   │   ├── SignInAgain
     │   │   ├── WrongPassword
     │   │   └── RegistrationClosed
     │   ├── NotFound
@@ -20,7 +24,7 @@ The tree::
     │   │   ├── TaskActive
     │   │   ├── NotReady
     │   │   ├── NoFile
-    │   │   ├── MailInProgress
+    │   │   ├── EmailInProgress
     │   │   ├── AddressConfirmed
     │   │   └── AddressUnconfirmed
     │   ├── ExportGone
@@ -37,7 +41,7 @@ The tree::
     └── AttemptOver                   an attempt must stop now, without an outcome of its own
         ├── ClaimLost                 somebody else owns the task, or it is gone
         ├── CancelRequested           the user asked to cancel
-        └── HandBack                  this process must stop; another one goes on
+        └── ReleaseRequested          this process must stop; another one goes on
 
 An error's docstring is its message unless another one is given.
 """
@@ -62,6 +66,12 @@ class SettingsError(CarryoutError):
     code = "bad_settings"
 
 
+class DeclarationError(CarryoutError):
+    """A task or a dataset is declared in a way that cannot work."""
+
+    code = "bad_declaration"
+
+
 class RequestError(CarryoutError):
     """The request cannot be fulfilled."""
 
@@ -84,10 +94,28 @@ class Unauthenticated(RequestError):
         return {"WWW-Authenticate": "Bearer"}
 
 
+class WrongCredentials(Unauthenticated):
+    """Incorrect username or password."""
+
+    code = "wrong_credentials"
+
+
 class Forbidden(RequestError):
     """You don't have permission to do this."""
 
     code = "forbidden"
+
+
+class FormOutdated(Forbidden):
+    """This form is out of date; reload the page and try again."""
+
+    code = "form_outdated"
+
+
+class SignInAgain(Forbidden):
+    """This needs a token from the last 15 minutes; sign in again."""
+
+    code = "sign_in_again"
 
 
 class RegistrationClosed(Forbidden):
@@ -186,7 +214,7 @@ class NoFile(Conflict):
     code = "no_file"
 
 
-class MailInProgress(Conflict):
+class EmailInProgress(Conflict):
     """The email for this export is already on its way."""
 
     code = "mail_in_progress"
@@ -329,7 +357,7 @@ class CancelRequested(AttemptOver):
     code = "cancelled"
 
 
-class HandBack(AttemptOver):
+class ReleaseRequested(AttemptOver):
     """This worker is stopping; another one will go on."""
 
-    code = "handed_back"
+    code = "released"

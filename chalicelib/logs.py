@@ -1,7 +1,8 @@
 """Log lines: one JSON object each for machines, or text for people.
 
 What users wrote never gets into a line: an exception is logged as its type and the places it came
-through, without its message. Lines that carry `metrics` are what CloudWatch makes metrics of.
+through, without its message; but on a developer's machine, where the message is what helps. Lines
+that carry `metrics` are what CloudWatch makes metrics of.
 """
 
 import json
@@ -57,20 +58,39 @@ def metrics(values: Mapping[str, tuple[float, str]], **dimensions: str) -> dict[
     return {**dimensions, **{name: value for name, (value, _) in values.items()}, "_aws": about}
 
 
-class JsonFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """What the formats have in common.
+
+    Args:
+        exceptions: Whether an exception's message is told, too.
+    """
+
+    def __init__(self, *, exceptions: bool = False) -> None:
+        super().__init__()
+        self._exceptions = exceptions
+
+    def facts(self, record: logging.LogRecord) -> dict[str, Any]:
+        """What a line tells, by name."""
+        facts = _facts(record)
+        if self._exceptions and record.exc_info and record.exc_info[1] is not None:
+            facts["error"] += f": {record.exc_info[1]}"
+        return facts
+
+
+class JsonFormatter(_Formatter):
     """One JSON object a line: time, level, logger, message, and the facts in `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
-        return json.dumps(_facts(record), default=str)
+        return json.dumps(self.facts(record), default=str)
 
 
-class TextFormatter(logging.Formatter):
+class TextFormatter(_Formatter):
     """Time, level, message, and the facts behind it."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
-        facts = _facts(record)
+        facts = self.facts(record)
         facts.pop("_aws", None)
         head = [facts.pop(name) for name in ("time", "level", "logger", "message")]
         stack = facts.pop("stack", [])
@@ -96,14 +116,16 @@ def _facts(record: logging.LogRecord) -> dict[str, Any]:
     return facts
 
 
-def configure(log_format: str) -> None:
+def configure(log_format: str, *, exceptions: bool = False) -> None:
     """Log to standard error from now on.
 
     Args:
         log_format: `json` or `text`.
+        exceptions: Whether the messages of exceptions are logged, which may hold what users wrote.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    formatter = JsonFormatter if log_format == "json" else TextFormatter
+    handler.setFormatter(formatter(exceptions=exceptions))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in ("rq.worker", "rq.job", "rq.queue", "botocore", "boto3", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

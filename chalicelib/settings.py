@@ -57,6 +57,7 @@ class Settings:
     verify_email: bool = True
     limits: bool = True
     log_format: Literal["json", "text"] = "json"
+    log_exceptions: bool = False
 
     @classmethod
     def from_mapping(cls, environment: Mapping[str, str]) -> "Settings":
@@ -94,6 +95,7 @@ class Settings:
             verify_email=read.choice("VERIFY_EMAIL", {"on": True, "off": False}, "on"),
             limits=read.choice("LIMITS", {"on": True, "off": False}, "on"),
             log_format=read.choice("LOG_FORMAT", {"json": "json", "text": "text"}, "json"),
+            log_exceptions=read.choice("LOG_EXCEPTIONS", {"on": True, "off": False}, "off"),
         )
 
 

@@ -1,4 +1,7 @@
-"""The one place where clients are built, once for each process and not before they are needed."""
+"""The one place where clients are built, once for each process and not before they are needed.
+
+It is also where the application meets the kernel: the kinds of task are registered here.
+"""
 
 import os
 from collections.abc import Mapping
@@ -7,15 +10,28 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from chalicelib.adapters.job_queue import JobQueue, doorbell
-from chalicelib.adapters.object_store import Storage
+from redis import Redis
+
+from chalicelib.adapters.email_service import EmailService
+from chalicelib.adapters.job_queue import (
+    WORKER_TIMEOUT_S,
+    JobQueue,
+    api_client,
+    worker_client,
+)
+from chalicelib.adapters.object_store import ObjectStore
 from chalicelib.adapters.secrets_manager import Secret, secret
+from chalicelib.adapters.wake_up import WakeUp
 from chalicelib.db.engine import Database, connect
+from chalicelib.microblog.tasks import KINDS
 from chalicelib.operations import queries
-from chalicelib.operations.reconciler import Sweeper
+from chalicelib.operations.reconciler import Reconciler
 from chalicelib.settings import Settings
-from chalicelib.tasks.queue_position import Places
+from chalicelib.tasks.queue_position import QueuePositions
+from chalicelib.tasks.registry import register
 from chalicelib.values.sampling import Sample
+
+register(*KINDS)
 
 
 def environment() -> dict[str, str]:
@@ -77,9 +93,9 @@ class Wiring:
                 held.read()
 
     @cached_property
-    def places(self) -> Places:
-        """The places in the queue."""
-        return Places(self.database)
+    def queue_positions(self) -> QueuePositions:
+        """Positions in the queue."""
+        return QueuePositions(self.database)
 
     @cached_property
     def task_counts(self) -> Sample[dict[str, int]]:
@@ -88,20 +104,49 @@ class Wiring:
 
     @cached_property
     def queue(self) -> JobQueue:
-        """The doorbell: a client that gives up quickly."""
-        redis = doorbell(self.settings.redis_url, secret=self.redis_secret)
+        """The queue, by a client that gives up quickly."""
+        redis = api_client(self.settings.redis_url, secret=self.redis_secret)
         return JobQueue(redis, self.settings.queue_name, timeout_s=self.settings.task_timeout_s)
 
     @cached_property
-    def storage(self) -> Storage:
-        """The bucket of exports."""
-        endpoint_url = self.settings.aws_endpoint_url or None
-        return Storage(self.settings.export_bucket, endpoint_url=endpoint_url)
+    def worker_redis(self) -> Redis:
+        """A client that lives through an outage of Redis."""
+        return worker_client(self.settings.redis_url, secret=self.redis_secret)
 
     @cached_property
-    def sweeper(self) -> Sweeper:
-        """The reconciler."""
-        return Sweeper(self.database, self.queue, lambda: self.storage, self.settings.lease_s)
+    def outbox_hint(self) -> WakeUp:
+        """What wakes those who send what is in the outbox."""
+        return WakeUp(self.queue.redis, self._outbox_key)
+
+    @cached_property
+    def outbox_waiter(self) -> WakeUp:
+        """The same, for those who wait for it."""
+        url, held = self.settings.redis_url, self.redis_secret
+        return WakeUp(api_client(url, secret=held, timeout_s=WORKER_TIMEOUT_S), self._outbox_key)
+
+    @property
+    def _outbox_key(self) -> str:
+        return f"carryout:{self.settings.queue_name}:outbox"
+
+    @cached_property
+    def object_store(self) -> ObjectStore:
+        """The bucket of exports."""
+        return ObjectStore(self.settings.export_bucket, endpoint_url=self._endpoint_url)
+
+    @cached_property
+    def email_service(self) -> EmailService:
+        """What sends emails."""
+        return EmailService(self.settings.mail_sender, endpoint_url=self._endpoint_url)
+
+    @property
+    def _endpoint_url(self) -> str | None:
+        return self.settings.aws_endpoint_url or None
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        """What finds what was lost."""
+        settings = self.settings
+        return Reconciler(self.database, self.queue, lambda: self.object_store, settings.lease_s)
 
     def now(self) -> datetime:
         """The time."""

@@ -162,6 +162,7 @@ def environment(database_url: str, redis_url: str, emulator: Emulator) -> dict[s
         "VERIFY_EMAIL": "off",
         "LIMITS": "off",
         "LOG_FORMAT": "text",
+        "LOG_EXCEPTIONS": "on",
     }
 
 

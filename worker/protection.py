@@ -45,5 +45,5 @@ def _set(agent_url: str | None, state: dict[str, object]) -> None:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310  # nosec B310
             return
     except (URLError, TimeoutError):
-        # Without protection a deployment costs a hand-back, no more.
+        # Without protection a deployment costs a released task, no more.
         log.warning("no task protection", extra={"action": "protect"}, exc_info=True)

@@ -1,8 +1,8 @@
 """The long-running worker: RQ's, on one queue, that notices a death within a minute.
 
-The parent process listens; a forked work horse does a job and those that come right after it; a
-second child sweeps. The parent has no thread in SQL when it forks, and shares no connection with
-its children.
+The parent process listens; a forked work horse does a job and those that come right after it; two
+more children run the reconciler and the outbox's sender. The parent has no thread in SQL when it
+forks, and shares no connection with its children.
 """
 
 import logging
@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import socket
-import threading
 import time
 from datetime import timedelta
 from hashlib import sha256
@@ -31,16 +30,18 @@ from rq.timeouts import HorseMonitorTimeoutException
 from rq.utils import import_attribute, now
 from rq.worker import WorkerStatus
 
-from chalicelib.adapters.job_queue import QueueError, RegisteredJob, TextQueue, patient
+from chalicelib.adapters.job_queue import QueueError, RegisteredJob, TextQueue
 from chalicelib.tasks import leases
-from chalicelib.tasks.leases import Holder
+from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
-from worker import alive, attempts, process
-from worker.outbox import sender
+from worker import alive
+from worker.child_process import ChildProcess, exit_with
+from worker.outbox.sender_process import send_for_ever
+from worker.process import process_wiring, request_stop
 from worker.protection import protected
-from worker.reconciler_process import PARENT_CHECK_INTERVAL_S, SweepingChild
-from worker.work_horse import EXECUTION_TTL_S, Horse
+from worker.reconciler_process import reconcile_for_ever
+from worker.work_horse import EXECUTION_TTL_S, WorkHorse
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +50,13 @@ WORKER_TTL_S = 20
 shows a sign of life every 5 s; its own expiry, a minute more, is too long for an honest page."""
 
 ORPHAN_GRACE_S = 5
-"""How long a work horse without a parent has to hand its task back."""
+"""How long a work horse without a parent has to release its task."""
 
 MONITORING_INTERVAL_S = 5
 """How often the parent shows a sign of life while a work horse works."""
 
 MAINTENANCE_INTERVAL_S = 60
-"""How often RQ tidies its registries; for tasks it does not matter, they have the sweeper."""
+"""How often RQ tidies its registries; for tasks it does not matter, they have the reconciler."""
 
 STUCK_GRACE_S = 60
 """How long after its time limit an attempt is killed that does not even hear the alarm."""
@@ -74,12 +75,15 @@ class Runner(Worker):
     def __init__(self, wiring: Wiring, *, alive: Path) -> None:
         self._wiring = wiring
         self._alive = alive
-        self._sweeping = SweepingChild(wiring)
+        self._children = [
+            ChildProcess(lambda: reconcile_for_ever(Wiring(wiring.settings, pool_size=1))),
+            ChildProcess(lambda: send_for_ever(Wiring(wiring.settings, pool_size=1))),
+        ]
         self._horse_status = 0
         super().__init__(
             [wiring.settings.queue_name],
             name=f"{socket.gethostname().replace(':', '-')}.{os.getpid()}.{uuid4().hex[:8]}",
-            connection=patient(wiring.settings.redis_url, secret=wiring.redis_secret),
+            connection=wiring.worker_redis,
             serializer=JSONSerializer,
             job_class=RegisteredJob,
             queue_class=TextQueue,
@@ -92,18 +96,20 @@ class Runner(Worker):
     def run(self) -> None:
         """Work until a signal says stop."""
         # Children inherit what is imported and made by now: a work horse starts in milliseconds.
-        for task_type in TASKS.values():
-            import_attribute(task_type.function)
+        for kind in TASKS.values():
+            for name in filter(None, (kind.function, kind.follow_up)):
+                import_attribute(name)
         self._wiring.read_secrets()
-        attempts.process_wiring().storage.warm_up()
-        sender.ses(self._wiring.settings.aws_endpoint_url)
-        self._sweeping.keep_alive()
+        process_wiring().object_store.warm_up()
+        process_wiring().email_service.warm_up()
+        self._keep_children_alive()
         try:
             self.work(logging_level="WARNING")
         finally:
             # An ending interpreter takes its handlers back: a second signal would kill it.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-            self._sweeping.stop()
+            for child in self._children:
+                child.stop()
             self._alive.unlink(missing_ok=True)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
@@ -113,9 +119,13 @@ class Runner(Worker):
         self._alive.touch()
         if self._is_horse:
             return
-        self._sweeping.keep_alive()
+        self._keep_children_alive()
         if pipeline is None and not self.connection.hexists(self.key, "birth"):
             self._register_again()
+
+    def _keep_children_alive(self) -> None:
+        for child in self._children:
+            child.keep_alive()
 
     def run_maintenance_tasks(self) -> None:
         """Have RQ tidy its registries, and go on when something in them is not RQ's."""
@@ -143,7 +153,7 @@ class Runner(Worker):
             self.monitor_work_horse(job, queue)
             self.set_state(WorkerStatus.IDLE)
         if self._horse_status:
-            self._bury_horse(queue)
+            self._recover_from_horse(queue)
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """Fork, with SIGTERM held until both sides know what to do about it."""
@@ -159,10 +169,10 @@ class Runner(Worker):
         self.setup_work_horse_signals()
         self._is_horse = True
         parent, status = self.pid or os.getppid(), 1
-        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+        exit_with(parent, grace_s=ORPHAN_GRACE_S)
         try:
             timeout_s = self._wiring.settings.task_timeout_s
-            Horse(self, queue, parent=parent, timeout_s=timeout_s).work(job)
+            WorkHorse(self, queue, parent=parent, timeout_s=timeout_s).work(job)
             status = 0
         except Exception:
             log.exception("work horse broke down", extra={"action": "work"})
@@ -208,7 +218,7 @@ class Runner(Worker):
         return super().get_current_executions(refresh=True)
 
     def handle_warm_shutdown_request(self) -> None:
-        """Have the work horse checkpoint and hand its task back, instead of waiting for its end."""
+        """Have the work horse checkpoint and release its task, instead of waiting for its end."""
         log.info("stopping", extra={"action": "stop"})
         # What is left to say to Redis is not worth a wait: it would find out by itself.
         pool = self.connection.connection_pool
@@ -234,12 +244,12 @@ class Runner(Worker):
     def setup_work_horse_signals(self) -> None:
         """In the work horse, SIGTERM sets a flag that the attempt looks at."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, process.request_stop)
+        signal.signal(signal.SIGTERM, request_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
-    def _bury_horse(self, queue: Queue) -> None:
+    def _recover_from_horse(self, queue: Queue) -> None:
         """The work horse is dead: its task goes on at once instead of when the lease is over."""
-        bury(self._wiring, worker=self.name, status=self._horse_status)
+        recover(self._wiring, worker=self.name, status=self._horse_status)
         for execution in self.get_current_executions():
             try:
                 job = RegisteredJob.fetch(
@@ -252,31 +262,24 @@ class Runner(Worker):
             self.handle_job_failure(job, queue, exc_string=HORSE_DIED, execution=execution)
 
 
-def bury(wiring: Wiring, *, worker: str, status: int) -> None:
-    """Queue again, or fail, what a dead work horse held in the ledger.
+def recover(wiring: Wiring, *, worker: str, status: int) -> None:
+    """Queue again, or fail, the tasks that a dead work horse had leases on.
 
     Args:
         wiring: Clients and settings.
         worker: The name that it worked under.
         status: How it ended, as `wait` tells.
     """
-    log.warning("work horse died", extra={"action": "bury", "worker": worker, "wait": status})
+    log.warning("work horse died", extra={"action": "recover", "worker": worker, "wait": status})
     fresh = Wiring(wiring.settings, pool_size=0)
     try:
         with fresh.database.read() as session:
-            held = leases.held_by(session, worker)
-        for task_id, claim in held:
-            holder = Holder(fresh.database, task_id, claim, fresh.settings.lease_s)
-            holder.bury(now=fresh.now())
+            leased = leases.leased_by(session, worker)
+        for task_id, claim in leased:
+            lease = Lease(fresh.database, task_id, claim, fresh.settings.lease_s)
+            lease.recover(now=fresh.now())
     except Exception:
-        log.warning("left to the sweeper", extra={"action": "bury"}, exc_info=True)
-
-
-def _exit_after(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(PARENT_CHECK_INTERVAL_S)
-    time.sleep(ORPHAN_GRACE_S)
-    os._exit(1)
+        log.warning("left to the reconciler", extra={"action": "recover"}, exc_info=True)
 
 
 def alive_file(wiring: Wiring) -> Path:

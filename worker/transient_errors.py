@@ -1,7 +1,7 @@
-"""Which faults pass by themselves.
+"""Which errors are transient.
 
-A passing fault (a lost connection, a 5xx, throttling) is tried again; everything else that an
-attempt raises is an answer, and ends the task.
+A transient error (a lost connection, a 5xx, throttling) is tried again; everything else that an
+attempt raises is final, and ends the task.
 """
 
 from botocore.exceptions import ClientError, HTTPClientError
@@ -12,28 +12,14 @@ from rq.timeouts import JobTimeoutException
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-THROTTLED = frozenset(
-    {
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-        "RequestLimitExceeded",
-        "SlowDown",
-        "SendingPausedException",
-        "LimitExceededException",
-    }
-)
-"""Codes by which AWS says "later" and has done nothing (SDKs and Tools Guide, retry behavior)."""
-
-LOST = "RequestTimeout"
-"""What S3 answers, with 400, when the request did not arrive as a whole."""
+from chalicelib.adapters.aws_errors import INCOMPLETE, THROTTLED
 
 
-def passing(error: BaseException) -> tuple[str, str] | None:
-    """Code and detail of a fault that may be gone in a moment, or None for all others."""
+def transient(error: BaseException) -> tuple[str, str] | None:
+    """Code and detail of an error that may be gone in a moment, or None for all others."""
     if isinstance(error, OperationalError | InterfaceError | PoolTimeoutError):
         return "database_unavailable", "The database didn't respond."
-    if isinstance(error, ClientError) and is_passing_answer(error):
+    if isinstance(error, ClientError) and is_transient_response(error):
         return "storage_unavailable", "File storage rejected the file."
     if isinstance(error, BotoConnectionError | HTTPClientError):
         return "storage_unavailable", "File storage didn't respond."
@@ -49,7 +35,7 @@ def timed_out(error: BaseException | None) -> bool:
     return error is not None
 
 
-def is_passing_answer(error: ClientError) -> bool:
+def is_transient_response(error: ClientError) -> bool:
     """Whether AWS refused for now, not for good."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or error.response["Error"]["Code"] in {*THROTTLED, LOST}  # noqa: PLR2004
+    return status >= 500 or error.response["Error"]["Code"] in {*THROTTLED, INCOMPLETE}  # noqa: PLR2004

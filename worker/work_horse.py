@@ -23,10 +23,10 @@ from rq.worker import WorkerStatus
 from chalicelib.adapters.job_queue import JOB_TTL_S
 from worker.process import stop_requested
 
-LISTENS_S = 0.5
-"""How long one request for a job waits; also how soon a listening horse notices that it must go."""
+LISTEN_S = 0.5
+"""How long one request for a job waits; also how soon an idle horse notices that it must end."""
 
-LISTENS_TIMES = 4
+LISTEN_TIMES = 4
 """After so many requests in vain the horse ends."""
 
 EXECUTION_TTL_S = 65
@@ -52,13 +52,13 @@ class Limits:
 LIMITS = Limits()
 
 
-class Horse:
+class WorkHorse:
     """Does jobs in a process of its own.
 
     Args:
         worker: RQ's worker, in whose name it works.
         queue: Where the jobs come from.
-        parent: The process that is to bury it.
+        parent: The process that recovers what it leaves behind.
         timeout_s: How long a job may take, in seconds.
         limits: When it ends.
     """
@@ -114,7 +114,7 @@ class Horse:
         return execution
 
     def _end(self, job: Job, execution: Execution) -> None:
-        """Tell Redis that it is done, in one round trip; a doorbell has no result to keep."""
+        """Tell Redis that it is done, in one round trip; a hint has no result to keep."""
         job.ended_at = now()
         with self._redis.pipeline(transaction=False) as pipeline:
             self._worker.increment_successful_job_count(pipeline=pipeline)
@@ -135,22 +135,22 @@ class Horse:
 
     def _next(self) -> Job | None:
         """The next job, or None when none comes for a while."""
-        key, taken = self._queue.key, self._queue.intermediate_queue_key
-        for _ in range(LISTENS_TIMES):
-            if self._must_go():
+        key, intermediate = self._queue.key, self._queue.intermediate_queue_key
+        for _ in range(LISTEN_TIMES):
+            if self._must_end():
                 return None
             # Fractions of a second are fine: Redis has taken them since version 6.
-            raw = cast("bytes | None", self._redis.blmove(key, taken, cast("int", LISTENS_S)))
+            raw = cast("bytes | None", self._redis.blmove(key, intermediate, cast("int", LISTEN_S)))
             if raw is None:
                 continue
-            if self._must_go():
+            if self._must_end():
                 self._put_back(raw)
                 return None
             if job := self._fetch(raw):
                 return job
         return None
 
-    def _must_go(self) -> bool:
+    def _must_end(self) -> bool:
         return stop_requested() or os.getppid() != self._parent
 
     def _put_back(self, job_id: bytes) -> None:

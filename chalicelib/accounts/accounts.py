@@ -11,9 +11,11 @@ from sqlalchemy import orm as so
 
 from chalicelib.accounts import link_keys
 from chalicelib.accounts.secrets import digest, make_secret
-from chalicelib.db.models import Key, Post, Token, User
-from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken
+from chalicelib.db.models import LinkKey, Token, User
+from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken, WrongCredentials
 from chalicelib.exports import removals
+from chalicelib.outbox import messages
+from chalicelib.values.fields import canonical_password
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 """Argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes."""
@@ -60,7 +62,7 @@ def sign_up(session: so.Session, new: NewUser, *, now: datetime, verify: bool = 
     user = User(
         username=new.username,
         email=new.email,
-        password_hash=HASHER.hash(new.password),
+        password_hash=hash_password(new.password),
         language=new.language,
         is_admin=new.is_admin,
         created_at=now,
@@ -70,7 +72,7 @@ def sign_up(session: so.Session, new: NewUser, *, now: datetime, verify: bool = 
     session.add(user)
     _flush_unique(session)
     if verify:
-        link_keys.wish(session, user, "confirm", now=now)
+        link_keys.send_link(session, user, "confirm", now=now)
     return user
 
 
@@ -100,7 +102,7 @@ def find_user(session: so.Session, username: str) -> User | None:
 
 
 def find_address(session: so.Session, email: str) -> User | None:
-    """The user of this mail address, in whatever case."""
+    """The user of this email address, in whatever case."""
     return session.scalar(sa.select(User).where(sa.func.lower(User.email) == email.lower()))
 
 
@@ -111,15 +113,21 @@ def check_password(user: User | None, password: str) -> int:
         The user's number.
 
     Raises:
-        Unauthenticated: It is wrong, or there is no such user; which of the two is not said.
+        WrongCredentials: It is wrong, or there is no such user; which of the two is not said.
     """
-    try:
-        HASHER.verify(user.password_hash if user else NOBODY, password)
-    except (VerificationError, InvalidHashError, UnicodeEncodeError) as error:
-        raise Unauthenticated("Incorrect username or password.") from error
-    if user is None:
-        raise Unauthenticated("Incorrect username or password.")
+    hashed = user.password_hash if user else NOBODY
+    # As it came, too: accounts from before NFC was agreed on have a hash of that.
+    forms = dict.fromkeys((canonical_password(password), password))
+    if not any(_verifies(hashed, form) for form in forms) or user is None:
+        raise WrongCredentials
     return user.id
+
+
+def _verifies(hashed: str, password: str) -> bool:
+    try:
+        return HASHER.verify(hashed, password)
+    except (VerificationError, InvalidHashError, UnicodeEncodeError):
+        return False
 
 
 def issue_token(session: so.Session, user_id: int, *, ttl_s: int, now: datetime) -> NewToken:
@@ -149,6 +157,11 @@ def authenticate(session: so.Session, token: str, *, now: datetime) -> User:
     return user
 
 
+def signed_in_at(session: so.Session, token: str) -> datetime | None:
+    """When a token was issued; None when it is unknown."""
+    return session.scalar(sa.select(Token.created_at).where(Token.digest == digest(token)))
+
+
 def revoke(session: so.Session, token: str) -> None:
     """Make a token worthless at once."""
     session.execute(sa.delete(Token).where(Token.digest == digest(token)))
@@ -162,11 +175,11 @@ def revoke_others(session: so.Session, user_id: int, *, keep: str = "") -> None:
 
 def hash_password(password: str) -> str:
     """Hash a password, which takes long: do it before a transaction."""
-    return HASHER.hash(password)
+    return HASHER.hash(canonical_password(password))
 
 
 def set_password(session: so.Session, user_id: int, hashed: str, *, keep: str = "") -> None:
-    """Give a user another password, and end their sessions and the links of earlier mails.
+    """Give a user another password, and end their sessions and the links of earlier emails.
 
     Args:
         session: A writing session.
@@ -176,7 +189,7 @@ def set_password(session: so.Session, user_id: int, hashed: str, *, keep: str = 
     """
     session.get_one(User, user_id).password_hash = hashed
     revoke_others(session, user_id, keep=keep)
-    session.execute(sa.delete(Key).where(Key.user_id == user_id, Key.kind == "reset"))
+    session.execute(sa.delete(LinkKey).where(LinkKey.user_id == user_id, LinkKey.kind == "reset"))
 
 
 def change_user(
@@ -187,7 +200,7 @@ def change_user(
     now: datetime,
     verify: bool = False,
 ) -> User:
-    """Change the mail address, the language, or both; the old address is told.
+    """Change the email address, the language, or both; the old address is told.
 
     Args:
         session: A writing session.
@@ -203,21 +216,15 @@ def change_user(
     email = changes.get("email")
     if email is not None and email.lower() != user.email.lower():
         _refuse_taken(session, username=None, email=email)
-        link_keys.wish(session, user, "moved", now=now)  # to the old address
+        messages.put(session, user.id, "moved", {}, now=now, address=user.email)  # the old one
         user.confirmed_at = None
-        session.execute(sa.delete(Key).where(Key.user_id == user_id))
+        session.execute(sa.delete(LinkKey).where(LinkKey.user_id == user_id))
     for name, value in changes.items():
         setattr(user, name, value)
     _flush_unique(session)
     if verify and email is not None and user.confirmed_at is None:
-        link_keys.wish(session, user, "confirm", now=now)
+        link_keys.send_link(session, user, "confirm", now=now)
     return user
-
-
-def count_posts(session: so.Session, user_id: int) -> int:
-    """How many posts a user has."""
-    statement = sa.select(sa.func.count()).select_from(Post).where(Post.user_id == user_id)
-    return session.scalar(statement) or 0
 
 
 def erase(session: so.Session, user_id: int, *, lease_s: int, now: datetime) -> None:
@@ -225,5 +232,5 @@ def erase(session: so.Session, user_id: int, *, lease_s: int, now: datetime) -> 
 
     A worker that still runs for it finds its task gone and stops.
     """
-    removals.wish(session, removals.user_prefix(user_id), now=now, lease_s=lease_s)
+    removals.request_removal(session, user_id, now=now, lease_s=lease_s)
     session.execute(sa.delete(User).where(User.id == user_id))

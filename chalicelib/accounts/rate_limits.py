@@ -1,6 +1,6 @@
-"""How often somebody may do something: counters with an expiry in Redis.
+"""How often users may do something: counters with an expiry in Redis.
 
-While Redis does not answer nobody is refused, but who guesses passwords: that is then counted in
+While Redis does not respond there are no limits, but for failed sign-ins, which are then counted in
 the ledger.
 """
 
@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Guess
+from chalicelib.db.models import FailedLogin
 from chalicelib.errors import TooMany, TooManyAttempts, Unauthenticated
 
 WINDOW_S = 900
@@ -30,12 +30,12 @@ PER_ADDRESS = 100
 
 @dataclass(frozen=True)
 class Rate:
-    """So many times in so long.
+    """A number of uses in a window of time.
 
     Attributes:
         name: What is counted.
-        most: How often it may be done in a window.
-        window_s: The window in seconds; it begins with the first time.
+        most: How many uses a window allows.
+        window_s: The length of a window in seconds; it begins with the first use.
     """
 
     name: str
@@ -46,8 +46,8 @@ class Rate:
 REQUESTS_PER_TOKEN = Rate("requests:token", 600, 60)
 REQUESTS_PER_ADDRESS = Rate("requests:address", 1200, 60)
 EXPORTS_PER_USER = Rate("exports:user", 30, 3600)
-MAILS_PER_USER = Rate("mails:user", 20, 3600)
-"""Mails that somebody asks for: again for an export, to confirm an address, to reset a password."""
+EMAILS_PER_USER = Rate("emails:user", 20, 3600)
+"""Emails that users request: an export's again, to confirm an address, to reset a password."""
 
 
 SPEND = """
@@ -58,15 +58,15 @@ for at, key in ipairs(KEYS) do
 end
 return answers
 """
-"""Counts at each key, in windows of so many seconds, and tells the count and what is left of it."""
+"""Counts a use at each key, and returns the counts and the seconds until their windows end."""
 
 
 def spend(redis: Redis, *uses: tuple[Rate, object]) -> None:
-    """Count a use of each rate by somebody, in one round trip.
+    """Count a use of each rate, in one round trip.
 
     Args:
         redis: A client that gives up quickly.
-        uses: Rates, and who uses them: a number, a token, an address; only digests are kept.
+        uses: Each rate with its user: an id, a token, an address; only digests are kept.
 
     Raises:
         TooMany: It is one too many for one of them; with the time until its window ends.
@@ -86,37 +86,37 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-HELD_PER_TOKEN = 6
-"""Requests of one token that may be held at a time. Each has a thread of the server, or a Lambda,
+LONG_POLLS_PER_TOKEN = 6
+"""Long polls that one token may have at a time. Each occupies a thread of the server, or a Lambda,
 for up to 20 s: by its rate alone one token could have 200 of them."""
 
 GRACE_S = 5
-"""How much longer than its request a place is taken when nobody gives it back, in seconds."""
+"""How much longer than its request a slot stays occupied when its server has died, in seconds."""
 
-TAKE_PLACE = """
+OCCUPY_SLOT = """
 for at, key in ipairs(KEYS) do
     if redis.call('SET', key, 1, 'EX', ARGV[1], 'NX') then return at end
 end
 """
-"""Takes the first of these keys that is free, and tells which."""
+"""Occupies the first of these keys that is free, and says which."""
 
 
 @contextmanager
-def held(redis: Redis, token: str, *, wait_s: float) -> Iterator[bool]:
-    """Have a place among the held requests of a token.
+def long_poll_slot(redis: Redis, token: str, *, wait_s: float) -> Iterator[bool]:
+    """Occupy a slot among the long polls of a token.
 
     Args:
         redis: A client that gives up quickly.
-        token: Whose request it is; only a digest is kept.
-        wait_s: How long it may be held.
+        token: The request's token; only a digest is kept.
+        wait_s: How long the request may wait.
 
     Yields:
-        Whether there is a place; also when Redis does not answer.
+        Whether a slot was free; True while Redis does not respond.
     """
-    keys = [f"carryout:held:{_digest(token)}:{place}" for place in range(HELD_PER_TOKEN)]
+    keys = [f"carryout:long-poll:{_digest(token)}:{slot}" for slot in range(LONG_POLLS_PER_TOKEN)]
     try:
         at = cast(
-            "int | None", redis.eval(TAKE_PLACE, len(keys), *keys, math.ceil(wait_s) + GRACE_S)
+            "int | None", redis.eval(OCCUPY_SLOT, len(keys), *keys, math.ceil(wait_s) + GRACE_S)
         )
     except RedisError:
         yield True
@@ -129,7 +129,7 @@ def held(redis: Redis, token: str, *, wait_s: float) -> Iterator[bool]:
                 redis.delete(keys[at - 1])
 
 
-TRY = """
+COUNT = """
 for at, key in ipairs(KEYS) do
     if tonumber(redis.call('GET', key) or 0) >= tonumber(ARGV[at + 1]) then
         return redis.call('TTL', key)
@@ -140,27 +140,27 @@ for _, key in ipairs(KEYS) do
     redis.call('INCR', key)
 end
 """
-"""Counts an attempt at each key, or tells for how long one of them takes no more."""
+"""Counts an attempt at each key, or returns for how long one of them allows no more."""
 
-TAKE_BACK = """
+UNCOUNT = """
 for _, key in ipairs(KEYS) do
     if redis.call('EXISTS', key) == 1 then redis.call('DECR', key) end
 end
 """
-"""Counts an attempt no more; a window that is over meanwhile stays over."""
+"""Uncounts an attempt; a window that has ended meanwhile stays ended."""
 
 
 class SignInLimit:
     """Counts wrong passwords by account and by address.
 
-    An attempt counts from before its password is looked at, or as many as the server has threads
-    could be made at once. One that was right is taken back.
+    An attempt counts before its password is checked, or a client could make as many at once as the
+    server has threads. A successful one is uncounted afterwards.
 
     Args:
         redis: A client that gives up quickly.
         database: The ledger, which counts while Redis does not answer.
-        username: Whose account; exists or not, in whatever case.
-        address: Where the attempt comes from.
+        username: The account's name, in whatever case, whether or not it exists.
+        address: The client's address.
     """
 
     def __init__(self, redis: Redis, database: Database, *, username: str, address: str) -> None:
@@ -170,11 +170,11 @@ class SignInLimit:
             f"carryout:sign-in:account:{_digest(username.lower())}": PER_ACCOUNT,
             f"carryout:sign-in:address:{_digest(address)}": PER_ADDRESS,
         }
-        self._guesses: list[int] = []
+        self._failed_logins: list[int] = []
 
     @contextmanager
     def attempt(self, *, now: datetime) -> Iterator[None]:
-        """Look at a password inside; the window begins with the first wrong one.
+        """Check a password inside; the window begins with the first failure.
 
         Raises:
             TooManyAttempts: There were too many; with the time until the window ends.
@@ -184,15 +184,15 @@ class SignInLimit:
             yield
         except Unauthenticated:
             raise
-        except BaseException:  # nobody could look at it
-            self._take_back()
+        except BaseException:  # the password could not be checked
+            self._uncount()
             raise
-        self._take_back()
+        self._uncount()
 
     def _count(self, now: datetime) -> None:
         keys, limits = list(self._counters), self._counters.values()
         try:
-            ttl_s = cast("int | None", self._redis.eval(TRY, len(keys), *keys, WINDOW_S, *limits))
+            ttl_s = cast("int | None", self._redis.eval(COUNT, len(keys), *keys, WINDOW_S, *limits))
         except RedisError:
             self._count_in_ledger(now)
             return
@@ -201,23 +201,25 @@ class SignInLimit:
 
     def _count_in_ledger(self, now: datetime) -> None:
         since = now - timedelta(seconds=WINDOW_S)
-        guesses = [Guess(subject=key, at=now) for key in self._counters]
+        failed = [FailedLogin(subject=key, at=now) for key in self._counters]
         with self._database.write() as session:
             for key, limit in self._counters.items():
-                statement = sa.select(sa.func.count(), sa.func.min(Guess.at)).where(
-                    Guess.subject == key, Guess.at > since
+                statement = sa.select(sa.func.count(), sa.func.min(FailedLogin.at)).where(
+                    FailedLogin.subject == key, FailedLogin.at > since
                 )
                 count, first = session.execute(statement).one()
                 if count >= limit:
                     raise TooManyAttempts(round((first - since).total_seconds()))
-            session.add_all(guesses)
+            session.add_all(failed)
             session.flush()
-            self._guesses = [guess.id for guess in guesses]
+            self._failed_logins = [one.id for one in failed]
 
-    def _take_back(self) -> None:
-        if self._guesses:
+    def _uncount(self) -> None:
+        if self._failed_logins:
             with self._database.write() as session:
-                session.execute(sa.delete(Guess).where(Guess.id.in_(self._guesses)))
+                session.execute(
+                    sa.delete(FailedLogin).where(FailedLogin.id.in_(self._failed_logins))
+                )
             return
         with suppress(RedisError):
-            self._redis.eval(TAKE_BACK, len(self._counters), *self._counters)
+            self._redis.eval(UNCOUNT, len(self._counters), *self._counters)

@@ -1,11 +1,12 @@
-"""The edge to Redis: RQ as a doorbell.
+"""The edge to Redis: RQ as a wake-up hint.
 
 A job says "there may be something to do for this task" and nothing else: its id is the task's,
-its one argument too. Losing it delays a task until the next sweep, repeating it changes nothing,
-because an attempt begins by winning a claim in SQL.
+its one argument too. Losing it delays a task until the reconciler's next pass, repeating it changes
+nothing, because an attempt begins by winning a claim in SQL.
 """
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,13 +30,16 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from chalicelib import logs
 from chalicelib.adapters.secrets_manager import Secret, SecretError
-from chalicelib.db.models import Task
-from chalicelib.tasks.registry import FUNCTION_OF, FUNCTIONS
+
+log = logging.getLogger(__name__)
+
+FUNCTION = "worker.attempts.run"
+"""The only function that a job may name; it asks the ledger what kind of task it is."""
 
 JOB_TTL_S = 500
 """How long RQ remembers a finished or failed job; the ledger remembers the task for good."""
 
-DOORBELL_TIMEOUT_S = 1.0
+API_TIMEOUT_S = 1.0
 """Time limit of connecting to Redis and of each answer, where an answer to a user waits for it."""
 
 WORKER_TIMEOUT_S = 30.0
@@ -46,7 +50,7 @@ local workers = redis.call('SMEMBERS', KEYS[1])
 return #workers > 0 and redis.call('EXISTS', unpack(workers)) or 0
 """
 
-RING = """
+ENQUEUE = """
 local width, at = tonumber(ARGV[1]), 2
 redis.call('SADD', KEYS[3], KEYS[2])
 for job = 4, #KEYS do
@@ -60,8 +64,8 @@ end
 of what RQ's own pipeline costs. Each job is deleted first: a finished one of the same id would hand
 its expiry on to the new one."""
 
-RING_BATCH = 1000
-"""For how many tasks one script rings: it holds up Redis for some milliseconds."""
+ENQUEUE_BATCH = 1000
+"""How many jobs one script enqueues: it blocks Redis for some milliseconds."""
 
 SHOW_META = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'meta', ARGV[1]) end
@@ -69,14 +73,14 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'meta', A
 """In one step: a job that vanished before its `meta` was written would be a key for ever."""
 
 QueueError = RedisError
-"""What the methods of `JobQueue` raise when Redis does not answer."""
+"""What the methods of `JobQueue` raise when Redis does not respond."""
 
 
 class RegisteredJob(Job):
-    """A job that runs registered functions only.
+    """A job that runs one function only.
 
     Whoever can write to Redis can name any function that Python can import, and a callback or a
-    webhook besides; this class refuses all but the registry's functions with one task id.
+    webhook besides; this class refuses all but `FUNCTION` with the task's id.
     """
 
     @classmethod
@@ -97,7 +101,7 @@ class RegisteredJob(Job):
             raise NoSuchJobError("something else stands in its place") from error
 
     def restore(self, raw_data: Any) -> Any:
-        """Read the job from Redis, and take away all that a doorbell has no need of.
+        """Read the job from Redis, and take away all that a hint has no need of.
 
         Raises:
             NoSuchJobError: It cannot be read; a worker passes over it, and would end otherwise.
@@ -115,8 +119,8 @@ class RegisteredJob(Job):
         return restored
 
     def _execute(self) -> Any:
-        if self.func_name not in FUNCTIONS or self.instance or self.kwargs:
-            raise NoSuchJobError("this job names no registered task")
+        if self.func_name != FUNCTION or self.instance or self.kwargs:
+            raise NoSuchJobError("this job names another function")
         if list(self.args) != [self.id]:
             raise NoSuchJobError("this job does not carry its task's id")
         return super()._execute()
@@ -160,7 +164,7 @@ class WorkerInfo:
 
 
 class JobQueue:
-    """One RQ queue, seen from the side that rings it."""
+    """One RQ queue, seen from the side that enqueues."""
 
     def __init__(self, redis: Redis, name: str, *, timeout_s: int) -> None:
         self.redis = redis
@@ -169,39 +173,53 @@ class JobQueue:
         self.rq = Queue(name, connection=redis, serializer=JSONSerializer, job_class=RegisteredJob)
         self._workers_key = WORKERS_BY_QUEUE_KEY % name
 
-    def ring(self, tasks: Iterable[tuple[str, str]]) -> int:
+    def enqueue(self, tasks: Iterable[tuple[str, str]]) -> int:
         """Put a job for each task into the queue, a thousand in a round trip.
 
         Args:
-            tasks: Pairs of a task's id and its name; names that are not registered are left out.
+            tasks: Pairs of a task's id and its name.
 
         Returns:
-            How many workers are alive to hear it.
+            How many workers are alive.
 
         Raises:
-            QueueError: Redis does not answer; the sweeper will ring later.
+            QueueError: Redis does not respond.
         """
-        known = [(task_id, name) for task_id, name in dict(tasks).items() if name in FUNCTION_OF]
-        if not known:
+        named = list(dict(tasks).items())
+        if not named:
             return self.workers_alive()
         alive = 0
-        for first in range(0, len(known), RING_BATCH):
-            alive = self._ring(dict(known[first : first + RING_BATCH]))
+        for first in range(0, len(named), ENQUEUE_BATCH):
+            alive = self._enqueue(dict(named[first : first + ENQUEUE_BATCH]))
         return alive
 
-    def _ring(self, names: dict[str, str]) -> int:
+    def hint(self, task_id: str, name: str) -> bool:
+        """Enqueue a job for a task that is committed; else the reconciler does so, a little later.
+
+        Returns:
+            Whether a worker is alive, as far as anybody knows: while Redis does not respond, one is
+            assumed to be.
+        """
+        try:
+            return self.enqueue([(task_id, name)]) > 0
+        except QueueError:
+            facts = {"action": "enqueue", "task_id": task_id}
+            log.warning("could not enqueue", extra=facts, exc_info=True)
+            return True
+
+    def _enqueue(self, names: dict[str, str]) -> int:
         jobs = [self._job(task_id, name) for task_id, name in names.items()]
         keys = [self._workers_key, self.rq.key, Queue.redis_queues_keys]
         keys += [RegisteredJob.key_for(task_id) for task_id in names]
         arguments: list[Any] = [len(jobs[0])]
         for task_id, fields in zip(names, jobs, strict=True):
             arguments += [task_id, *chain.from_iterable(fields.items())]
-        return cast("int", self.redis.eval(RING + COUNT_ALIVE, len(keys), *keys, *arguments))
+        return cast("int", self.redis.eval(ENQUEUE + COUNT_ALIVE, len(keys), *keys, *arguments))
 
     def _job(self, task_id: str, name: str) -> dict[str, Any]:
         """What stands in Redis of a job, in RQ's own words."""
         job = self.rq.create_job(
-            FUNCTION_OF[name],
+            FUNCTION,
             args=(task_id,),
             job_id=task_id,
             timeout=self._timeout_s,
@@ -267,15 +285,15 @@ def _read_worker(key: bytes, facts: dict[bytes, bytes], running: Sequence[bytes]
     )
 
 
-def get_rq_job(task: Task, *, queue: JobQueue) -> Job | None:
-    """The job of a task as RQ sees it, or None when Redis forgot it or does not answer."""
+def get_rq_job(task_id: str, *, queue: JobQueue) -> Job | None:
+    """The job of a task as RQ sees it, or None when Redis forgot it or does not respond."""
     try:
-        return RegisteredJob.fetch(task.id, connection=queue.redis, serializer=JSONSerializer)
+        return RegisteredJob.fetch(task_id, connection=queue.redis, serializer=JSONSerializer)
     except (RedisError, NoSuchJobError):
         return None
 
 
-class _KeptBySecret(CredentialProvider):
+class _SecretCredentials(CredentialProvider):
     """Signs a connection in as the secret says."""
 
     def __init__(self, secret: Secret) -> None:
@@ -286,31 +304,33 @@ class _KeptBySecret(CredentialProvider):
         try:
             known = self._secret.read()
         except SecretError as error:
-            raise RedisConnectionError("nobody says how to sign in") from error
+            raise RedisConnectionError("the secret with the credentials cannot be read") from error
         return known.username, known.password
 
 
-def _signed_in_by(secret: Secret | None) -> CredentialProvider | None:
-    return _KeptBySecret(secret) if secret else None
+def _credentials(secret: Secret | None) -> CredentialProvider | None:
+    return _SecretCredentials(secret) if secret else None
 
 
-def doorbell(url: str, *, secret: Secret | None = None) -> Redis:
+def api_client(
+    url: str, *, secret: Secret | None = None, timeout_s: float = API_TIMEOUT_S
+) -> Redis:
     """A client for callers that cannot wait: short time limits and no second try."""
     return Redis.from_url(
         url,
-        credential_provider=_signed_in_by(secret),
-        socket_timeout=DOORBELL_TIMEOUT_S,
-        socket_connect_timeout=DOORBELL_TIMEOUT_S,
+        credential_provider=_credentials(secret),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=API_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
     )
 
 
-def patient(url: str, *, secret: Secret | None = None) -> Redis:
+def worker_client(url: str, *, secret: Secret | None = None) -> Redis:
     """A client for workers, which live through an outage: it tries again for minutes."""
     return Redis.from_url(
         url,
-        credential_provider=_signed_in_by(secret),
+        credential_provider=_credentials(secret),
         socket_timeout=WORKER_TIMEOUT_S,
         socket_connect_timeout=5,
         retry=Retry(ExponentialBackoff(cap=5, base=0.2), 60),

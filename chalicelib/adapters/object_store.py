@@ -4,7 +4,7 @@ boto3 takes a quarter of a second to import and to make a client, so that happen
 of a process and never on the way of a request that has nothing to do with S3.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +15,23 @@ READ_TIMEOUT_S = 30
 SIGNED_TTL_S = 60
 """How long a signed URL is valid; it is signed on the click and used at once."""
 
-FILENAME = "posts.json"
-DISPOSITION = f'attachment; filename="{FILENAME}"'
-CONTENT_TYPE = "application/json"
-DOWNLOAD_HEADERS = {"Cache-Control": "no-store", "Content-Disposition": DISPOSITION}
-"""What goes with the redirect to a signed URL."""
+
+@dataclass(frozen=True)
+class Content:
+    """What an object is, for those who download it.
+
+    Attributes:
+        filename: What it is called where it is saved; ASCII without quotes.
+        content_type: Its media type.
+    """
+
+    filename: str
+    content_type: str
+
+    @property
+    def disposition(self) -> str:
+        """The `Content-Disposition` header (RFC 6266)."""
+        return f'attachment; filename="{self.filename}"'
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class UploadGoneError(Exception):
     """
 
 
-class Storage:
+class ObjectStore:
     """One bucket.
 
     Args:
@@ -76,17 +88,17 @@ class Storage:
         """Make the client now, before a fork, so that children inherit the imports."""
         _ = self._s3, self._s3_once
 
-    def put(self, key: str, data: bytes | bytearray) -> None:
+    def put(self, key: str, data: bytes | bytearray, content: Content) -> None:
         """Store a small object in one call."""
-        self._s3.put_object(Body=data, **self._object(key))
+        self._s3.put_object(Body=data, **self._object(key, content))
 
-    def begin(self, key: str) -> str:
+    def begin(self, key: str, content: Content) -> str:
         """Begin a multipart upload; a second try after a lost answer would leave one for ever.
 
         Returns:
             Its id.
         """
-        return str(self._s3_once.create_multipart_upload(**self._object(key))["UploadId"])
+        return str(self._s3_once.create_multipart_upload(**self._object(key, content))["UploadId"])
 
     def upload(self, key: str, upload_id: str, number: int, data: bytes | bytearray) -> Part:
         """Upload one part (5 MiB or more, unless it is the last; at most 10,000 of them).
@@ -131,30 +143,30 @@ class Storage:
         body = self._s3.get_object(Bucket=self.bucket, Key=key)["Body"]
         yield from body.iter_chunks(1024 * 1024)
 
-    def sign(self, key: str) -> str:
+    def sign(self, key: str, content: Content) -> str:
         """A URL with which anybody can download the object for a minute."""
         params = {
             "Bucket": self.bucket,
             "Key": key,
-            "ResponseContentDisposition": DISPOSITION,
-            "ResponseContentType": CONTENT_TYPE,
+            "ResponseContentDisposition": content.disposition,
+            "ResponseContentType": content.content_type,
         }
         return str(self._s3.generate_presigned_url("get_object", params, ExpiresIn=SIGNED_TTL_S))
 
-    def clear(self, prefix: str, *, keep: Callable[[], Collection[str]]) -> None:
-        """Delete all objects and unfinished uploads under a prefix, but for the keys to keep.
+    def clear(self, prefix: str, *, needed: Callable[[], Callable[[str], bool]]) -> None:
+        """Delete all objects and unfinished uploads under a prefix, but for those still needed.
 
         Args:
             prefix: Where to look.
-            keep: Asked for the keys after each look, never before.
+            needed: Called after each look, never before; says of each key whether to keep it.
         """
         uploads = self._s3.get_paginator("list_multipart_uploads")
         for page in uploads.paginate(Bucket=self.bucket, Prefix=prefix):
-            for upload in _worthless(page.get("Uploads", []), keep):
+            for upload in _worthless(page.get("Uploads", []), needed):
                 self._abort(upload["Key"], upload["UploadId"])
         objects = self._s3.get_paginator("list_objects_v2")
         for page in objects.paginate(Bucket=self.bucket, Prefix=prefix):
-            keys = [one["Key"] for one in _worthless(page.get("Contents", []), keep)]
+            keys = [one["Key"] for one in _worthless(page.get("Contents", []), needed)]
             if keys:
                 self._s3.delete_objects(
                     Bucket=self.bucket,
@@ -168,20 +180,22 @@ class Storage:
         except UploadGoneError:
             return  # somebody else was quicker
 
-    def _object(self, key: str) -> dict[str, str]:
+    def _object(self, key: str, content: Content) -> dict[str, str]:
         return {
             "Bucket": self.bucket,
             "Key": key,
-            "ContentType": CONTENT_TYPE,
-            "ContentDisposition": DISPOSITION,
+            "ContentType": content.content_type,
+            "ContentDisposition": content.disposition,
         }
 
 
 def _worthless(
-    found: list[dict[str, str]], keep: Callable[[], Collection[str]]
+    found: list[dict[str, str]], needed: Callable[[], Callable[[str], bool]]
 ) -> list[dict[str, str]]:
-    kept = keep() if found else ()
-    return [one for one in found if one["Key"] not in kept]
+    if not found:
+        return []
+    is_needed = needed()
+    return [one for one in found if not is_needed(one["Key"])]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The ledger: users, posts, tasks, notifications.
+"""The ledger: users, tasks, notifications.
 
 SQL is the truth about every task. Redis only says that there may be something to do.
 """
@@ -17,17 +17,18 @@ BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 ACTIVE = ("queued", "running", "cancelling")
 """The states of a task that is not over yet."""
 
-HELD = ("running", "cancelling")
-"""The states of a task that a worker holds a lease on."""
+LEASED = ("running", "cancelling")
+"""The states of a task on which a worker has a lease."""
 
 
 QUEUED, PENDING, FAILED = (
     sa.literal_column(f"'{state}'", sa.String) for state in ("queued", "pending", "failed")
 )
-HELD_TASKS = sa.text("status IN ('running', 'cancelling')")
-OPEN_MAILS = sa.text("mail_state IN ('pending', 'sending')")
-"""Written out, and in statements just as in the partial indexes: with a parameter in the place of
-a state, or in other words, SQLite does not use these."""
+LEASED_TASKS = sa.text("status IN ('running', 'cancelling')")
+OPEN_MESSAGES = sa.text("state IN ('pending', 'sending')")
+FILES_TO_EXPIRE = sa.text("expires_at IS NOT NULL AND gone_at IS NULL")
+"""Literals, written in statements exactly as in the partial indexes: SQLite does not use such an
+index for a parameter in the place of a state, or for the same condition in other words."""
 
 
 class Base(so.DeclarativeBase):
@@ -71,7 +72,7 @@ class User(Base):
     is_admin: so.Mapped[bool] = so.mapped_column(default=False)
     created_at: so.Mapped[datetime]
     notification_seq: so.Mapped[int] = so.mapped_column(sa.BigInteger, default=0)
-    # Since when the mail address is known to be theirs.
+    # Since when the email address is known to be theirs.
     confirmed_at: so.Mapped[datetime | None]
 
 
@@ -88,24 +89,8 @@ class Token(Base):
     expires_at: so.Mapped[datetime] = so.mapped_column(index=True)
 
 
-class Post(Base):
-    """What a user wrote: 1 to 10,000 characters, kept code point for code point."""
-
-    __tablename__ = "posts"
-    __table_args__ = (
-        sa.Index("ix_posts_user_id_timestamp_id", "user_id", "timestamp", "id"),
-        # An export leaves out what was added later by its number, so numbers are never reused.
-        {"sqlite_autoincrement": True},
-    )
-
-    id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
-    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
-    body: so.Mapped[str] = so.mapped_column(sa.Text)
-    timestamp: so.Mapped[datetime]
-
-
 class Task(Base):
-    """One wish of a user, from the request to its one outcome.
+    """What a user requested, from the request to its one outcome.
 
     All writes go through `chalicelib.tasks.transitions`, which checks the claim of a worker that
     writes, so that one that lost the task changes nothing. ARCHITECTURE.md draws the states.
@@ -118,6 +103,7 @@ class Task(Base):
             "uq_tasks_in_progress",
             "user_id",
             "name",
+            "unique_key",
             unique=True,
             sqlite_where=sa.text("status IN ('queued', 'running', 'cancelling')"),
             postgresql_where=sa.text("status IN ('queued', 'running', 'cancelling')"),
@@ -130,22 +116,10 @@ class Task(Base):
             postgresql_where=sa.text("status = 'queued'"),
         ),
         sa.Index(
-            "ix_tasks_held",
+            "ix_tasks_leased",
             "lease_until",
-            sqlite_where=HELD_TASKS,
-            postgresql_where=HELD_TASKS,
-        ),
-        sa.Index(
-            "ix_tasks_mail",
-            "mail_due_at",
-            sqlite_where=OPEN_MAILS,
-            postgresql_where=OPEN_MAILS,
-        ),
-        sa.Index(
-            "ix_tasks_file",
-            "expires_at",
-            sqlite_where=sa.text("expires_at IS NOT NULL AND gone_at IS NULL"),
-            postgresql_where=sa.text("expires_at IS NOT NULL AND gone_at IS NULL"),
+            sqlite_where=LEASED_TASKS,
+            postgresql_where=LEASED_TASKS,
         ),
         sa.Index("ix_tasks_user_id_created_at_id", "user_id", "created_at", "id"),
         # What operators look at.
@@ -175,8 +149,12 @@ class Task(Base):
     queued_at: so.Mapped[datetime]
     due_at: so.Mapped[datetime]
 
-    # The claim. `claim` rises each time a worker takes the task; `failures` counts the claims
-    # that ended in a crash or a passing fault; `attempt` is what people see.
+    # What tells two tasks of a kind apart that one user may have in progress at a time: the
+    # parameters that the kind names in `unique_by`. Most kinds name none.
+    unique_key: so.Mapped[str] = so.mapped_column(sa.String(255), default="")
+
+    # The claim. `claim` rises each time a worker claims the task; `failures` counts the claims
+    # that ended in a crash or a transient error; `attempt` is what people see.
     claim: so.Mapped[int] = so.mapped_column(default=0)
     failures: so.Mapped[int] = so.mapped_column(default=0)
     attempt: so.Mapped[int] = so.mapped_column(default=0)
@@ -192,30 +170,87 @@ class Task(Base):
     done: so.Mapped[int] = so.mapped_column(sa.BigInteger, default=0)
     total: so.Mapped[int] = so.mapped_column(sa.BigInteger, default=0)
     checkpoint: so.Mapped[dict[str, Any] | None]
-    # The highest number of any post when the first attempt began: what came later is not in it.
-    cutoff: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
 
     # The outcome.
     error_code: so.Mapped[str | None] = so.mapped_column(sa.String(64))
     error_detail: so.Mapped[str | None] = so.mapped_column(sa.Text)
     result: so.Mapped[dict[str, Any] | None]
 
-    # The published file, for tasks that publish one.
+
+class ExportFile(Base):
+    """What a task of an export adds to its row: the snapshot it is taken of, and the file.
+
+    Written by the hooks of `chalicelib.exports.kinds` in the transaction that changes the task.
+
+    Attributes:
+        snapshot: By dataset, the newest row when the first attempt began; later rows are not in
+            the export.
+        rows: By dataset, how many rows the file holds.
+        gone_at: Since when the file is deleted or expired.
+        email_id: The message about the task's present outcome.
+    """
+
+    __tablename__ = "exports"
+    __table_args__ = (
+        sa.Index(
+            "ix_exports_expires_at",
+            "expires_at",
+            sqlite_where=FILES_TO_EXPIRE,
+            postgresql_where=FILES_TO_EXPIRE,
+        ),
+    )
+
+    task_id: so.Mapped[str] = so.mapped_column(
+        sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True
+    )
+    snapshot: so.Mapped[dict[str, Any] | None]
     object_key: so.Mapped[str | None] = so.mapped_column(sa.String(255))
-    posts: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
+    rows: so.Mapped[dict[str, Any] | None]
     size_bytes: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
     sha256: so.Mapped[str | None] = so.mapped_column(sa.String(64))
     expires_at: so.Mapped[datetime | None]
     gone_at: so.Mapped[datetime | None]
+    # No foreign key: each message that goes with an erased account would be looked for here.
+    email_id: so.Mapped[str | None] = so.mapped_column(sa.String(36))
 
-    # The mail ledger.
-    mail_state: so.Mapped[str] = so.mapped_column(sa.String(16), default="none")
-    mail_claim: so.Mapped[int] = so.mapped_column(default=0)
-    mail_tries: so.Mapped[int] = so.mapped_column(default=0)
-    mail_due_at: so.Mapped[datetime | None]
-    mail_lease_until: so.Mapped[datetime | None]
-    mail_message_id: so.Mapped[str | None] = so.mapped_column(sa.String(255))
-    mail_sent_at: so.Mapped[datetime | None]
+
+class OutboxMessage(Base):
+    """Something to tell the world once; `chalicelib.outbox.messages` has the states.
+
+    Attributes:
+        topic: What it is about: `export`, or `confirm`, `reset` and `moved` about an account.
+        payload: All that its text needs, as JSON.
+        address: Where it goes; NULL until it is sent where that is the user's address of then.
+    """
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        sa.Index(
+            "ix_outbox_due_at",
+            "due_at",
+            sqlite_where=OPEN_MESSAGES,
+            postgresql_where=OPEN_MESSAGES,
+        ),
+    )
+
+    id: so.Mapped[str] = so.mapped_column(sa.String(36), primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    task_id: so.Mapped[str | None] = so.mapped_column(
+        sa.ForeignKey("tasks.id", ondelete="CASCADE"), index=True
+    )
+    topic: so.Mapped[str] = so.mapped_column(sa.String(32))
+    payload: so.Mapped[dict[str, Any]]
+    address: so.Mapped[str | None] = so.mapped_column(sa.String(254))
+    state: so.Mapped[str] = so.mapped_column(sa.String(16), default="pending")
+    claim: so.Mapped[int] = so.mapped_column(default=0)
+    tries: so.Mapped[int] = so.mapped_column(default=0)
+    created_at: so.Mapped[datetime]
+    due_at: so.Mapped[datetime]
+    lease_until: so.Mapped[datetime | None]
+    message_id: so.Mapped[str | None] = so.mapped_column(sa.String(255))
+    sent_at: so.Mapped[datetime | None]
 
 
 class Notification(Base):
@@ -248,30 +283,10 @@ class IdempotencyKey(Base):
     created_at: so.Mapped[datetime] = so.mapped_column(index=True)
 
 
-class Letter(Base):
-    """A mail about an account that is still to be sent; gone when it was.
+class LinkKey(Base):
+    """What a link in an email opens, once; only the SHA-256 of its secret is kept."""
 
-    Attributes:
-        kind: `confirm` or `reset`, which carry a link, or `moved`.
-    """
-
-    __tablename__ = "letters"
-
-    id: so.Mapped[str] = so.mapped_column(sa.String(36), primary_key=True)
-    user_id: so.Mapped[int] = so.mapped_column(
-        sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
-    )
-    kind: so.Mapped[str] = so.mapped_column(sa.String(16))
-    address: so.Mapped[str] = so.mapped_column(sa.String(254))
-    created_at: so.Mapped[datetime]
-    due_at: so.Mapped[datetime] = so.mapped_column(index=True)
-    tries: so.Mapped[int] = so.mapped_column(default=0)
-
-
-class Key(Base):
-    """What a link in a mail opens, once; only the SHA-256 of its secret is kept."""
-
-    __tablename__ = "keys"
+    __tablename__ = "link_keys"
 
     digest: so.Mapped[bytes] = so.mapped_column(sa.LargeBinary(32), primary_key=True)
     user_id: so.Mapped[int] = so.mapped_column(
@@ -282,10 +297,10 @@ class Key(Base):
     expires_at: so.Mapped[datetime] = so.mapped_column(index=True)
 
 
-class Guess(Base):
+class FailedLogin(Base):
     """A wrong password, by the digest of the account or address, while Redis could not count it."""
 
-    __tablename__ = "guesses"
+    __tablename__ = "failed_logins"
 
     id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
     subject: so.Mapped[str] = so.mapped_column(sa.String(96), index=True)
@@ -309,14 +324,19 @@ class AuditEntry(Base):
 
 
 class Removal(Base):
-    """Everything in the bucket under `prefix` must go, but for files that a task has published.
+    """A request to remove a user's files from the bucket, but for those that a task still needs.
 
-    Written in the transaction that makes the objects worthless, carried out afterwards, and
-    once more when the last worker that may still write there has lost its lease.
+    Written in the transaction that makes the objects worthless and executed afterwards, then once
+    more when the lease of the last worker that may still write there is over. It outlives the
+    account, so it refers to nothing.
+
+    Attributes:
+        task_id: Only this task's files; NULL for all of the user's.
     """
 
     __tablename__ = "removals"
 
     id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
-    prefix: so.Mapped[str] = so.mapped_column(sa.String(255))
+    user_id: so.Mapped[int] = so.mapped_column(sa.BigInteger)
+    task_id: so.Mapped[str | None] = so.mapped_column(sa.String(36))
     due_at: so.Mapped[datetime] = so.mapped_column(index=True)

@@ -1,30 +1,26 @@
-"""A finished export from the user's side: download it, delete it, have it mailed again."""
+"""A finished export from the user's side: download it, delete it, have it emailed again."""
 
 from datetime import datetime
 
 from sqlalchemy import orm as so
 
 from chalicelib.db.engine import db_clock
-from chalicelib.db.models import ACTIVE, AuditEntry, Task
-from chalicelib.errors import ExportGone, MailInProgress, NoFile, NotFound, NotReady
-from chalicelib.exports import removals
+from chalicelib.db.models import ACTIVE, AuditEntry, ExportFile, OutboxMessage, Task
+from chalicelib.errors import EmailInProgress, ExportGone, NoFile, NotFound, NotReady
+from chalicelib.exports import publication, removals
+from chalicelib.exports.kinds import export_of
 from chalicelib.outbox import messages
-from chalicelib.tasks.registry import TASKS
 from chalicelib.tasks.transitions import change
 
 
-def is_export(task: Task) -> bool:
-    """Whether a task publishes a file."""
-    return task.name in TASKS and TASKS[task.name].exports
-
-
-def available(task: Task, *, now: datetime) -> bool:
+def is_available(task: Task, export: ExportFile | None, *, now: datetime) -> bool:
     """Whether the ledger says that the file is there."""
-    expired = task.expires_at is None or task.expires_at <= now
-    return task.status == "succeeded" and task.gone_at is None and not expired
+    if task.status != "succeeded" or export is None or export.gone_at is not None:
+        return False
+    return export.expires_at is not None and export.expires_at > now
 
 
-def require_file(task: Task, *, now: datetime) -> str:
+def require_file(task: Task, export: ExportFile | None, *, now: datetime) -> str:
     """The key of an export's file.
 
     Raises:
@@ -33,15 +29,15 @@ def require_file(task: Task, *, now: datetime) -> str:
         NoFile: It failed or was cancelled.
         ExportGone: The file expired or was deleted.
     """
-    if not is_export(task):
+    if export_of(task) is None:
         raise NotFound
     if task.status in ACTIVE:
         raise NotReady
     if task.status != "succeeded":
         raise NoFile
-    if not available(task, now=now) or task.object_key is None:
+    if export is None or export.object_key is None or not is_available(task, export, now=now):
         raise ExportGone
-    return task.object_key
+    return export.object_key
 
 
 def note_download(session: so.Session, task: Task) -> None:
@@ -51,40 +47,61 @@ def note_download(session: so.Session, task: Task) -> None:
     )
 
 
-def remove_file(session: so.Session, task_id: str, *, lease_s: int, now: datetime) -> str:
+def remove_file(
+    session: so.Session, task_id: str, *, lease_s: int, now: datetime, owner: int | None = None
+) -> None:
     """Take an export's file away; the objects follow by the removals.
 
-    Returns:
-        The prefix under which nothing may be left.
+    Args:
+        session: A writing session.
+        task_id: Which task.
+        lease_s: The lease of a worker, in seconds.
+        now: The time.
+        owner: The user whose task it must be; None for anybody's.
 
     Raises:
         NotFound: There is no such export.
         NotReady: It is not over yet.
     """
-    with change(session, task_id, now=now) as task:
-        if not is_export(task):
+    with change(session, task_id, now=now, owner=owner, announce=True) as task:
+        if export_of(task) is None:
             raise NotFound
         if task.status in ACTIVE:
             raise NotReady
-        prefix = removals.task_prefix(task.user_id, task.id)
-        if task.status == "succeeded" and task.gone_at is None:
-            task.gone_at = now
-            if task.mail_state == "pending":
-                task.mail_state = "failed"  # there is nothing left to mail
-            removals.wish(session, prefix, now=now, lease_s=lease_s)
-    return prefix
+        export = session.get(ExportFile, task_id)
+        if task.status == "succeeded" and export is not None and export.gone_at is None:
+            export.gone_at = now
+            if export.email_id is not None:
+                messages.withdraw(session, export.email_id)  # there is nothing left to attach
+            removals.request_removal(session, task.user_id, task.id, now=now, lease_s=lease_s)
 
 
-def mail_again(session: so.Session, task_id: str, *, now: datetime) -> Task:
-    """Have the mail of an export sent once more, because the user asked.
+def email_again(
+    session: so.Session, task_id: str, *, now: datetime, owner: int | None = None
+) -> Task:
+    """Have the email about an export sent once more, because the user asked.
+
+    Args:
+        session: A writing session.
+        task_id: Which task.
+        now: The time.
+        owner: The user whose task it must be; None for anybody's.
 
     Raises:
         NotFound, NotReady, NoFile, ExportGone: As `require_file`.
-        MailInProgress: The mail before is still on its way.
+        EmailInProgress: The email before is still on its way.
     """
-    with change(session, task_id, now=now) as task:
-        require_file(task, now=now)
-        if task.mail_state in {"pending", "sending"}:
-            raise MailInProgress
-        messages.wish(task)
+    with change(session, task_id, now=now, owner=owner, announce=True) as task:
+        export = session.get(ExportFile, task_id)
+        require_file(task, export, now=now)
+        if export is None or export.email_id is None:
+            raise NoFile
+        earlier = session.get_one(OutboxMessage, export.email_id)
+        if earlier.state in {"pending", "sending"}:
+            raise EmailInProgress
+        payload = dict(earlier.payload)
+        email_id = messages.put(
+            session, task.user_id, earlier.topic, payload, now=now, task_id=task.id
+        )
+        publication.note_email(session, task.id, email_id)
     return task

@@ -1,4 +1,4 @@
-"""What must vanish from S3, written down in the transaction that makes it worthless."""
+"""What must be removed from S3, requested in the transaction that makes it worthless."""
 
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
@@ -7,106 +7,107 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from chalicelib.adapters.object_store import FILENAME
 from chalicelib.db.engine import Database
-from chalicelib.db.models import ACTIVE, Removal, Task
+from chalicelib.db.models import ACTIVE, ExportFile, Removal, Task
 
 KEPT = (*ACTIVE, "succeeded")
 """Tasks in these states may still need the object that they name."""
 
 
 class Bucket(Protocol):
-    """What a removal needs of the storage."""
+    """What a removal needs of the object store."""
 
-    def clear(self, prefix: str, *, keep: Callable[[], Collection[str]]) -> None:
-        """Delete all objects and unfinished uploads under a prefix, but for the keys to keep.
+    def clear(self, prefix: str, *, needed: Callable[[], Callable[[str], bool]]) -> None:
+        """Delete all objects and unfinished uploads under a prefix, but for those still needed.
 
         Args:
             prefix: Where to look.
-            keep: Asked for the keys after each look, never before.
+            needed: Called after each look, never before; says of each key whether to keep it.
         """
 
 
-def user_prefix(user_id: int) -> str:
-    """Where all files of a user are."""
-    return f"exports/{user_id}/"
+def prefix(user_id: int, task_id: str | None = None) -> str:
+    """Where all files of a user are, or of one task, whichever attempt wrote them."""
+    return f"exports/{user_id}/" + (f"{task_id}/" if task_id else "")
 
 
-def task_prefix(user_id: int, task_id: str) -> str:
-    """Where all files of a task are, whichever attempt wrote them."""
-    return f"exports/{user_id}/{task_id}/"
-
-
-def attempt_key(user_id: int, task_id: str, claim: int) -> str:
+def attempt_prefix(user_id: int, task_id: str, claim: int) -> str:
     """Where a claim's attempt writes what it begins; no other attempt ever writes there."""
-    return f"{task_prefix(user_id, task_id)}{claim}/{FILENAME}"
+    return f"{prefix(user_id, task_id)}{claim}/"
 
 
-def wish(session: so.Session, prefix: str, *, now: datetime, lease_s: int) -> None:
-    """Have everything under a prefix removed at once, and again when the last lease is over.
+def request_removal(
+    session: so.Session, user_id: int, task_id: str | None = None, *, now: datetime, lease_s: int
+) -> None:
+    """Have the files of a user or a task removed at once, and again when the last lease is over.
 
     The second time catches what a worker wrote that did not know yet that it had lost its task.
     """
-    session.add(Removal(prefix=prefix, due_at=now))
-    session.add(Removal(prefix=prefix, due_at=now + timedelta(seconds=2 * lease_s)))
+    for due_at in (now, now + timedelta(seconds=2 * lease_s)):
+        session.add(Removal(user_id=user_id, task_id=task_id, due_at=due_at))
 
 
-def carry_out(database: Database, bucket: Bucket, prefix: str) -> None:
-    """Remove what lies under a prefix and is not what a task in the ledger names.
+def execute(database: Database, bucket: Bucket, user_id: int, task_id: str | None = None) -> None:
+    """Remove a user's or a task's files, but for those that a task in the ledger needs.
 
-    The claim, and with it the key, is in the ledger before anything is in S3, and one that was
+    The claim, and with it the prefix, is in the ledger before anything is in S3, and one that was
     dropped never comes back. So what was seen in S3 first and is not in the ledger then is
     worthless for good, however slow this process is.
     """
-    owner = int(prefix.split("/")[1])
-    kept = sa.select(Task.object_key, Task.id, Task.claim, Task.status).where(
-        Task.user_id == owner, Task.status.in_(KEPT), Task.gone_at.is_(None)
+    kept = (
+        sa.select(Task.id, Task.claim, Task.status, Task.checkpoint, ExportFile.object_key)
+        .outerjoin(ExportFile, ExportFile.task_id == Task.id)
+        .where(Task.user_id == user_id, Task.status.in_(KEPT), ExportFile.gone_at.is_(None))
     )
 
-    def keep() -> set[str]:
+    def needed() -> Callable[[str], bool]:
         with database.read() as session:
             tasks = session.execute(kept).all()
-        named = {task.object_key for task in tasks if task.object_key is not None}
-        begun = {attempt_key(owner, task.id, task.claim) for task in tasks if task.status in ACTIVE}
-        return named | begun
+        published = {task.object_key for task in tasks if task.status == "succeeded"}
+        active = [task for task in tasks if task.status in ACTIVE]
+        resumed = {(task.checkpoint or {}).get("key") for task in active}
+        begun = tuple(attempt_prefix(user_id, task.id, task.claim) for task in active)
+        return lambda key: key in published | resumed or key.startswith(begun)
 
-    bucket.clear(prefix, keep=keep)
+    bucket.clear(prefix(user_id, task_id), needed=needed)
 
 
-def carry_out_due(
+def execute_due(
     database: Database, bucket: Callable[[], Bucket], *, now: datetime, most: int = 100
 ) -> int:
-    """Carry out the removals that are due, the oldest first.
+    """Execute the removals that are due, the oldest first.
 
     Args:
         database: The ledger.
-        bucket: Makes the storage's client; called only when something is due.
+        bucket: Makes the client of the object store; called only when something is due.
         now: The time.
-        most: How many to carry out.
+        most: How many to execute.
 
     Returns:
-        How many were carried out; each is forgotten only after it was.
+        How many were executed; each is forgotten only after it was.
 
     Raises:
-        Exception: What the first one that failed raised; the others were carried out.
+        Exception: What the first one that failed raised; the others were executed.
     """
     due = sa.select(Removal).where(Removal.due_at <= now).order_by(Removal.due_at).limit(most)
     with database.read() as session:
         removals = session.scalars(due).all()
-    ids: dict[str, list[int]] = {}
+    ids: dict[tuple[int, str | None], list[int]] = {}
     for removal in removals:
-        ids.setdefault(removal.prefix, []).append(removal.id)
-    errors = [_try(database, bucket(), prefix, ids[prefix]) for prefix in ids]
+        ids.setdefault((removal.user_id, removal.task_id), []).append(removal.id)
+    errors = [_try(database, bucket(), whose, ids[whose]) for whose in ids]
     for error in errors:
         if error is not None:
             raise error
     return len(removals)
 
 
-def _try(database: Database, bucket: Bucket, prefix: str, ids: Collection[int]) -> Exception | None:
-    """Carry out one removal and forget it; one that fails must not keep the others waiting."""
+def _try(
+    database: Database, bucket: Bucket, whose: tuple[int, str | None], ids: Collection[int]
+) -> Exception | None:
+    """Execute one removal and forget it; one that fails must not keep the others waiting."""
     try:
-        carry_out(database, bucket, prefix)
+        execute(database, bucket, *whose)
     except Exception as error:  # noqa: BLE001 - handed to the caller
         return error
     with database.write() as session:

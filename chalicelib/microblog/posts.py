@@ -6,8 +6,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from chalicelib.db.models import Post
 from chalicelib.errors import NotFound
+from chalicelib.microblog.models import Post
 from chalicelib.values.paging import Page
 
 
@@ -30,6 +30,12 @@ def list_posts(session: so.Session, user_id: int, *, page: Page) -> tuple[Sequen
     if page.before is not None:
         statement = statement.where(sa.tuple_(Post.timestamp, Post.id) < page.before)
     return page.cut(session.scalars(statement).all())
+
+
+def count_posts(session: so.Session, user_id: int) -> int:
+    """How many posts a user has."""
+    statement = sa.select(sa.func.count()).select_from(Post).where(Post.user_id == user_id)
+    return session.scalar(statement) or 0
 
 
 def delete_post(session: so.Session, user_id: int, post_id: int) -> None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from chalicelib.adapters.job_queue import JobQueue, QueueError
 from chalicelib.db.engine import Database, db_clock
-from chalicelib.db.models import HELD_TASKS, OPEN_MAILS, PENDING, QUEUED, Letter, Task
+from chalicelib.db.models import LEASED_TASKS, OPEN_MESSAGES, PENDING, QUEUED, OutboxMessage, Task
 from chalicelib.logs import metrics
 from chalicelib.operations.scaling import backlog_per_worker
 
@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is to be done now: tasks that run or could run, and mails that are due.
+    """What is to be done now: tasks that run or could run, and messages that are due.
 
     Attributes:
         unfinished: How many.
         oldest_s: For how long the first of those that wait has waited, in seconds.
-        workers: How many are alive, or None while Redis does not answer.
+        workers: How many are alive, or None while Redis does not respond.
     """
 
     unfinished: int
@@ -34,15 +34,14 @@ def measure(database: Database, queue: JobQueue) -> Backlog:
     now = db_clock()
     waiting = sa.union_all(
         sa.select(Task.due_at.label("at")).where(Task.status == QUEUED, Task.due_at <= now),
-        sa.select(Task.mail_due_at).where(
-            OPEN_MAILS, Task.mail_state == PENDING, Task.mail_due_at <= now
+        sa.select(OutboxMessage.due_at).where(
+            OPEN_MESSAGES, OutboxMessage.state == PENDING, OutboxMessage.due_at <= now
         ),
-        sa.select(Letter.due_at).where(Letter.due_at <= now),
     ).subquery()
-    held = sa.select(sa.func.count()).select_from(Task).where(HELD_TASKS)
+    leased = sa.select(sa.func.count()).select_from(Task).where(LEASED_TASKS)
     with database.read() as session:
         count, oldest = session.execute(sa.select(sa.func.count(), sa.func.min(waiting.c.at))).one()
-        running = session.scalar(held) or 0
+        running = session.scalar(leased) or 0
         clock = session.scalar(sa.select(now))
     oldest_s = (clock - oldest).total_seconds() if oldest and clock else 0.0
     try:

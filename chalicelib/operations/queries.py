@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import FAILED, HELD_TASKS, QUEUED, Task, User
+from chalicelib.db.models import FAILED, LEASED_TASKS, QUEUED, Task, User
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Ended:
 
 def going_on(session: so.Session, *, limit: int) -> list[Overseen]:
     """Tasks that are not over, what was queued last first."""
-    held = sa.select(Task.id).where(HELD_TASKS)
+    leased = sa.select(Task.id).where(LEASED_TASKS)
     queued = sa.select(Task.id).where(Task.status == QUEUED)
     last = queued.order_by(Task.queued_at.desc(), Task.id.desc()).limit(limit).subquery()
-    ids = sa.union_all(held, sa.select(last.c.id))
+    ids = sa.union_all(leased, sa.select(last.c.id))
     return _oversee(session, Task.id.in_(ids), Task.queued_at, limit=limit)
 
 

@@ -1,7 +1,7 @@
 """The reconciler: finds what was lost and gets it going again.
 
-Safe with many at once: each step goes through the ledger's door and checks again under its lock,
-and ringing twice changes nothing.
+Safe with many at once: each step changes a task in `transitions` alone, which checks again under
+its lock, and enqueueing twice changes nothing.
 """
 
 import logging
@@ -15,13 +15,12 @@ from chalicelib.accounts.rate_limits import WINDOW_S
 from chalicelib.adapters.job_queue import JobQueue, QueueError
 from chalicelib.db.engine import Database, db_clock
 from chalicelib.db.models import (
-    OPEN_MAILS,
-    PENDING,
+    FILES_TO_EXPIRE,
     QUEUED,
-    Guess,
+    ExportFile,
+    FailedLogin,
     IdempotencyKey,
-    Key,
-    Letter,
+    LinkKey,
     Task,
     Token,
 )
@@ -29,9 +28,9 @@ from chalicelib.errors import NotFound
 from chalicelib.exports import files, removals
 from chalicelib.outbox import messages
 from chalicelib.tasks import leases
-from chalicelib.tasks import requests as task_requests
-from chalicelib.tasks.leases import Holder
-from chalicelib.tasks.registry import LETTER, TASKS
+from chalicelib.tasks.leases import Lease
+from chalicelib.tasks.registry import TASKS
+from chalicelib.tasks.requests import IDEMPOTENCY_TTL
 
 log = logging.getLogger(__name__)
 
@@ -39,18 +38,18 @@ MOST = 1000
 """How many rows one step of a pass takes on; the next pass goes on."""
 
 
-MOST_RUNG = 5000
-"""For how many tasks a pass rings; after Redis has lost a long queue, the next passes go on."""
+MOST_ENQUEUED = 5000
+"""For how many tasks a pass enqueues jobs; after Redis has lost a long queue, the next goes on."""
 
 
 @dataclass(frozen=True)
-class Sweeper:
+class Reconciler:
     """One pass after another over what may have been lost.
 
     Attributes:
         database: The ledger.
-        queue: The doorbell.
-        bucket: Makes the storage's client when the first removal is due.
+        queue: Where jobs go.
+        bucket: Makes the client of the object store when the first removal is due.
         lease_s: The lease of a worker, in seconds.
     """
 
@@ -63,14 +62,15 @@ class Sweeper:
         """Do one pass.
 
         Returns:
-            How many tasks were `recovered` from dead workers, rung again (`rung`), how many mails
-            became `unknown`, how many files `expired`, how many prefixes were `removed`.
+            How many tasks were `recovered` from dead workers or `enqueued` again, how many messages
+            of the outbox were `recovered_messages` from dead senders, how many files `expired`, how
+            many removals were executed (`removed`).
         """
         counts = {
             "recovered": self._recover(now),
-            "unknown": self._give_up_mails(now),
+            "recovered_messages": messages.recover(self.database, now=now, most=MOST),
             "expired": self._expire(now),
-            "rung": self._ring(),
+            "enqueued": self._enqueue(),
             "removed": self._remove(now),
         }
         self._forget(now)
@@ -81,20 +81,13 @@ class Sweeper:
     def _recover(self, now: datetime) -> int:
         with self.database.read() as session:
             overdue = leases.overdue(session, most=MOST)
-        holders = [Holder(self.database, *one, self.lease_s) for one in overdue]
-        return sum(holder.bury(now=now, overdue=True) for holder in holders)
-
-    def _give_up_mails(self, now: datetime) -> int:
-        with self.database.read() as session:
-            overdue = messages.overdue(session, most=MOST)
-        for task_id, mail_claim in overdue:
-            messages.MailHolder(self.database, task_id, mail_claim).settle("unknown", now=now)
-        return len(overdue)
+        lost = [Lease(self.database, *one, self.lease_s) for one in overdue]
+        return sum(lease.recover(now=now, overdue=True) for lease in lost)
 
     def _expire(self, now: datetime) -> int:
         statement = (
-            sa.select(Task.id)
-            .where(Task.expires_at <= now, Task.expires_at.is_not(None), Task.gone_at.is_(None))
+            sa.select(ExportFile.task_id)
+            .where(FILES_TO_EXPIRE, ExportFile.expires_at <= now)
             .limit(MOST)
         )
         with self.database.read() as session:
@@ -107,53 +100,48 @@ class Sweeper:
                 continue
         return len(expired)
 
-    def _ring(self) -> int:
-        """Ring for tasks that should have a job in the queue and have none, the oldest first."""
+    def _enqueue(self) -> int:
+        """Enqueue jobs for tasks that are due and have none, the oldest first."""
         try:
-            silent = self._silent(self.queue.waiting_ids())
-            self.queue.ring(silent)
+            not_enqueued = self._not_enqueued(self.queue.waiting_ids())
+            self.queue.enqueue(not_enqueued)
         except QueueError:
-            log.warning("the queue does not answer", extra={"action": "sweep"}, exc_info=True)
+            log.warning("the queue does not respond", extra={"action": "sweep"}, exc_info=True)
             return 0
-        return len(silent)
+        return len(not_enqueued)
 
-    def _silent(self, rung: Collection[str]) -> list[tuple[str, str]]:
-        """Pairs of id and name of what has no job: letters, mails, then tasks.
+    def _not_enqueued(self, enqueued: Collection[str]) -> list[tuple[str, str]]:
+        """Pairs of id and name of the due tasks that have no job.
 
         Left out are kinds of tasks that this code does not know, as after a rollback: they would
-        stand before the others for ever. Of so many more rows than there are jobs, enough have
+        come before the others for ever. Of so many more rows than there are jobs, enough have
         none, if there are that many.
         """
-        tasks = sa.select(Task.id, Task.name).where(Task.name.in_(TASKS))
-        letters = sa.select(Letter.id, sa.literal(LETTER))
         due = (
-            letters.where(Letter.due_at <= db_clock()).order_by(Letter.due_at),
-            tasks.where(
-                OPEN_MAILS, Task.mail_state == PENDING, Task.mail_due_at <= db_clock()
-            ).order_by(Task.mail_due_at),
-            tasks.where(Task.status == QUEUED, Task.due_at <= db_clock()).order_by(
-                Task.queued_at, Task.id
-            ),
+            sa.select(Task.id, Task.name)
+            .where(Task.status == QUEUED, Task.due_at <= db_clock(), Task.name.in_(TASKS))
+            .order_by(Task.queued_at, Task.id)
+            .limit(len(enqueued) + MOST_ENQUEUED)
         )
-        silent: list[tuple[str, str]] = []
         with self.database.read() as session:
-            for statement in due:
-                rows = session.execute(statement.limit(len(rung) + MOST_RUNG))
-                silent += [(row[0], row[1]) for row in rows if row[0] not in rung]
-        return silent[:MOST_RUNG]
+            rows = session.execute(due).all()
+        return [(row[0], row[1]) for row in rows if row[0] not in enqueued][:MOST_ENQUEUED]
 
     def _remove(self, now: datetime) -> int:
         try:
-            return removals.carry_out_due(self.database, self.bucket, now=now)
+            return removals.execute_due(self.database, self.bucket, now=now)
         except Exception:
-            # What is not forgotten is carried out by the next pass, when S3 answers again.
+            # What is not forgotten is executed by the next pass, when S3 responds again.
             log.warning("could not remove", extra={"action": "sweep"}, exc_info=True)
             return 0
 
     def _forget(self, now: datetime) -> None:
-        old = now - task_requests.IDEMPOTENCY_TTL
+        rules = (
+            (IdempotencyKey.created_at, IDEMPOTENCY_TTL),
+            (Token.expires_at, timedelta(days=1)),
+            (LinkKey.expires_at, timedelta(0)),
+            (FailedLogin.at, timedelta(seconds=WINDOW_S)),
+        )
         with self.database.write() as session:
-            session.execute(sa.delete(IdempotencyKey).where(IdempotencyKey.created_at < old))
-            session.execute(sa.delete(Token).where(Token.expires_at < now - timedelta(days=1)))
-            session.execute(sa.delete(Key).where(Key.expires_at < now))
-            session.execute(sa.delete(Guess).where(Guess.at < now - timedelta(seconds=WINDOW_S)))
+            for moment, kept_for in rules:
+                session.execute(sa.delete(moment.class_).where(moment < now - kept_for))

@@ -1,143 +1,278 @@
-"""The mail ledger: at most one mail for each outcome, and the truth about it.
+"""The outbox: what must be told to the world, each message once, and the truth about it.
 
-States: `none` → `pending` → `sending` → `sent`, or `failed` (refused for good), or `unknown` (the
-worker died, or SES did not answer, between asking and hearing: it may have been sent, so it is
-not sent again unless the user asks). One that waits until the user's address is confirmed is
-`unconfirmed`, and `pending` again from then on.
+A message is a row, written in the transaction of what it is about. States: `pending` → `sending` →
+`sent`, or `failed` (refused for good), or `unknown`: the sender died, or the service did not
+respond, between asking and hearing. Such a message may have been sent, so it is not sent again
+unless the user asks; but for topics whose repetition does no harm. A message that waits until the
+user's address is confirmed is `unconfirmed`, and `pending` again from then on.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db.engine import Database, UtcDateTime, db_clock
-from chalicelib.db.models import FAILED, OPEN_MAILS, PENDING, Task
-from chalicelib.tasks.transitions import ROW, Move, as_task
+from chalicelib.db.models import OPEN_MESSAGES, OutboxMessage, User
+from chalicelib.tasks import notifications
 
 MAX_TRIES = 10
-"""How often SES may refuse for a passing reason (throttled, paused) before the mail `failed`."""
+"""How often a service may refuse for now (throttled, paused) before the message `failed`."""
 
+REPEATABLE = frozenset({"confirm", "reset", "moved"})
+"""Topics that are sent again after their sender died: a second link does no harm."""
+
+State = Literal["pending", "sending", "sent", "failed", "unknown", "unconfirmed"]
 Final = Literal["sent", "failed", "unknown", "unconfirmed"]
 
-
-def forget(task: Task) -> None:
-    """A task that starts anew has no mail; one that is being sent for its past is disowned."""
-    task.mail_state = "none"
-    task.mail_claim += 1
-    task.mail_tries = 0
-    task.mail_due_at = task.mail_lease_until = task.mail_sent_at = None
-    task.mail_message_id = None
+MESSAGE = cast("sa.Table", OutboxMessage.__table__)
+ROW = MESSAGE.c
+_USER = cast("sa.Table", User.__table__).c
 
 
-def wish(task: Task) -> None:
-    """Have one mail sent about the task as it stands."""
-    forget(task)
-    task.mail_state = "pending"
-    task.mail_due_at = db_clock()
+def put(
+    session: so.Session,
+    user_id: int,
+    topic: str,
+    payload: dict[str, Any],
+    *,
+    now: datetime,
+    task_id: str | None = None,
+    address: str | None = None,
+) -> str:
+    """Have a message sent, if this transaction commits.
+
+    Args:
+        session: A writing session.
+        user_id: Whom it is for.
+        topic: What it is about; the worker's senders know how to write it.
+        payload: All that its text needs, as JSON can hold it.
+        now: The time.
+        task_id: The task that it is about, whose watchers hear what becomes of it.
+        address: Where it goes; None for the user's address at the time of sending.
+
+    Returns:
+        Its id.
+    """
+    message_id = str(uuid4())
+    message = {
+        "id": message_id,
+        "user_id": user_id,
+        "task_id": task_id,
+        "topic": topic,
+        "payload": payload,
+        "address": address,
+        "created_at": now,
+    }
+    session.execute(_PUT, message)
+    return message_id
 
 
-WISHED: Mapping[str, Any] = {
-    "mail_state": PENDING,
-    "mail_claim": ROW.mail_claim + 1,
-    "mail_tries": 0,
-    "mail_due_at": db_clock(),
-    "mail_lease_until": None,
-    "mail_sent_at": None,
-    "mail_message_id": None,
-}
-"""What `wish` makes of a task's columns, for a `Move`."""
+_PUT = sa.insert(MESSAGE).values(state="pending", claim=0, tries=0, due_at=db_clock())
 
 
 @dataclass(frozen=True)
-class MailHolder:
-    """The duty to send one mail, and what may be written about it.
+class SendingLease:
+    """The right to send one message, and what may be written about it.
 
     Attributes:
         database: The ledger.
-        task_id: Whose mail.
-        claim: The fence: the number of this claim on the mail.
+        message: Its id.
+        claim: The fence: the number of this claim.
+        user_id: Whom it is for.
+        task_id: The task that it is about, if any.
     """
 
     database: Database
-    task_id: str
+    message: str
     claim: int
+    user_id: int
+    task_id: str | None
 
     def settle(self, state: Final, *, now: datetime, message_id: str | None = None) -> None:
-        """Write down what became of the mail."""
+        """Write down what became of the message.
+
+        Args:
+            state: What became of it.
+            now: The time.
+            message_id: What the service that took it calls it.
+        """
         sent_at = now if state == "sent" else None
-        how = {"state": state, "message_id": message_id, "sent_at": sent_at}
+        self._write(_SETTLE, now, to=state, service_id=message_id, moment=sent_at)
+
+    def retry_later(self, *, pause_s: float, now: datetime) -> None:
+        """The message was certainly not sent: try again after a pause."""
+        self._write(_RETRY_LATER, now, pause_s=pause_s)
+
+    def _write(self, statement: Any, now: datetime, **values: Any) -> None:
+        fence = {"message": self.message, "fence": self.claim}
         with self.database.write() as session:
-            _SETTLE.make(session, self._what, how, now=now)
-
-    def postpone(self, *, pause_s: float, now: datetime) -> None:
-        """SES certainly refused, for now: try again after a pause, but not for ever."""
-        with self.database.write() as session:
-            _POSTPONE.make(session, self._what, {"pause_s": pause_s}, now=now)
-
-    @property
-    def _what(self) -> dict[str, Any]:
-        return {"task_id": self.task_id, "held": self.claim}
+            # The user's row first, as everybody locks it, or two could wait for each other.
+            seq = session.scalar(_RAISE, fence) if self.task_id is not None else None
+            if session.execute(statement, {**fence, **values}).first() is None:
+                session.rollback()  # someone else has claimed it by now
+            elif self.task_id is not None and seq is not None:
+                notifications.announce_again(session, self.user_id, self.task_id, seq=seq, now=now)
 
 
-_HELD = (
-    ROW.id == sa.bindparam("task_id"),
-    ROW.mail_claim == sa.bindparam("held"),
-    ROW.mail_state == "sending",
+@dataclass(frozen=True)
+class Message:
+    """A claimed message.
+
+    Attributes:
+        lease: The right to send it.
+        address: Where it goes.
+        tries: How often it was claimed, this time included.
+        username: The user's name now.
+        language: The user's language now.
+        confirmed: Whether the user's address is known to be theirs.
+    """
+
+    lease: SendingLease
+    topic: str
+    payload: dict[str, Any]
+    address: str
+    tries: int
+    created_at: datetime
+    username: str
+    language: str
+    confirmed: bool
+
+
+_FENCE = (
+    ROW.id == sa.bindparam("message"),
+    ROW.claim == sa.bindparam("fence"),
+    ROW.state == "sending",
 )
-"""Nobody else has the duty by now: the fence of every write about a mail."""
-
-_SETTLE = Move(
-    *_HELD,
-    mail_state=sa.bindparam("state"),
-    mail_lease_until=None,
-    mail_message_id=sa.bindparam("message_id"),
-    mail_sent_at=sa.bindparam("sent_at", type_=UtcDateTime()),
+_RAISE = notifications.raising(of=sa.select(ROW.user_id).where(*_FENCE).scalar_subquery())
+_SETTLE = (
+    sa.update(MESSAGE)
+    .where(*_FENCE)
+    .values(
+        state=sa.bindparam("to"),
+        lease_until=None,
+        message_id=sa.bindparam("service_id"),
+        sent_at=sa.bindparam("moment", type_=UtcDateTime()),
+    )
+    .returning(ROW.id)
+)
+_RETRY_LATER = (
+    sa.update(MESSAGE)
+    .where(*_FENCE)
+    .values(
+        state="pending",
+        lease_until=None,
+        due_at=db_clock(sa.bindparam("pause_s", type_=sa.Float())),
+    )
+    .returning(ROW.id)
 )
 
-_POSTPONE = Move(
-    *_HELD,
-    mail_state=sa.case((ROW.mail_tries >= MAX_TRIES, FAILED), else_=PENDING),
-    mail_lease_until=None,
-    mail_due_at=db_clock(sa.bindparam("pause_s", type_=sa.Float())),
+
+def claim_due(database: Database, *, lease_s: float, most: int = 20) -> list[Message]:
+    """Claim messages that are due, the oldest first; two senders never claim the same.
+
+    Args:
+        database: The ledger.
+        lease_s: How long one may take to be sent before its sender is taken for dead, in seconds.
+        most: How many.
+    """
+    return _claim(database, _CLAIM_DUE, {"lease_s": lease_s, "most": most})
+
+
+def claim_of_task(database: Database, task_id: str, *, lease_s: float) -> list[Message]:
+    """Claim the messages about one task that are due."""
+    return _claim(database, _CLAIM_OF_TASK, {"lease_s": lease_s, "about": task_id})
+
+
+def _claim(database: Database, statement: sa.Update, values: dict[str, Any]) -> list[Message]:
+    with database.write() as session:
+        rows = session.execute(statement, values).all()
+    return [
+        Message(
+            SendingLease(database, row.id, row.claim, row.user_id, row.task_id),
+            *(row.topic, row.payload, row.address, row.tries, row.created_at),
+            *(row.username, row.language, row.confirmed),
+        )
+        for row in rows
+    ]
+
+
+def _of_user(column: sa.ColumnElement[Any], name: str) -> sa.Label[Any]:
+    found = sa.select(column).where(_USER.id == ROW.user_id).correlate(MESSAGE)
+    return found.scalar_subquery().label(name)
+
+
+def _claiming(*which: sa.ColumnElement[bool]) -> Any:
+    # The address of a link is fixed; the file of an export goes where its owner can be reached now.
+    address = sa.case((ROW.task_id.is_(None), ROW.address), else_=_of_user(_USER.email, "email"))
+    return (
+        sa.update(MESSAGE)
+        .where(ROW.state == "pending", ROW.due_at <= db_clock(1), *which)
+        .values(
+            state="sending",
+            claim=ROW.claim + 1,
+            tries=ROW.tries + 1,
+            address=address,
+            lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),
+        )
+        .returning(
+            *(ROW.id, ROW.claim, ROW.user_id, ROW.task_id, ROW.topic, ROW.payload),
+            *(ROW.address, ROW.tries, ROW.created_at),
+            _of_user(_USER.username, "username"),
+            _of_user(_USER.language, "language"),
+            _of_user(_USER.confirmed_at.is_not(None), "confirmed"),
+        )
+    )
+
+
+_DUE = (
+    sa.select(ROW.id)
+    .where(OPEN_MESSAGES, ROW.state == "pending", ROW.due_at <= db_clock())
+    .order_by(ROW.due_at)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+    .cte("due")
 )
+# A subquery in the place of the CTE is executed once for each row where PostgreSQL joins by a loop,
+# and finds the next ones each time: what was to be one message would be all of them.
+_CLAIM_DUE = _claiming(ROW.id.in_(sa.select(_DUE.c.id)))
+_CLAIM_OF_TASK = _claiming(ROW.task_id == sa.bindparam("about"))
 
 
-def claim(
-    database: Database, task_id: str, *, lease_s: int, now: datetime
-) -> tuple[MailHolder, Task] | None:
-    """Take the duty to send a task's mail.
+def release_unconfirmed(session: so.Session, user_id: int) -> None:
+    """Have the messages sent that waited until the user's address was confirmed."""
+    statement = sa.update(MESSAGE).where(ROW.user_id == user_id, ROW.state == "unconfirmed")
+    session.execute(statement.values(state="pending", due_at=db_clock()))
+
+
+def withdraw(session: so.Session, message_id: str) -> None:
+    """There is nothing left to tell: a message that nobody has sent yet is never sent."""
+    statement = sa.update(MESSAGE).where(
+        ROW.id == message_id, ROW.state.in_(("pending", "unconfirmed"))
+    )
+    session.execute(statement.values(state="failed"))
+
+
+def recover(database: Database, *, now: datetime, most: int) -> int:
+    """Settle the messages whose sender died in the act.
 
     Returns:
-        The duty and the task; None when no mail is due.
+        How many there were.
     """
-    with database.write() as session:
-        row = _CLAIM.make(session, {"task_id": task_id}, {"lease_s": lease_s}, now=now)
-    if row is None:
-        return None
-    return MailHolder(database, task_id, row.mail_claim), as_task(row)
-
-
-_CLAIM = Move(
-    ROW.id == sa.bindparam("task_id"),
-    ROW.mail_state == "pending",
-    ROW.mail_due_at <= db_clock(1),
-    mail_state="sending",
-    mail_claim=ROW.mail_claim + 1,
-    mail_tries=ROW.mail_tries + 1,
-    mail_lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),
-    returning=ROW,
-)
-
-
-def overdue(session: so.Session, *, most: int) -> list[tuple[str, int]]:
-    """Mails whose sender died in the act: pairs of task id and mail claim."""
     statement = (
-        sa.select(Task.id, Task.mail_claim)
-        .where(OPEN_MAILS, Task.mail_state == "sending", Task.mail_lease_until < db_clock())
+        sa.select(ROW.id, ROW.claim, ROW.user_id, ROW.task_id, ROW.topic)
+        .where(OPEN_MESSAGES, ROW.state == "sending", ROW.lease_until < db_clock())
         .limit(most)
     )
-    return [(row[0], row[1]) for row in session.execute(statement)]
+    with database.read() as session:
+        overdue = session.execute(statement).all()
+    for message_id, claim, user_id, task_id, topic in overdue:
+        lease = SendingLease(database, message_id, claim, user_id, task_id)
+        if topic in REPEATABLE:
+            lease.retry_later(pause_s=0, now=now)
+        else:
+            lease.settle("unknown", now=now)
+    return len(overdue)

@@ -50,6 +50,14 @@ class Profile(msgspec.Struct):
 
     email: Email | msgspec.UnsetType = msgspec.UNSET
     language: Language | msgspec.UnsetType = msgspec.UNSET
+    current_password: Annotated[Text, msgspec.Meta(examples=["correct horse"])] = ""
+    """Needed beside a new email address."""
+
+
+class Erasure(msgspec.Struct):
+    """The password of whoever wants an account erased."""
+
+    current_password: Annotated[Text, msgspec.Meta(examples=["correct horse"])]
 
 
 class PasswordChange(msgspec.Struct):

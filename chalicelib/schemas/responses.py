@@ -92,9 +92,12 @@ class Mail(TypedDict):
 
 
 class ExportResult(TypedDict):
-    """The result of an export: the file and its mail."""
+    """The result of an export: the file and its email.
 
-    posts: Count | None
+    Beside `rows`, each dataset's count stands under its own name: `posts` is `rows.posts`.
+    """
+
+    rows: dict[str, int]
     bytes: Count | None
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None
     expires_at: Time | None

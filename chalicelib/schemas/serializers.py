@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, cast, overload
 
-from chalicelib.db.models import ACTIVE, Notification, Post, Task, User
-from chalicelib.exports.files import available, is_export
+from chalicelib.db.models import ACTIVE, Notification, Task, User
+from chalicelib.exports.files import is_available
+from chalicelib.exports.kinds import export_of
+from chalicelib.exports.views import Email, TaskView
+from chalicelib.microblog.models import Post
 from chalicelib.schemas import responses
-from chalicelib.tasks.registry import describe
+from chalicelib.tasks.registry import kind_of
 from chalicelib.values.fields import Language, Status, format_time
 
 Json = Mapping[str, Any]
@@ -57,32 +60,41 @@ def show_notification(notification: Notification) -> responses.Notification:
     }
 
 
-def show_task(task: Task, *, workers_alive: bool, now: datetime, prefix: str) -> responses.Task:
-    """A task, as honestly as it can be told; its place in the queue is for the caller to add.
+def show_task(
+    view: TaskView,
+    *,
+    position: int | None,
+    workers_alive: bool,
+    now: datetime,
+    prefix: str,
+) -> responses.Task:
+    """A task, as honestly as it can be told.
 
     Args:
-        task: The task.
+        view: The task, its file and its email.
+        position: Its position in the queue, as `QueuePositions.position` tells.
         workers_alive: Whether anybody is there to work on it.
         now: The time.
         prefix: The path under which the API stands.
     """
+    task = view.task
     return {
         "id": task.id,
         "name": task.name,
-        "description": describe(task.name),
+        "description": kind_of(task).title,
         "status": cast("Status", task.status),
         "progress": {"percent": task.percent, "done": task.done, "total": task.total},
         "attempt": task.attempt,
         "max_attempts": task.max_attempts,
         "waiting_for": _waiting_for(task, workers_alive=workers_alive, now=now),
-        "queue_position": None,
+        "queue_position": position,
         "last_seen_at": show_time(task.last_seen_at),
         "created_at": format_time(task.created_at),
         "started_at": show_time(task.started_at),
         "finished_at": show_time(task.finished_at),
         "error": _error(task),
-        "result": _result(task, now=now),
-        "links": _links(task, now=now, prefix=prefix),
+        "result": _result(view, now=now),
+        "links": _links(view, now=now, prefix=prefix),
     }
 
 
@@ -102,38 +114,43 @@ def _error(task: Task) -> responses.Failure | None:
     return {"code": task.error_code, "detail": task.error_detail}
 
 
-def _result(task: Task, *, now: datetime) -> Mapping[str, Any] | None:
-    if task.status != "succeeded" or not is_export(task):
+def _result(view: TaskView, *, now: datetime) -> Mapping[str, Any] | None:
+    task, export = view.task, view.export
+    if task.status != "succeeded" or export_of(task) is None or export is None:
         return task.result
     result: responses.ExportResult = {
-        "posts": task.posts,
-        "bytes": task.size_bytes,
-        "sha256": task.sha256,
-        "expires_at": show_time(task.expires_at),
-        "available": available(task, now=now),
-        "mail": {
-            "state": _mail_state(task),
-            "message_id": task.mail_message_id,
-            "sent_at": show_time(task.mail_sent_at),
-        },
+        "rows": export.rows or {},
+        "bytes": export.size_bytes,
+        "sha256": export.sha256,
+        "expires_at": show_time(export.expires_at),
+        "available": is_available(task, export, now=now),
+        "mail": _email(view.email),
     }
-    return result
+    # Each dataset's count under its own name, too: what an export of one dataset is asked for.
+    return {**(export.rows or {}), **result}
 
 
-def _mail_state(task: Task) -> responses.MailState:
-    """One that waits until the address is confirmed is still to be sent, like any other."""
-    state = "pending" if task.mail_state == "unconfirmed" else task.mail_state
-    return cast("responses.MailState", state)
+def _email(email: Email | None) -> responses.Mail:
+    if email is None:
+        return {"state": "none", "message_id": None, "sent_at": None}
+    # One that waits until the address is confirmed is still to be sent, like any other.
+    state = "pending" if email.state == "unconfirmed" else email.state
+    return {
+        "state": cast("responses.MailState", state),
+        "message_id": email.message_id,
+        "sent_at": show_time(email.sent_at),
+    }
 
 
-def _links(task: Task, *, now: datetime, prefix: str) -> responses.TaskLinks:
+def _links(view: TaskView, *, now: datetime, prefix: str) -> responses.TaskLinks:
+    task = view.task
     own = f"{prefix}/v1/tasks/{task.id}"
-    download = f"{prefix}/v1/exports/{task.id}/download"
+    has_file = export_of(task) is not None and is_available(task, view.export, now=now)
     return {
         "self": own,
         "cancel": f"{own}/cancel" if task.status in ACTIVE else None,
         "retry": f"{own}/retry" if task.status in {"failed", "cancelled"} else None,
-        "download": download if is_export(task) and available(task, now=now) else None,
+        "download": f"{prefix}/v1/exports/{task.id}/download" if has_file else None,
     }
 
 

@@ -1,13 +1,13 @@
-"""Tasks from the worker's side: claim one, keep it, report, and let go.
+"""Tasks from the worker's side: claim one, keep the lease, report, and end.
 
-An attempt owns a task between `take` and one of the endings. Each write carries the claim; a
-worker that lost it gets `ClaimLost` and must stop. Leases go by the database's clock alone.
+An attempt owns a task between `claim` and one of the endings. Each write carries the number of the
+claim; a worker that lost it gets `ClaimLost` and must stop. Leases go by the database's clock.
 """
 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,41 +15,25 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db.engine import Database, UtcDateTime, db_clock
-from chalicelib.db.models import HELD, HELD_TASKS, Post, Task
+from chalicelib.db.models import LEASED, LEASED_TASKS, Task
 from chalicelib.errors import ClaimLost
-from chalicelib.tasks.outcomes import FINISH, PUBLISH, end, left_behind
-from chalicelib.tasks.transitions import ROW, Move, as_task, change_held
+from chalicelib.tasks.outcomes import end
+from chalicelib.tasks.registry import TASKS, kind_of
+from chalicelib.tasks.transitions import ROW, ConditionalUpdate, as_task, change_leased
 
 MAX_PAUSE_S = 60
 """The longest wait between two attempts."""
 
 
 @dataclass(frozen=True)
-class File:
-    """A published file.
-
-    Attributes:
-        key: Where it is.
-        posts: How many posts are in it.
-        size_bytes: Its size.
-        sha256: Its digest, as 64 hexadecimal digits.
-    """
-
-    key: str
-    posts: int
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Holder:
-    """One attempt's hold on a task, and all it may do to the ledger.
+class Lease:
+    """One attempt's right to a task, and all that it may write to the ledger.
 
     Attributes:
         database: The ledger.
         task_id: Which task.
         claim: The fence: the number of this claim.
-        lease_s: How long the hold lasts without a sign of life, in seconds.
+        lease_s: How long the lease lasts without a sign of life, in seconds.
     """
 
     database: Database
@@ -63,9 +47,8 @@ class Holder:
         Returns:
             The task's status, or None when the claim is lost.
         """
-        hold = {"task_id": self.task_id, "held": self.claim, "lease_s": self.lease_s}
         with self.database.write() as session:
-            status: str | None = session.scalar(_RENEW, hold)
+            status: str | None = session.scalar(_RENEW, {**self._fence, "lease_s": self.lease_s})
         return status
 
     def report(
@@ -75,7 +58,6 @@ class Holder:
         *,
         now: datetime,
         checkpoint: dict[str, Any] | None = None,
-        object_key: str | None = None,
     ) -> int:
         """Write progress, and what the next attempt needs to go on from here.
 
@@ -84,79 +66,75 @@ class Holder:
             total: Of how much.
             now: The time.
             checkpoint: Where to go on; None keeps the last one.
-            object_key: The key that the checkpoint is about; None keeps the last one.
 
         Returns:
             The percentage, at most 99: 100 is for success.
         """
-        with self._held(now) as (_, task):
+        with self._locked(now) as (_, task):
             task.total = total
             task.done = max(task.done, done)
             task.percent = max(task.percent, min(99, 100 * done // total if total else 0))
             task.checkpoint = checkpoint or task.checkpoint
-            task.object_key = object_key or task.object_key
-            self._extend(task)
+            task.lease_until = db_clock(self.lease_s)
+            task.last_seen_at = db_clock()
         return task.percent
 
-    def succeed(
-        self,
-        *,
-        now: datetime,
-        result: dict[str, Any] | None = None,
-        file: File | None = None,
-        expires_at: datetime | None = None,
-    ) -> None:
-        """End the task well; this commit is what publishes a file."""
-        what: dict[str, Any] = {"task_id": self.task_id, "held": self.claim}
-        how: dict[str, Any] = {"now": now}
-        if file is None:
-            move, how = FINISH, how | {"ended": result}
-        else:
-            move, how = PUBLISH, how | {**asdict(file), "until": expires_at}
+    def succeed(self, outcome: Any = None, *, now: datetime, total: int | None = None) -> None:
+        """End the task well; this commit is what publishes its outcome.
+
+        Args:
+            outcome: What the task's function returned. A dict is the task's result for people;
+                what else there may be is the business of its kind.
+            now: The time.
+            total: How much was done in all, where that is more exact than the last report.
+        """
+        result = outcome if isinstance(outcome, dict) else None
+        values = {"now": now, "counted": total, "ended": result}
         with self.database.write() as session:
-            row = move.make(session, what, how, now=now)
-            if row is not None and file is not None and self.claim > 1:
-                left_behind(session, row.user_id, self.task_id, lease_s=self.lease_s, now=now)
+            row = _SUCCEED.execute(session, self._fence, values, now=now)
+            if row is not None:
+                task = as_task(row)
+                kind_of(task).on_success(session, task, outcome, lease_s=self.lease_s, now=now)
         if row is None:
-            with self._held(now):
+            with self._locked(now):
                 raise ClaimLost  # unless the task itself tells better why
 
     def fail(self, code: str, detail: str, *, now: datetime) -> None:
         """End the task badly, for good; its percentage stays."""
-        with self._held(now) as (session, task):
+        with self._locked(now) as (session, task):
             error = (code, detail)
             end(session, task, status="failed", lease_s=self.lease_s, now=now, error=error)
 
     def cancel(self, *, now: datetime) -> None:
         """End the task because the user wanted it."""
-        with self._held(now, cancelling=True) as (session, task):
+        with self._locked(now, cancelling=True) as (session, task):
             end(session, task, status="cancelled", lease_s=self.lease_s, now=now)
 
-    def put_off(self, code: str, detail: str, *, now: datetime) -> None:
-        """A passing fault ended the attempt: queue the task again, or fail it after the last."""
-        with self._held(now, cancelling=True) as (session, task):
+    def retry_later(self, code: str, detail: str, *, now: datetime) -> None:
+        """A transient error ended the attempt: queue the task again, or fail it after the last."""
+        with self._locked(now, cancelling=True) as (session, task):
             _count_failure(session, task, code, detail, lease_s=self.lease_s, now=now)
 
-    def hand_back(self, *, now: datetime) -> None:
+    def release(self, *, now: datetime) -> None:
         """This worker must stop: queue the task again at once, at no cost of an attempt."""
-        with self._held(now) as (_, task):
+        with self._locked(now) as (_, task):
             _queue_again(task, pause_s=0)
 
-    def bury(self, *, now: datetime, overdue: bool = False) -> bool:
+    def recover(self, *, now: datetime, overdue: bool = False) -> bool:
         """The worker is dead: queue its task again, or fail it after the last attempt.
 
         Args:
             now: The time.
-            overdue: Whether this is so only if the lease is over, which a worker that was taken
-                for dead may have renewed meanwhile.
+            overdue: Whether to do so only if the lease is over: a worker that was taken for dead
+                may have renewed it meanwhile.
 
         Returns:
-            Whether there was anything to bury.
+            Whether there was anything to recover.
         """
         detail = "The worker stopped unexpectedly; its memory or its machine may have failed."
         late = sa.select(Task.lease_until < db_clock()).where(Task.id == self.task_id)
         try:
-            with self._held(now, cancelling=True) as (session, task):
+            with self._locked(now, cancelling=True) as (session, task):
                 if overdue and not session.scalar(late):
                     return False
                 error = ("worker_lost", detail)
@@ -165,29 +143,29 @@ class Holder:
             return False
         return True
 
+    @property
+    def _fence(self) -> dict[str, Any]:
+        return {"task_id": self.task_id, "fence": self.claim}
+
     @contextmanager
-    def _held(
+    def _locked(
         self, now: datetime, *, cancelling: bool = False
     ) -> Iterator[tuple[so.Session, Task]]:
         with (
             self.database.write() as session,
-            change_held(
+            change_leased(
                 session, self.task_id, claim=self.claim, now=now, cancelling=cancelling
             ) as task,
         ):
             yield session, task
-
-    def _extend(self, task: Task) -> None:
-        task.lease_until = db_clock(self.lease_s)
-        task.last_seen_at = db_clock()
 
 
 _RENEW = (
     sa.update(Task)
     .where(
         Task.id == sa.bindparam("task_id"),
-        Task.claim == sa.bindparam("held"),
-        Task.status.in_(HELD),
+        Task.claim == sa.bindparam("fence"),
+        Task.status.in_(LEASED),
     )
     .values(
         lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())), last_seen_at=db_clock()
@@ -196,58 +174,81 @@ _RENEW = (
     .execution_options(synchronize_session=False)
 )
 
+_COUNTED = sa.func.coalesce(sa.bindparam("counted", type_=sa.BigInteger()), ROW.total)
 
-def take(
-    database: Database,
-    task_id: str,
-    *,
-    worker: str,
-    lease_s: int,
-    now: datetime,
-    name: str | None = None,
-) -> tuple[Holder, Task] | None:
+_SUCCEED = ConditionalUpdate(
+    ROW.id == sa.bindparam("task_id"),
+    ROW.status == "running",
+    ROW.claim == sa.bindparam("fence"),
+    status="succeeded",
+    finished_at=sa.bindparam("now", type_=UtcDateTime()),
+    lease_until=None,
+    checkpoint=None,
+    error_code=None,
+    error_detail=None,
+    percent=100,
+    done=_COUNTED,
+    total=_COUNTED,
+    result=sa.bindparam("ended", type_=ROW.result.type),
+    returning=ROW,
+)
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A task that a worker has just claimed.
+
+    Attributes:
+        lease: The right to it.
+        task: The task as claimed.
+        facts: What its kind fixed for all its attempts; see `TaskKind.on_claim`.
+    """
+
+    lease: Lease
+    task: Task
+    facts: Any
+
+
+def claim(
+    database: Database, task_id: str, *, worker: str, lease_s: int, now: datetime
+) -> Claimed | None:
     """Claim a task.
 
     Args:
         database: The ledger.
         task_id: Which task.
-        worker: The name of the worker, for people and for `held_by`.
-        lease_s: How long the claim lasts without a sign of life, in seconds.
+        worker: The name of the worker, for people and for `leased_by`.
+        lease_s: How long the lease lasts without a sign of life, in seconds.
         now: The time.
-        name: The kind of task that the caller can do; None for any.
 
     Returns:
-        The hold and the task as claimed; None when there is nothing to do: somebody else has
-        it, it is over, its pause is not, or it is gone.
+        The lease and the task as claimed; None when there is nothing to do: another worker has
+        claimed it, it is over, its pause is not, it is gone, or this code does not know its kind.
     """
-    what = {"task_id": task_id, "kind": name}
-    how = {"by": worker, "lease_s": lease_s, "now": now}
+    values = {"by": worker, "lease_s": lease_s, "now": now}
     with database.write() as session:
-        row = _TAKE.make(session, what, how, now=now)
-    if row is None:
-        return None
-    task = as_task(row)
-    return Holder(database, task_id, task.claim, lease_s), task
+        row = _CLAIM.execute(session, {"task_id": task_id}, values, now=now)
+        if row is None:
+            return None
+        if row.name not in TASKS:  # queued by newer code, before a rollback
+            session.rollback()
+            return None
+        task = as_task(row)
+        facts = kind_of(task).on_claim(session, task, now=now)
+    return Claimed(Lease(database, task_id, task.claim, lease_s), task, facts)
 
 
-_NEWEST_POST = sa.func.max(Post.__table__.c.id)
-
-_TAKE = Move(
+_CLAIM = ConditionalUpdate(
     ROW.id == sa.bindparam("task_id"),
     ROW.status == "queued",
     ROW.due_at <= db_clock(1),
-    ROW.name == sa.func.coalesce(sa.bindparam("kind", type_=sa.String()), ROW.name),
     status="running",
     claim=ROW.claim + 1,
     attempt=ROW.failures + 1,
     worker=sa.bindparam("by"),
     lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),
     last_seen_at=db_clock(),
-    # The first attempt fixes what the task sees of the posts, in the claim's own commit.
     started_at=sa.func.coalesce(ROW.started_at, sa.bindparam("now", type_=UtcDateTime())),
-    cutoff=sa.func.coalesce(
-        ROW.cutoff, sa.select(sa.func.coalesce(_NEWEST_POST, 0)).scalar_subquery()
-    ),
     returning=ROW,
 )
 
@@ -273,9 +274,9 @@ def _queue_again(task: Task, *, pause_s: float) -> None:
     task.due_at = db_clock(pause_s)
 
 
-def held_by(session: so.Session, worker: str) -> list[tuple[str, int]]:
-    """What a worker holds: pairs of task id and claim."""
-    statement = sa.select(Task.id, Task.claim).where(HELD_TASKS, Task.worker == worker)
+def leased_by(session: so.Session, worker: str) -> list[tuple[str, int]]:
+    """What a worker has leases on: pairs of task id and claim."""
+    statement = sa.select(Task.id, Task.claim).where(LEASED_TASKS, Task.worker == worker)
     return [(row[0], row[1]) for row in session.execute(statement)]
 
 
@@ -283,7 +284,7 @@ def overdue(session: so.Session, *, most: int) -> list[tuple[str, int]]:
     """Claims whose lease is over: pairs of task id and claim."""
     statement = (
         sa.select(Task.id, Task.claim)
-        .where(HELD_TASKS, Task.lease_until < db_clock())
+        .where(LEASED_TASKS, Task.lease_until < db_clock())
         .order_by(Task.lease_until)
         .limit(most)
     )

@@ -73,6 +73,27 @@ def _post(dialect: str) -> Any:
     return statement.on_conflict_do_update(index_elements=keys, set_=replaced)
 
 
+def announce_again(
+    session: so.Session, user_id: int, task_id: str, *, seq: int, now: datetime
+) -> None:
+    """Have those who watch a task look at it once more: what belongs to it has changed."""
+    session.execute(_ANNOUNCE_AGAIN, {"of": user_id, "about": task_id, "next": seq, "moment": now})
+
+
+_notifications = cast("sa.Table", Notification.__table__)
+_ANNOUNCE_AGAIN = (
+    sa.update(_notifications)
+    .where(
+        _notifications.c.user_id == sa.bindparam("of"),
+        _notifications.c.name == TASK_PROGRESS,
+        _notifications.c.subject == sa.bindparam("about"),
+    )
+    .values(
+        seq=sa.bindparam("next"),
+        timestamp=sa.bindparam("moment", type_=_notifications.c.timestamp.type),
+    )
+)
+
 _SINCE = (
     sa.select(User.notification_seq, Notification)
     .outerjoin(

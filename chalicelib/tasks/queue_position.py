@@ -1,4 +1,4 @@
-"""Places in the queue: exact near its head, and never costly however long it is."""
+"""Positions in the queue: exact near its head, and cheap however long it is."""
 
 from bisect import bisect_right
 from datetime import datetime, timedelta
@@ -10,74 +10,77 @@ from chalicelib.db.engine import Database
 from chalicelib.db.models import QUEUED, Task
 from chalicelib.values.sampling import Sample
 
-NEAR = 500
-"""Up to here a place is counted exactly, by the statement that reads the task."""
+EXACT_UP_TO = 500
+"""Up to here a position is counted exactly, by the statement that reads the task."""
 
-EVERY = 100
-"""Beyond, a place is told to so many, by marks on the queue."""
+MARKER_INTERVAL = 100
+"""Beyond 500, positions are rounded to 100 using sampled markers."""
 
 MIN_AGE = timedelta(seconds=2)
-"""How old the marks are at least before they are set anew."""
+"""How old the markers are at least before they are sampled anew."""
 
 _queue = Task.__table__.alias("queue")
 _Key = sa.ColumnElement[Any]
 
 
-def ahead(queued_at: _Key, task_id: _Key) -> sa.ScalarSelect[int]:
-    """How many queued tasks stand up to a key, that one included, but at most `NEAR` + 1.
+def count_ahead(queued_at: _Key, task_id: _Key) -> sa.ScalarSelect[int]:
+    """How many queued tasks there are up to a key, inclusive, but at most `EXACT_UP_TO` + 1.
 
     The index on what is queued is read from its head, so it costs the same for every queue.
     """
-    upto = sa.tuple_(_queue.c.queued_at, _queue.c.id) <= sa.tuple_(queued_at, task_id)
+    up_to = sa.tuple_(_queue.c.queued_at, _queue.c.id) <= sa.tuple_(queued_at, task_id)
     counted = (
         sa.select(_queue.c.id)
-        .where(_queue.c.status == QUEUED, upto)
+        .where(_queue.c.status == QUEUED, up_to)
         .order_by(_queue.c.queued_at, _queue.c.id)
-        .limit(sa.literal_column(str(NEAR + 1)))
+        .limit(sa.literal_column(str(EXACT_UP_TO + 1)))
         .correlate(Task.__table__)
         .subquery()
     )
     return sa.select(sa.func.count()).select_from(counted).scalar_subquery()
 
 
-def near() -> sa.ColumnElement[int | None]:
-    """The place of the task that a statement reads, or `NEAR` + 1; NULL unless it is queued."""
+def counted_position() -> sa.ColumnElement[int | None]:
+    """The position of the task that a statement reads, up to `EXACT_UP_TO` + 1.
+
+    NULL unless the task is queued.
+    """
     table = Task.__table__.c
-    return sa.case((table.status == QUEUED, ahead(table.queued_at, table.id)))
+    return sa.case((table.status == QUEUED, count_ahead(table.queued_at, table.id)))
 
 
-def _marks() -> sa.Select[Any]:
+def _markers() -> sa.Select[Any]:
     order = (_queue.c.queued_at, _queue.c.id)
-    place = sa.func.row_number().over(order_by=order).label("place")
-    ranked = sa.select(*order, place).where(_queue.c.status == QUEUED).subquery()
-    marked = sa.select(ranked.c.queued_at, ranked.c.id).where(ranked.c.place % EVERY == 0)
-    return marked.order_by(ranked.c.place)
+    position = sa.func.row_number().over(order_by=order).label("position")
+    ranked = sa.select(*order, position).where(_queue.c.status == QUEUED).subquery()
+    sampled = sa.select(ranked.c.queued_at, ranked.c.id)
+    return sampled.where(ranked.c.position % MARKER_INTERVAL == 0).order_by(ranked.c.position)
 
 
-class Places:
-    """Tells the places that are too far back to be counted each time they are asked for."""
+class QueuePositions:
+    """Tells the positions that are too far back to be counted each time they are asked for."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._marks = Sample(self._set_marks, min_age=MIN_AGE)
+        self._markers = Sample(self._sample_markers, min_age=MIN_AGE)
 
-    def tell(self, task: Task, near: int | None, *, now: datetime) -> int | None:
-        """The place of a task.
+    def position(self, task: Task, counted: int | None, *, now: datetime) -> int | None:
+        """The position of a task: 1 is next, None unless it is queued.
 
         Args:
             task: The task.
-            near: Its place as the statement counted it, up to `NEAR` + 1.
+            counted: Its position as the statement that read it counted, up to `EXACT_UP_TO` + 1.
             now: The time.
 
         Returns:
-            The place; beyond `NEAR`, one that is seconds old and by up to `EVERY` too near.
+            The position; beyond `EXACT_UP_TO` it is seconds old and up to `MARKER_INTERVAL` low.
         """
-        if near is None or near <= NEAR:
-            return near
-        marks = self._marks.value(now=now)
-        return max(near, EVERY * bisect_right(marks, (task.queued_at, task.id)))
+        if counted is None or counted <= EXACT_UP_TO:
+            return counted
+        markers = self._markers.value(now=now)
+        return max(counted, MARKER_INTERVAL * bisect_right(markers, (task.queued_at, task.id)))
 
-    def _set_marks(self) -> list[tuple[Any, ...]]:
+    def _sample_markers(self) -> list[tuple[Any, ...]]:
         """Go through the whole queue once."""
         with self._database.read() as session:
-            return [tuple(row) for row in session.execute(_marks())]
+            return [tuple(row) for row in session.execute(_markers())]

@@ -1,65 +1,173 @@
-"""Which tasks exist.
+"""Which kinds of task there are, and what each declares about itself.
 
-The API reads this table to validate what users ask for, the queue to refuse everything else, the
-worker to find the function. A new task is one line in `TASKS` and one function of the same name in
-a module of the same name under `worker/tasks/`.
+The API reads this table to validate what users ask for, the worker to find the function, the
+kernel to call the hooks. It is empty until the application's kinds are registered, which
+`chalicelib.wiring` does; `chalicelib.microblog.tasks` lists them.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any, get_args
 
 import msgspec
+from sqlalchemy import orm as so
+
+from chalicelib.db.models import Task
+from chalicelib.errors import DeclarationError
 
 
-@dataclass(frozen=True)
-class TaskType:
+@dataclass(frozen=True, kw_only=True)
+class TaskKind:
     """One kind of task.
 
+    The hooks write what must be in the database if and only if the task's own change is: each runs
+    in the transaction of that change, with the user and the task locked. By default they do
+    nothing.
+
     Attributes:
-        name: What users and the ledger call it.
-        description: What it is doing, as a sentence for people.
-        params: The parameters it takes, as a msgspec structure.
-        exports: Whether it publishes a file and mails about its outcome.
+        name: What users, the ledger and the worker's function call it.
+        title: What it is doing, for people: a message, marked with `N_` for translation.
+        params: The parameters it takes: a type, or `Annotated` with `msgspec.Meta`, by name. They
+            are stored as JSON and given to the function as the declared types.
+        function: The import string of the function that does it, `package.module.function`; by
+            default the one of the same name in `worker/tasks/NAME.py`.
+        follow_up: The import string of a function that a worker calls right after an attempt's
+            outcome is committed, for what the reconciler and the outbox would do a little later.
+        time_limit_s: How long an attempt may take, in seconds; None for `TASK_TIMEOUT_S`.
+        unique_by: The parameters that tell tasks of this kind apart: a user may have one in
+            progress for each combination of their values. With none, one of the kind.
     """
 
     name: str
-    description: str
-    params: type[msgspec.Struct]
-    exports: bool = False
+    title: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    function: str = ""
+    follow_up: str = ""
+    time_limit_s: int | None = None
+    unique_by: tuple[str, ...] = ()
 
-    @property
-    def function(self) -> str:
-        """The import string that stands in the queue."""
-        return f"worker.tasks.{self.name}.{self.name}"
+    def __post_init__(self) -> None:
+        """Refuse a declaration that would only fail when somebody uses it.
+
+        Raises:
+            DeclarationError: It would fail at a launch, in the database or in silence.
+        """
+        if not self.function:
+            default = f"worker.tasks.{self.name}.{self.name}"
+            object.__setattr__(self, "function", default)  # as dataclasses do in a frozen one
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", self.name):
+            raise DeclarationError(f"the task's name {self.name!r} must be a_lower_case_name")
+        if unknown := set(self.unique_by) - set(self.params):
+            raise DeclarationError(f"{self.name}: unique_by names no parameter: {sorted(unknown)}")
+        for name, declared in self.params.items():
+            _refuse_bare_dollar(f"{self.name}.{name}", declared)
+        try:
+            msgspec.json.schema(self.model)
+        except (TypeError, ValueError) as error:
+            raise DeclarationError(f"{self.name}: a parameter is no JSON: {error}") from error
+
+    def on_claim(self, session: so.Session, task: Task, *, now: datetime) -> Any:
+        """A worker has claimed the task: fix what all its attempts must agree on.
+
+        Returns:
+            Facts for the attempt, of whatever type its function expects in `attempt.facts`.
+        """
+        del session, task, now
+
+    def on_success(
+        self, session: so.Session, task: Task, outcome: Any, *, lease_s: int, now: datetime
+    ) -> None:
+        """The task has succeeded: publish what its function returned.
+
+        A kind refuses what it does not publish: lost in silence, it would be a task that succeeded
+        and left nothing behind. A dict is kept as the task's result already.
+
+        Raises:
+            TypeError: The function returned something else than a task of this kind does.
+        """
+        del session, task, lease_s, now
+        if outcome is not None and not isinstance(outcome, dict):
+            raise TypeError(f"{self.name} returned a {type(outcome).__name__}, not a dict or None")
+
+    def on_end(self, session: so.Session, task: Task, *, lease_s: int, now: datetime) -> None:
+        """The task has failed or was cancelled.
+
+        Args:
+            session: The transaction.
+            task: The task as it ends.
+            lease_s: How long a worker that does not know yet may go on, in seconds.
+            now: The time.
+        """
+        del session, task, lease_s, now
+
+    def on_retry(self, session: so.Session, task: Task, *, now: datetime) -> None:
+        """The task is queued anew, with nothing of the past but its name."""
+        del session, task, now
+
+    @cached_property
+    def model(self) -> type[msgspec.Struct]:
+        """The parameters as a structure."""
+        return msgspec.defstruct(
+            self.name, list(self.params.items()), forbid_unknown_fields=True, frozen=True
+        )
+
+    def store(self, params: msgspec.Struct) -> dict[str, Any]:
+        """The parameters as JSON can hold them: a UUID or a Decimal as text."""
+        stored: dict[str, Any] = msgspec.to_builtins(params)
+        return stored
+
+    def load(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """The stored parameters as the declared types.
+
+        Raises:
+            msgspec.ValidationError: They were stored by code that declared others.
+        """
+        return msgspec.structs.asdict(msgspec.convert(stored, self.model))
+
+    def unique_key(self, stored: Mapping[str, Any]) -> str:
+        """What tells two tasks of this kind apart that may be in progress side by side."""
+        if not self.unique_by:
+            return ""
+        return msgspec.json.encode(
+            [stored[name] for name in self.unique_by], order="sorted"
+        ).decode()
 
 
-def _task(name: str, description: str, *, exports: bool = False, **params: Any) -> TaskType:
-    model = msgspec.defstruct(name, list(params.items()), forbid_unknown_fields=True, frozen=True)
-    return TaskType(name, description, model, exports)
+TASKS: dict[str, TaskKind] = {}
+"""Every kind of task there is, by name."""
 
 
-Seconds = Annotated[int, msgspec.Meta(ge=0, le=3600, description="How long to count, in seconds")]
+def register(*kinds: TaskKind) -> None:
+    """Add kinds of task to the table.
 
-TASKS = {
-    task.name: task
-    for task in (
-        _task("export_posts", "Exporting your posts", exports=True),
-        _task("example", "Counting the seconds", seconds=Seconds),
-    )
-}
-"""Every task there is, by name."""
-
-LETTER = "letter"
-"""What a job is called that sends a mail about an account; no task, so nobody can launch it."""
-
-FUNCTION_OF = {name: task.function for name, task in TASKS.items()} | {
-    LETTER: "worker.outbox.account_sender.deliver"
-}
-
-FUNCTIONS = frozenset(FUNCTION_OF.values())
-"""The only functions that a job may name."""
+    Raises:
+        DeclarationError: There is another kind of the same name.
+    """
+    for kind in kinds:
+        if TASKS.setdefault(kind.name, kind) != kind:
+            raise DeclarationError(f"there are two kinds of task called {kind.name}")
 
 
-def describe(name: str) -> str:
-    """What a task is doing; a task of a kind that is gone describes itself by its name."""
-    return TASKS[name].description if name in TASKS else name
+def _refuse_bare_dollar(name: str, declared: Any) -> None:
+    """Refuse a pattern that lets one more character through than its author sees.
+
+    In Python `$` also matches before a final newline, and in ECMA 262, which is what the OpenAPI
+    document means, it does not.
+    """
+    for meta in getattr(declared, "__metadata__", ()):
+        pattern = getattr(meta, "pattern", None)
+        if pattern is not None and re.search(r"(?<!\\)\$$", pattern):
+            raise DeclarationError(
+                f"{name}: `$` also matches before a final newline;"
+                f" end the pattern {pattern!r} with `$(?!\\n)`"
+            )
+    for part in get_args(declared):
+        _refuse_bare_dollar(name, part)
+
+
+def kind_of(task: Task) -> TaskKind:
+    """The kind of a task; one that this code does not know, as after a rollback, has no hooks."""
+    return TASKS.get(task.name) or TaskKind(name=task.name, title=task.name)

@@ -1,8 +1,8 @@
-"""The one door through which a task changes.
+"""The one place where a task changes.
 
 Whoever changes a task locks its user first (by raising their notification number), then the
 task, checks that it may, changes attributes, and leaves a notification; all in one transaction.
-Nobody locks in another order, so nobody waits in a circle; and no change goes unannounced.
+Nobody locks in another order, so nobody deadlocks; and no change goes unannounced.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,13 +13,13 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from chalicelib.db.models import HELD, Task
+from chalicelib.db.models import LEASED, Task
 from chalicelib.errors import CancelRequested, ClaimLost, NotFound
 from chalicelib.tasks import notifications
 
 task_table = cast("sa.Table", Task.__table__)
 ROW = task_table.c
-"""A task's columns, for statements that the ORM has no part in: its UPDATE takes twice the time."""
+"""A task's columns, for statements that bypass the ORM: its UPDATE takes twice the time."""
 
 _RAISE = notifications.raising(
     of=sa.select(ROW.user_id).where(ROW.id == sa.bindparam("task_id")).scalar_subquery()
@@ -33,40 +33,51 @@ _LOCK = (
 
 
 @contextmanager
-def change(session: so.Session, task_id: str, *, now: datetime) -> Iterator[Task]:
-    """Lock a task for a change by somebody who holds no claim on it.
+def change(
+    session: so.Session,
+    task_id: str,
+    *,
+    now: datetime,
+    owner: int | None = None,
+    announce: bool = False,
+) -> Iterator[Task]:
+    """Lock a task for a change by somebody who has no claim on it.
 
     Args:
         session: A writing session.
         task_id: Which task.
         now: The time of the change, for the notification.
+        owner: The user whose task it must be; None for anybody's.
+        announce: Whether to leave a notification even if the row itself stays as it is, because
+            something that belongs to it changes.
 
     Yields:
         The task as it stands; attributes set inside are written at the end of the block, together
         with a notification, if there were any.
 
     Raises:
-        NotFound: There is no such task.
+        NotFound: There is no such task, or it is another user's.
     """
     seq = session.scalar(_RAISE, {"task_id": task_id})
     # Read anew under the lock: what the session knew of it may be old.
     task = session.scalar(_LOCK, {"task_id": task_id})
-    if seq is None or task is None:
+    if seq is None or task is None or owner not in {None, task.user_id}:
         raise NotFound
-    yield task
-    if session.is_modified(task):
+    with session.no_autoflush:  # or a statement of a hook would hide that the task was modified
+        yield task
+    if announce or session.is_modified(task):
         session.flush()
         notifications.post_task_progress(session, task, seq=seq, now=now)
 
 
-class Move:
-    """A change for which it is enough that the task is as it must be; nothing is looked at first.
+class ConditionalUpdate:
+    """A compare-and-set: changes a task if it is as it must be, without reading it first.
 
     It locks, changes and announces as `change` does, in three statements that are built once.
 
     Args:
         *when: What must be so of a `ROW`, before the user's row is locked and again under the lock.
-        returning: Which columns `make` returns, besides those that are announced.
+        returning: Which columns `execute` returns, besides those that are announced.
         **values: What becomes of which columns.
     """
 
@@ -81,11 +92,11 @@ class Move:
         change = sa.update(task_table).where(*when).values(**values)
         self._change = change.returning(*{*notifications.announced(ROW), *returning})
 
-    def make(
+    def execute(
         self,
         session: so.Session,
-        what: Mapping[str, Any],
-        how: Mapping[str, Any],
+        conditions: Mapping[str, Any],
+        values: Mapping[str, Any],
         *,
         now: datetime,
     ) -> sa.Row[Any] | None:
@@ -93,17 +104,19 @@ class Move:
 
         Args:
             session: A writing session.
-            what: The parameters of the conditions.
-            how: Those of the new values.
+            conditions: The parameters of the conditions.
+            values: Those of the new values.
             now: The time of the change.
 
         Returns:
             The task's columns as they are now; None when nothing was changed.
         """
-        seq = session.scalar(self._raise, what)
-        row = None if seq is None else session.execute(self._change, {**what, **how}).one_or_none()
+        seq = session.scalar(self._raise, conditions)
+        row = None
+        if seq is not None:
+            row = session.execute(self._change, {**conditions, **values}).one_or_none()
         if seq is None or row is None:
-            # On PostgreSQL one that waited for another one has raised the number by now.
+            # On PostgreSQL, whoever waited for another transaction has raised the number by now.
             session.rollback()
             return None
         notifications.post_task_progress(session, row, seq=seq, now=now)
@@ -111,12 +124,12 @@ class Move:
 
 
 def as_task(row: sa.Row[Any]) -> Task:
-    """All columns of a `ROW` as an object, which no session knows."""
+    """All columns of a `ROW` as an object that belongs to no session."""
     return Task(**row._mapping)  # noqa: SLF001 - it is public
 
 
 @contextmanager
-def change_held(
+def change_leased(
     session: so.Session, task_id: str, *, claim: int, now: datetime, cancelling: bool = False
 ) -> Iterator[Task]:
     """Lock a task for a change by the worker that claimed it: the fence.
@@ -124,7 +137,7 @@ def change_held(
     Args:
         session: A writing session.
         task_id: Which task.
-        claim: The number that the worker's claim got.
+        claim: The number of the worker's claim.
         now: The time of the change.
         cancelling: Whether the change is the one that ends a cancelled task.
 
@@ -134,7 +147,7 @@ def change_held(
     """
     try:
         with change(session, task_id, now=now) as task:
-            if task.claim != claim or task.status not in HELD:
+            if task.claim != claim or task.status not in LEASED:
                 raise ClaimLost
             if task.status == "cancelling" and not cancelling:
                 raise CancelRequested

@@ -1,10 +1,11 @@
 """What a single field may hold: one definition for the API and for files of posts."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import chain, islice
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -38,9 +39,16 @@ PostBody = Annotated[
 Username = Annotated[str, Meta(min_length=1, max_length=64, pattern=_USERNAME, examples=["susan"])]
 # 254: the longest path of RFC 5321, less its brackets.
 Email = Annotated[str, Meta(max_length=254, pattern=_EMAIL, examples=["susan@example.com"])]
+# Characters are counted after NFC, which is the form that is compared.
 Password = Annotated[
     str,
-    Meta(min_length=8, max_length=128, examples=["correct horse"], extra_json_schema=_STORABLE),
+    Meta(
+        min_length=8,
+        max_length=128,
+        examples=["correct horse"],
+        extra={"is_password": True},
+        extra_json_schema=_STORABLE,
+    ),
 ]
 Language = Literal["en", "es", "ko"]
 Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
@@ -54,6 +62,9 @@ _CURSOR = r"^[0-9]{1,18}_[0-9a-f-]{1,36}" + _END
 _POST_CURSOR = r"^[0-9]{1,18}_[0-9]{1,18}" + _END
 Cursor = Annotated[str, Meta(pattern=_CURSOR)]
 PostCursor = Annotated[str, Meta(pattern=_POST_CURSOR)]
+
+_MAX_PASSWORD = 4 * 128
+"""What is longer is no password in any form: NFC makes one character of four at most."""
 
 MAX_FAULTS = 100
 """How much is said of one body: an answer must not be many times what was sent."""
@@ -94,6 +105,8 @@ def check(data: object, model: type[S], *, at: str = "") -> S:
     """
     if not isinstance(data, dict):
         raise Invalid(Fault(at, "must be an object"))
+    kinds = {field.encode_name: field.type for field in msgspec.structs.fields(model)}
+    data = {name: _compared(value, kinds.get(name)) for name, value in data.items()}
     found = chain(_field_faults(data, model, at), _unknown_faults(data, model, at))
     if faults := list(islice(found, MAX_FAULTS)):
         raise Invalid(*faults)
@@ -114,10 +127,16 @@ def flaw(value: object, kind: Any, *, strict: bool = True) -> str | None:
     if isinstance(value, str) and _is_stored(kind) and not storable(value):
         return "must not contain NUL or lone surrogates"
     try:
-        msgspec.convert(value, kind, strict=strict)
+        msgspec.convert(_compared(value, kind), kind, strict=strict)
     except msgspec.ValidationError as error:
         return _plain(str(error), kind)
     return None
+
+
+def canonical_password(text: str) -> str:
+    """A password in the form in which it is compared (NFC), however a keyboard composes it."""
+    # To sort many marks behind one letter takes quadratic time, and a body may have 10 MB of them.
+    return unicodedata.normalize("NFC", text) if len(text) <= _MAX_PASSWORD else text
 
 
 def storable(text: str) -> bool:
@@ -171,9 +190,20 @@ def _unknown_faults(data: dict[str, Any], model: type[Struct], at: str) -> Itera
             yield Fault(f"{at}/{_token(name)}", "is not a known field")
 
 
+def _compared(value: object, kind: Any) -> object:
+    """A value in the form in which it counts: passwords have one of their own."""
+    is_password = isinstance(value, str) and _extra(kind).get("is_password", False)
+    return canonical_password(cast("str", value)) if is_password else value
+
+
 def _is_stored(kind: Any) -> bool:
+    return bool(_extra(kind).get("is_stored", True))
+
+
+def _extra(kind: Any) -> dict[str, Any]:
+    """What the models say of a type besides its bounds."""
     metas = [meta.extra or {} for meta in getattr(kind, "__metadata__", ()) if type(meta) is Meta]
-    return all(extra.get("is_stored", True) for extra in metas)
+    return {name: value for extra in metas for name, value in extra.items()}
 
 
 def _unstorable(value: object, pointer: str) -> Iterator[Fault]:

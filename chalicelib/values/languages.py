@@ -20,6 +20,16 @@ LANGUAGES = {"en": "English", "es": "Español", "ko": "한국어"}
 _UNITS = ("byte", "kilobyte", "megabyte", "gigabyte", "terabyte")
 
 
+def N_(message: str) -> str:  # noqa: N802 - gettext's own name for it
+    """Mark a message for the catalogues; it is translated where it is shown."""
+    return message
+
+
+def NN_(singular: str, plural: str) -> tuple[str, str]:  # noqa: N802 - likewise
+    """Mark a message that comes in forms that belong to a number."""
+    return singular, plural
+
+
 @dataclass(frozen=True)
 class Language:
     """One language.

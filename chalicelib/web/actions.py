@@ -1,20 +1,100 @@
-"""What people do to their tasks and files, over the API and with the buttons of the pages."""
+"""What users do to their tasks, files and posts, over the API and with the pages' buttons."""
 
-from sqlalchemy import orm as so
+import logging
+from typing import Any
 
-from chalicelib.accounts import accounts
-from chalicelib.accounts.rate_limits import MAILS_PER_USER, spend
-from chalicelib.db.models import Task
-from chalicelib.errors import AddressUnconfirmed, NotFound
+from chalicelib.accounts.rate_limits import EMAILS_PER_USER, EXPORTS_PER_USER, spend
+from chalicelib.errors import (
+    AddressUnconfirmed,
+    ExportGone,
+    Fault,
+    Invalid,
+    NotFound,
+    TaskInProgress,
+    Unavailable,
+)
 from chalicelib.exports import files, removals
+from chalicelib.exports.kinds import Export, export_of
+from chalicelib.exports.views import TaskView, view_launched, view_task
+from chalicelib.logs import metrics
 from chalicelib.microblog import posts
-from chalicelib.tasks import requests as task_requests
-from chalicelib.tasks.requests import Seen
-from chalicelib.web import answers
-from chalicelib.web.api import Call
+from chalicelib.microblog.models import Post
+from chalicelib.schemas.requests import NewTask
+from chalicelib.tasks.registry import TASKS, TaskKind
+from chalicelib.tasks.requests import TaskRequest, cancel_task, launch_task, retry_task
+from chalicelib.values.fields import IdempotencyKey, check, flaw
+from chalicelib.web.request import Call
+
+log = logging.getLogger(__name__)
 
 
-def cancel(call: Call, task_id: str, *, anybodys: bool = False) -> Task:
+def launch(call: Call, name: str, params: dict[str, Any]) -> tuple[TaskView, bool | None]:
+    """Record a task and enqueue a job for it.
+
+    Args:
+        call: The request.
+        name: A registered kind of task.
+        params: Its parameters, valid already, as JSON can hold them.
+
+    Returns:
+        The task, and whether a worker is alive; None if the queue was not asked.
+
+    Raises:
+        TaskInProgress, CoolingDown, IdempotencyKeyReused: As `launch_task`.
+        TooMany: The user has requested too many exports recently.
+    """
+    kind, settings = TASKS[name], call.wiring.settings
+    if settings.limits and isinstance(kind, Export):
+        spend(call.wiring.queue.redis, (EXPORTS_PER_USER, call.user.id))
+    request = TaskRequest(
+        kind=kind,
+        params=params,
+        max_attempts=settings.task_max_attempts,
+        cooldown_s=_cooldown_s(call, kind),
+        idempotency_key=_idempotency_key(call),
+    )
+    with call.wiring.database.write() as session:
+        launched = launch_task(session, call.user.id, request, now=call.now)
+        if not launched.is_new:
+            return view_task(session, launched.task.id), None
+    counted = metrics({"Requested": (1, "Count")}, task_name=name)
+    log.info("requested", extra={"action": "launch", "task_id": launched.task.id, **counted})
+    return view_launched(launched), call.wiring.queue.hint(launched.task.id, name)
+
+
+def launch_any(call: Call, new: NewTask) -> tuple[TaskView, bool | None]:
+    """Launch a task of whatever kind; as `launch`.
+
+    Raises:
+        Invalid: No kind has this name, or the parameters are not valid for it.
+    """
+    if new.name not in TASKS:
+        raise Invalid(Fault("/name", "must be one of " + ", ".join(TASKS)))
+    kind = TASKS[new.name]
+    return launch(call, new.name, kind.store(check(new.params, kind.model, at="/params")))
+
+
+def launch_or_find(call: Call, name: str) -> str:
+    """Launch a task, or find the one of its kind that is in progress; return its id."""
+    try:
+        view, _ = launch(call, name, {})
+    except TaskInProgress as error:
+        return error.task_id
+    return view.task.id
+
+
+def _cooldown_s(call: Call, kind: TaskKind) -> int:
+    return call.wiring.settings.export_cooldown_s if isinstance(kind, Export) else 0
+
+
+def _idempotency_key(call: Call) -> str | None:
+    key: str | None = call.request.headers.get("idempotency-key")
+    if key is not None and flaw(key, IdempotencyKey):
+        raise Invalid(detail="Idempotency-Key must be 1 to 255 printable ASCII characters.")
+    return key
+
+
+def cancel(call: Call, task_id: str, *, anybodys: bool = False) -> TaskView:
     """Cancel a task.
 
     Args:
@@ -26,16 +106,16 @@ def cancel(call: Call, task_id: str, *, anybodys: bool = False) -> Task:
         NotFound: There is no such task, or it is another user's.
         TaskEnded: It succeeded or failed already.
     """
-    lease_s = call.wiring.settings.lease_s
+    owner, lease_s = None if anybodys else call.user.id, call.wiring.settings.lease_s
     with call.wiring.database.write() as session:
-        _check_owner(call, session, task_id, anybodys=anybodys)
-        task = task_requests.cancel_task(session, task_id, lease_s=lease_s, now=call.now)
-    if task.mail_state == "pending":
-        answers.ring(call, task)
-    return task
+        cancel_task(session, task_id, lease_s=lease_s, now=call.now, owner=owner)
+        view = view_task(session, task_id)
+    if view.email is not None:
+        call.wiring.outbox_hint.send()
+    return view
 
 
-def retry(call: Call, task_id: str, *, anybodys: bool = False) -> Seen:
+def retry(call: Call, task_id: str, *, anybodys: bool = False) -> TaskView:
     """Queue a failed or cancelled task again.
 
     Args:
@@ -48,62 +128,100 @@ def retry(call: Call, task_id: str, *, anybodys: bool = False) -> Seen:
         TaskActive: It is not over, or it succeeded.
         TaskInProgress: Its user has another one of this kind that is not over.
     """
+    owner = None if anybodys else call.user.id
     with call.wiring.database.write() as session:
-        _check_owner(call, session, task_id, anybodys=anybodys)
-        task = task_requests.retry_task(session, task_id, now=call.now)
-        seen = task_requests.get_task(session, task.user_id, task_id)
-    answers.ring(call, seen.task)
-    return seen
-
-
-def _check_owner(call: Call, session: so.Session, task_id: str, *, anybodys: bool) -> None:
-    if not anybodys:
-        task_requests.get_task(session, call.user.id, task_id)
+        task = retry_task(session, task_id, now=call.now, owner=owner)
+        session.flush()
+        view = view_task(session, task_id)
+    call.wiring.queue.hint(task.id, task.name)
+    return view
 
 
 def delete_file(call: Call, task_id: str) -> None:
     """Delete an export's file; the errors are those of `files.remove_file`."""
     lease_s = call.wiring.settings.lease_s
     with call.wiring.database.write() as session:
-        task_requests.get_task(session, call.user.id, task_id)
-        prefix = files.remove_file(session, task_id, lease_s=lease_s, now=call.now)
-    answers.remove(call, prefix)
+        files.remove_file(session, task_id, lease_s=lease_s, now=call.now, owner=call.user.id)
+    remove_files(call, task_id)
 
 
-def mail_again(call: Call, task_id: str) -> Task:
-    """Have an export's mail sent again; the errors are those of `files.mail_again`, and more.
+def email_again(call: Call, task_id: str) -> TaskView:
+    """Have the email about an export sent again; the errors of `files.email_again`, and more.
 
     Raises:
         AddressUnconfirmed: First the address is to be confirmed.
-        TooMany: Too many mails were asked for.
+        TooMany: Too many emails were requested.
         ExportGone: Also when S3 has lost the file.
-        Unavailable: S3 does not answer.
+        Unavailable: S3 does not respond.
     """
     settings = call.wiring.settings
     if settings.verify_email and call.user.confirmed_at is None:
         raise AddressUnconfirmed
     if settings.limits:
-        spend(call.wiring.queue.redis, (MAILS_PER_USER, call.user.id))
+        spend(call.wiring.queue.redis, (EMAILS_PER_USER, call.user.id))
     with call.wiring.database.read() as session:
-        seen = task_requests.get_task(session, call.user.id, task_id)
-    answers.require_object(call, files.require_file(seen.task, now=call.now))
+        _require_object(call, view_task(session, task_id, owner=call.user.id))
     with call.wiring.database.write() as session:
-        task_requests.get_task(session, call.user.id, task_id)
-        task = files.mail_again(session, task_id, now=call.now)
-    answers.ring(call, task)
-    return task
+        files.email_again(session, task_id, now=call.now, owner=call.user.id)
+        session.flush()
+        view = view_task(session, task_id)
+    call.wiring.outbox_hint.send()
+    return view
 
 
-def erase(call: Call) -> None:
-    """Erase the account of the one who calls, and everything of theirs."""
-    lease_s = call.wiring.settings.lease_s
+def download(call: Call, task_id: str) -> tuple[str, str]:
+    """Sign a URL for an export's file, and note the download in the audit.
+
+    Returns:
+        The URL and the `Content-Disposition` that goes with it.
+
+    Raises:
+        NotFound, NotReady, NoFile, ExportGone: As `files.require_file`; also when S3 has lost it.
+        Unavailable: S3 does not respond.
+    """
+    with call.wiring.database.read() as session:
+        view = view_task(session, task_id, owner=call.user.id)
+    key, kind = _require_object(call, view), export_of(view.task)
+    if kind is None:
+        raise NotFound
     with call.wiring.database.write() as session:
-        accounts.erase(session, call.user.id, lease_s=lease_s, now=call.now)
-    answers.remove(call, removals.user_prefix(call.user.id))
+        files.note_download(session, view.task)
+    return call.wiring.object_store.sign(key, kind.content), kind.content.disposition
+
+
+def _require_object(call: Call, view: TaskView) -> str:
+    """The key of a published file, after a look whether it is there."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to import
+
+    key = files.require_file(view.task, view.export, now=call.now)
+    try:
+        if call.wiring.object_store.size(key) is None:
+            raise ExportGone
+    except (BotoCoreError, ClientError) as error:
+        log.warning("S3 does not respond", extra={"action": "download"}, exc_info=True)
+        raise Unavailable from error
+    return key
+
+
+def remove_files(call: Call, task_id: str | None = None) -> None:
+    """Remove a task's files or all of the caller's before the response.
+
+    What fails here is done by the reconciler.
+    """
+    try:
+        removals.execute(call.wiring.database, call.wiring.object_store, call.user.id, task_id)
+    except Exception:
+        log.warning("could not remove", extra={"action": "remove"}, exc_info=True)
+
+
+def write_post(call: Call, body: str) -> Post:
+    """Write a post."""
+    with call.wiring.database.write() as session:
+        return posts.write_post(session, call.user.id, body, now=call.now)
 
 
 def delete_post(call: Call, post_id: str) -> None:
-    """Delete a post of the one who calls.
+    """Delete one of the caller's posts.
 
     Raises:
         NotFound: They have no such post.

@@ -1,7 +1,8 @@
-"""The OpenAPI 3.1 document, made from the routes, the models that validate, and the shapes."""
+"""The OpenAPI 3.1 document, made from the routes and the types of requests and responses."""
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -13,41 +14,55 @@ from chalicelib.schemas.requests import Nothing, Number
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.fields import IdempotencyKey, Username
 from chalicelib.web import problems
-from chalicelib.web.api import COOKIE, Endpoint
+from chalicelib.web.api import Endpoint
+from chalicelib.web.request import COOKIE
 
 Json = dict[str, Any]
 
 COMPONENT = "#/components/schemas/{name}"
 
 HEADERS: dict[str, tuple[str, Json]] = {
-    "Location": ("Where to go on", {"type": "string", "format": "uri-reference"}),
-    "ETag": ("Names this state of the task", {"type": "string", "pattern": '^"[0-9a-f]{32}"$'}),
+    "Location": ("Where to continue", {"type": "string", "format": "uri-reference"}),
+    "ETag": (
+        "Identifies this state of the task",
+        {"type": "string", "pattern": '^"[0-9a-f]{32}"$'},
+    ),
     "Retry-After": ("When to ask again, in seconds", {"type": "integer", "minimum": 1}),
     "Link": ('The next page: `rel="next"`', {"type": "string"}),
     "Content-Disposition": ("The file's name", {"type": "string"}),
-    "WWW-Authenticate": ("The scheme (RFC 9110)", {"type": "string", "const": "Bearer"}),
+    "X-Request-Id": ("The request's id, which the logs have, too", {"type": "string"}),
+    "WWW-Authenticate": (
+        "The authentication scheme (RFC 9110)",
+        {"type": "string", "const": "Bearer"},
+    ),
 }
-TAKEN: dict[str, tuple[str, Any]] = {
-    "Idempotency-Key": ("The same key and body within 24 hours are the same task", IdempotencyKey),
-    "If-None-Match": ("ETags that the client knows", str),
+EVERY_RESPONSE = ("X-Request-Id",)
+"""The headers that no response lacks."""
+
+REQUEST_HEADERS: dict[str, tuple[str, Any]] = {
+    "Idempotency-Key": (
+        "Requests with the same key and body within 24 hours create one task",
+        IdempotencyKey,
+    ),
+    "If-None-Match": ("ETags of what the client has already", str),
 }
 IN_PATHS: dict[str, Any] = {"username": Username, "post_id": Number, "task_id": responses.TaskId}
-"""What path parameters are; anything else is 404, as all that does not exist."""
+"""The types of path parameters; any other value is a 404, like all that does not exist."""
 
-OF_PROBLEMS: dict[type[RequestError], str] = {
+PROBLEM_HEADERS: dict[type[RequestError], str] = {
     errors.Unauthenticated: "WWW-Authenticate",
     errors.TaskInProgress: "Location",
     errors.TooMany: "Retry-After",
     errors.Unavailable: "Retry-After",
 }
-"""The header that each kind of problem has."""
+"""The header that each kind of problem carries."""
 
-NAMES: dict[Any, tuple[str, str]] = {
+VALUES: dict[Any, tuple[str, str]] = {
     responses.Task: ("task_id", "/id"),
     responses.Post: ("post_id", "/id"),
     responses.User: ("username", "/username"),
 }
-"""Which path parameter an answer gives a value for, and where in its body that stands."""
+"""The path parameter for which a response has a value, and the value's pointer in the body."""
 
 
 def document(endpoints: Iterable[Endpoint], *, prefix: str) -> Json:
@@ -55,7 +70,7 @@ def document(endpoints: Iterable[Endpoint], *, prefix: str) -> Json:
 
     Args:
         endpoints: Every declared route.
-        prefix: The path under which the API stands, for `servers`.
+        prefix: The API's path prefix, for `servers`.
     """
     endpoints = list(endpoints)
     paths: Json = {}
@@ -67,6 +82,10 @@ def document(endpoints: Iterable[Endpoint], *, prefix: str) -> Json:
             "title": "Carryout",
             "version": "1",
             "summary": "Background jobs: request a task, follow its progress, fetch the result.",
+            "description": (
+                "Each GET route also answers HEAD, and each path the preflights (OPTIONS) of"
+                " allowed origins."
+            ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": prefix or "/"}],
@@ -82,12 +101,18 @@ def document(endpoints: Iterable[Endpoint], *, prefix: str) -> Json:
 
 
 def _schemas(endpoints: list[Endpoint]) -> Json:
-    bodies = {one.body.__name__: one.body for one in endpoints if one.body is not None}
-    answers = [shape for one in endpoints for shape in (one.returns, *one.also.values()) if shape]
-    params = {task.params.__name__: task.params for task in TASKS.values()}
-    kinds = [*bodies.values(), *params.values(), *answers, responses.ExportResult, responses.Fault]
+    requests = {one.body.__name__: one.body for one in endpoints if one.body is not None}
+    returned = [kind for one in endpoints for kind in (one.returns, *one.also.values()) if kind]
+    params = {kind.model.__name__: kind.model for kind in TASKS.values()}
+    kinds = [
+        *requests.values(),
+        *params.values(),
+        *returned,
+        responses.ExportResult,
+        responses.Fault,
+    ]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
-    for name in (*bodies, *params):
+    for name in (*requests, *params):
         schemas[name]["additionalProperties"] = False
     schemas["NewTask"] = {"title": "NewTask", "oneOf": [_new_task(name) for name in TASKS]}
     export = {"$ref": COMPONENT.format(name="ExportResult")}
@@ -97,7 +122,7 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
 
 
 def _new_task(name: str) -> Json:
-    params = TASKS[name].params
+    params = TASKS[name].model
     needed = [field.name for field in msgspec.structs.fields(params) if field.required]
     return {
         "type": "object",
@@ -147,7 +172,7 @@ def _operation(one: Endpoint, endpoints: list[Endpoint]) -> Json:
 
 
 def _example(body: type[msgspec.Struct]) -> Json:
-    """A body made of its fields' own examples."""
+    """A body made of its fields' examples."""
     if body is Nothing:
         return {"example": {}}
     if body.__name__ == "NewTask":
@@ -166,8 +191,8 @@ def _parameters(one: Endpoint) -> Iterator[Json]:
     for field in msgspec.structs.fields(one.query):
         schema = msgspec.json.schema(field.type)
         yield {"name": field.name, "in": "query", "required": False, "schema": schema}
-    for name in one.takes:
-        description, kind = TAKEN[name]
+    for name in one.reads:
+        description, kind = REQUEST_HEADERS[name]
         schema = msgspec.json.schema(kind)
         yield {"name": name, "in": "header", "description": description, "schema": schema}
 
@@ -177,43 +202,43 @@ def _responses(one: Endpoint, endpoints: list[Endpoint]) -> Json:
     responses = {
         str(status): {
             "description": one.summary,
-            "headers": dict(_headers(one.headers)),
-            **_content(shape),
-            **_links(shape, endpoints),
+            "headers": dict(_headers(one.headers, EVERY_RESPONSE)),
+            **_content(kind),
+            **_links(kind, endpoints),
         }
-        for status, shape in shown.items()
+        for status, kind in shown.items()
     }
     by_status: dict[int, list[type[errors.CarryoutError]]] = {}
     for kind in _problems(one):
-        by_status.setdefault(int(problems.status_of(kind)), []).append(kind)
+        by_status.setdefault(problems.status_of(kind), []).append(kind)
     for status, kinds in by_status.items():
         responses.setdefault(str(status), _problem_response(status, kinds))
     return dict(sorted(responses.items()))
 
 
-def _content(shape: Any) -> Json:
-    if shape is None:
+def _content(kind: Any) -> Json:
+    if kind is None:
         return {}
-    schema = msgspec.json.schema_components([shape], ref_template=COMPONENT)[0][0]
+    schema = msgspec.json.schema_components([kind], ref_template=COMPONENT)[0][0]
     return {"content": {"application/json": {"schema": schema}}}
 
 
-def _headers(names: Iterable[str]) -> Iterator[tuple[str, Json]]:
-    for name in names:
+def _headers(*names: Iterable[str]) -> Iterator[tuple[str, Json]]:
+    for name in chain(*names):
         description, schema = HEADERS[name.strip("[]")]
         required = not name.startswith("[")
         yield name.strip("[]"), {"description": description, "required": required, "schema": schema}
 
 
-def _links(shape: Any, endpoints: list[Endpoint]) -> Json:
-    """Every operation that can go on from an answer with what stands in it."""
-    if shape not in NAMES:
+def _links(kind: Any, endpoints: list[Endpoint]) -> Json:
+    """Every operation that a client can call next with a value of the response."""
+    if kind not in VALUES:
         return {}
-    parameter, place = NAMES[shape]
+    parameter, pointer = VALUES[kind]
     found = {
         other.name: {
             "operationId": other.name,
-            "parameters": {parameter: f"$response.body#{place}"},
+            "parameters": {parameter: f"$response.body#{pointer}"},
         }
         for other in endpoints
         if f"{{{parameter}}}" in other.path
@@ -222,7 +247,7 @@ def _links(shape: Any, endpoints: list[Endpoint]) -> Json:
 
 
 def _problems(one: Endpoint) -> Iterator[type[errors.CarryoutError]]:
-    """All that may go wrong with a route: its own problems, and those of its kind."""
+    """Everything that may go wrong with a route: its own problems, and those of its kind."""
     yield from one.problems
     if one.who != "anybody":
         yield errors.Unauthenticated
@@ -232,7 +257,7 @@ def _problems(one: Endpoint) -> Iterator[type[errors.CarryoutError]]:
         yield errors.NotFound
     if one.body is not None:
         yield from (errors.UnsupportedMediaType, errors.BodyTooLarge, errors.MalformedJson)
-    if one.body is not None or one.takes or one.query is not Nothing:
+    if one.body is not None or one.reads or one.query is not Nothing:
         yield errors.Invalid
     if one.path.startswith("/v1/"):
         yield from (errors.TooMany, errors.Unavailable)
@@ -249,7 +274,8 @@ def _problem_response(status: int, kinds: list[type[errors.CarryoutError]]) -> J
         for kind in kinds
         if (name := _header_of(kind))
     }
-    headers = dict(_headers(name if always else f"[{name}]" for name, always in names.items()))
+    given = [name if always else f"[{name}]" for name, always in names.items()]
+    headers = dict(_headers(given, EVERY_RESPONSE))
     examples = {kind.code: {"value": problems.describe(kind)} for kind in kinds}
     schema = {"allOf": [{"$ref": COMPONENT.format(name="Problem")}, one_of_these]}
     return {
@@ -260,7 +286,7 @@ def _problem_response(status: int, kinds: list[type[errors.CarryoutError]]) -> J
 
 
 def _header_of(kind: type[errors.CarryoutError]) -> str | None:
-    return next((name for base, name in OF_PROBLEMS.items() if issubclass(kind, base)), None)
+    return next((name for base, name in PROBLEM_HEADERS.items() if issubclass(kind, base)), None)
 
 
 def _sentence(kind: type[errors.CarryoutError]) -> str:

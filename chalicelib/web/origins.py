@@ -1,7 +1,7 @@
 """Cross-origin calls (CORS, the Fetch standard): scripts of allowed origins, with bearer tokens.
 
-No answer ever allows credentials, so a browser sends a script no cookie along, and shows it nothing
-that it got with one.
+No response ever allows credentials, so a browser sends no cookies for a script of another origin,
+and shows it nothing that it got with one.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from chalice.app import Request, Response
 
 from chalicelib.errors import MethodNotAllowed
 
-ASKED = "Authorization, Content-Type, Idempotency-Key, If-None-Match"
-SHOWN = "ETag, Link, Location, Retry-After"
+REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match"
+RESPONSE_HEADERS = "ETag, Link, Location, Retry-After, X-Request-Id"
 MAX_AGE_S = 600
 """How long a browser may remember a preflight."""
 
 
 def preflight(methods: Sequence[str], *, allowed: Sequence[str]) -> Response:
-    """Answer a browser that asks what a script may send here; `let_in` says to whom that applies.
+    """Answer a browser that asks what scripts may send here; `allow` names the origin.
 
     Raises:
         MethodNotAllowed: No origin is allowed at all.
@@ -26,18 +26,18 @@ def preflight(methods: Sequence[str], *, allowed: Sequence[str]) -> Response:
         raise MethodNotAllowed(methods)
     headers = {
         "Access-Control-Allow-Methods": ", ".join(sorted(methods)),
-        "Access-Control-Allow-Headers": ASKED,
+        "Access-Control-Allow-Headers": REQUEST_HEADERS,
         "Access-Control-Max-Age": str(MAX_AGE_S),
         "Cache-Control": "no-store",
     }
     return Response("", headers, 204)
 
 
-def let_in(response: Response, request: Request, *, allowed: Sequence[str]) -> None:
-    """Let the script that asked read an answer, if its origin is allowed."""
+def allow(response: Response, request: Request, *, allowed: Sequence[str]) -> None:
+    """Let the script that sent the request read the response, if its origin is allowed."""
     if not allowed:
         return
     response.headers["Vary"] = "Origin"
     if (origin := request.headers.get("origin")) in allowed:
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = SHOWN
+        response.headers["Access-Control-Expose-Headers"] = RESPONSE_HEADERS

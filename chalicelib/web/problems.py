@@ -6,45 +6,55 @@ from http import HTTPStatus
 
 from chalicelib import errors
 
-STATUS: dict[type[errors.RequestError], HTTPStatus] = {
-    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
-    errors.Forbidden: HTTPStatus.FORBIDDEN,
-    errors.NotFound: HTTPStatus.NOT_FOUND,
-    errors.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
-    errors.Conflict: HTTPStatus.CONFLICT,
-    errors.ExportGone: HTTPStatus.GONE,
-    errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.TooMany: HTTPStatus.TOO_MANY_REQUESTS,
-    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+STATUS: dict[type[errors.CarryoutError], tuple[int, str]] = {
+    errors.CarryoutError: (500, "Internal Server Error"),
+    errors.RequestError: (400, "Bad Request"),
+    errors.Unauthenticated: (401, "Unauthorized"),
+    errors.Forbidden: (403, "Forbidden"),
+    errors.NotFound: (404, "Not Found"),
+    errors.MethodNotAllowed: (405, "Method Not Allowed"),
+    errors.Conflict: (409, "Conflict"),
+    errors.ExportGone: (410, "Gone"),
+    errors.BodyTooLarge: (413, "Content Too Large"),
+    errors.UnsupportedMediaType: (415, "Unsupported Media Type"),
+    errors.Invalid: (422, "Unprocessable Content"),
+    errors.TooMany: (429, "Too Many Requests"),
+    errors.Unavailable: (503, "Service Unavailable"),
 }
-"""The one table from errors to statuses; an error that is not in it answers as its base does."""
+"""The one table from errors to statuses; an error that is not in it has its base's.
+
+The titles are those of RFC 9110, section 15, and RFC 6585: `http.HTTPStatus` names 413 and 422
+otherwise before Python 3.13.
+"""
 
 MEDIA_TYPE = "application/problem+json"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An HTTP answer before anybody's framework."""
+class ProblemResponse:
+    """An HTTP response, for whatever server or framework sends it."""
 
     status: int
     headers: dict[str, str]
     body: str
 
 
-def status_of(error: errors.CarryoutError | type[errors.CarryoutError]) -> HTTPStatus:
-    """The status of an error: its own, else its nearest base's, else 500."""
-    for kind in (error if isinstance(error, type) else type(error)).__mro__:
-        if kind in STATUS:
-            return STATUS[kind]
-    return HTTPStatus.INTERNAL_SERVER_ERROR
+def status_of(error: errors.CarryoutError | type[errors.CarryoutError]) -> int:
+    """The status of an error: its own, else its nearest base's."""
+    kinds = (error if isinstance(error, type) else type(error)).__mro__
+    return next(STATUS[kind][0] for kind in kinds if kind in STATUS)
+
+
+def title_of(status: int) -> str:
+    """What a status is called, in a problem document and behind it in HTTP's first line."""
+    ours = dict(STATUS.values())
+    return ours[status] if status in ours else HTTPStatus(status).phrase
 
 
 def describe(kind: type[errors.CarryoutError]) -> dict[str, object]:
-    """The problem document of an error that says nothing about its own case.
+    """The problem document of a kind of error, with the general sentence.
 
-    What is no `RequestError` is our fault, and nobody else's business.
+    Other errors than `RequestError` are our fault, and their reasons stay in the log.
     """
     known = issubclass(kind, errors.RequestError)
     status = status_of(kind)
@@ -52,24 +62,23 @@ def describe(kind: type[errors.CarryoutError]) -> dict[str, object]:
     detail = (kind.__doc__ or "").strip().splitlines()[0]
     return {
         "type": f"urn:carryout:problem:{code}",
-        "title": status.phrase,
-        "status": int(status),
+        "title": title_of(status),
+        "status": status,
         "detail": detail if known else "Something went wrong on our side.",
         "code": code,
     }
 
 
-def render(error: errors.CarryoutError, *, prefix: str = "") -> Answer:
+def render(error: errors.CarryoutError, *, prefix: str = "") -> ProblemResponse:
     """Make the problem document of an error.
 
     Args:
-        error: Any error of ours; what is no `RequestError` answers 500 and says nothing more.
-        prefix: The path under which the API stands, such as `/api` on an API Gateway stage.
+        error: Any error of ours; all but `RequestError` become a 500 without details.
+        prefix: The API's path prefix, such as `/api` on an API Gateway stage.
 
     Returns:
-        An answer whose `Location`, where it has one, carries the prefix.
+        A response whose `Location`, if it has one, starts with the prefix.
     """
-    status = status_of(error)
     document = describe(type(error))
     if isinstance(error, errors.RequestError):
         document["detail"] = error.detail
@@ -81,4 +90,4 @@ def render(error: errors.CarryoutError, *, prefix: str = "") -> Answer:
     headers |= error.headers if isinstance(error, errors.RequestError) else {}
     if "Location" in headers:
         headers["Location"] = prefix + headers["Location"]
-    return Answer(int(status), headers, json.dumps(document, ensure_ascii=False))
+    return ProblemResponse(status_of(error), headers, json.dumps(document, ensure_ascii=False))

@@ -1,113 +1,65 @@
-"""Passwords and addresses: change, reset, confirm; for the API and for the pages."""
-
-import logging
-from uuid import uuid4
+"""Links in emails that reset a password or confirm an address, for the API and the pages."""
 
 from chalicelib.accounts import accounts, link_keys
-from chalicelib.accounts.rate_limits import MAILS_PER_USER, spend
-from chalicelib.adapters.job_queue import QueueError
-from chalicelib.errors import AddressConfirmed, Unauthenticated, WrongPassword
-from chalicelib.tasks.registry import LETTER
-from chalicelib.web.api import Call
-from chalicelib.web.sessions import check_password
-
-log = logging.getLogger(__name__)
+from chalicelib.accounts.rate_limits import EMAILS_PER_USER, spend
+from chalicelib.errors import AddressConfirmed
+from chalicelib.web.request import Call
 
 
-def ring(call: Call) -> None:
-    """Ring for the letters that are due; while Redis is away that is the sweeper's business."""
-    try:
-        call.wiring.queue.ring([(str(uuid4()), LETTER)])
-    except QueueError:
-        log.warning("could not ring", extra={"action": "ring"}, exc_info=True)
-
-
-def require_password(call: Call, password: str) -> None:
-    """Have the one who calls show that the session is not all they have.
+def request_reset(call: Call, email: str) -> None:
+    """Email a link that resets a password; nobody learns whether the address has an account.
 
     Raises:
-        WrongPassword: Their password is another one.
-        TooManyAttempts: Too many were wrong lately, here or where one signs in.
-    """
-    username = call.user.username
-    try:
-        check_password(call, username=username, password=password)
-    except Unauthenticated as error:
-        raise WrongPassword from error
-
-
-def change_password(call: Call, *, current: str, password: str) -> None:
-    """Change the password of the one who calls; their other sessions end.
-
-    The errors are those of `require_password`.
-    """
-    require_password(call, current)
-    hashed = accounts.hash_password(password)
-    with call.wiring.database.write() as session:
-        accounts.set_password(session, call.user.id, hashed, keep=call.token or "")
-
-
-def ask_for_reset(call: Call, email: str) -> None:
-    """Have a link mailed with which a password can be reset; nobody learns whether there is one.
-
-    Raises:
-        TooMany: Too many were asked for.
+        TooMany: Too many were requested.
     """
     if call.wiring.settings.limits:
-        spend(call.wiring.queue.redis, (MAILS_PER_USER, email.lower()))
+        spend(call.wiring.queue.redis, (EMAILS_PER_USER, email.lower()))
     with call.wiring.database.write() as session:
         user = accounts.find_address(session, email)
         if user is not None:
-            link_keys.wish(session, user, "reset", now=call.now)
-    ring(call)
+            link_keys.send_link(session, user, "reset", now=call.now)
+    call.wiring.outbox_hint.send()
 
 
 def reset_password(call: Call, *, key: str, password: str) -> None:
-    """Set a new password with the link of a mail; every session ends.
+    """Set a new password with the link of an email; every session ends.
 
-    Who has the link has the address, so that is confirmed too.
+    Whoever has the link can read the address's email, so the address is confirmed, too.
 
     Raises:
-        LinkOver: The link is worth nothing any more.
+        LinkOver: The link has expired or was used.
     """
     hashed = accounts.hash_password(password)
     with call.wiring.database.write() as session:
         user = link_keys.use_key(session, key, "reset", now=call.now)
         accounts.set_password(session, user.id, hashed)
-        waiting = link_keys.confirm(session, user, now=call.now)
-    _ring_for(call, waiting)
+        link_keys.confirm(session, user, now=call.now)
+    call.wiring.outbox_hint.send()
 
 
-def ask_for_confirmation(call: Call) -> None:
-    """Have a link mailed with which the address can be confirmed.
+def request_confirmation(call: Call) -> None:
+    """Email a link that confirms the address.
 
     Raises:
-        AddressConfirmed: There is no need.
-        TooMany: Too many were asked for.
+        AddressConfirmed: The address is confirmed already.
+        TooMany: Too many were requested.
     """
     if call.user.confirmed_at is not None:
         raise AddressConfirmed
     if call.wiring.settings.limits:
-        spend(call.wiring.queue.redis, (MAILS_PER_USER, call.user.id))
+        spend(call.wiring.queue.redis, (EMAILS_PER_USER, call.user.id))
     with call.wiring.database.write() as session:
-        link_keys.wish(session, call.user, "confirm", now=call.now)
-    ring(call)
+        link_keys.send_link(session, call.user, "confirm", now=call.now)
+    call.wiring.outbox_hint.send()
 
 
 def confirm_address(call: Call, key: str) -> None:
-    """Confirm an address with the link of a mail; mails that waited for that go out.
+    """Confirm an address with the link of an email; emails that waited for that go out.
 
     Raises:
-        LinkOver: The link is worth nothing any more.
+        LinkOver: The link has expired or was used.
     """
     with call.wiring.database.write() as session:
         user = link_keys.use_key(session, key, "confirm", now=call.now)
-        waiting = link_keys.confirm(session, user, now=call.now)
-    _ring_for(call, waiting)
-
-
-def _ring_for(call: Call, waiting: list[tuple[str, str]]) -> None:
-    try:
-        call.wiring.queue.ring(waiting)
-    except QueueError:
-        log.warning("could not ring", extra={"action": "ring"}, exc_info=True)
+        link_keys.confirm(session, user, now=call.now)
+    call.wiring.outbox_hint.send()

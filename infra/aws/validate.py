@@ -6,12 +6,9 @@ rule of checkov's does not fit, the template says so beside the resource, with t
 pins clash with ours, so it lives in an environment of its own, made at the first use.
 """
 
-import hashlib
 import json
-import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from typing import Any
 import click
 from chalice.package import YAMLTemplateSerializer
 
+from infra import environments
 from infra.aws import constraints
 from infra.aws.transformed import transform
 
@@ -124,20 +122,6 @@ def oversized(paths: Sequence[Path]) -> list[str]:
     return [f"foundation.yaml has {size} bytes"] if size > MAX_BODY_BYTES else []
 
 
-def install() -> Path:
-    """The path of checkov, in an environment made of the lock file as it is now."""
-    stamp, made_of = HOME / ".stamp", hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if not stamp.is_file() or stamp.read_text() != made_of:
-        click.echo(f"setting up {HOME.name}")
-        shutil.rmtree(HOME, ignore_errors=True)
-        venv.create(HOME, with_pip=True)
-        pip = [str(HOME / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        pip += ["--disable-pip-version-check", "--require-hashes", "--requirement", str(LOCK)]
-        subprocess.run(pip, check=True, timeout=TIME_LIMIT_S)  # noqa: S603 - our own arguments  # nosec B603
-        stamp.write_text(made_of)
-    return HOME / "bin" / "checkov"
-
-
 def _run(command: Sequence[str]) -> str:
     """Run a tool that says on standard output what it found; how it exits says no more."""
     done = subprocess.run(  # noqa: S603 - our own arguments  # nosec B603
@@ -155,7 +139,9 @@ def main(folder: Path) -> None:
     paths = templates(folder)
     if not paths:
         sys.exit(f"no template in {folder}")
-    found = [*oversized(paths), *lint(paths), *refused(paths), *scan(paths, install())]
+    environments.make(HOME, LOCK)
+    found = [*oversized(paths), *lint(paths), *refused(paths)]
+    found += scan(paths, HOME / "bin" / "checkov")
     for line in found:
         click.echo(line)
     if found:

@@ -13,6 +13,7 @@ DEFAULTS = {
     "MAIL_SENDER": "Carryout <carryout@example.com>",
     "QUEUE_NAME": DEFAULT_QUEUE,
     "LOG_FORMAT": "text",
+    "LOG_EXCEPTIONS": "on",
     "VERIFY_EMAIL": "off",
     "LIMITS": "off",
     "AWS_DEFAULT_REGION": "us-east-1",

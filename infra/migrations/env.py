@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import chalicelib.microblog.models  # noqa: F401 - puts its tables into `Base.metadata`
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Base
 

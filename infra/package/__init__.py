@@ -1,8 +1,9 @@
 """The Lambda deployment package: `make package`.
 
-pip fetches the locked wheels for Lambda's machine, what is never used goes, byte-code is compiled
-in, and the same inputs give the same bytes. Chalice writes the template; its own packager leaves a
-wheel out that it cannot place, and says so in passing.
+uv fetches the locked wheels for Lambda's machine, what is never used goes, the runtime's own Python
+compiles byte-code in, and the same inputs give the same bytes, whichever Python packs them. Chalice
+writes the template; its own packager leaves a wheel out that it cannot place, and says so in
+passing.
 """
 
 

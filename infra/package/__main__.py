@@ -15,45 +15,50 @@ from infra.package import (
     archive,
     dependencies,
     inspection,
+    interpreter,
     inventory,
     template,
     trimming,
 )
-from infra.package.dependencies import Installed
 from infra.package.inspection import Package
-from infra.package.program import run_python
-from infra.package.target import MACHINES, Target
+from infra.package.program import run
+from infra.package.target import DEFAULT_PYTHON, MACHINES, PYTHONS, Target
 
 AWS = application.ROOT / "infra" / "aws"
+LOCK = application.ROOT / "requirements.txt"
+PYLOCK = "pylock.toml"
 
-MADE = ("deployment.zip", "sam.yaml", "foundation.yaml", "sbom.cdx.json")
+MOST_TOLD = 20
+"""How many faults are printed; what is wrong with one file often is with all."""
+
+MADE = ("deployment.zip", "sam.yaml", "foundation.yaml", "sbom.cdx.json", PYLOCK)
 
 
-def build(path: Path, target: Target, *, scratch: Path) -> list[Installed]:
-    """Make a package and check it.
+def build(path: Path, target: Target, *, scratch: Path) -> None:
+    """Make a package and check it; beside it, `pylock.toml` gets the wheels that it was made of.
 
     Args:
         path: The zip that is written.
         target: The machine it is for.
         scratch: An empty folder.
 
-    Returns:
-        The wheels that it was made of.
-
     Raises:
         PackagingError: It cannot be made, or would not be whole; then there is no zip.
     """
-    content = scratch / "content"
-    locked = dependencies.read_lock((application.ROOT / "requirements.txt").read_text(), target)
-    installed = dependencies.install(locked, content, target, notes=scratch)
+    content, pylock = scratch / "content", path.with_name(PYLOCK)
+    dependencies.resolve(LOCK, target, pylock)
+    dependencies.install(LOCK, content, target)
     trimming.trim(content)
     application.copy_into(content)
-    archive.compile_all(content)
+    found = interpreter.find(target.python)
+    if found:
+        archive.compile_all(content, found.path)
     archive.write(content, path)
-    if found := inspection.faults(Package(path), locked, target):
+    wheels, magic = dependencies.read(pylock), found.magic if found else None
+    if wrong := inspection.faults(Package(path), wheels, target, magic):
         path.rename(path.with_suffix(".refused.zip"))
-        raise PackagingError("the package is not whole:\n  " + "\n  ".join(found))
-    return installed
+        more = [f"and {len(wrong) - MOST_TOLD} more"] if len(wrong) > MOST_TOLD else []
+        raise PackagingError("\n  ".join(["the package is not whole:", *wrong[:MOST_TOLD], *more]))
 
 
 def describe_in_lines(package: Package, target: Target) -> Iterator[str]:
@@ -71,6 +76,9 @@ def describe_in_lines(package: Package, target: Target) -> Iterator[str]:
     for owner, size in [*shown, ("the rest", package.unpacked_bytes - sum(s for _, s in shown))]:
         yield f"{size / 1e6:9.1f} MB {owner}"
     yield f"{len(package.distributions):9d} distributions"
+    if not interpreter.find(target.python):
+        yield f"WITHOUT BYTE-CODE: only Python {target.python} makes it, and this machine has none;"
+        yield "each cold start will compile everything anew, and take over a second longer"
 
 
 def _source(name: str) -> str:
@@ -86,24 +94,26 @@ def package(out: Path, target: Target, *, scratch: Path) -> Sequence[str]:
     for name in MADE:  # nothing old is taken for new when this fails
         (out / name).unlink(missing_ok=True)
     path = out / "deployment.zip"
-    installed = build(path, target, scratch=scratch)
-    made = Package(path)
-    (out / "sbom.cdx.json").write_text(inventory.describe(made, installed, now=datetime.now(UTC)))
+    build(path, target, scratch=scratch)
+    made, wheels = Package(path), dependencies.read(out / PYLOCK)
+    (out / "sbom.cdx.json").write_text(inventory.describe(made, wheels, now=datetime.now(UTC)))
     template.write(out, target, scratch=scratch, merge=AWS / "app.yaml")
     shutil.copy(AWS / "foundation.yaml", out)
-    verdict = run_python("-m", "infra.aws.validate", str(out), folder=application.ROOT)
+    validate = [sys.executable, "-m", "infra.aws.validate", str(out)]
+    verdict = run(validate, folder=application.ROOT)
     return [*describe_in_lines(made, target), verdict.strip()]
 
 
 @click.command()
 @click.option("--architecture", type=click.Choice([*MACHINES]), default="x86_64", show_default=True)
+@click.option("--python", type=click.Choice(PYTHONS), default=DEFAULT_PYTHON, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=application.ROOT / "build")
-def main(architecture: str, out: Path) -> None:
-    """Make deployment.zip, sam.yaml, foundation.yaml and sbom.cdx.json, or exit with 1."""
+def main(architecture: str, python: str, out: Path) -> None:
+    """Make deployment.zip, its templates and its bill of materials, or exit with 1."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="carryout-") as scratch:
         try:
-            target = Target.of_this_python(architecture)
+            target = Target(architecture, python)
             lines = package(out.absolute(), target, scratch=Path(scratch))
         except PackagingError as error:
             sys.exit(str(error))

@@ -4,7 +4,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from infra.package.program import run_python
+from infra.package.program import run
 
 TASK_ROOT = "/var/task"
 """Where Lambda unpacks the zip; tracebacks name files by it."""
@@ -25,17 +25,23 @@ READABLE = 0o100644 << 16
 """A regular file that everybody may read."""
 
 
-def compile_all(folder: Path) -> None:
+def compile_all(folder: Path, python: Path) -> None:
     """Put byte-code beside every module that the API may import.
 
     Lambda cannot keep its own: without it, every cold start would compile everything anew. It is
     loaded unchecked: by time it would look stale, since the zip's times say nothing.
+
+    Args:
+        folder: What becomes the package.
+        python: The program of the runtime's own Python; another's byte-code would be ignored.
     """
     left_out = rf"^{re.escape(str(folder))}/({'|'.join(UNCOMPILED)})(/|\.py$)"
-    run_python(
-        *("-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"),
-        *("-s", str(folder), "-p", TASK_ROOT, "-x", left_out, str(folder)),
-        PYTHONHASHSEED="0",
+    run(
+        [
+            *(str(python), "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"),
+            *("-s", str(folder), "-p", TASK_ROOT, "-x", left_out, str(folder)),
+        ],
+        variables={"PYTHONHASHSEED": "0"},
     )
 
 

@@ -1,107 +1,90 @@
-"""The locked dependencies that Lambda's machine needs, out of wheels with the locked hashes."""
+"""The locked dependencies that Lambda's machine needs, as wheels with the locked hashes."""
 
-import json
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.tags import Tag
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from infra.environments import UvError, find_uv, uv_environ
 from infra.package import PackagingError
-from infra.package.program import run_python
+from infra.package.program import run
 from infra.package.target import Target
 
 
 @dataclass(frozen=True)
-class Locked:
-    """One distribution of the lock file.
+class Wheel:
+    """A wheel that would run on a machine.
 
     Attributes:
-        name: Its canonical name.
+        name: The distribution's canonical name.
         version: Its version.
-        hashes: The SHA-256 of every file of it that may be installed.
+        tags: What the wheel was made for.
+        sha256: Of the file.
     """
 
     name: str
     version: str
-    hashes: Sequence[str]
-
-    @property
-    def line(self) -> str:
-        """As pip reads it, without a marker."""
-        return " ".join(
-            [f"{self.name}=={self.version}", *(f"--hash=sha256:{h}" for h in self.hashes)]
-        )
-
-
-@dataclass(frozen=True)
-class Installed:
-    """One distribution as it was installed.
-
-    Attributes:
-        name: Its canonical name.
-        version: Its version.
-        sha256: Of the wheel.
-    """
-
-    name: str
-    version: str
+    tags: frozenset[Tag]
     sha256: str
 
 
-def read_lock(text: str, target: Target) -> list[Locked]:
-    """The distributions of a lock file whose markers hold on a machine."""
-    found = []
-    for line in text.replace("\\\n", " ").splitlines():
-        wanted, *hashes = line.split(" --hash=sha256:")
-        if not wanted or wanted.startswith("#"):
-            continue
-        requirement = Requirement(wanted.strip())
-        if requirement.marker is None or requirement.marker.evaluate(target.markers):
-            (pinned,) = requirement.specifier
-            name = canonicalize_name(requirement.name)
-            found.append(Locked(name, pinned.version, [one.strip() for one in hashes]))
-    return found
-
-
-def install(
-    locked: Sequence[Locked], folder: Path, target: Target, *, notes: Path
-) -> list[Installed]:
-    """Install distributions for a machine that need not be this one.
+def resolve(lock: Path, target: Target, pylock: Path) -> None:
+    """Find the wheels that a machine needs of a lock file.
 
     Args:
-        locked: All of them; nothing that they ask for on top is installed.
-        folder: Gets their files.
+        lock: A requirements file with hashes; its markers are judged for the target.
         target: The machine.
-        notes: A folder for what pip is told and what it tells.
+        pylock: A path ending in `pylock.toml` for what is found (PEP 751).
+
+    Raises:
+        PackagingError: Something has no wheel for that machine.
+    """
+    _run_uv(
+        *("pip", "compile", "--quiet", "--no-header", "--no-deps", "--only-binary", ":all:"),
+        *("--format", "pylock.toml", "--output-file", str(pylock), *target.uv_options, str(lock)),
+    )
+
+
+def read(pylock: Path) -> list[Wheel]:
+    """The wheels in a file that `resolve` wrote: at least one for every distribution.
+
+    There are two where one with compiled parts and one for every machine would do.
+    """
+    found = tomllib.loads(pylock.read_text())
+    return [wheel for package in found["packages"] for wheel in _wheels(package)]
+
+
+def _wheels(package: dict[str, Any]) -> Iterator[Wheel]:
+    for one in package["wheels"]:
+        _name, _version, _build, tags = parse_wheel_filename(one["url"].rpartition("/")[2])
+        name = canonicalize_name(package["name"])
+        yield Wheel(name, package["version"], tags, one["hashes"]["sha256"])
+
+
+def install(lock: Path, folder: Path, target: Target) -> None:
+    """Install for a machine that need not be this one.
+
+    Args:
+        lock: A requirements file with hashes; nothing that it does not list is installed.
+        folder: Gets the files.
+        target: The machine.
 
     Raises:
         PackagingError: There is no wheel of one for that machine, or a hash differs.
     """
-    requirements, report = notes / "requirements.txt", notes / "report.json"
-    requirements.write_text("".join(f"{one.line}\n" for one in locked))
-    platforms = [part for tag in target.platforms for part in ("--platform", tag)]
-    try:
-        run_python(
-            *("-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--no-compile", "--require-hashes", "--only-binary", ":all:"),
-            *("--implementation", "cp", "--python-version", target.python, *platforms),
-            *("--target", str(folder), "--report", str(report), "--requirement", str(requirements)),
-        )
-    except PackagingError as error:
-        raise PackagingError(
-            f"not every wheel can be had for Python {target.python} on {target.architecture}, "
-            f"as {target.platforms[0]} or older: {error}"
-        ) from error
-    return [_installed(one) for one in json.loads(report.read_bytes())["install"]]
-
-
-def _installed(entry: dict[str, dict[str, object]]) -> Installed:
-    metadata, archive = entry["metadata"], entry["download_info"]["archive_info"]
-    assert isinstance(archive, dict)  # noqa: S101 - a wheel is one  # nosec B101
-    return Installed(
-        name=canonicalize_name(str(metadata["name"])),
-        version=str(metadata["version"]),
-        sha256=archive["hashes"]["sha256"],
+    _run_uv(
+        *("pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"),
+        *("--link-mode", "copy"),  # what is trimmed must not be uv's own copy
+        *("--target", str(folder), *target.uv_options, "--requirement", str(lock)),
     )
+
+
+def _run_uv(*arguments: str) -> None:
+    try:
+        run([str(find_uv()), *arguments], variables=uv_environ())
+    except UvError as error:
+        raise PackagingError(f"it takes uv to find wheels for another machine: {error}") from error

@@ -1,8 +1,8 @@
 """What a finished package must and must not hold; read from the zip, not from its making."""
 
+import _imp  # `importlib.util.source_hash`, but for the byte-code of another Python
 import csv
 import hashlib
-import importlib.util
 import io
 import re
 import struct
@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 from infra.package import application
 from infra.package.archive import UNCOMPILED
-from infra.package.dependencies import Locked
+from infra.package.dependencies import Wheel
 from infra.package.target import ELF_MACHINES, Target
 
 MOST_ZIPPED_BYTES = 26_000_000
@@ -86,14 +86,23 @@ class Package:
         )
 
 
-def faults(package: Package, locked: Sequence[Locked], target: Target) -> list[str]:
-    """Everything that is wrong with a package, as sentences; nothing when it can be deployed."""
+def faults(
+    package: Package, wheels: Sequence[Wheel], target: Target, magic: bytes | None
+) -> list[str]:
+    """Everything that is wrong with a package, as sentences; nothing when it can be deployed.
+
+    Args:
+        package: The package.
+        wheels: What it should be made of.
+        target: The machine that it is for.
+        magic: What byte-code begins with there; None where there should be none.
+    """
     return [
         *_wrong_sizes(package),
-        *_wrong_distributions(package, locked),
+        *_wrong_distributions(package, wheels),
         *_wrong_machine(package, target),
         *_wrong_files(package),
-        *_wrong_bytecode(package, target),
+        *_wrong_bytecode(package, target, magic),
     ]
 
 
@@ -112,9 +121,9 @@ def _wrong_sizes(package: Package) -> Iterator[str]:
         yield f"unpacked it has {package.unpacked_bytes:,} bytes, more than {MOST_UNPACKED_BYTES:,}"
 
 
-def _wrong_distributions(package: Package, locked: Sequence[Locked]) -> Iterator[str]:
+def _wrong_distributions(package: Package, wheels: Sequence[Wheel]) -> Iterator[str]:
     there = {(one.name, one.version) for one in package.distributions}
-    wanted = {(one.name, one.version) for one in locked}
+    wanted = {(one.name, one.version) for one in wheels}
     for name, version in sorted(wanted - there):
         yield f"{name} {version} is missing"
     for name, version in sorted(there - wanted):
@@ -159,16 +168,18 @@ def _digest(data: bytes) -> str:
     return urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
-def _wrong_bytecode(package: Package, target: Target) -> Iterator[str]:
+def _wrong_bytecode(package: Package, target: Target, magic: bytes | None) -> Iterator[str]:
     compiled = {name for name in package.files if name.endswith(".pyc")}
     for name, source in package.files.items():
-        if not name.endswith(".py") or name.split("/")[0] in UNCOMPILED:
+        if magic is None or not name.endswith(".py") or name.split("/")[0] in UNCOMPILED:
             continue
         folder, _, module = name.rpartition("/")
         cache = f"{folder}/__pycache__".lstrip("/")
         bytecode = f"{cache}/{module.removesuffix('.py')}.cpython-{target.cpython}.pyc"
-        head = importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + importlib.util.source_hash(source)
+        digest = _imp.source_hash(int.from_bytes(magic, "little"), source)
+        head = magic + UNCHECKED_HASH + digest
         if not package.files.get(bytecode, b"").startswith(head):
             yield f"{name} has no byte-code"
         compiled.discard(bytecode)
-    yield from (f"{name} has no source" for name in sorted(compiled))
+    wrong = "is of another Python" if magic is None else "has no source"
+    yield from (f"{name} {wrong}" for name in sorted(compiled))

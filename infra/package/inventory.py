@@ -16,34 +16,41 @@ from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
+from packaging.tags import Tag, parse_tag
 
 from infra.package import PackagingError
-from infra.package.dependencies import Installed
+from infra.package.dependencies import Wheel
 from infra.package.inspection import Distribution, Package
 
 
-def describe(package: Package, installed: Sequence[Installed], *, now: datetime) -> str:
+def describe(package: Package, wheels: Sequence[Wheel], *, now: datetime) -> str:
     """The bill of materials as JSON.
 
     Args:
         package: What it describes.
-        installed: The wheels that it was made of.
+        wheels: Those that it was made of, among others of the same versions.
         now: The time.
 
     Raises:
         PackagingError: It is not valid by CycloneDX's own schema.
     """
-    wheels = {one.name: one.sha256 for one in installed}
+    digests = {(one.name, one.tags): one.sha256 for one in wheels}
     bom = Bom(
         serial_number=uuid5(NAMESPACE_URL, package.sha256),
         metadata=BomMetaData(timestamp=now, component=_whole(package)),
-        components=[_component(one, package, wheels[one.name]) for one in package.distributions],
+        components=[
+            _component(one, package, digests[one.name, _tags(one)]) for one in package.distributions
+        ],
     )
     bom.register_dependency(_root(bom), bom.components)
     text = JsonV1Dot6(bom).output_as_string(indent=2)
     if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
         raise PackagingError(f"the bill of materials is not valid: {error}")
     return text
+
+
+def _tags(one: Distribution) -> frozenset[Tag]:
+    return frozenset(tag for line in one.tags for tag in parse_tag(line))
 
 
 def _root(bom: Bom) -> Component:

@@ -2,29 +2,22 @@
 
 import os
 import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from infra.package import PackagingError
 
 TIME_LIMIT_S = 600
 
 
-def run_python(*arguments: str, folder: Path | None = None, **variables: str) -> str:
-    """Run Python with arguments, and variables on top of the environment.
-
-    Returns:
-        What it printed, but for its errors.
-
-    Raises:
-        PackagingError: It did not exit with 0; the message has all that it printed.
-    """
-    return run([sys.executable, *arguments], folder=folder, **variables)
-
-
-def run(command: Sequence[str], *, folder: Path | None = None, **variables: str) -> str:
-    """Run a program.
+def run(
+    command: Sequence[str],
+    *,
+    folder: Path | None = None,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Run a program, with variables on top of the environment.
 
     Returns:
         What it printed, but for its errors.

@@ -1,12 +1,18 @@
 """The machine that Lambda runs the package on."""
 
-import sys
 from dataclasses import dataclass
 
-from infra.package import PackagingError
+DEFAULT_PYTHON = "3.13"
+"""Which Lambda runtime the functions get, unless another is asked for; the image has it, too."""
 
-GLIBC_MINOR = {"3.11": 26, "3.12": 34, "3.13": 34}
-"""Which glibc 2 each runtime stands on: Amazon Linux 2 has 2.26, Amazon Linux 2023 has 2.34."""
+PYTHONS = ("3.12", "3.13", "3.14")
+"""Lambda's runtimes on Amazon Linux 2023.
+
+3.11 is none: uv knows no wheels for the C library of Amazon Linux 2, which Lambda drops in 2027.
+"""
+
+GLIBC_MINOR = 34
+"""Amazon Linux 2023 has glibc 2.34."""
 
 OLDEST_GLIBC_MINOR = 17
 """The oldest that has a `manylinux_2_…` tag for both architectures (PEP 599 and 600)."""
@@ -20,27 +26,15 @@ ELF_MACHINES = {"x86_64": 62, "arm64": 183}
 
 @dataclass(frozen=True)
 class Target:
-    """A Python on an architecture.
+    """A Python on an architecture, whichever Python and machine pack for it.
 
     Attributes:
-        python: Such as `3.11`; the one that packages is the one that runs the byte-code.
         architecture: `x86_64` or `arm64`.
+        python: One of Lambda's.
     """
 
-    python: str
     architecture: str
-
-    @classmethod
-    def of_this_python(cls, architecture: str) -> "Target":
-        """The Lambda runtime of the Python that runs this.
-
-        Raises:
-            PackagingError: Lambda has none.
-        """
-        python = "{}.{}".format(*sys.version_info[:2])
-        if python not in GLIBC_MINOR:
-            raise PackagingError(f"Lambda runs Python {', '.join(GLIBC_MINOR)}, not {python}")
-        return cls(python, architecture)
+    python: str = DEFAULT_PYTHON
 
     @property
     def machine(self) -> str:
@@ -54,26 +48,18 @@ class Target:
 
     @property
     def cpython(self) -> str:
-        """The tag of wheels and of byte-code without its `cp` or `cpython-`: `311`."""
+        """The tag of wheels and of byte-code without its `cp` or `cpython-`: `313`."""
         return self.python.replace(".", "")
 
     @property
     def platforms(self) -> list[str]:
         """The platform tags of wheels that run there, the newest first."""
-        minors = range(GLIBC_MINOR[self.python], OLDEST_GLIBC_MINOR - 1, -1)
+        minors = range(GLIBC_MINOR, OLDEST_GLIBC_MINOR - 1, -1)
         tags = [f"manylinux_2_{minor}_{self.machine}" for minor in minors]
         return [*tags, f"manylinux2014_{self.machine}"]
 
     @property
-    def markers(self) -> dict[str, str]:
-        """What the markers of requirements ask for."""
-        return {
-            "implementation_name": "cpython",
-            "os_name": "posix",
-            "platform_machine": self.machine,
-            "platform_python_implementation": "CPython",
-            "platform_system": "Linux",
-            "python_full_version": f"{self.python}.99",  # Lambda keeps to the newest patch
-            "python_version": self.python,
-            "sys_platform": "linux",
-        }
+    def uv_options(self) -> tuple[str, ...]:
+        """How uv is told to look for wheels of this machine instead of the one it runs on."""
+        platform = f"{self.machine}-manylinux_2_{GLIBC_MINOR}"
+        return ("--python-platform", platform, "--python-version", self.python)

@@ -2,7 +2,7 @@
 
 import json
 import os
-import shutil
+import re
 import sys
 from pathlib import Path
 
@@ -47,10 +47,18 @@ def write(out: Path, target: Target, *, scratch: Path, merge: Path) -> Path:
             *("package", "--stage", STAGE, "--template-format", "yaml"),
             *("--merge-template", str(merge), str(made)),
         ],
-        AWS_DEFAULT_REGION=region,
+        variables={"AWS_DEFAULT_REGION": region},
     )
     template = out / "sam.yaml"
-    shutil.copy(made / template.name, template)
+    # Chalice names the runtime of the Python that it runs on, and cannot be told otherwise.
+    template.write_text(
+        re.sub(
+            r"^( +Runtime: )python3\.\d+$",
+            rf"\g<1>{target.runtime}",
+            (made / template.name).read_text(),
+            flags=re.MULTILINE,
+        )
+    )
     if ROLE_TO_COME in template.read_text():
         raise PackagingError(f"{merge.name} leaves a function without a Role")
     return template

@@ -30,14 +30,14 @@ ALL_THAT_STAYS: Mapping[str, tuple[str, ...]] = {
 """What stays of a folder."""
 
 ALL_THAT_GOES = (
+    ".lock",  # uv's, while it installs
     "bin",  # commands, which begin with this machine's path to Python
     "distutils-precedence.pth",  # read by the `site` of an environment, which this is not
     "pip/_vendor/distlib/*.exe",  # launchers for Windows
     "setuptools/*.exe",
     "sqlalchemy/testing",
-    "*.dist-info/INSTALLER",  # pip's notes about this installation
+    "*.dist-info/INSTALLER",  # uv's notes about this installation
     "*.dist-info/REQUESTED",
-    "*.dist-info/direct_url.json",
 )
 """What goes, as patterns."""
 

@@ -1,8 +1,8 @@
 """A Chalice app as a WSGI application, called the way API Gateway and Lambda call it.
 
-`chalice local` differs from API Gateway where it hurts: it sends bodies to HEAD, does not decode
-path parameters, knows no size limit and answers unknown paths outside the app. Here a request
-becomes a complete REST (v1) proxy event and the answer goes back as a gateway would send it:
+`chalice local` differs from API Gateway where it hurts: it does not decode path parameters, has no
+size limit and answers unknown paths outside the app. Here a request becomes a complete REST (v1)
+proxy event, and the response goes back as a gateway would send it:
 https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
 """
 
@@ -19,6 +19,7 @@ from chalice.local import LambdaContext
 
 from chalicelib.errors import BodyTooLarge, MethodNotAllowed, NotFound, RequestError
 from chalicelib.web import problems
+from chalicelib.web.negotiation import prefers_html
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """The payload quota of API Gateway."""
@@ -35,7 +36,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 @dataclass(frozen=True)
 class _Match:
-    """A path that the app routes: the route's pattern and what its names stand for."""
+    """A path that the app routes: the route's pattern and the values of its parameters."""
 
     resource: str
     path: str
@@ -43,8 +44,8 @@ class _Match:
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """An answer on its way out; headers may repeat."""
+class _Response:
+    """A response on its way out; headers may repeat."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -61,34 +62,40 @@ class Gateway:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        # Sorted, a literal segment comes before a `{name}` in the same place.
+        # Sorted, a literal segment comes before a `{name}` at the same position.
         self._routes = [(route.split("/"), route) for route in sorted(app.routes)]
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request (PEP 3333)."""
+        """Answer a request (PEP 3333)."""
+        request_id = str(uuid.uuid4())
         try:
-            answer = self._invoke(environ)
+            response = self._invoke(environ, request_id)
         except RequestError as error:
-            answer = _refusal(error)
-        bodiless = answer.status in BODILESS
-        headers = _headers_out(answer, bodiless=bodiless)
-        start_response(_status_line(answer.status), headers)
-        return [] if bodiless or environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
+            response = _refusal(error)
+        bodiless = response.status in BODILESS
+        headers = _headers_out(response, bodiless=bodiless)
+        if not any(name.lower() == "x-request-id" for name, _ in headers):
+            headers.append(("X-Request-Id", request_id))
+        start_response(_status_line(response.status), headers)
+        return [] if bodiless or environ["REQUEST_METHOD"] == "HEAD" else [response.body]
 
-    def _invoke(self, environ: Environ) -> _Answer:
+    def _invoke(self, environ: Environ, request_id: str) -> _Response:
+        if environ["REQUEST_METHOD"] == "HEAD":
+            # As GET, for the length of the body that HEAD leaves out (RFC 9110, section 9.3.2).
+            environ = {**environ, "REQUEST_METHOD": "GET"}
         try:
             match = self._match(_raw_path(environ))
         except NotFound as error:
-            if "text/html" not in environ.get("HTTP_ACCEPT", ""):
+            if not prefers_html(environ.get("HTTP_ACCEPT"), otherwise=False):
                 raise
             nowhere = _Match("/", _raw_path(environ), {})
-            event = make_event(environ, match=nowhere, body=b"")
+            event = make_event(environ, match=nowhere, body=b"", request_id=request_id)
             return _from_lambda(self._app.refuse(event, error))
         methods = self._app.routes[match.resource]
         if environ["REQUEST_METHOD"] not in methods:
-            # OPTIONS is for preflights of allowed origins only, and says so itself.
+            # OPTIONS is for preflights of allowed origins alone, and lists itself to those.
             raise MethodNotAllowed([method for method in methods if method != "OPTIONS"])
-        event = make_event(environ, match=match, body=_read_body(environ))
+        event = make_event(environ, match=match, body=_read_body(environ), request_id=request_id)
         context = LambdaContext(self._app.app_name, memory_size=1024, max_runtime_ms=TIME_LIMIT_MS)
         return _from_lambda(self._app(event, context))
 
@@ -103,11 +110,11 @@ class Gateway:
         raise NotFound
 
 
-def make_event(environ: Environ, *, match: _Match, body: bytes) -> dict[str, Any]:
+def make_event(environ: Environ, *, match: _Match, body: bytes, request_id: str) -> dict[str, Any]:
     """Make the REST (v1) proxy event of a request.
 
-    A WSGI server has joined a header that came twice with a comma, which means the same (RFC 9110,
-    section 5.3); `multiValueHeaders` holds it so.
+    A WSGI server has joined repeated headers with commas, which means the same (RFC 9110, section
+    5.3); `multiValueHeaders` has them so, too.
     """
     headers = _headers_in(environ)
     query = parse_qs(
@@ -124,18 +131,18 @@ def make_event(environ: Environ, *, match: _Match, body: bytes) -> dict[str, Any
         "multiValueQueryStringParameters": query or None,
         "pathParameters": match.parameters or None,
         "stageVariables": None,
-        "requestContext": _request_context(environ, match=match),
+        "requestContext": _request_context(environ, match=match, request_id=request_id),
         **_body_in(body),
     }
 
 
-def _request_context(environ: Environ, *, match: _Match) -> dict[str, Any]:
+def _request_context(environ: Environ, *, match: _Match, request_id: str) -> dict[str, Any]:
     return {
         "resourcePath": match.resource,
         "httpMethod": environ["REQUEST_METHOD"],
         "path": match.path,
         "stage": "local",
-        "requestId": str(uuid.uuid4()),
+        "requestId": request_id,
         "requestTimeEpoch": time.time_ns() // 1_000_000,
         "protocol": environ.get("SERVER_PROTOCOL", "HTTP/1.1"),
         "domainName": environ.get("HTTP_HOST", ""),
@@ -162,7 +169,7 @@ def _decode(segment: str) -> str:
 
 
 def _capture(pattern: list[str], segments: list[str]) -> dict[str, str] | None:
-    """What a route's names stand for in a path, or None when the path is not of that route."""
+    """The values of a route's parameters in a path, or None when the path is not of that route."""
     if len(pattern) != len(segments):
         return None
     captured = {}
@@ -195,26 +202,26 @@ def _headers_in(environ: Environ) -> dict[str, str]:
     return {name.replace("_", "-").title(): environ[key] for key, name in names.items()}
 
 
-def _from_lambda(result: Mapping[str, Any]) -> _Answer:
+def _from_lambda(result: Mapping[str, Any]) -> _Response:
     headers = [(name, str(value)) for name, value in (result.get("headers") or {}).items()]
     for name, values in (result.get("multiValueHeaders") or {}).items():
         headers += [(name, str(value)) for value in values]
     body: str | bytes = result.get("body") or ""
     if isinstance(body, str):
         body = base64.b64decode(body) if result.get("isBase64Encoded") else body.encode("utf-8")
-    return _Answer(int(result["statusCode"]), headers, body)
+    return _Response(int(result["statusCode"]), headers, body)
 
 
-def _refusal(error: RequestError) -> _Answer:
-    answer = problems.render(error)
-    return _Answer(answer.status, list(answer.headers.items()), answer.body.encode("utf-8"))
+def _refusal(error: RequestError) -> _Response:
+    response = problems.render(error)
+    return _Response(response.status, list(response.headers.items()), response.body.encode("utf-8"))
 
 
-def _headers_out(answer: _Answer, *, bodiless: bool) -> list[tuple[str, str]]:
+def _headers_out(response: _Response, *, bodiless: bool) -> list[tuple[str, str]]:
     about_body = {"content-length", "content-type"} if bodiless else {"content-length"}
-    headers = [(name, value) for name, value in answer.headers if name.lower() not in about_body]
+    headers = [(name, value) for name, value in response.headers if name.lower() not in about_body]
     if not bodiless:
-        headers.append(("Content-Length", str(len(answer.body))))
+        headers.append(("Content-Length", str(len(response.body))))
         if not any(name.lower() == "content-type" for name, _ in headers):
             headers.append(("Content-Type", "application/json"))  # API Gateway's own default
     return headers
@@ -222,6 +229,6 @@ def _headers_out(answer: _Answer, *, bodiless: bool) -> list[tuple[str, str]]:
 
 def _status_line(status: int) -> str:
     try:
-        return f"{status} {HTTPStatus(status).phrase}"
+        return f"{status} {problems.title_of(status)}"
     except ValueError:
         return f"{status} Unknown"

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import time
+import uuid
 from http import HTTPStatus
 from typing import Any
 
@@ -22,45 +23,47 @@ from chalicelib.web import problems
 from infra.servers.gateway import Gateway
 
 READ_AT_MOST_BYTES = 64 * 1024 * 1024
-"""Bodies up to here are read and refused by the gateway, so that a client that is still sending
-gets to read its 413; beyond, the connection is cut."""
+"""The gateway reads and then refuses bodies up to here, so that a client that is still sending can
+read its 413; beyond, the connection is closed."""
 
 STOP_GRACE_S = 0.7
-"""How long requests may go on after SIGTERM; a long poll is cut short and asked again."""
+"""How long requests may go on after SIGTERM; a client repeats a long poll that is cut short."""
 
 POLL_S = 1.0
 """How long the server's loop sleeps when nothing happens."""
 
 
 class ProblemTask(ErrorTask):  # type: ignore[misc]
-    """Answers what never reached the gateway, such as malformed HTTP, as a problem document."""
+    """Answers requests that never reach the gateway, such as malformed HTTP."""
 
     def execute(self) -> None:
-        """Write the answer and let the connection close."""
+        """Write a problem document and let the connection close."""
         status = HTTPStatus(self.request.error.code)
-        if status == HTTPStatus.NOT_IMPLEMENTED:  # a transfer coding that nobody knows
-            status = HTTPStatus.BAD_REQUEST  # is the client's doing, and no alarm's business
-        answer = self._answer(status, str(self.request.error.body))
-        body = answer.body.encode("utf-8")
-        self.status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
-        self.response_headers.extend(answer.headers.items())
+        if status == HTTPStatus.NOT_IMPLEMENTED:  # an unknown transfer coding is the client's
+            status = HTTPStatus.BAD_REQUEST  # mistake, and must not raise an alarm as a 5xx would
+        response = self._problem(status, str(self.request.error.body))
+        body = response.body.encode("utf-8")
+        self.status = f"{response.status} {problems.title_of(response.status)}"
+        self.response_headers.extend(response.headers.items())
+        self.response_headers.append(("X-Request-Id", str(uuid.uuid4())))
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
 
     @staticmethod
-    def _answer(status: HTTPStatus, detail: str) -> problems.Answer:
+    def _problem(status: HTTPStatus, detail: str) -> problems.ProblemResponse:
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return problems.render(BodyTooLarge())
         code = status.name.lower()
         document = {
             "type": f"urn:carryout:problem:{code}",
-            "title": status.phrase,
+            "title": problems.title_of(status),
             "status": int(status),
             "detail": detail,
             "code": code,
         }
-        return problems.Answer(status, {"Content-Type": problems.MEDIA_TYPE}, json.dumps(document))
+        headers = {"Content-Type": problems.MEDIA_TYPE}
+        return problems.ProblemResponse(status, headers, json.dumps(document))
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
@@ -122,17 +125,18 @@ def _busy(server: Any) -> bool:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option(
-    "--threads", default=256, show_default=True, help="Each long poll holds one for up to 20 s."
+    "--threads", default=256, show_default=True, help="Each long poll occupies one for up to 20 s."
 )
 @click.option(
-    "--behind-proxy", is_flag=True, help="Believe X-Forwarded-For and -Proto of the caller."
+    "--behind-proxy", is_flag=True, help="Trust X-Forwarded-For and -Proto of the caller."
 )
 def main(*, host: str, port: int, threads: int, behind_proxy: bool) -> None:
     """Serve the API."""
     from app import app  # noqa: PLC0415 - after --help
 
     try:
-        logs.configure(app.wiring.settings.log_format)
+        settings = app.wiring.settings
+        logs.configure(settings.log_format, exceptions=settings.log_exceptions)
     except SettingsError as error:
         sys.exit(f"error: {error.detail}")
     try:

@@ -51,7 +51,7 @@ class Assumptions:
         0.75, "part of the workers that runs on Spot (the template: three in four)"
     )
     interruptions_per_h: float = _number(0.05, "of a Spot worker, in an hour (assumed)")
-    hand_back_s: float = _number(1.5, "from the warning until the task is queued again (measured)")
+    release_s: float = _number(1.5, "from the warning until the task is queued again (measured)")
 
     # --- Scaling ---
     target: float = _number(scaling.Limits.target, "unfinished tasks for each worker")

@@ -30,7 +30,7 @@ INFINITY = math.inf
 
 @dataclass(slots=True, eq=False)
 class Export:
-    """A wish in the queue; once `mailing`, only its mail is left to do."""
+    """A request in the queue; once `mailing`, only its mail is left to do."""
 
     asked_s: float
     posts: float
@@ -65,7 +65,7 @@ class Outcome:
         busy_s: Of all workers together.
         workers_s, spot_s: Workers that were paid for: on demand, and on Spot.
         most_workers: At once.
-        launches, interruptions, handed_back: Of workers; of tasks.
+        launches, interruptions, released: Of workers; of tasks.
         mails_sent, mails_refused, mails_failed: SES's answers; failed after the last try.
         unfinished: What was left when it was given up.
     """
@@ -81,7 +81,7 @@ class Outcome:
     most_workers: int = 0
     launches: int = 0
     interruptions: int = 0
-    handed_back: int = 0
+    released: int = 0
     mails_sent: int = 0
     mails_refused: int = 0
     mails_failed: int = 0
@@ -211,7 +211,7 @@ class Day:
     def _on_ends(self, now_s: float, worker: Worker) -> None:
         export = worker.does
         if export is None or worker.ends_s != now_s:
-            return  # it was handed back
+            return  # it was released
         if not export.mailing:
             self.outcome.succeeded += 1
             self.outcome.watched_s += min(now_s - export.asked_s, self._assumed.patience_s)
@@ -286,7 +286,7 @@ class Day:
             self._next(worker, now_s)
 
     def _on_warned(self, now_s: float, worker: Worker) -> None:
-        """Spot wants its capacity back: a task is handed back and goes on after its last part."""
+        """Spot wants its capacity back: a task is released and goes on after its last part."""
         if not worker.alive:
             return
         self.outcome.interruptions += 1
@@ -295,8 +295,8 @@ class Day:
             if not export.mailing:
                 export.in_s3 = self._safe_posts(worker, export, now_s)
             self._let_go(worker, now_s)
-            self.outcome.handed_back += 1
-            self._at(now_s + self._assumed.hand_back_s, "mail", export)
+            self.outcome.released += 1
+            self._at(now_s + self._assumed.release_s, "mail", export)
         self._stop(worker, now_s)
         self._adjust(now_s)
 

@@ -19,7 +19,7 @@ from rq import Queue
 from rq.job import Job
 from sqlalchemy import orm as so
 
-from chalicelib.db.models import Post as OurPost
+from chalicelib.microblog.models import Post as OurPost
 from chalicelib.wiring import Wiring
 
 FIRST_POST = datetime(2024, 3, 1)  # noqa: DTZ001 - the chapter's times are naive

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from redis import Redis
 from rq import Queue
 
-from chalicelib.adapters.job_queue import JobQueue, patient
+from chalicelib.adapters.job_queue import JobQueue, worker_client
 from chalicelib.db.models import ACTIVE, Task
 from chalicelib.wiring import Wiring
 from tests.bench import seeds
@@ -281,7 +281,7 @@ class SAQ(Peer):
 def ring(wiring: Wiring, tasks: Sequence[tuple[str, str]]) -> None:
     """Ring for many tasks, with more patience than one request's time limit allows."""
     settings = wiring.settings
-    with patient(settings.redis_url) as redis:
+    with worker_client(settings.redis_url) as redis:
         queue = JobQueue(redis, settings.queue_name, timeout_s=settings.task_timeout_s)
         for first in range(0, len(tasks), RUNG_AT_ONCE):
-            queue.ring(tasks[first : first + RUNG_AT_ONCE])
+            queue.enqueue(tasks[first : first + RUNG_AT_ONCE])

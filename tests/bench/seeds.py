@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from chalicelib.accounts.accounts import NOBODY
 from chalicelib.accounts.secrets import digest
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Post, Task, Token, User
+from chalicelib.db.models import Task, Token, User
+from chalicelib.microblog.models import Post
 from infra.local.demo import PHRASES
 
 FIRST_POST = datetime(2024, 2, 29, 23, 59, 58, tzinfo=UTC)

@@ -16,9 +16,11 @@ import orjson
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy import orm as so
+from worker.tasks.export_posts import export_posts
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Post, Task
+from chalicelib.db.models import Task
+from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
 from chalicelib.values.fields import format_time
@@ -28,7 +30,6 @@ from worker.export import document
 from worker.export.pages import Source
 from worker.export.upload import Upload
 from worker.outbox import sender
-from worker.tasks.export_posts import export_posts
 
 Figures = dict[str, Any]
 
@@ -53,7 +54,7 @@ def timed() -> Iterator[Figures]:
 
 def warm(wiring: Wiring) -> Figures:
     """Make the clients and connect, as a worker has before its first job."""
-    wiring.storage.warm_up()
+    wiring.object_store.warm_up()
     sender.ses(wiring.settings.aws_endpoint_url)
     with wiring.database.read() as session:
         session.execute(sa.select(1))
@@ -124,7 +125,7 @@ def orm(wiring: Wiring, user_id: int) -> Figures:
 
 def upload(wiring: Wiring, size_bytes: int) -> Figures:
     """So many bytes into the bucket, part by part, with nothing else to do."""
-    growing = Upload(wiring.storage, f"exports/bench/{time.time_ns()}/posts.json")
+    growing = Upload(wiring.object_store, f"exports/bench/{time.time_ns()}/posts.json")
     with timed() as figures:
         while size_bytes > growing.part_bytes:
             size_bytes -= growing.part_bytes
@@ -153,7 +154,7 @@ def _launch(database: Database, user_id: int) -> str:
 def progress(wiring: Wiring, user_id: int, times: int) -> Figures:
     """What an attempt spends on telling how far it is, once; in SQL and for RQ's tools."""
     task_id = _launch(wiring.database, user_id)
-    taken = leases.take(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
+    taken = leases.claim(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
     assert taken is not None
     holder, task = taken
     attempt = Attempt(task, wiring, holder, Heartbeat(holder, interval_s=60))
@@ -167,5 +168,5 @@ def progress(wiring: Wiring, user_id: int, times: int) -> Figures:
 def sweep(wiring: Wiring) -> Figures:
     """One pass of the reconciler."""
     with timed() as figures:
-        counts = wiring.sweeper.sweep(now=wiring.now())
+        counts = wiring.reconciler.sweep(now=wiring.now())
     return {**figures, "counts": counts}

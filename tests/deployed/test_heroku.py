@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
-from chalicelib.adapters.job_queue import doorbell
+from chalicelib.adapters.job_queue import api_client
 from tests.deployed.conftest import BIN, Installation
 from tests.deployed.tls import terminated
 from tests.e2e.conftest import ROOT
@@ -46,9 +46,9 @@ def test_profile_changes_only_what_heroku_gives(given: str, expected: str) -> No
 
 def test_self_signed_certificate_needs_the_profile(rediss_url: str) -> None:
     """Nobody's certificate is believed unasked; with the profile's words it is."""
-    with doorbell(rediss_url) as redis, pytest.raises(RedisError):
+    with api_client(rediss_url) as redis, pytest.raises(RedisError):
         redis.ping()
-    with doorbell(profiled(rediss_url)) as redis:
+    with api_client(profiled(rediss_url)) as redis:
         assert redis.ping()
 
 

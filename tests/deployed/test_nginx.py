@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.accounts.rate_limits import REQUESTS_PER_ADDRESS
-from chalicelib.errors import TooMany
+from chalicelib.errors import BodyTooLarge, RequestError, TooMany, Unavailable
 from chalicelib.web import problems
 from infra.local.stack import free_port
 from infra.servers.gateway import MAX_BODY_BYTES
@@ -45,7 +45,7 @@ def given(pattern: str) -> int:
 def test_the_numbers_are_those_of_the_application() -> None:
     """Nobody is refused here whom the API would let in for long, and one address is not all."""
     (threads,) = (option.default for option in main.params if option.name == "threads")
-    assert given(r"limit_conn carryout_held (\d+);") * 8 == threads
+    assert given(r"limit_conn carryout_polls (\d+);") * 8 == threads
     per_second = REQUESTS_PER_ADDRESS.most / REQUESTS_PER_ADDRESS.window_s
     assert given(r"rate=(\d+)r/s") == per_second
     assert given(r"burst=(\d+) ") <= REQUESTS_PER_ADDRESS.most
@@ -53,14 +53,21 @@ def test_the_numbers_are_those_of_the_application() -> None:
     assert given(r"proxy_read_timeout (\d+)s") > LONGEST_POLL_S
 
 
-def test_the_refusal_is_the_applications() -> None:
-    """The document and its headers are what the API answers itself."""
-    answer = problems.render(TooMany(1))
-    (document,) = re.findall(r"return 429 '(.+)';", SITE)
-    assert json.loads(document) == json.loads(answer.body)
+REFUSALS = (TooMany(1), BodyTooLarge(), Unavailable())
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: error.code)
+def test_a_refusal_is_the_applications(error: RequestError) -> None:
+    """The document and its headers are what the API answers itself, with an id of nginx's own."""
+    answer = problems.render(error)
+    (place,) = (one for one in SITE.split("location ") if f"return {answer.status} '" in one)
+    (document,) = re.findall(r"return \d+ '(.+)';", place)
+    assert json.loads(document.replace("\\'", "'")) == json.loads(answer.body)
     for name, value in answer.headers.items():
         line = f"default_type {value};" if name == "Content-Type" else f"{name} {value} always;"
-        assert line in SITE
+        assert line in place
+    assert "add_header X-Request-Id $request_id always;" in place
+    assert re.search(rf"error_page [\d =]+ {place.split()[0]};", SITE)
 
 
 class Held:
@@ -137,11 +144,12 @@ class Answer:
     text: str
 
 
-def ask(port: int, path: str = "/") -> Answer:
+def ask(port: int, path: str = "/", body: bytes | None = None) -> Answer:
     """Send a request on a connection of its own."""
     context = ssl._create_unverified_context()  # the tests' own certificate
     connection = HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
-    connection.request("GET", path, headers={"X-Forwarded-For": "192.0.2.1"})
+    method = "GET" if body is None else "POST"
+    connection.request(method, path, body, {"X-Forwarded-For": "192.0.2.1"})
     answer = connection.getresponse()
     told = Answer(answer.status, answer.headers, answer.read().decode())
     connection.close()
@@ -159,7 +167,7 @@ def answers(port: int) -> bool:
 @needs_nginx
 def test_one_address_holds_so_many_requests(site: int, held: Held) -> None:
     """One more is refused with a problem document, and let in again when another one is over."""
-    most = given(r"limit_conn carryout_held (\d+);")
+    most = given(r"limit_conn carryout_polls (\d+);")
     with ThreadPoolExecutor(most) as pool:
         waiting = [pool.submit(ask, site, "/held") for _ in range(most)]
         for _ in waiting:
@@ -170,8 +178,22 @@ def test_one_address_holds_so_many_requests(site: int, held: Held) -> None:
     assert refused.status == 429
     assert refused.headers["Content-Type"] == "application/problem+json"
     assert refused.headers["Retry-After"] == "1"
+    assert refused.headers["X-Request-Id"]
     assert json.loads(refused.text)["code"] == "too_many_requests"
     wait_until(partial(answers, site), "it is let in again")
+
+
+@needs_nginx
+def test_what_nginx_refuses_itself(site: int, held: Held) -> None:
+    """A body that is too large, and an API that is away, are told as the API would."""
+    answer = ask(site, body=b"x" * (MAX_BODY_BYTES + 1))
+    assert (answer.status, json.loads(answer.text)["code"]) == (413, "body_too_large")
+    held.server.shutdown()
+    held.server.server_close()
+    answer = ask(site)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+    assert json.loads(answer.text)["detail"] == Unavailable().detail
+    assert answer.headers["X-Request-Id"]
 
 
 @needs_nginx

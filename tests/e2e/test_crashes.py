@@ -174,9 +174,9 @@ def test_redis_is_down(stack: Stack, how: str) -> None:
 
 
 def test_redis_forgets_everything(stack: Stack) -> None:
-    """What Redis forgets is in the ledger: a queued export is rung for again."""
+    """What Redis forgets is in the ledger: a queued export is enqueued again."""
     busy, waiting = Person(stack, "busy"), Person(stack, "waiting")
-    long_task = busy.request("example", seconds=600)
+    long_task = busy.request("example", seconds=60)
     busy.wait_for(long_task, "running")
     workers = stack.facts["pids"]["workers"]
     task_id = waiting.request()

@@ -30,14 +30,14 @@ from tests.faults.scenarios import READER, SCENARIOS, Scenario
 from tests.faults.world import World, hurry
 from tests.harness.servers import PostgreSQL, migrate
 
-PLACES = 6
+SLOTS = 6
 """How many runs go on at once; they wait most of the time."""
 
 TRIES = 3
 """How often a run is made in which the planned call does not come, for threads have their ways."""
 
 ORPHANED = 0.5
-"""For so many dead work horses there is a parent left who buries them."""
+"""For so many dead work horses there is a parent left that recovers their tasks."""
 
 OUTSIDE = {"COMMIT", "ROLLBACK", "CONNECT", "PING"}
 """The calls to SQL that no transaction goes on after."""
@@ -75,8 +75,8 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where runs go on, one after the other.
+class Slot:
+    """Servers with which runs go on, one after the other.
 
     Attributes:
         folder: Its files.
@@ -90,17 +90,17 @@ class Place:
 
 
 _worlds: dict[str, World] = {}
-"""The databases of this process's place."""
+"""The databases of this process's slot."""
 
 
-def _occupy(places: Any) -> None:
-    """Make a process of the pool work at one place."""
-    place: Place = places.get()
-    os.environ |= place.environment
-    hurry(place.environment["AWS_ENDPOINT_URL"])
-    for name, url in place.databases.items():
-        settings = place.environment | {"DATABASE_URL": url, "PUBLIC_URL": "https://example.com"}
-        _worlds[name] = World(settings, place.folder)
+def _occupy(slots: Any) -> None:
+    """Give a process of the pool a slot of its own."""
+    slot: Slot = slots.get()
+    os.environ |= slot.environment
+    hurry()
+    for name, url in slot.databases.items():
+        settings = slot.environment | {"DATABASE_URL": url, "PUBLIC_URL": "https://example.com"}
+        _worlds[name] = World(settings, slot.folder)
         _worlds[name].spy()
 
 
@@ -142,11 +142,11 @@ def _may_lock(seen: list[Call], call: Call) -> bool:
     return bool(before) and before[-1] not in OUTSIDE
 
 
-def carry_out(run: Run) -> Result:
+def execute(run: Run) -> Result:
     """Make one run, and judge it; again when the planned call did not come."""
     for _ in range(TRIES):
         try:
-            result = _carry_out(run)
+            result = _execute(run)
         except (AssertionError, OperationalError) as error:
             return Result(run, (str(error),))
         if result is not None:
@@ -154,7 +154,7 @@ def carry_out(run: Run) -> Result:
     return Result(run, ("the planned call was never made",))
 
 
-def _carry_out(run: Run) -> Result | None:
+def _execute(run: Run) -> Result | None:
     scenario, calls = _prepare(run), Calls(run.plan)
     world, met = scenario.world, scenario.world.folder / "met"
     met.unlink(missing_ok=True)
@@ -168,6 +168,7 @@ def _carry_out(run: Run) -> Result | None:
         world.wiring,
         world.mail_dir,
         accepted=scenario.expected(),
+        promised=scenario.promised,
         samples=world.percentages(),
     )
     return Result(run, tuple(found), recovered_after_s)
@@ -185,12 +186,12 @@ def _recover(run: Run, scenario: Scenario, pid: int, status: int) -> float:
         return recovered_after_s
     # A work horse that died has a parent who knows, unless that died, too.
     if os.WIFSIGNALED(status) and random.Random(str(run)).random() < ORPHANED:
-        world.bury(status)
+        world.recover(status)
     return world.settle()
 
 
 @contextmanager
-def pool(databases: Sequence[str], *, places: int = PLACES) -> Iterator[ProcessPoolExecutor]:
+def pool(databases: Sequence[str], *, slots: int = SLOTS) -> Iterator[ProcessPoolExecutor]:
     """Start the servers and the processes that make runs."""
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="carryout-"))
@@ -198,20 +199,20 @@ def pool(databases: Sequence[str], *, places: int = PLACES) -> Iterator[ProcessP
         sources = [stack.enter_context(_source(name, folder)) for name in databases]
         context = get_context("spawn")
         queue = context.SimpleQueue()
-        homes = [folder / str(number) for number in range(places)]
+        homes = [folder / str(number) for number in range(slots)]
         grounds = [stack.enter_context(ground(home)) for home in homes]
         for home, environment in zip(homes, grounds, strict=True):
             urls = {
                 name: stack.enter_context(source(home))
                 for name, source in zip(databases, sources, strict=True)
             }
-            queue.put(Place(home, environment(), urls))
-        executor = ProcessPoolExecutor(places, context, _occupy, (queue,))
+            queue.put(Slot(home, environment(), urls))
+        executor = ProcessPoolExecutor(slots, context, _occupy, (queue,))
         yield stack.enter_context(executor)
 
 
 Source = Callable[[Path], AbstractContextManager[str]]
-"""Makes a migrated database for a place."""
+"""Makes a migrated database for a slot."""
 
 
 @contextmanager
@@ -252,7 +253,7 @@ def run(*, databases: Sequence[str], seed: int, report: Report) -> None:
 
 
 def _run_all(executor: ProcessPoolExecutor, runs: Iterable[Run], report: Report) -> None:
-    for future in as_completed([executor.submit(carry_out, run) for run in runs]):
+    for future in as_completed([executor.submit(execute, run) for run in runs]):
         result = future.result()
         name = (
             f"{result.run.plan.call.kind}: {result.run.plan.fault}" if result.run.plan else "none"

@@ -49,22 +49,22 @@ class Call:
 
     Attributes:
         thread: The name of the thread that makes it.
-        place: Which of that thread's calls it is, from 0.
         kind: Whom it goes to.
         what: What is asked, shortly.
+        number: Which one it is of those that the thread makes and that are called so, from 1.
     """
 
     thread: str
-    place: int
     kind: Kind
     what: str
+    number: int
 
     def is_to(self, whom: str) -> bool:
         """Whether it goes there; kind and what."""
         return f"{self.kind} {self.what}" == whom
 
     def __str__(self) -> str:
-        return f"{self.thread} {self.place} {self.kind} {self.what}"
+        return f"{self.thread} {self.number} {self.kind} {self.what}"
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,14 @@ class Plan:
     call: Call
     fault: Fault
 
-    def meets(self, call: Call) -> bool:
-        """Whether it is this call, or the client asking again."""
-        times = ASKED if call.kind == "s3" and self.fault in {"refused", "lost", "500"} else 1
-        last = self.call.place + times
-        same = (call.thread, call.kind, call.what) == _names(self.call)
-        return same and self.call.place <= call.place < last
+    @property
+    def times(self) -> int:
+        """How many calls in a row go wrong: the client of S3 asks again."""
+        again = self.call.kind == "s3" and self.fault in {"refused", "lost", "500"}
+        return ASKED if again else 1
 
     def __str__(self) -> str:
         return f"{self.call}: {self.fault}"
-
-
-def _names(call: Call) -> tuple[str, Kind, str]:
-    return call.thread, call.kind, call.what
 
 
 @dataclass(frozen=True)
@@ -114,23 +109,36 @@ class Calls:
     midway: Callable[[str], None] = lambda _what: None
     met: Callable[[], None] = lambda: None
     seen: list[Call] = field(default_factory=list)
-    _counts: Counter[str] = field(default_factory=Counter)
+    _counts: Counter[tuple[str, Kind, str]] = field(default_factory=Counter)
     _paused_by: int | None = None
+    _left: int = 0
 
     def make(self, kind: Kind, what: str, ways: Ways) -> Any:
         """Make a call, or what the plan wants instead."""
         if self._paused_by == threading.get_ident():
             return ways.do()
-        thread = threading.current_thread().name
-        call = Call(thread, self._counts[thread], kind, what)
-        self._counts[thread] += 1
+        name = threading.current_thread().name, kind, what
+        self._counts[name] += 1
+        call = Call(*name, self._counts[name])
         self.seen.append(call)
         if kind in {"s3", "ses"}:
             self.midway(f"{kind} {what}")
-        if self.plan is None or not self.plan.meets(call):
+        if self.plan is None or not self._is_planned(self.plan, call):
             return ways.do()
         self.met()
         return _go_wrong(self.plan.fault, ways)
+
+    def _is_planned(self, plan: Plan, call: Call) -> bool:
+        """Whether it is the planned call, or the client asking again right after it."""
+        if call == plan.call:
+            self._left = plan.times
+        elif call.thread == plan.call.thread and call.what != plan.call.what:
+            self._left = 0
+        mine = (call.thread, call.what) == (plan.call.thread, plan.call.what)
+        if not (mine and self._left):
+            return False
+        self._left -= 1
+        return True
 
     @contextmanager
     def paused(self) -> Iterator[None]:

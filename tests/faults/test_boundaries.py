@@ -30,12 +30,12 @@ NOTED = {
 def test_a_few_of_all_boundaries() -> None:
     """Whatever call goes wrong, every task ends in one true outcome."""
     plain = [Run(database, name, None, SEED) for database, name in NOTED]
-    with boundaries.pool(DATABASES, places=3) as executor:
+    with boundaries.pool(DATABASES, slots=3) as executor:
         runs = boundaries.all_runs(executor, plain)
         noted = [run for run in runs if is_noted(run)]
         assert len(noted) == sum(map(len, NOTED.values()))
         chosen = noted + random.Random(SEED).sample(runs, k=FEW)
-        results = list(executor.map(boundaries.carry_out, chosen))
+        results = list(executor.map(boundaries.execute, chosen))
     assert not [f"{one.run}: {one.violations}" for one in results if one.violations]
 
 

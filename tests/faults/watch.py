@@ -8,26 +8,34 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import ACTIVE, Task
+from chalicelib.db.models import ACTIVE, ExportFile, OutboxMessage, Task
+from chalicelib.exports.kinds import export_kinds
+from tests.faults.emails import OPEN
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 
-COLUMNS = (
-    Task.id, Task.claim, Task.status, Task.percent, Task.failures, Task.worker, Task.mail_state,
-)  # fmt: skip
+EVERY_TASK = (
+    sa.select(
+        *(Task.id, Task.name, Task.claim, Task.status, Task.percent, Task.failures, Task.worker),
+        OutboxMessage.state,
+    )
+    .outerjoin(ExportFile, ExportFile.task_id == Task.id)
+    .outerjoin(OutboxMessage, OutboxMessage.id == ExportFile.email_id)
+)
 
 
 @dataclass(frozen=True)
 class Look:
-    """A task as it was at one moment."""
+    """A task as it was at one moment, and the email about its outcome."""
 
     task_id: str
+    name: str
     claim: int
     status: str
     percent: int
     failures: int
     worker: str | None
-    mail_state: str
+    email_state: str | None
 
     @property
     def is_over(self) -> bool:
@@ -36,13 +44,13 @@ class Look:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it has its outcome and nothing more will be mailed about it."""
-        return self.is_over and self.mail_state not in {"pending", "sending"}
+        """Whether it has its outcome and nothing more will be emailed about it."""
+        return self.is_over and self.email_state not in OPEN
 
 
 @dataclass(frozen=True)
 class Kill:
-    """A process that held a task was killed, at a moment of the monotonic clock."""
+    """A process that worked on a task was killed, at a moment of the monotonic clock."""
 
     task_id: str
     claim: int
@@ -104,7 +112,7 @@ class Watch:
 
     def _look(self) -> None:
         with self.database.read() as session:
-            looks = [Look(*row) for row in session.execute(sa.select(*COLUMNS))]
+            looks = [Look(*row) for row in session.execute(EVERY_TASK)]
         now = time.monotonic()
         for look in looks:
             self._compare(self.latest.get(look.task_id), look)
@@ -118,6 +126,9 @@ class Watch:
         return look.claim > kill.claim or look.is_over or queued
 
     def _compare(self, before: Look | None, look: Look) -> None:
+        ends = look.is_over and not (before and before.is_over)
+        if ends and look.email_state is None and look.name in _names_of_exports():
+            self.faults.append(f"{look.task_id}: is over and nothing tells of it: {look}")
         if before is None:
             return
         for what, is_wrong in RULES.items():
@@ -125,14 +136,18 @@ class Watch:
                 self.faults.append(f"{look.task_id}: {what}: {before} became {look}")
 
 
+def _names_of_exports() -> set[str]:
+    return {kind.name for kind in export_kinds()}
+
+
 RULES: dict[str, Callable[[Look, Look], bool]] = {
     "the percentage fell": lambda old, new: new.percent < old.percent,
     "the claim fell": lambda old, new: new.claim < old.claim,
     "an outcome changed": lambda old, new: old.is_over and new.status != old.status,
-    "a mail was taken back": lambda old, new: old.is_settled and new.mail_state != old.mail_state,
+    "an email was revoked": lambda old, new: old.is_settled and new.email_state != old.email_state,
     "100 % without success": lambda _, new: (new.percent == 100) != (new.status == "succeeded"),
 }
-"""What must not be seen between two looks at a task; nobody retries or asks for a second mail."""
+"""What must not be seen between two looks at a task; nobody retries or asks for a second email."""
 
 
 def in_progress(looks: dict[str, Look]) -> list[Look]:

@@ -5,6 +5,7 @@ of one, a page holds 20 posts and fills a part.
 """
 
 import logging
+import math
 import os
 import random
 import signal
@@ -20,27 +21,37 @@ from typing import cast
 
 import sqlalchemy as sa
 
+from chalicelib.accounts import accounts, link_keys
 from chalicelib.db import engine
-from chalicelib.db.models import Notification, Post, Removal, Task, User
+from chalicelib.db.models import (
+    ExportFile,
+    LinkKey,
+    Notification,
+    OutboxMessage,
+    Removal,
+    Task,
+    User,
+)
+from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from tests.faults.calls import Calls
 from tests.faults.ground import PART_BYTES
-from tests.faults.oracle import Pair, settle
+from tests.faults.oracle import Pair
+from tests.faults.settling import settle
 from tests.harness.ledgers import launch, make_user
 from worker import attempts
 from worker.attempts import perform
-from worker.export import pages, upload
+from worker.export import follow_up, pages, upload
 from worker.outbox import sender
-from worker.runner import bury
-from worker.tasks.export_posts import export_posts
+from worker.runner import recover
 
 _SEEN = sa.Table(
     "seen",
     sa.MetaData(),
-    sa.Column("place", sa.Integer, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("task_id", sa.String(36)),
     sa.Column("percent", sa.Integer),
 )
@@ -58,33 +69,39 @@ LEASE_S = 0.5
 PAUSE_S = 0.2
 POSTS = 50
 USERNAME = "susan"
+ADDRESS = f"{USERNAME}@example.com"
 WORKER = "worker"
 WITHIN_S = 120.0
 """How long anything may take that ends a run."""
 
 POLL_S = 0.01
+POOL_SIZE = 2
+"""How many connections to SQL a process that is watched keeps."""
 
 
-def hurry(endpoint_url: str) -> None:
+def hurry() -> None:
     """Make this process and its children small and impatient."""
-    sender.ses(endpoint_url)  # has its time limits; what follows is for the lease of a mail
     logging.disable(logging.CRITICAL)
     pages.FIRST_PAGE_ROWS = pages.MAX_PAGE_ROWS = 20
     upload.PART_BYTES = PART_BYTES
-    attempts.PROGRESS_INTERVAL_S = 3600  # what only a slow machine would write is no boundary
+    # What only a slow machine would do is no boundary: progress that is not a checkpoint's, and
+    # questions to connections that were idle.
+    attempts.PROGRESS_INTERVAL_S = math.inf
+    engine.TRUSTED_S = math.inf
     leases.MAX_PAUSE_S = cast("int", PAUSE_S)
     sender.MAX_PAUSE_S = cast("int", PAUSE_S)
     engine.SILENCE_S = 1
-    sender.CONNECT_TIMEOUT_S = sender.READ_TIMEOUT_S = 0
+    # For the lease of a message alone: the client has time limits of its own.
+    sender.LONGEST_S = 0  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
 class World:
-    """A place to work at.
+    """Servers to work with.
 
     Attributes:
-        environment: How to join its servers.
-        folder: Where its files are; mails in `mail`.
+        environment: How to join them.
+        folder: Where their files are; emails in `mail`.
     """
 
     environment: Mapping[str, str]
@@ -92,7 +109,7 @@ class World:
 
     @property
     def mail_dir(self) -> Path:
-        """Every mail that was sent."""
+        """Every email that was sent."""
         return self.folder / "mail"
 
     @cached_property
@@ -105,10 +122,14 @@ class World:
         return self._wire(pool_size=0)
 
     @cached_property
-    def _warm(self) -> Wiring:
-        """What children inherit: clients that are made, and never used."""
-        wiring = self._wire(pool_size=2)
-        wiring.storage.warm_up()
+    def _warm(self) -> dict[int, Wiring]:
+        """What children inherit, by how many connections they keep: clients that nobody used."""
+        return {pool_size: self._warmed_up(pool_size) for pool_size in (0, POOL_SIZE)}
+
+    def _warmed_up(self, pool_size: int) -> Wiring:
+        wiring = self._wire(pool_size=pool_size)
+        wiring.object_store.warm_up()
+        wiring.email_service.warm_up()
         return wiring
 
     def _wire(self, *, pool_size: int) -> Wiring:
@@ -118,13 +139,14 @@ class World:
     def reset(self, seed: int) -> None:
         """Begin anew; the user and their posts stay as they are, if they are right."""
         self.wiring.queue.redis.flushdb()
-        self.wiring.storage.clear("", keep=set)
-        for mail in self.mail_dir.glob("*.eml"):
-            mail.unlink()
+        self.clear("")
+        for email in self.mail_dir.glob("*.eml"):
+            email.unlink()
         with self.wiring.database.write() as session:
-            for table in (Task, Notification, Removal):
+            for table in (Task, OutboxMessage, LinkKey, Notification, Removal):
                 session.execute(sa.delete(table))
             session.execute(sa.delete(_SEEN))
+            session.execute(sa.update(User).values(confirmed_at=User.created_at))
             numbers = session.scalars(sa.select(Post.id)).all()
             # Neither was one deleted, nor one added.
             wrong = len(numbers) != POSTS or max(numbers) - min(numbers) >= POSTS
@@ -167,7 +189,7 @@ class World:
     def percentages(self) -> list[tuple[str, int]]:
         """All that were noted: pairs of task id and percentage, in their order."""
         with self.wiring.database.read() as session:
-            rows = session.execute(sa.select(_SEEN).order_by(_SEEN.c.place))
+            rows = session.execute(sa.select(_SEEN).order_by(_SEEN.c.number))
             return [(row.task_id, row.percent) for row in rows]
 
     def task_ids(self) -> list[str]:
@@ -176,21 +198,28 @@ class World:
             return list(session.scalars(sa.select(Task.id)))
 
     def request(self, *, max_attempts: int = 5) -> str:
-        """Queue an export and ring for it; return its id."""
+        """Queue an export and enqueue a job for it; return its id."""
         task_id = launch(
             self.wiring.database, self.user_id, "export_posts", max_attempts=max_attempts
         )
-        self.wiring.queue.ring([(task_id, "export_posts")])
+        self.wiring.queue.enqueue([(task_id, "export_posts")])
         return task_id
 
-    def fork(self, work: Callable[[Wiring], None], calls: Calls | None = None) -> int:
+    def fork(
+        self,
+        work: Callable[[Wiring], None],
+        calls: Calls | None = None,
+        *,
+        pool_size: int = POOL_SIZE,
+    ) -> int:
         """Do work in a child process; return its id.
 
         Args:
             work: Gets wiring of its own. An exception ends the child with status 1.
             calls: To be installed in the child.
+            pool_size: How many connections to SQL the child keeps.
         """
-        warm = self._warm
+        warm = self._warm[pool_size]
         pid = os.fork()
         if pid:
             return pid
@@ -224,13 +253,21 @@ class World:
         os.waitpid(pid, 0)
         raise AssertionError(f"a child did not end within {WITHIN_S} s")
 
+    def send(self) -> None:
+        """Send what is due in the outbox in a child process, to its end."""
+        self.wait(self.fork(send_all))
+
     def settle(self) -> float:
         """Let the product recover; return the seconds until every task was over."""
-        return settle(self.wiring, self.perform, within_s=WITHIN_S)
+        return settle(self.wiring, self.perform, self.send, within_s=WITHIN_S)
 
-    def bury(self, status: int) -> None:
+    def recover(self, status: int) -> None:
         """Do what the parent of a dead work horse does."""
-        bury(self.wiring, worker=WORKER, status=status)
+        recover(self.wiring, worker=WORKER, status=status)
+
+    def clear(self, prefix: str) -> None:
+        """Delete whatever is in the bucket, as nobody else does."""
+        self.wiring.object_store.clear(prefix, needed=lambda: lambda _key: False)
 
     def empty_queue(self) -> None:
         """Lose all jobs."""
@@ -239,11 +276,22 @@ class World:
 
 def attempt(task_id: str, wiring: Wiring) -> None:
     """What a work horse does with a job."""
-    perform(task_id, export_posts.__wrapped__, wiring)  # type: ignore[attr-defined]
+    perform(task_id, wiring)
 
 
-def _not_at_all(_heart: attempts.Heartbeat) -> None:
-    """No beat."""
+def send_all(wiring: Wiring) -> None:
+    """What a sender does until nothing is due."""
+    while sender.send_due(wiring):
+        pass
+
+
+def _not_at_all(*_: object) -> None:
+    """Nothing."""
+
+
+def without_follow_up() -> None:
+    """In a child: leave the email about an outcome to a sender."""
+    follow_up.follow_up = _not_at_all  # type: ignore[assignment]
 
 
 def quietly() -> None:
@@ -266,6 +314,41 @@ def cancel(wiring: Wiring, task_id: str) -> None:
     lease_s = wiring.settings.lease_s
     with wiring.database.write() as session:
         task_requests.cancel_task(session, task_id, lease_s=lease_s, now=wiring.now())
+
+
+def erase(wiring: Wiring, user_id: int) -> None:
+    """What the API does when the user erases the account."""
+    with wiring.database.write() as session:
+        accounts.erase(session, user_id, lease_s=wiring.settings.lease_s, now=wiring.now())
+
+
+def send_link(wiring: Wiring, kind: link_keys.Kind) -> None:
+    """What the API does when the user asks for a link."""
+    with wiring.database.write() as session:
+        user = session.scalars(sa.select(User)).one()
+        link_keys.send_link(session, user, kind, now=wiring.now())
+    wiring.outbox_hint.send()
+
+
+def expire(wiring: Wiring, task_id: str) -> None:
+    """Let the time of a file be over."""
+    with wiring.database.write() as session:
+        statement = sa.update(ExportFile).where(ExportFile.task_id == task_id)
+        session.execute(statement.values(expires_at=wiring.now()))
+
+
+def unconfirm(wiring: Wiring) -> None:
+    """Have nobody know whether the address is the user's."""
+    with wiring.database.write() as session:
+        session.execute(sa.update(User).values(confirmed_at=None))
+
+
+def confirm(wiring: Wiring) -> None:
+    """What the API does when the user opens the link that confirms an address."""
+    with wiring.database.write() as session:
+        user = session.scalars(sa.select(User).with_for_update()).one()
+        link_keys.confirm(session, user, now=wiring.now())
+    wiring.outbox_hint.send()
 
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)

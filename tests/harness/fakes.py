@@ -1,6 +1,6 @@
 """Stand-ins for S3 and Redis; the contract tests hold them to what the real ones do."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import md5
 from typing import Any
@@ -9,18 +9,18 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
+from chalicelib.adapters.email_service import EmailService
 from chalicelib.adapters.job_queue import JobQueue, QueueError, WorkerInfo
 from chalicelib.adapters.object_store import (
-    CONTENT_TYPE,
-    DISPOSITION,
     SIGNED_TTL_S,
+    Content,
+    ObjectStore,
     Part,
-    Storage,
     UploadGoneError,
 )
+from chalicelib.adapters.wake_up import WakeUp
 from chalicelib.db.engine import Database
 from chalicelib.settings import Settings
-from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
 
 MIN_PART_BYTES = 5 * 1024 * 1024
@@ -35,7 +35,7 @@ class Unfinished:
     parts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
 
 
-class FakeStorage(Storage):
+class FakeObjectStore(ObjectStore):
     """A bucket in memory, with S3's rules for multipart uploads.
 
     Attributes:
@@ -55,14 +55,16 @@ class FakeStorage(Storage):
     def warm_up(self) -> None:
         """There is nothing to warm up."""
 
-    def put(self, key: str, data: bytes | bytearray) -> None:
+    def put(self, key: str, data: bytes | bytearray, content: Content) -> None:
         """Store an object."""
+        del content
         self.before("put")
         self.objects[key] = bytes(data)
         self.after("put")
 
-    def begin(self, key: str) -> str:
+    def begin(self, key: str, content: Content) -> str:
         """Begin an upload."""
+        del content
         self.before("begin")
         upload_id = uuid4().hex
         self.uploads[upload_id] = Unfinished(key)
@@ -101,26 +103,26 @@ class FakeStorage(Storage):
             raise _refusal("NoSuchKey", status=404)
         yield self.objects[key]
 
-    def sign(self, key: str) -> str:
+    def sign(self, key: str, content: Content) -> str:
         """A URL that looks like a signed one and leads nowhere."""
         query = {
             "X-Amz-Expires": SIGNED_TTL_S,
-            "response-content-disposition": DISPOSITION,
-            "response-content-type": CONTENT_TYPE,
+            "response-content-disposition": content.disposition,
+            "response-content-type": content.content_type,
         }
         return f"https://{self.bucket}.example.com/{key}?{urlencode(query)}"
 
-    def clear(self, prefix: str, *, keep: Callable[[], Collection[str]]) -> None:
+    def clear(self, prefix: str, *, needed: Callable[[], Callable[[str], bool]]) -> None:
         """Forget objects and uploads."""
         self.before("clear")
         objects = [key for key in self.objects if key.startswith(prefix)]
         uploads = [one for one in self.uploads.items() if one[1].key.startswith(prefix)]
-        kept = keep()
+        is_needed = needed()
         for key in objects:
-            if key not in kept:
+            if not is_needed(key):
                 del self.objects[key]
         for upload_id, upload in uploads:
-            if upload.key not in kept:
+            if not is_needed(upload.key):
                 del self.uploads[upload_id]
 
     def _known(self, key: str, upload_id: str) -> Unfinished:
@@ -136,34 +138,34 @@ def _refusal(code: str, *, status: int = 400) -> ClientError:
 
 
 class FakeQueue(JobQueue):
-    """A doorbell in memory.
+    """A queue in memory.
 
     Attributes:
-        rung: The ids of the tasks that were rung for, in order.
+        enqueued: The ids of the tasks that have a job, in order.
         shown: The percentages that were shown, by task id.
         down: Whether nobody answers.
     """
 
     def __init__(self) -> None:
-        self.rung: list[str] = []
+        self.enqueued: list[str] = []
         self.shown: dict[str, int] = {}
         self.down = False
 
-    def ring(self, tasks: Iterable[tuple[str, str]]) -> int:
-        """Note who was rung for."""
+    def enqueue(self, tasks: Iterable[tuple[str, str]]) -> int:
+        """Note which tasks got a job."""
         self._answer()
-        self.rung += [task_id for task_id, name in dict(tasks).items() if name in TASKS]
+        self.enqueued += list(dict(tasks))
         return 0
 
     def waiting_ids(self) -> set[str]:
-        """Everybody who was rung for."""
+        """All of them."""
         self._answer()
-        return set(self.rung)
+        return set(self.enqueued)
 
     def depth(self) -> int:
-        """How many rings there were."""
+        """How many jobs there are."""
         self._answer()
-        return len(self.rung)
+        return len(self.enqueued)
 
     def workers(self) -> list[WorkerInfo]:
         """None: nobody works here."""
@@ -177,7 +179,7 @@ class FakeQueue(JobQueue):
     def save_progress(self, task_id: str, percent: int) -> None:
         """Note a percentage where there is a job."""
         self._answer()
-        if task_id in self.rung:
+        if task_id in self.enqueued:
             self.shown[task_id] = percent
 
     def _answer(self) -> None:
@@ -185,8 +187,23 @@ class FakeQueue(JobQueue):
             raise QueueError("nobody answers")
 
 
+class FakeWakeUp(WakeUp):
+    """A hint that nobody waits for.
+
+    Attributes:
+        hints: How many were sent.
+    """
+
+    def __init__(self) -> None:
+        self.hints = 0
+
+    def send(self) -> None:
+        """Count it."""
+        self.hints += 1
+
+
 class FakeSes:
-    """SES, which takes every mail or fails as told.
+    """SES, which takes every email or fails as told.
 
     Attributes:
         sent: The requests that it got.
@@ -198,11 +215,24 @@ class FakeSes:
         self.error: Exception | None = None
 
     def send_email(self, **request: Any) -> dict[str, str]:
-        """Take a mail."""
+        """Take an email."""
         self.sent.append(request)
         if self.error is not None:
             raise self.error
         return {"MessageId": "0102"}
+
+
+class FakeEmailService(EmailService):
+    """The real one on a fake SES.
+
+    Attributes:
+        ses: What it asks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("carryout@example.com", endpoint_url=None)
+        self.ses = FakeSes()
+        vars(self)["_ses"] = self.ses
 
 
 def fake_wiring(database: Database, *, lease_s: int = 30) -> Wiring:
@@ -217,5 +247,6 @@ def fake_wiring(database: Database, *, lease_s: int = 30) -> Wiring:
         "LEASE_S": str(lease_s),
     }
     wiring = Wiring(Settings.from_mapping(environment))
-    vars(wiring).update(database=database, queue=FakeQueue(), storage=FakeStorage())
+    vars(wiring).update(database=database, queue=FakeQueue(), object_store=FakeObjectStore())
+    vars(wiring).update(outbox_hint=FakeWakeUp(), email_service=FakeEmailService())
     return wiring

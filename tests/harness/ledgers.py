@@ -1,22 +1,24 @@
 """What tests put into the ledger, and read out of it."""
 
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from chalicelib.accounts.accounts import NOBODY
+from chalicelib.adapters.object_store import Content
 from chalicelib.db.engine import Database, db_clock
-from chalicelib.db.models import Task, User
+from chalicelib.db.models import ExportFile, OutboxMessage, Task, User
 from chalicelib.exports import removals
+from chalicelib.exports.publication import File
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
-from chalicelib.tasks.leases import File, Holder
+from chalicelib.tasks.leases import Lease
+from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
 
-FILE = File(key="exports/1/posts.json", posts=2, size_bytes=2, sha256="0" * 64)
 LEASE_S = 30
+JSON = Content("posts.json", "application/json")
 
 
 def now() -> datetime:
@@ -41,20 +43,26 @@ def make_user(database: Database, username: str = "susan", *, is_admin: bool = F
 
 
 def launch(
-    database: Database, user_id: int, name: str = "export_posts", *, max_attempts: int = 3
+    database: Database,
+    user_id: int,
+    name: str = "export_posts",
+    *,
+    max_attempts: int = 3,
+    **params: Any,
 ) -> str:
-    """Queue a task without ringing for it; return its id."""
-    params = {"seconds": 1} if name == "example" else {}
-    wish = task_requests.Wish(name=name, params=params, max_attempts=max_attempts)
+    """Queue a task without enqueueing a job for it; return its id."""
+    if name == "example":
+        params = {"seconds": 1} | params
+    request = task_requests.TaskRequest(kind=TASKS[name], params=params, max_attempts=max_attempts)
     with database.write() as session:
-        return task_requests.launch_task(session, user_id, wish, now=now()).id
+        return task_requests.launch_task(session, user_id, request, now=now()).task.id
 
 
-def take(database: Database, task_id: str, *, worker: str = "worker") -> Holder:
+def claim(database: Database, task_id: str, *, worker: str = "worker") -> Lease:
     """Claim a task that can be claimed."""
-    taken = leases.take(database, task_id, worker=worker, lease_s=LEASE_S, now=now())
-    assert taken is not None
-    return taken[0]
+    claimed = leases.claim(database, task_id, worker=worker, lease_s=LEASE_S, now=now())
+    assert claimed is not None
+    return claimed.lease
 
 
 def the_task(database: Database, task_id: str) -> Task:
@@ -63,29 +71,56 @@ def the_task(database: Database, task_id: str) -> Task:
         return session.get_one(Task, task_id)
 
 
+def the_export(database: Database, task_id: str) -> ExportFile:
+    """What an export adds to its task, as it stands."""
+    with database.read() as session:
+        return session.get_one(ExportFile, task_id)
+
+
+def the_email(database: Database, task_id: str) -> OutboxMessage | None:
+    """The email about an export's present outcome, as it stands; None while there is none."""
+    with database.read() as session:
+        export = session.get(ExportFile, task_id)
+        if export is None or export.email_id is None:
+            return None
+        return session.get_one(OutboxMessage, export.email_id)
+
+
 def put(database: Database, task_id: str, **values: Any) -> None:
     """Change a task behind the ledger's back, as time would."""
     with database.write() as session:
         session.execute(sa.update(Task).where(Task.id == task_id).values(**values))
 
 
+def put_email(database: Database, task_id: str, **values: Any) -> None:
+    """Change the messages about a task behind the ledger's back."""
+    mine = OutboxMessage.task_id == task_id
+    with database.write() as session:
+        session.execute(sa.update(OutboxMessage).where(mine).values(**values))
+
+
 def lapse(database: Database, task_id: str) -> None:
-    """Let the lease of a task run out, or the pause before its next attempt."""
+    """Let a task's leases run out, its emails' too, and the pauses before what comes next."""
     past = db_clock(-1)
-    put(database, task_id, lease_until=past, mail_lease_until=past, due_at=past, mail_due_at=past)
+    put(database, task_id, lease_until=past, due_at=past)
+    put_email(database, task_id, lease_until=past, due_at=past)
+
+
+def a_file(task: Task, claim: int, *, ttl_s: int = 3600) -> File:
+    """A file as an attempt at an export writes it."""
+    key = removals.attempt_prefix(task.user_id, task.id, claim) + JSON.filename
+    return File(key, {"posts": 2}, 2, "0" * 64, ttl_s)
 
 
 def publish(wiring: Wiring, task_id: str, *, ttl_s: int = 3600) -> str:
     """Do what an attempt of an export does; return the key of its file."""
-    holder = take(wiring.database, task_id)
-    user_id = the_task(wiring.database, task_id).user_id
-    key = removals.attempt_key(user_id, task_id, holder.claim)
-    wiring.storage.put(key, b"{}")
-    expires_at = now() + timedelta(seconds=ttl_s)
-    holder.succeed(now=now(), file=replace(FILE, key=key), expires_at=expires_at)
-    return key
+    lease = claim(wiring.database, task_id)
+    file = a_file(the_task(wiring.database, task_id), lease.claim, ttl_s=ttl_s)
+    wiring.object_store.put(file.key, b"{}", JSON)
+    lease.succeed(file, total=2, now=now())
+    return file.key
 
 
 def fail(database: Database, task_id: str) -> None:
     """Claim a task and fail it for good."""
-    take(database, task_id).fail("broken", "It broke.", now=now())
+    claim(database, task_id).fail("broken", "It broke.", now=now())

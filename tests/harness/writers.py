@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Post
-from chalicelib.tasks.requests import Wish, launch_task
+from chalicelib.microblog.models import Post
+from tests.harness.ledgers import launch
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -23,6 +23,4 @@ def write_posts(
 
 def launch_example(database: Database, user_id: int, *, seconds: int, max_attempts: int = 5) -> str:
     """Queue a task that counts seconds; return its id."""
-    wish = Wish(name="example", params={"seconds": seconds}, max_attempts=max_attempts)
-    with database.write() as session:
-        return launch_task(session, user_id, wish, now=datetime.now(UTC)).id
+    return launch(database, user_id, "example", max_attempts=max_attempts, seconds=seconds)

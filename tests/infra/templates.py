@@ -26,5 +26,4 @@ def merge(folder: Path) -> Path:
     Args:
         folder: An empty folder.
     """
-    target = Target.of_this_python("x86_64")
-    return template.write(folder, target, scratch=folder, merge=AWS / "app.yaml")
+    return template.write(folder, Target("x86_64"), scratch=folder, merge=AWS / "app.yaml")

@@ -20,20 +20,17 @@ from redis import Redis
 
 from app import app, sweep
 from chalicelib.adapters.object_store import Part, UploadGoneError
+from chalicelib.errors import TaskError
 from chalicelib.exports import removals
 from chalicelib.wiring import Wiring
-from tests.harness.ledgers import launch, make_user, now, publish, put, the_task
+from tests.harness.ledgers import JSON, launch, make_user, publish, the_email, the_export
 from tests.harness.writers import write_posts
 from tests.infra.templates import AWS, Template
 from tests.integration.conftest import Join, join  # noqa: F401 - a fixture
-from worker import attempts
-from worker.attempts import perform
+from worker.attempts import Attempt, FailedAttemptError, perform
 from worker.export.upload import Upload
-from worker.outbox import sender
 from worker.protection import protected
-from worker.tasks.export_posts import export_posts
 
-EXPORT = export_posts.__wrapped__  # type: ignore[attr-defined]
 PROTECT = "PUT /task-protection/v1/state"
 
 NEEDS = {
@@ -94,11 +91,9 @@ def recorder() -> Iterator[Recorder]:
     listening = Recorder()
     botocore.register_initializer(listening.attach)
     boto3.DEFAULT_SESSION = None
-    sender.ses.cache_clear()
     yield listening
     botocore.unregister_initializer(listening.attach)
     boto3.DEFAULT_SESSION = None
-    sender.ses.cache_clear()
 
 
 @pytest.fixture
@@ -144,8 +139,8 @@ def granted(template: Template, role: str) -> set[str]:
 
 def leave_behind(wiring: Wiring, prefix: str) -> None:
     """An object and an unfinished upload, as an attempt leaves them that was killed."""
-    wiring.storage.put(f"{prefix}9/posts.json", b"{}")
-    wiring.storage.begin(f"{prefix}9/posts.json")
+    wiring.object_store.put(f"{prefix}9/posts.json", b"{}", JSON)
+    wiring.object_store.begin(f"{prefix}9/posts.json", JSON)
 
 
 def one_prefix(requests: Sequence[tuple[str, str]]) -> bool:
@@ -160,7 +155,7 @@ def test_api(recorder: Recorder, join: Join, wiring: Wiring, app_template: Templ
     tasks = [launch(wiring.database, one.user_id) for one in (susan, david)]
     for task_id in tasks:
         publish(wiring, task_id)
-    leave_behind(wiring, removals.user_prefix(david.user_id))
+    leave_behind(wiring, removals.prefix(david.user_id))
     wiring.queue.redis.connection_pool.disconnect()
     with recorder.on():
         assert susan.get(f"/v1/exports/{tasks[0]}/download").status_code == 303
@@ -171,19 +166,19 @@ def test_api(recorder: Recorder, join: Join, wiring: Wiring, app_template: Templ
     assert one_prefix(recorder.requests)
 
 
-def test_sweeper(recorder: Recorder, wiring: Wiring, app_template: Template) -> None:
+def test_reconciler(recorder: Recorder, wiring: Wiring, app_template: Template) -> None:
     """What nobody needs any more goes."""
     user_id = make_user(wiring.database)
     task_id = launch(wiring.database, user_id)
     publish(wiring, task_id, ttl_s=-1)
-    leave_behind(wiring, removals.task_prefix(user_id, task_id))
+    leave_behind(wiring, removals.prefix(user_id, task_id))
     names = ("version", "account", "region", "detail", "detail-type", "source", "time", "id")
     app.__dict__["wiring"] = wiring
     wiring.queue.redis.connection_pool.disconnect()
     with recorder.on():
         sweep({**dict.fromkeys(names, ""), "resources": []}, None)
     del app.__dict__["wiring"]
-    assert the_task(wiring.database, task_id).gone_at
+    assert the_export(wiring.database, task_id).gone_at
     assert recorder.needed() == granted(app_template, "SweepRole")
     assert one_prefix(recorder.requests)
     (look,) = [one for one in statements(app_template, "SweepRole") if one["Sid"] == "Look"]
@@ -215,28 +210,34 @@ def agent_url(recorder: Recorder) -> Iterator[str]:
 
 
 def test_worker(recorder: Recorder, wiring: Wiring, agent_url: str, app_template: Template) -> None:
-    """Small and large exports, their mails, and what is left of those that failed."""
+    """Small and large exports, one that fails, their emails, and what is left of the last one."""
+
+    def broken(_attempt: Attempt) -> None:
+        raise TaskError("It broke.", code="broken")
+
     small, large, third = (make_user(wiring.database, name) for name in ("small", "large", "third"))
     write_posts(wiring.database, large, ["x" * 10_000] * 700)
     done = [launch(wiring.database, user_id) for user_id in (small, large)]
     failed = launch(wiring.database, third)
-    leave_behind(wiring, removals.task_prefix(third, failed))
-    put(wiring.database, failed, status="failed", finished_at=now())
+    leave_behind(wiring, removals.prefix(third, failed))
     lost = Part(1, '"0"', 1)
     with recorder.on(), protected(agent_url):
         for task_id in done:
-            perform(task_id, EXPORT, wiring)
-        attempts._clean_up(the_task(wiring.database, failed), wiring)
+            perform(task_id, wiring)
+        with pytest.raises(FailedAttemptError):
+            perform(failed, wiring, function=broken)
         with pytest.raises(UploadGoneError):  # and looks whether the object is there
-            Upload(wiring.storage, "exports/0/lost", "lost", [lost]).finish(b"")
-    for task_id in done:
-        assert the_task(wiring.database, task_id).mail_state == "sent"
+            Upload(wiring.object_store, "exports/0/lost", JSON, "lost", [lost]).finish(b"")
+    for task_id in (*done, failed):
+        email = the_email(wiring.database, task_id)
+        assert email is not None
+        assert email.state == "sent"
     assert recorder.needed() == granted(app_template, "WorkerRole")
     assert one_prefix(recorder.requests)
 
 
 def test_worker_sends_as_one(app_template: Template) -> None:
-    """The right to mail is narrowed to one address."""
+    """The right to send emails is narrowed to one address."""
     (mail,) = [one for one in statements(app_template, "WorkerRole") if one["Sid"] == "Mail"]
     assert mail["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "MailAddress"}}}
 

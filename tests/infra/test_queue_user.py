@@ -10,7 +10,7 @@ from redis.exceptions import NoPermissionError
 from chalicelib.accounts import rate_limits
 from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
-from tests.harness.ledgers import launch, make_user, the_task
+from tests.harness.ledgers import launch, make_user, the_email
 from tests.harness.servers import wait_until
 from tests.infra.templates import ROOT, Template
 
@@ -26,26 +26,34 @@ def as_the_user(
     return environment | {"REDIS_URL": f"redis://carryout:secret@127.0.0.1:{valkey_port}/0"}
 
 
+def is_sent(database: Database, task_id: str) -> bool:
+    """Whether the email about a task is sent."""
+    email = the_email(database, task_id)
+    return email is not None and email.state == "sent"
+
+
 def test_access_string_is_enough(as_the_user: dict[str, str], database: Database) -> None:
-    """The API rings and counts, a worker works, as the user that ElastiCache will know."""
+    """The API enqueues and counts, a worker works, as the user that ElastiCache will know."""
     task_id = launch(database, make_user(database))
-    letters = {**as_the_user, "VERIFY_EMAIL": "on", "LIMITS": "on"}
-    wiring = Wiring.from_environment(letters)
+    settings = {**as_the_user, "VERIFY_EMAIL": "on", "LIMITS": "on"}
+    wiring = Wiring.from_environment(settings)
     rate_limits.spend(wiring.queue.redis, (rate_limits.REQUESTS_PER_TOKEN, "somebody"))
     assert list(wiring.queue.redis.scan_iter("carryout:*"))
-    with rate_limits.held(wiring.queue.redis, "somebody", wait_s=1):
-        assert list(wiring.queue.redis.scan_iter("carryout:held:*"))
-    assert not list(wiring.queue.redis.scan_iter("carryout:held:*"))
-    wiring.queue.ring([(task_id, "export_posts")])
+    with rate_limits.long_poll_slot(wiring.queue.redis, "somebody", wait_s=1):
+        assert list(wiring.queue.redis.scan_iter("carryout:long-poll:*"))
+    assert not list(wiring.queue.redis.scan_iter("carryout:long-poll:*"))
+    wiring.outbox_hint.send()
+    assert wiring.outbox_waiter.wait(10)
+    wiring.queue.enqueue([(task_id, "export_posts")])
     assert wiring.queue.depth() == 1
     worker = subprocess.Popen(
         [sys.executable, "-m", "worker", "run"],
         cwd=ROOT,
-        env={**os.environ, **letters},
+        env={**os.environ, **settings},
         stderr=subprocess.PIPE,
     )
     try:
-        wait_until(lambda: the_task(database, task_id).mail_state == "sent", "the mail is sent")
+        wait_until(lambda: is_sent(database, task_id), "the email is sent")
         assert wiring.queue.workers_alive() == 1
         assert wiring.queue.workers()[0].hostname
     finally:

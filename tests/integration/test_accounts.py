@@ -9,7 +9,7 @@ from chalice.test import Client
 from werkzeug.test import Client as Browser
 
 from app import app
-from chalicelib.accounts.accounts import _flush_unique
+from chalicelib.accounts.accounts import HASHER, _flush_unique
 from chalicelib.accounts.rate_limits import PER_ACCOUNT, SignInLimit
 from chalicelib.db.engine import Database
 from chalicelib.db.models import User
@@ -86,6 +86,46 @@ def test_any_unicode_is_a_password(nobody: Person, password: str) -> None:
     assert nobody.post("/v1/tokens", credentials).status_code == 201
 
 
+COMPOSED, DECOMPOSED = "\u00e9" * 8, "e\u0301" * 8
+
+
+@pytest.mark.parametrize("chosen", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED])
+def test_passwords_are_compared_in_one_form(nobody: Person, chosen: str, typed: str) -> None:
+    """One keyboard sends an accent as one character, another as two: it is the same password."""
+    assert nobody.post("/v1/users", SUSAN | {"password": chosen}).status_code == 201
+    assert nobody.post("/v1/tokens", CREDENTIALS | {"password": typed}).status_code == 201
+    wrong = CREDENTIALS | {"password": "e" * 8}
+    refused(nobody.post("/v1/tokens", wrong), 401, "wrong_credentials")
+
+
+@pytest.mark.parametrize(
+    ("password", "status"),
+    [
+        ("e\u0301" * 7, 422),  # 14 characters as they come, 7 after NFC
+        ("e\u0301" * 128, 201),  # 256, and 128
+        ("e\u0301" * 129, 422),
+        ("\u0958" * 64, 201),  # 64, and 128: NFC takes this one apart
+        ("\u0958" * 65, 422),
+        ("\u1f82" * 128, 201),
+        ("\u03b1\u0313\u0300\u0345" * 128, 201),  # four characters for one
+        ("a" + "\u0323\u0307" * 1_000_000, 422),  # and no time is lost on it
+    ],
+    ids=range(8),
+)
+def test_passwords_are_counted_in_that_form(nobody: Person, password: str, status: int) -> None:
+    """8 to 128 characters are those that are compared."""
+    assert nobody.post("/v1/users", SUSAN | {"password": password}).status_code == status
+
+
+def test_a_password_from_before(nobody: Person, join: Join, database: Database) -> None:
+    """What was hashed as it came still lets its user in, by the same keyboard."""
+    user_id = join("susan").user_id
+    with database.write() as session:
+        session.get_one(User, user_id).password_hash = HASHER.hash(DECOMPOSED)
+    assert nobody.post("/v1/tokens", CREDENTIALS | {"password": DECOMPOSED}).status_code == 201
+
+
 @both_databases
 def test_names_and_addresses_are_unique_without_case(nobody: Person, susan: Person) -> None:
     """Another case is the same name, and the same address."""
@@ -147,7 +187,7 @@ def test_registration_closed(nobody: Person, rewire: Rewire) -> None:
 def test_wrong_credentials_all_look_alike(nobody: Person, wrong: dict[str, str]) -> None:
     """The answer does not tell whether there is such a user."""
     assert nobody.post("/v1/users", SUSAN).status_code == 201
-    problem = refused(nobody.post("/v1/tokens", CREDENTIALS | wrong), 401, "unauthenticated")
+    problem = refused(nobody.post("/v1/tokens", CREDENTIALS | wrong), 401, "wrong_credentials")
     usual = nobody.post("/v1/tokens", CREDENTIALS | {"password": "x"})
     assert problem == usual.json_body
     assert usual.headers["WWW-Authenticate"] == "Bearer"
@@ -162,7 +202,7 @@ def test_guessing_is_slowed_down(nobody: Person, rewire: Rewire) -> None:
     answer = nobody.post("/v1/tokens", CREDENTIALS | {"username": "SUSAN"})
     refused(answer, 429, "too_many_attempts")
     assert 0 < int(answer.headers["Retry-After"]) <= 900
-    refused(nobody.post("/v1/tokens", wrong | {"username": "david"}), 401, "unauthenticated")
+    refused(nobody.post("/v1/tokens", wrong | {"username": "david"}), 401, "wrong_credentials")
 
 
 def test_a_right_password_does_not_count(nobody: Person, rewire: Rewire) -> None:
@@ -172,7 +212,7 @@ def test_a_right_password_does_not_count(nobody: Person, rewire: Rewire) -> None
     wrong = CREDENTIALS | {"password": "x"}
     assert {nobody.post("/v1/tokens", wrong).status_code for _ in range(9)} == {401}
     assert {nobody.post("/v1/tokens", CREDENTIALS).status_code for _ in range(5)} == {201}
-    refused(nobody.post("/v1/tokens", wrong), 401, "unauthenticated")
+    refused(nobody.post("/v1/tokens", wrong), 401, "wrong_credentials")
     refused(nobody.post("/v1/tokens", wrong), 429, "too_many_attempts")
 
 
@@ -241,20 +281,95 @@ def test_bad_cookie(nobody: Person, cookie: str) -> None:
     refused(nobody.get("/v1/me", headers={"Cookie": cookie}), 401, "unauthenticated")
 
 
+@pytest.fixture
+def carol(nobody: Person) -> Person:
+    """Somebody with a password, signed in."""
+    carol = SUSAN | {"username": "carol", "email": "carol@example.com"}
+    assert nobody.post("/v1/users", carol).status_code == 201
+    token = nobody.post("/v1/tokens", CREDENTIALS | {"username": "carol"}).json_body["token"]
+    return Person(nobody.client, token)
+
+
 @both_databases
-def test_change_account(susan: Person, david: Person) -> None:
+def test_change_account(carol: Person, david: Person) -> None:
     """Language and address can be changed, one without the other; the name cannot."""
     assert david
+    susan, proof = carol, {"current_password": PASSWORD}
     assert susan.patch("/v1/me", {}).json_body == susan.get("/v1/me").json_body
     changed = susan.patch("/v1/me", {"language": "es"}).json_body
-    assert (changed["language"], changed["email"]) == ("es", "susan@example.com")
-    assert susan.patch("/v1/me", {"email": "Susan@Example.com"}).status_code == 200
+    assert (changed["language"], changed["email"]) == ("es", "carol@example.com")
+    assert susan.patch("/v1/me", {"email": "Carol@Example.com"} | proof).status_code == 200
     changed = susan.get("/v1/me").json_body
-    assert (changed["language"], changed["email"]) == ("es", "Susan@Example.com")
-    refused(susan.patch("/v1/me", {"email": "DAVID@example.com"}), 409, "email_taken")
+    assert (changed["language"], changed["email"]) == ("es", "Carol@Example.com")
+    refused(susan.patch("/v1/me", {"email": "DAVID@example.com"} | proof), 409, "email_taken")
     for change in ({"username": "x"}, {"email": None}, {"language": "xx"}):
         problem = refused(susan.patch("/v1/me", change), 422, "invalid")
         assert pointers(problem) == {f"/{name}" for name in change}
+
+
+@pytest.mark.parametrize("proof", [{}, {"current_password": ""}, {"current_password": "x"}])
+def test_a_new_address_takes_the_password(carol: Person, proof: dict[str, str]) -> None:
+    """Whoever finds a token cannot have the exports sent elsewhere, nor learn who has an account.
+
+    The address as it is, and a language, take none.
+    """
+    for email in ("new@example.com", "susan@example.com", "CAROL@example.com"):
+        answer = carol.patch("/v1/me", {"email": email, "language": "ko"} | proof)
+        refused(answer, 403, "wrong_password")
+    me = carol.get("/v1/me").json_body
+    assert (me["email"], me["language"]) == ("carol@example.com", "en")
+    same = {"email": "carol@example.com", "language": "es"}
+    assert carol.patch("/v1/me", same | proof).json_body["language"] == "es"
+
+
+def test_guesses_beside_a_new_address_count(carol: Person, rewire: Rewire) -> None:
+    """They are counted together with those where one signs in, whatever route they come by."""
+    rewire(LIMITS="on")
+    routes = [
+        ("PATCH", "/v1/me", {"email": "new@example.com"}),
+        ("POST", "/v1/me/erasure", {}),
+        ("PUT", "/v1/me/password", {"password": "battery staple"}),
+    ]
+    for number in range(PER_ACCOUNT):
+        method, path, fields = routes[number % len(routes)]
+        answer = carol.ask(method, path, fields | {"current_password": "a guess"})
+        refused(answer, 403, "wrong_password")
+    for method, path, fields in routes:
+        answer = carol.ask(method, path, fields | {"current_password": PASSWORD})
+        refused(answer, 429, "too_many_attempts")
+    credentials = CREDENTIALS | {"username": "carol"}
+    refused(carol.post("/v1/tokens", credentials), 429, "too_many_attempts")
+
+
+def test_erasure_takes_a_recent_sign_in(susan: Person, rewire: Rewire) -> None:
+    """Fifteen minutes after it was issued a token erases no account, and everything else goes."""
+    rewire(later=timedelta(minutes=15, seconds=1))
+    refused(susan.delete("/v1/me"), 403, "sign_in_again")
+    assert susan.get("/v1/me").status_code == 200
+    rewire(later=timedelta(minutes=14, seconds=30))
+    assert susan.delete("/v1/me").status_code == 204
+    refused(susan.get("/v1/me"), 401, "unauthenticated")
+
+
+def test_erasure_by_cookie_takes_a_recent_sign_in(susan: Person, rewire: Rewire) -> None:
+    """A page's session is no better than a token."""
+    rewire(later=timedelta(hours=1))
+    person = Person(susan.client)
+    answer = person.delete("/v1/me", headers={"Cookie": f"carryout_session={susan.token}"})
+    refused(answer, 403, "sign_in_again")
+
+
+@both_databases
+def test_erasure_with_the_password(carol: Person, rewire: Rewire) -> None:
+    """However old the session is, the password will do, and nothing but the password."""
+    rewire(later=timedelta(days=1))
+    problem = refused(carol.post("/v1/me/erasure", {}), 422, "invalid")
+    assert pointers(problem) == {"/current_password"}
+    wrong = {"current_password": "wrong horse"}
+    refused(carol.post("/v1/me/erasure", wrong), 403, "wrong_password")
+    answer = carol.post("/v1/me/erasure", {"current_password": PASSWORD})
+    assert (answer.status_code, answer.body) == (204, b"")
+    refused(carol.get("/v1/me"), 401, "unauthenticated")
 
 
 def test_posts_are_counted(susan: Person) -> None:
@@ -306,7 +421,7 @@ def test_a_preflight_says_what_may_be_sent(client: Client, rewire: Rewire) -> No
     assert client
     rewire(ALLOWED_ORIGINS="https://app.example")
     answer = Browser(Gateway(app)).options("/v1/me", headers={"Origin": "https://app.example"})
-    assert answer.headers["Access-Control-Allow-Methods"] == "DELETE, GET, PATCH"
+    assert answer.headers["Access-Control-Allow-Methods"] == "DELETE, GET, HEAD, PATCH"
     assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
 
 
@@ -315,5 +430,5 @@ def test_no_preflight_without_allowed_origins(client: Client) -> None:
     assert client
     for headers in ({}, {"Origin": "https://app.example"}):
         answer = Browser(Gateway(app)).options("/v1/me", headers=headers)
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, GET, PATCH")
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, GET, HEAD, PATCH")
         assert "Access-Control-Allow-Origin" not in answer.headers

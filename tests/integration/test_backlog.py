@@ -1,35 +1,35 @@
 import logging
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Letter
+from chalicelib.db.models import OutboxMessage
 from chalicelib.operations.backlog import Backlog, measure, publish
+from chalicelib.outbox import messages
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
-from tests.harness.ledgers import fail, launch, make_user, now, put, take
+from tests.harness.ledgers import claim, fail, launch, make_user, now, put
 from tests.integration.conftest import Rewire
 
 
 @both_databases
 def test_what_counts(wiring: Wiring, database: Database) -> None:
-    """Tasks that run or could run, mails and letters that are due; not what waits for its time."""
+    """Tasks that run or could run, and messages that are due; not what waits for its time."""
     assert measure(database, wiring.queue) == Backlog(0, 0, 0)
     users = [make_user(database, name) for name in ("susan", "david", "john", "mary")]
     later, before = (now() + timedelta(seconds=seconds) for seconds in (60, -60))
     running, waiting, failed, pausing = (launch(database, user) for user in users)
-    take(database, running)
+    claim(database, running)
     put(database, waiting, due_at=before)
-    fail(database, failed)  # its mail is due
+    fail(database, failed)  # its email is due
     put(database, pausing, due_at=later)
     with database.write() as session:
         for due_at in (before, later):
-            one = Letter(id=str(uuid4()), user_id=users[0], kind="reset", address="a@example.com")
-            one.created_at = one.due_at = due_at
-            session.add(one)
+            address = "a@example.com"
+            message_id = messages.put(session, users[0], "reset", {}, now=now(), address=address)
+            session.get_one(OutboxMessage, message_id).due_at = due_at
     found = measure(database, wiring.queue)
     assert (found.unfinished, found.workers) == (4, 0)
     assert 59 < found.oldest_s < 70

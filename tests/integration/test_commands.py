@@ -20,9 +20,10 @@ from alembic.migration import MigrationContext
 from chalicelib import logs
 from chalicelib.accounts.accounts import check_password, find_user
 from chalicelib.db.engine import Database, connect
-from chalicelib.db.models import Base, Post
+from chalicelib.db.models import Base
+from chalicelib.microblog.models import Post
 from chalicelib.microblog.posts import write_post
-from chalicelib.tasks.leases import take
+from chalicelib.tasks.leases import claim
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
@@ -431,7 +432,7 @@ def test_list_of_nothing(worker: Call, wrong: list[str]) -> None:
 
 
 def test_retry_and_cancel(worker: Call, database: Database, user_id: int, wiring: Wiring) -> None:
-    """A failed task is queued again and rung for; a queued one is cancelled at once."""
+    """A failed task is queued again, with a job; a queued one is cancelled at once."""
     task_id = launch(database, user_id)
     fail(database, task_id)
     assert worker("tasks", "retry", task_id).out == "queued\n"
@@ -439,8 +440,37 @@ def test_retry_and_cancel(worker: Call, database: Database, user_id: int, wiring
     assert worker("tasks", "cancel", task_id).out == "cancelled\n"
     assert the_task(database, task_id).status == "cancelled"
     assert worker("tasks", "retry", task_id).status == 0
-    assert take(database, task_id, worker="w", lease_s=30, now=now()) is not None
+    assert claim(database, task_id, worker="w", lease_s=30, now=now()) is not None
     assert worker("tasks", "cancel", task_id).out == "cancelling\n"
+
+
+def test_launch_a_task(worker: Call, database: Database, user_id: int, wiring: Wiring) -> None:
+    """A task can be launched for a user, with parameters, as over the API."""
+    assert user_id
+    done = worker("tasks", "launch", "example", "--user", "susan", "--params", '{"seconds": 7}')
+    task = the_task(database, done.out.strip())
+    assert (task.name, task.params, task.status) == ("example", {"seconds": 7}, "queued")
+    assert wiring.queue.waiting_ids() == {task.id}
+    again = worker("tasks", "launch", "example", "--user", "susan", "--params", '{"seconds": 7}')
+    assert (again.status, "already in progress" in again.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("nothing",), "no task named nothing; there are export_posts, example"),
+        (("example",), "--params: /seconds is required"),
+        (("example", "--params", "{"), "--params is no JSON"),
+        (("example", "--params", '{"seconds": 61}'), "--params: /seconds must be at most 60"),
+    ],
+)
+def test_launch_of_nothing(
+    worker: Call, user_id: int, arguments: tuple[str, ...], complaint: str
+) -> None:
+    """A task that there is not, or parameters that it does not take, are named."""
+    assert user_id
+    done = worker("tasks", "launch", *arguments, "--user", "susan")
+    assert (done.status, complaint in done.err) == (2, True)
 
 
 @pytest.mark.parametrize("command", ["show", "retry", "cancel"])
@@ -467,7 +497,7 @@ def test_what_cannot_be_done(worker: Call, database: Database, user_id: int) -> 
 def test_without_redis(
     worker: Call, database: Database, user_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tasks are looked after without Redis, too; the next sweep rings."""
+    """Tasks are looked after without Redis, too; the next sweep enqueues."""
     monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
     task_id = launch(database, user_id)
     fail(database, task_id)
@@ -485,9 +515,9 @@ def test_sweep(worker: Call, database: Database, user_id: int, wiring: Wiring) -
     task_id = launch(database, user_id)
     done = worker("sweep")
     assert (done.status, done.err) == (0, "")
-    assert "rung: 1" in done.out
+    assert "enqueued: 1" in done.out
     assert wiring.queue.waiting_ids() == {task_id}
-    assert "rung: 0" in worker("sweep").out
+    assert "enqueued: 0" in worker("sweep").out
 
 
 on_databases_of_ones_own = pytest.mark.parametrize(

@@ -15,25 +15,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Post, Removal, Task
+from chalicelib.db.models import Removal, Task
+from chalicelib.microblog.models import Post
 from chalicelib.values.fields import PostBody, flaw, format_time
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
 from tests.harness import documents, fakes
-from tests.harness.fakes import FakeSes, FakeStorage, fake_wiring
-from tests.harness.ledgers import lapse, launch, make_user, the_task
+from tests.harness.fakes import FakeObjectStore, fake_wiring
+from tests.harness.ledgers import lapse, launch, make_user, the_export, the_task
 from tests.harness.writers import START, write_posts
 from worker import attempts
 from worker.attempts import perform
 from worker.export import pages, upload
 from worker.export.local import write_file
 from worker.export.verify import verify
-from worker.outbox import sender
-from worker.tasks.export_posts import export_posts
 
 pytestmark = both_databases
 
-FUNCTION = export_posts.__wrapped__  # type: ignore[attr-defined]
 PART_BYTES = 2000
 
 
@@ -44,8 +42,6 @@ class Killed(BaseException):
 @pytest.fixture
 def wired(database: Database, monkeypatch: pytest.MonkeyPatch) -> Wiring:
     """A ledger, fakes for the rest, parts of 2,000 bytes and pages of 7 posts."""
-    ses = FakeSes()
-    monkeypatch.setattr(sender, "ses", lambda _endpoint_url: ses)
     monkeypatch.setattr(fakes, "MIN_PART_BYTES", PART_BYTES)
     monkeypatch.setattr(upload, "PART_BYTES", PART_BYTES)
     monkeypatch.setattr(pages, "FIRST_PAGE_ROWS", 7)
@@ -64,9 +60,9 @@ def user_id(database: Database) -> int:
     return user_id
 
 
-def storage_of(wired: Wiring) -> FakeStorage:
+def storage_of(wired: Wiring) -> FakeObjectStore:
     """The bucket."""
-    return cast("FakeStorage", wired.storage)
+    return cast("FakeObjectStore", wired.object_store)
 
 
 def expected(wired: Wiring, task_id: str) -> bytes:
@@ -78,9 +74,10 @@ def expected(wired: Wiring, task_id: str) -> bytes:
 
 def posts_of(database: Database, task: Task) -> list[tuple[str, str]]:
     """The posts that a task exports: pairs of body and timestamp, in their order."""
+    snapshot = (the_export(database, task.id).snapshot or {})["posts"] or 0
     statement = (
         sa.select(Post.body, Post.timestamp)
-        .where(Post.user_id == task.user_id, Post.id <= task.cutoff)
+        .where(Post.user_id == task.user_id, Post.id <= snapshot)
         .order_by(Post.timestamp, Post.id)
     )
     with database.read() as session:
@@ -91,35 +88,36 @@ def published(wired: Wiring, task_id: str) -> bytes:
     """The file of a task that succeeded; what the ledger says of it must be true."""
     task = the_task(wired.database, task_id)
     assert (task.status, task.percent) == ("succeeded", 100)
-    data = storage_of(wired).objects[task.object_key or ""]
-    assert task.sha256 == hashlib.sha256(data).hexdigest()
-    assert task.size_bytes == len(data)
-    assert task.posts == json.loads(data)["count"]
+    export = the_export(wired.database, task_id)
+    data = storage_of(wired).objects[export.object_key or ""]
+    assert export.sha256 == hashlib.sha256(data).hexdigest()
+    assert export.size_bytes == len(data)
+    assert export.rows == {"posts": json.loads(data)["count"]}
     assert verify(BytesIO(data)).faults == ()
     return data
 
 
 def nothing_left_but(wired: Wiring, task_id: str) -> None:
-    """Carry out all removals: there must be one object and no upload left."""
+    """Execute all removals: there must be one object and no upload left."""
     with wired.database.write() as session:
         session.execute(sa.update(Removal).values(due_at=START))
-    wired.sweeper.sweep(now=wired.now())
-    assert list(storage_of(wired).objects) == [the_task(wired.database, task_id).object_key]
+    wired.reconciler.sweep(now=wired.now())
+    assert list(storage_of(wired).objects) == [the_export(wired.database, task_id).object_key]
     assert storage_of(wired).uploads == {}
 
 
 def go_on(wired: Wiring, task_id: str) -> None:
     """What happens after a worker died: the lease ends, a sweep finds out, another one works."""
     lapse(wired.database, task_id)
-    assert wired.sweeper.sweep(now=wired.now())["recovered"] == 1
+    assert wired.reconciler.sweep(now=wired.now())["recovered"] == 1
     lapse(wired.database, task_id)
-    perform(task_id, FUNCTION, wired)
+    perform(task_id, wired)
 
 
 def test_one_go(wired: Wiring, user_id: int) -> None:
     """An export in several parts is the document, and its progress never falls."""
     task_id = launch(wired.database, user_id)
-    perform(task_id, FUNCTION, wired)
+    perform(task_id, wired)
     data = published(wired, task_id)
     assert data == expected(wired, task_id)
     assert len(data) > 3 * PART_BYTES
@@ -132,7 +130,7 @@ def test_small(wired: Wiring, bodies: list[str]) -> None:
     user_id = make_user(wired.database)
     write_posts(wired.database, user_id, bodies)
     task_id = launch(wired.database, user_id)
-    perform(task_id, FUNCTION, wired)
+    perform(task_id, wired)
     assert published(wired, task_id) == expected(wired, task_id)
     assert [post["body"] for post in json.loads(published(wired, task_id))["posts"]] == bodies
 
@@ -155,9 +153,9 @@ def test_small_takes_few_steps(wired: Wiring, monkeypatch: pytest.MonkeyPatch) -
 
     sa.event.listen(wired.database.engine, "before_cursor_execute", look)
     storage_of(wired).before = ask
-    perform(task_id, FUNCTION, wired)
-    cutoff, page = looks
-    assert ("max(" in cutoff, "LIMIT" in page) == (True, True)
+    perform(task_id, wired)
+    snapshot, page = looks
+    assert ("max(" in snapshot, "LIMIT" in page) == (True, True)
     assert published(wired, task_id) == expected(wired, task_id)
     assert requests[0] == ("put", [])
 
@@ -170,7 +168,7 @@ def test_pages_leave_no_trace(
     monkeypatch.setattr(pages, "FIRST_PAGE_ROWS", first_page)
     monkeypatch.setattr(pages, "MAX_PAGE_ROWS", first_page)
     task_id = launch(wired.database, user_id)
-    perform(task_id, FUNCTION, wired)
+    perform(task_id, wired)
     monkeypatch.undo()
     assert published(wired, task_id) == expected(wired, task_id)
 
@@ -198,14 +196,14 @@ def test_killed_at_each_step(wired: Wiring, user_id: int, *, after: bool) -> Non
         vars(storage)["after" if after else "before"] = hook
         task_id = launch(wired.database, user_id)
         try:
-            perform(task_id, FUNCTION, wired)
+            perform(task_id, wired)
         except Killed:
             killed += 1
             vars(storage)["after" if after else "before"] = lambda _operation: None
             go_on(wired, task_id)
         vars(storage)["after" if after else "before"] = lambda _operation: None
         assert published(wired, task_id) == expected(wired, task_id)
-        storage.objects.pop(the_task(wired.database, task_id).object_key or "")
+        storage.objects.pop(the_export(wired.database, task_id).object_key or "")
         if len(steps) < step:
             break
     assert steps[0] == "begin"
@@ -213,7 +211,7 @@ def test_killed_at_each_step(wired: Wiring, user_id: int, *, after: bool) -> Non
     assert killed == len(steps) >= 6
     with wired.database.write() as session:
         session.execute(sa.update(Removal).values(due_at=START))
-    wired.sweeper.sweep(now=wired.now())
+    wired.reconciler.sweep(now=wired.now())
     assert (storage.objects, storage.uploads) == ({}, {})
 
 
@@ -226,7 +224,7 @@ def test_killed_at_the_only_step(wired: Wiring, *, after: bool) -> None:
     storage = storage_of(wired)
     vars(storage)["after" if after else "before"] = kill_at(1)[0]
     with pytest.raises(Killed):
-        perform(task_id, FUNCTION, wired)
+        perform(task_id, wired)
     vars(storage)["after" if after else "before"] = lambda _operation: None
     go_on(wired, task_id)
     assert published(wired, task_id) == expected(wired, task_id)
@@ -238,7 +236,7 @@ def killed_in_the_middle(wired: Wiring, user_id: int, *, step: int = 4) -> str:
     task_id = launch(wired.database, user_id)
     storage_of(wired).before = kill_at(step)[0]
     with pytest.raises(Killed):
-        perform(task_id, FUNCTION, wired)
+        perform(task_id, wired)
     storage_of(wired).before = lambda _operation: None
     return task_id
 
@@ -253,8 +251,8 @@ def test_goes_on_where_it_was(wired: Wiring, user_id: int) -> None:
     storage_of(wired).before = uploads.append
     go_on(wired, task_id)
     assert "begin" not in uploads
-    task = the_task(wired.database, task_id)
-    assert (task.attempt, task.object_key) == (2, before.object_key)
+    assert the_task(wired.database, task_id).attempt == 2
+    assert the_export(wired.database, task_id).object_key == before.checkpoint["key"]
 
 
 def test_upload_is_gone(wired: Wiring, user_id: int) -> None:
@@ -284,7 +282,7 @@ def test_upload_goes_in_the_middle(wired: Wiring, user_id: int) -> None:
             storage_of(wired).uploads.clear()
 
     storage_of(wired).before = vanish
-    perform(task_id, FUNCTION, wired)
+    perform(task_id, wired)
     assert "vanished" in done
     assert published(wired, task_id) == expected(wired, task_id)
     nothing_left_but(wired, task_id)
@@ -304,7 +302,7 @@ def test_upload_was_completed_by_another(wired: Wiring, user_id: int) -> None:
             begun.clear()
 
     storage.before = fall_asleep
-    perform(task_id, FUNCTION, wired)
+    perform(task_id, wired)
     assert "begin" not in begun
     assert published(wired, task_id) == expected(wired, task_id)
     nothing_left_but(wired, task_id)
@@ -321,7 +319,7 @@ def test_taken_over_after_complete(wired: Wiring, user_id: int) -> None:
 
     storage.after = kill
     with pytest.raises(Killed):
-        perform(task_id, FUNCTION, wired)
+        perform(task_id, wired)
     (left,) = storage.objects.items()
     storage.after = lambda _operation: None
     go_on(wired, task_id)
@@ -334,7 +332,7 @@ def test_a_part_of_somebody_else(wired: Wiring, user_id: int) -> None:
     """A worker that was taken for dead wrote a part of its own: the upload is begun anew."""
     task_id = killed_in_the_middle(wired, user_id)
     (upload_id,) = storage_of(wired).uploads
-    key = the_task(wired.database, task_id).object_key or ""
+    key = (the_task(wired.database, task_id).checkpoint or {})["key"]
     storage_of(wired).upload(key, upload_id, 1, b"-" * PART_BYTES)
     go_on(wired, task_id)
     assert published(wired, task_id) == expected(wired, task_id)
@@ -363,12 +361,12 @@ def test_retried_by_the_user(wired: Wiring, user_id: int) -> None:
     with wired.database.write() as session:
         cancel_task(session, task_id, lease_s=30, now=wired.now())
     lapse(wired.database, task_id)
-    wired.sweeper.sweep(now=wired.now())
+    wired.reconciler.sweep(now=wired.now())
     assert the_task(wired.database, task_id).status == "cancelled"
     write_posts(wired.database, user_id, ["new"], at=datetime(2026, 2, 1, tzinfo=UTC))
     with wired.database.write() as session:
         retry_task(session, task_id, now=wired.now())
-    perform(task_id, FUNCTION, wired)
+    perform(task_id, wired)
     assert published(wired, task_id) == expected(wired, task_id)
     assert json.loads(published(wired, task_id))["posts"][-1]["body"] == "new"
     nothing_left_but(wired, task_id)
@@ -386,12 +384,12 @@ def test_account_is_erased_meanwhile(wired: Wiring, user_id: int) -> None:
                 erase(session, user_id, lease_s=30, now=wired.now())
 
     storage_of(wired).before = vanish
-    perform(task_id, FUNCTION, wired)
+    perform(task_id, wired)
     with wired.database.write() as session:
         assert session.get(Task, task_id) is None
         session.execute(sa.update(Removal).values(due_at=START))
     storage_of(wired).before = lambda _operation: None
-    wired.sweeper.sweep(now=wired.now())
+    wired.reconciler.sweep(now=wired.now())
     assert (storage_of(wired).objects, storage_of(wired).uploads) == ({}, {})
 
 
@@ -433,7 +431,7 @@ def test_whatever_the_api_accepts(
 def test_file_is_the_same_document(wired: Wiring, user_id: int, tmp_path: Path) -> None:
     """The engine straight to a file writes what the task writes; nothing else is left there."""
     task_id = launch(wired.database, user_id)
-    perform(task_id, FUNCTION, wired)
+    perform(task_id, wired)
     task = the_task(wired.database, task_id)
     assert task.started_at is not None
     out, percents = tmp_path / "out" / "posts.json", [0]

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from redis import Redis
 from rq.command import send_stop_job_command
 
+from chalicelib.adapters.job_queue import FUNCTION
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Token
 from chalicelib.wiring import Wiring
@@ -28,7 +29,6 @@ from tests.harness.ledgers import launch, make_user, now, the_task
 from tests.harness.servers import wait_until
 from tests.harness.writers import launch_example
 
-EXAMPLE = "worker.tasks.example.example"
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
@@ -54,7 +54,7 @@ def forgeries(marks: Path, hook_url: str) -> dict[str, dict[str, Any]]:
         return f"touch {marks / name}"
 
     def harmless(task_id: str = NOBODY) -> bytes:
-        return call(EXAMPLE, task_id)
+        return call(FUNCTION, task_id)
 
     return {
         "foreign-function": {"data": call("os.system", touch("foreign-function"))},
@@ -62,14 +62,14 @@ def forgeries(marks: Path, hook_url: str) -> dict[str, dict[str, Any]]:
             "data": zlib.compress(call("os.system", touch("foreign-compressed")))
         },
         "builtin": {"data": call("eval", f"open({str(marks / 'builtin')!r}, 'w')")},
-        "near-miss": {"data": call("worker.tasks.example.os.system", touch("near-miss"))},
+        "near-miss": {"data": call("worker.attempts.os.system", touch("near-miss"))},
         "subprocess": {"data": call("subprocess.run", ["touch", str(marks / "subprocess")])},
         "pickled": {"data": pickle.dumps(Pickled(touch("pickled")))},
         "pickled-compressed": {"data": zlib.compress(pickle.dumps(Pickled(touch("pickled"))))},
         "instance": {"data": call("system", touch("instance"), instance="os")},
-        "kwargs": {"data": call(EXAMPLE, "kwargs", seconds=0)},
+        "kwargs": {"data": call(FUNCTION, "kwargs", seconds=0)},
         "wrong-id": {"data": harmless(NOBODY)},
-        "no-args": {"data": call(EXAMPLE)},
+        "no-args": {"data": call(FUNCTION)},
         "not-json": {"data": b"\xff\xfe nonsense"},
         "not-a-call": {"data": b'{"a": 1}'},
         "callbacks": {
@@ -190,7 +190,7 @@ def wait_for(wiring: Wiring, task_id: str, status: str) -> None:
 def do(wiring: Wiring, user_id: int, *, seconds: int) -> None:
     """Have a real task done."""
     task_id = launch_example(wiring.database, user_id, seconds=seconds)
-    wiring.queue.ring([(task_id, "example")])
+    wiring.queue.enqueue([(task_id, "example")])
     wait_for(wiring, task_id, "succeeded")
 
 
@@ -270,12 +270,12 @@ def test_a_stopped_callback_does_not_run(
     redis = wiring.queue.redis
     callback = "tests.integration.test_forged_jobs.leave_mark"
     stopped = {"stopped_callback_name": callback, "stopped_callback_timeout": 10}
-    plant(redis, task_id, {"data": call(EXAMPLE, task_id), **stopped})
+    plant(redis, task_id, {"data": call(FUNCTION, task_id), **stopped})
     wait_for(wiring, task_id, "running")
     send_stop_job_command(redis, task_id, serializer="json")
     wait_until(lambda: redis.hget(f"rq:job:{task_id}", "status") == b"stopped", "it is stopped")
     export_id = launch(wiring.database, user_id)
-    wiring.queue.ring([(export_id, "export_posts")])
+    wiring.queue.enqueue([(export_id, "export_posts")])
     wait_for(wiring, export_id, "succeeded")
     assert list(marks.iterdir()) == []
     assert worker.poll() is None

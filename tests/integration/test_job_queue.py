@@ -5,28 +5,34 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from redis import Connection, ConnectionPool, Redis
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
+from rq.utils import import_attribute
 from rq.worker import SimpleWorker
 
-from chalicelib.adapters.job_queue import JobQueue, QueueError, RegisteredJob, doorbell, get_rq_job
-from chalicelib.db.models import Task
+from chalicelib.adapters.job_queue import (
+    FUNCTION,
+    JobQueue,
+    QueueError,
+    RegisteredJob,
+    api_client,
+    get_rq_job,
+)
 from infra.local.stack import free_port
 from tests.harness.fakes import FakeQueue
+from worker.attempts import run
 
 NAME = "microblog-tasks"
-TASK = cast("Task", SimpleNamespace(id="one"))
 
 
 @pytest.fixture
 def real(redis_url: str) -> Iterator[JobQueue]:
     """An empty queue in Valkey."""
-    with closing(doorbell(redis_url)) as redis:
+    with closing(api_client(redis_url)) as redis:
         yield JobQueue(redis, NAME, timeout_s=77)
 
 
@@ -49,21 +55,21 @@ class TestContract:
         assert queue.workers() == []
         assert queue.workers_alive() == 0
 
-    def test_ringing(self, queue: JobQueue) -> None:
-        """Who was rung for waits."""
-        queue.ring([("one", "example"), ("two", "export_posts")])
+    def test_enqueueing(self, queue: JobQueue) -> None:
+        """A task that a job was enqueued for waits."""
+        queue.enqueue([("one", "example"), ("two", "export_posts")])
         assert queue.waiting_ids() == {"one", "two"}
         assert queue.depth() == 2
 
-    def test_ringing_for_nobody(self, queue: JobQueue) -> None:
-        """There may be nothing to ring for."""
-        queue.ring([])
+    def test_enqueueing_nothing(self, queue: JobQueue) -> None:
+        """There may be no task to enqueue a job for."""
+        queue.enqueue([])
         assert queue.depth() == 0
 
-    def test_unknown_names(self, queue: JobQueue) -> None:
-        """A task of a kind that is gone cannot be done and gets no job."""
-        queue.ring([("one", "mine_coins"), ("two", "example")])
-        assert queue.waiting_ids() == {"two"}
+    def test_a_hint(self, queue: JobQueue) -> None:
+        """A hint enqueues a job, and tells that no worker is there to hear it."""
+        assert not queue.hint("one", "example")
+        assert queue.waiting_ids() == {"one"}
 
     def test_progress_without_a_job(self, queue: JobQueue) -> None:
         """Progress of a task whose job is gone is shown nowhere and is no error."""
@@ -75,37 +81,42 @@ class TestJobs:
     """What stands in Redis."""
 
     def test_a_job(self, real: JobQueue) -> None:
-        """A job carries the task's id and nothing else, as JSON; the function is a string."""
-        real.ring([("one", "export_posts")])
+        """Whatever its kind, a job names one function and carries the task's id, as JSON."""
+        real.enqueue([("one", "export_posts")])
         job = RegisteredJob.fetch("one", connection=real.redis, serializer=JSONSerializer)
-        assert job.func_name == "worker.tasks.export_posts.export_posts"
+        assert job.func_name == FUNCTION
         assert (job.args, job.kwargs, job.instance) == (["one"], {}, None)
         assert (job.timeout, job.origin) == (77, NAME)
         assert json.loads(job.data) == [job.func_name, None, ["one"], {}]
+        assert job.description == "export_posts(one)"
+
+    def test_the_function_of_jobs(self) -> None:
+        """The name that every job carries is that of the worker's function."""
+        assert import_attribute(FUNCTION) is run
 
     def test_stock_rq_reads_it(self, real: JobQueue) -> None:
         """RQ's own classes find the job, so its command line does, too."""
-        real.ring([("one", "example")])
+        real.enqueue([("one", "example")])
         assert real.rq.get_job_ids() == ["one"]
 
     def test_one_round_trip(self, redis_url: str) -> None:
-        """Ringing for a hundred tasks costs what ringing for one costs: one round trip."""
+        """Enqueueing a hundred jobs costs what enqueueing one costs: one round trip."""
         with closing(Redis(connection_pool=counting_pool(redis_url))) as redis:
             queue = JobQueue(redis, NAME, timeout_s=77)
             redis.ping()
             before = Counting.sent
-            queue.ring([(f"task-{number}", "example") for number in range(100)])
+            queue.enqueue([(f"task-{number}", "example") for number in range(100)])
             assert Counting.sent - before == 1
             assert queue.depth() == 100
 
-    def test_a_finished_job_is_rung_again(self, real: JobQueue) -> None:
+    def test_a_finished_job_is_enqueued_again(self, real: JobQueue) -> None:
         """The new job does not expire with what RQ remembers of the old one."""
-        real.ring([("one", "example")])
+        real.enqueue([("one", "example")])
         finished = RegisteredJob.fetch("one", connection=real.redis, serializer=JSONSerializer)
         real.redis.delete(real.rq.key)
         finished.cleanup(500)
         assert real.redis.ttl(finished.key) > 0
-        real.ring([("one", "example")])
+        real.enqueue([("one", "example")])
         assert real.redis.ttl(finished.key) == -1
 
     def test_a_worker_is_seen(self, real: JobQueue) -> None:
@@ -117,14 +128,15 @@ class TestJobs:
         assert seen.pid == worker.pid
         assert seen.started_at <= seen.last_seen_at
         assert real.workers_alive() == 1
+        assert real.hint("one", "example")
         real.redis.delete(worker.key)
         assert real.workers() == []
         assert real.workers_alive() == 0
 
     def test_progress(self, real: JobQueue) -> None:
         """RQ's own object shows the percentage after a refresh."""
-        real.ring([("one", "example")])
-        job = get_rq_job(TASK, queue=real)
+        real.enqueue([("one", "example")])
+        job = get_rq_job("one", queue=real)
         assert job is not None
         real.save_progress("one", 42)
         assert job.meta == {}
@@ -136,13 +148,13 @@ class TestJobs:
         """No key is made for it: one without an expiry would stay for ever."""
         real.save_progress("one", 42)
         assert real.redis.keys() == []
-        assert get_rq_job(TASK, queue=real) is None
+        assert get_rq_job("one", queue=real) is None
 
     def test_progress_in_one_step(self, redis_url: str) -> None:
         """There is no moment between look and write in which the job could vanish."""
         with closing(Redis(connection_pool=counting_pool(redis_url))) as redis:
             queue = JobQueue(redis, NAME, timeout_s=77)
-            queue.ring([("one", "example")])
+            queue.enqueue([("one", "example")])
             before = Counting.sent
             queue.save_progress("one", 42)
             assert Counting.sent - before == 1
@@ -150,11 +162,11 @@ class TestJobs:
 
     def test_a_job_that_finished(self, real: JobQueue) -> None:
         """A job that RQ has finished says so."""
-        real.ring([("one", "example")])
-        job = get_rq_job(TASK, queue=real)
+        real.enqueue([("one", "example")])
+        job = get_rq_job("one", queue=real)
         assert job is not None
         job.set_status(JobStatus.FINISHED)
-        again = get_rq_job(TASK, queue=real)
+        again = get_rq_job("one", queue=real)
         assert again is not None
         assert again.is_finished
 
@@ -183,21 +195,21 @@ def deaf(request: pytest.FixtureRequest) -> Iterator[JobQueue]:
         silent.listen()
         listening = request.param == "nobody answers"
         port = silent.getsockname()[1] if listening else free_port()
-        with closing(doorbell(f"redis://127.0.0.1:{port}/0")) as redis:
+        with closing(api_client(f"redis://127.0.0.1:{port}/0")) as redis:
             yield JobQueue(redis, NAME, timeout_s=77)
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda queue: queue.ring([("one", "example")]),
+        lambda queue: queue.enqueue([("one", "example")]),
         lambda queue: queue.waiting_ids(),
         lambda queue: queue.depth(),
         lambda queue: queue.workers(),
         lambda queue: queue.workers_alive(),
         lambda queue: queue.save_progress("one", 1),
     ],
-    ids=["ring", "waiting_ids", "depth", "workers", "workers_alive", "save_progress"],
+    ids=["enqueue", "waiting_ids", "depth", "workers", "workers_alive", "save_progress"],
 )
 def test_redis_is_down(deaf: JobQueue, call: Callable[[JobQueue], object]) -> None:
     """Whoever cannot wait hears of it within three seconds."""
@@ -219,6 +231,14 @@ def quickest_s(action: Callable[[], object]) -> float:
     return min(took_s)
 
 
+def test_a_hint_while_redis_is_down(deaf: JobQueue, caplog: pytest.LogCaptureFixture) -> None:
+    """A hint is nothing to wait or fail for: it is logged, and a worker assumed to be there."""
+    heard: list[bool] = []
+    assert quickest_s(lambda: heard.append(deaf.hint("one", "example"))) < 3
+    assert all(heard)
+    assert {vars(record)["task_id"] for record in caplog.records} == {"one"}
+
+
 def test_the_job_while_redis_is_down(deaf: JobQueue) -> None:
     """There is no job to be seen, and that is said within three seconds."""
     assert quickest_s(lambda: no_job(deaf)) < 3
@@ -226,4 +246,4 @@ def test_the_job_while_redis_is_down(deaf: JobQueue) -> None:
 
 def no_job(queue: JobQueue) -> None:
     """Look for a job that is not there."""
-    assert get_rq_job(TASK, queue=queue) is None
+    assert get_rq_job("one", queue=queue) is None

@@ -82,7 +82,7 @@ def test_answers_can_be_sent(susan: Person) -> None:
 
 
 def test_the_schedule_sweeps(susan: Person) -> None:
-    """The function that a rule calls every minute rings again for what lost its job."""
+    """The function that a rule calls every minute enqueues a job for a task that lost its own."""
     susan.post("/v1/exports", {})
     queue = app.wiring.queue
     queue.redis.flushall()

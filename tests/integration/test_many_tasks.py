@@ -9,19 +9,25 @@ import pytest
 import sqlalchemy as sa
 
 from chalicelib.accounts import accounts
-from chalicelib.adapters.job_queue import JobQueue, doorbell
+from chalicelib.adapters.job_queue import JobQueue, api_client
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Task, User
+from chalicelib.exports import views
+from chalicelib.microblog import posts
 from chalicelib.operations import queries
-from chalicelib.operations.reconciler import MOST_RUNG, Sweeper
+from chalicelib.operations.backlog import measure
+from chalicelib.operations.reconciler import MOST_ENQUEUED, Reconciler
+from chalicelib.outbox import messages
+from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
-from chalicelib.tasks.queue_position import EVERY, NEAR, Places
+from chalicelib.tasks.queue_position import EXACT_UP_TO, MARKER_INTERVAL, QueuePositions
+from chalicelib.tasks.registry import TASKS
 from chalicelib.values.paging import Page
 from tests.conftest import both_databases
 from tests.harness import ledgers
-from tests.harness.fakes import FakeQueue, FakeStorage
+from tests.harness.fakes import FakeObjectStore, FakeQueue
 
-LONG = NEAR + 3 * EVERY
+LONG = EXACT_UP_TO + 3 * MARKER_INTERVAL
 FIRST_USER = 1000
 
 
@@ -59,65 +65,74 @@ def fill(database: Database, length: int, *, since: datetime) -> list[str]:
 
 
 @both_databases
-def test_places(database: Database, now: datetime) -> None:
-    """Exact near the head, told to a hundred beyond, and never further than it is."""
+def test_positions(database: Database, now: datetime) -> None:
+    """Exact near the head, rounded to a hundred beyond, and never further than it is."""
     ids = fill(database, LONG, since=now - timedelta(days=1))
-    places = Places(database)
+    positions = QueuePositions(database)
 
-    def place(index: int, *, at: datetime = now) -> int | None:
+    def position(index: int, *, at: datetime = now) -> int | None:
         with database.read() as session:
-            seen = task_requests.get_task(session, FIRST_USER + index, ids[index])
-        return places.tell(seen.task, seen.near, now=at)
+            view = views.view_task(session, ids[index], owner=FIRST_USER + index)
+        return positions.position(view.task, view.counted, now=at)
 
-    asked = (0, 1, NEAR - 1, NEAR, NEAR + EVERY, LONG - 1)
-    assert [place(index) for index in asked] == [1, 2, NEAR, NEAR + 1, NEAR + EVERY, LONG]
-    for index in range(2 * EVERY):
-        ledgers.take(database, ids[index])
-    assert place(0) is None
-    assert place(2 * EVERY) == 1
-    assert place(LONG - 1) == LONG  # as it was
-    assert place(LONG - 1, at=now + timedelta(minutes=1)) == LONG - 2 * EVERY
+    asked = (0, 1, EXACT_UP_TO - 1, EXACT_UP_TO, EXACT_UP_TO + MARKER_INTERVAL, LONG - 1)
+    told = [1, 2, EXACT_UP_TO, EXACT_UP_TO + 1, EXACT_UP_TO + MARKER_INTERVAL, LONG]
+    assert [position(index) for index in asked] == told
+    for index in range(2 * MARKER_INTERVAL):
+        ledgers.claim(database, ids[index])
+    assert position(0) is None
+    assert position(2 * MARKER_INTERVAL) == 1
+    assert position(LONG - 1) == LONG  # as it was
+    assert position(LONG - 1, at=now + timedelta(minutes=1)) == LONG - 2 * MARKER_INTERVAL
+
+
+def an_export() -> task_requests.TaskRequest:
+    """What somebody asks for who wants their posts."""
+    return task_requests.TaskRequest(kind=TASKS["export_posts"], params={}, max_attempts=3)
 
 
 @both_databases
-def test_place_of_a_new_task(database: Database, now: datetime) -> None:
-    """Who comes last stands last, and hears as much as can be counted."""
-    fill(database, NEAR - 1, since=now - timedelta(days=1))
-    for number, near in (("one", NEAR), ("two", NEAR + 1), ("three", NEAR + 1)):
-        user_id = ledgers.make_user(database, number)
-        wish = task_requests.Wish(name="export_posts", params={}, max_attempts=3)
+def test_position_of_a_new_task(database: Database, now: datetime) -> None:
+    """A task that comes last stands last, and is told as much as can be counted."""
+    fill(database, EXACT_UP_TO - 1, since=now - timedelta(days=1))
+    told = []
+    for username in ("one", "two", "three"):
+        user_id = ledgers.make_user(database, username)
         with database.write() as session:
-            assert task_requests.launch(session, user_id, wish, now=ledgers.now()).near == near
+            launched = task_requests.launch_task(session, user_id, an_export(), now=ledgers.now())
+        assert launched.is_new
+        told.append(launched.position)
+    assert told == [EXACT_UP_TO, EXACT_UP_TO + 1, EXACT_UP_TO + 1]
 
 
-def test_a_pass_rings_for_so_many(database: Database, now: datetime) -> None:
+def test_a_pass_enqueues_so_many(database: Database, now: datetime) -> None:
     """After Redis has lost a long queue, pass after pass goes on, the oldest first."""
-    ids = fill(database, MOST_RUNG + 2, since=now - timedelta(days=1))
+    ids = fill(database, MOST_ENQUEUED + 2, since=now - timedelta(days=1))
     queue = FakeQueue()
-    sweeper = Sweeper(database, queue, FakeStorage, 30)
-    assert sweeper.sweep(now=now)["rung"] == MOST_RUNG
-    assert queue.rung == ids[:MOST_RUNG]
-    assert sweeper.sweep(now=now)["rung"] == 2
-    assert queue.rung == ids
+    reconciler = Reconciler(database, queue, FakeObjectStore, 30)
+    assert reconciler.sweep(now=now)["enqueued"] == MOST_ENQUEUED
+    assert queue.enqueued == ids[:MOST_ENQUEUED]
+    assert reconciler.sweep(now=now)["enqueued"] == 2
+    assert queue.enqueued == ids
 
 
 def test_what_nobody_can_do_holds_up_nobody(
     database: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tasks of an unknown kind are not rung for, and leave others their turn."""
-    monkeypatch.setattr("chalicelib.operations.reconciler.MOST_RUNG", 2)
+    """Tasks of an unknown kind get no job, and leave others their turn."""
+    monkeypatch.setattr("chalicelib.operations.reconciler.MOST_ENQUEUED", 2)
     ids = fill(database, 4, since=now - timedelta(days=1))
     for task_id in ids[:2]:
         ledgers.put(database, task_id, name="of_the_future")
     queue = FakeQueue()
-    Sweeper(database, queue, FakeStorage, 30).sweep(now=now)
-    assert queue.rung == ids[2:]
+    Reconciler(database, queue, FakeObjectStore, 30).sweep(now=now)
+    assert queue.enqueued == ids[2:]
 
 
-def test_ringing_for_many(redis_url: str) -> None:
-    """More than one script takes at once are rung for all the same."""
-    queue = JobQueue(doorbell(redis_url), "microblog-tasks", timeout_s=77)
-    queue.ring((f"task-{number}", "example") for number in range(2001))
+def test_enqueueing_many(redis_url: str) -> None:
+    """More jobs than one script takes at once are enqueued all the same."""
+    queue = JobQueue(api_client(redis_url), "microblog-tasks", timeout_s=77)
+    queue.enqueue((f"task-{number}", "example") for number in range(2001))
     assert queue.depth() == 2001
     queue.redis.close()
 
@@ -137,43 +152,49 @@ def reading(ask: Callable[[Any], object]) -> Ask:
 
 def launch(database: Database, now: datetime) -> None:
     """Launch a task."""
-    wish = task_requests.Wish(name="export_posts", params={}, max_attempts=3)
     with database.write() as session:
-        task_requests.launch(session, 1, wish, now=now)
+        task_requests.launch_task(session, 1, an_export(), now=now)
 
 
 def sweep(database: Database, now: datetime) -> None:
-    """Do what a pass does to tasks that nobody holds."""
-    sweeper = Sweeper(database, FakeQueue(), FakeStorage, 30)
-    sweeper._ring()
-    sweeper._expire(now)
+    """Do what a pass does to tasks, files and messages."""
+    reconciler = Reconciler(database, FakeQueue(), FakeObjectStore, 30)
+    reconciler._recover(now)
+    reconciler._enqueue()
+    reconciler._expire(now)
+    messages.recover(database, now=now, most=1000)
 
 
-def mark(database: Database, now: datetime) -> None:
-    """Set marks."""
+def sample_markers(database: Database, now: datetime) -> None:
+    """Sample markers."""
     task = Task(id="x", queued_at=now)
-    Places(database).tell(task, NEAR + 1, now=now)
+    QueuePositions(database).position(task, EXACT_UP_TO + 1, now=now)
+
+
+def settle(database: Database, now: datetime) -> None:
+    """Write down what became of a message about a task."""
+    messages.SendingLease(database, "x", 1, 1, "x").settle("sent", now=now)
 
 
 PLANS: dict[str, tuple[Ask, Sequence[str]]] = {
     "a task": (
-        reading(lambda s: s.execute(task_requests._OF_USER, {"task_id": "x", "of": 1}).all()),
+        reading(lambda s: s.execute(views._OF_USER, {"task_id": "x", "of": 1}).all()),
         ["ix_tasks_queued"],
     ),
     "a launch": (launch, ["ix_tasks_queued"]),
-    "the marks": (mark, ["ix_tasks_queued"]),
+    "the markers": (sample_markers, ["ix_tasks_queued"]),
     "the oldest": (reading(queries.oldest_queued), ["ix_tasks_queued"]),
     "all tasks": (
-        reading(lambda s: task_requests.list_tasks(s, page=Page())),
+        reading(lambda s: views.list_tasks(s, page=Page())),
         ["ix_tasks_created_at_id", "ix_tasks_queued"],
     ),
     "a user's": (
-        reading(lambda s: task_requests.list_tasks(s, page=Page(), user_id=1)),
+        reading(lambda s: views.list_tasks(s, page=Page(), user_id=1)),
         ["ix_tasks_user_id_created_at_id"],
     ),
     "what goes on": (
         reading(lambda s: queries.going_on(s, limit=20)),
-        ["ix_tasks_held", "ix_tasks_queued"],
+        ["ix_tasks_leased", "ix_tasks_queued"],
     ),
     "what failed": (reading(lambda s: queries.failed(s, limit=20)), ["ix_tasks_failed"]),
     "what ended": (
@@ -182,8 +203,29 @@ PLANS: dict[str, tuple[Ask, Sequence[str]]] = {
         ),
         ["ix_tasks_finished"],
     ),
-    "a sweep": (sweep, ["ix_tasks_mail", "ix_tasks_queued", "ix_letters_due_at", "ix_tasks_file"]),
-    "posts": (reading(lambda s: accounts.count_posts(s, 1)), ["ix_posts_user_id_timestamp_id"]),
+    "a sweep": (
+        sweep,
+        ["ix_tasks_leased", "ix_tasks_queued", "ix_exports_expires_at", "ix_outbox_due_at"],
+    ),
+    "a dead worker's": (reading(lambda s: leases.leased_by(s, "worker")), ["ix_tasks_leased"]),
+    "the backlog": (
+        lambda database, _now: measure(database, FakeQueue()),
+        ["ix_tasks_leased", "ix_tasks_queued", "ix_outbox_due_at"],
+    ),
+    "what is to be sent": (
+        lambda database, _now: messages.claim_due(database, lease_s=30),
+        ["ix_outbox_due_at"],
+    ),
+    "a task's messages": (
+        lambda database, _now: messages.claim_of_task(database, "x", lease_s=30),
+        ["ix_outbox_task_id"],
+    ),
+    "a message": (settle, ["outbox"]),
+    "a user's messages": (
+        reading(lambda s: messages.release_unconfirmed(s, 1)),
+        ["ix_outbox_user_id"],
+    ),
+    "posts": (reading(lambda s: posts.count_posts(s, 1)), ["ix_posts_user_id_timestamp_id"]),
 }
 
 
@@ -195,7 +237,8 @@ def test_indexes_are_used(database: Database, now: datetime, name: str) -> None:
     ask, indexes = PLANS[name]
     plan = plan_of(database, lambda: ask(database, now))
     assert [index for index in indexes if index not in plan] == []
-    assert re.findall(r"SCAN tasks$|Seq Scan on tasks", plan, re.MULTILINE) == []
+    tables = "(?:tasks|queue|exports|outbox)"
+    assert re.findall(rf"SCAN {tables}$|Seq Scan on {tables}", plan, re.MULTILINE) == []
     if name == "posts":
         assert re.search("COVERING INDEX|Index Only Scan", plan)
 

@@ -25,7 +25,7 @@ def test_newest_of_each_task(susan: Person, david: Person, database: Database) -
     david.post("/v1/exports", {})
     first = susan.post("/v1/exports", {}).json_body["id"]
     second = susan.post("/v1/tasks", EXAMPLE).json_body["id"]
-    ledgers.take(database, first).report(1, 4, now=ledgers.now())
+    ledgers.claim(database, first).report(1, 4, now=ledgers.now())
     news = susan.get("/v1/notifications").json_body
     assert set(news) == {"items", "last_seq"}
     assert [item["data"]["task_id"] for item in news["items"]] == [second, first]

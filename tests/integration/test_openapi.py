@@ -26,7 +26,7 @@ def test_it_is_openapi() -> None:
 
 
 def test_it_names_the_routes() -> None:
-    """The document has every route of Chalice's that is no page and no preflight, and no other."""
+    """The document has every route that is no page, no preflight and no HEAD, and no other."""
     routes = {
         (method, path)
         for path, methods in app.routes.items()
@@ -35,7 +35,8 @@ def test_it_names_the_routes() -> None:
     }
     documented = {(method, path) for method, path, _ in OPERATIONS}
     preflights = {("OPTIONS", path) for _, path in documented}
-    assert routes == documented | preflights
+    heads = {("HEAD", path) for method, path in documented if method == "GET"}
+    assert routes == documented | preflights | heads
 
 
 def test_references_lead_somewhere() -> None:

@@ -7,13 +7,25 @@ from functools import partial
 from html import unescape
 
 import pytest
+import sqlalchemy as sa
 from chalice.test import Client
 from rq import Worker
 from rq.serializers import JSONSerializer
 
 from app import app
-from chalicelib.accounts.rate_limits import PER_ACCOUNT
-from chalicelib.errors import Forbidden, NotFound, RequestError, Unavailable
+from chalicelib.accounts import link_keys
+from chalicelib.accounts.rate_limits import EMAILS_PER_USER, PER_ACCOUNT
+from chalicelib.db.models import OutboxMessage, User
+from chalicelib.errors import (
+    Forbidden,
+    FormOutdated,
+    MethodNotAllowed,
+    NotFound,
+    RequestError,
+    Unavailable,
+    UnsupportedMediaType,
+    WrongCredentials,
+)
 from chalicelib.values.languages import language_for
 from chalicelib.web.pages import assets
 from chalicelib.web.pages.messages import complaint
@@ -214,6 +226,116 @@ def test_erase(client: Client) -> None:
     assert browser.get("/account").status_code == 401
 
 
+CONFIRM = "To get your export by email, confirm your email address."
+
+
+def test_an_unconfirmed_address(client: Client, rewire: Rewire) -> None:
+    """Pages promise no email that waits for a proof, and offer a new link until there is one."""
+    wired = rewire(VERIFY_EMAIL="on")
+    browser = enter(client)
+    susan = Person(client, browser.cookie)
+    task_id = susan.post("/v1/exports", {}).json_body["id"]
+    for path in ("/", "/account", f"/exports/{task_id}"):
+        assert CONFIRM in unescape(browser.get(path).body.decode())
+    assert b"email you when" not in browser.get(f"/exports/{task_id}").body
+    page = browser.get("/account").body.decode()
+    assert ("form", {"method": "post", "action": "/account/confirmation"}) in Elements(page).found
+
+    before = sent_to(wired, "confirm")
+    answer = browser.send("/account/confirmation")
+    assert answer.headers["Location"] == "/account?saved=confirmation"
+    assert sent_to(wired, "confirm") == before + 1
+    assert b"sent you a link" in browser.get("/account?saved=confirmation").body
+
+    with wired.database.write() as session:
+        session.execute(sa.update(User).values(confirmed_at=ledgers.now()))
+    for path in ("/", "/account", f"/exports/{task_id}"):
+        assert CONFIRM not in unescape(browser.get(path).body.decode())
+    assert "email you when it's done" in unescape(browser.get(f"/exports/{task_id}").body.decode())
+    assert browser.send("/account/confirmation").headers["Location"] == "/account"
+    assert sent_to(wired, "confirm") == before + 1
+
+
+def sent_to(wiring: Wiring, topic: str) -> int:
+    """How many messages of a topic are in the outbox."""
+    statement = sa.select(sa.func.count()).where(OutboxMessage.topic == topic)
+    with wiring.database.read() as session:
+        return session.scalar(statement) or 0
+
+
+def test_too_many_confirmations(client: Client, rewire: Rewire) -> None:
+    """The account's page says how long to wait."""
+    rewire(VERIFY_EMAIL="on", LIMITS="on")
+    browser = enter(client)
+    answers = [browser.send("/account/confirmation") for _ in range(EMAILS_PER_USER.most + 1)]
+    assert {answer.status_code for answer in answers[:-1]} == {303}
+    assert answers[-1].status_code == 429
+    assert "Too many attempts. Try again in" in answers[-1].body.decode()
+
+
+def test_no_confirmation_where_none_is_needed(client: Client) -> None:
+    """Where addresses are not verified emails go out, and nobody is asked to do anything."""
+    browser = enter(client)
+    task_id = Person(client, browser.cookie).post("/v1/exports", {}).json_body["id"]
+    for path in ("/", "/account", f"/exports/{task_id}"):
+        assert CONFIRM not in unescape(browser.get(path).body.decode())
+
+
+def test_links_that_are_over(client: Client) -> None:
+    """They lead to where another one can be requested, and show no form that is of no use."""
+    browser, fields = Browser(client), {"key": "x", "password": "battery staple"}
+    for answer, link in (
+        (browser.get("/new-password?key=x"), "/forgot"),
+        (browser.ask("POST", "/new-password", fields), "/forgot"),
+        (browser.ask("POST", "/confirm", fields), "/account"),
+    ):
+        page = answer.body.decode()
+        assert "This link has expired or has already been used. Request a new one." in page
+        assert ("a", {"class": "button", "href": link}) in Elements(page).found
+        assert "<form" not in page
+
+
+def test_titles_of_the_pages_behind_links(client: Client, wiring: Wiring) -> None:
+    """The page that asks for an address resets, the one that asks for a password chooses."""
+    enter(client)
+    with wiring.database.read() as session:
+        user_id = session.scalars(sa.select(User.id)).one()
+    now, address = ledgers.now(), "susan@example.com"
+    key = link_keys.make_key(wiring.database, user_id, "reset", address=address, now=now)
+    for path, title in (
+        ("/forgot", "Reset your password"),
+        (f"/new-password?key={key}", "Choose a new password"),
+    ):
+        page = Browser(client).get(path).body.decode()
+        assert f"<title>{title} · Carryout</title>" in page
+        assert f"<h1>{title}</h1>" in page
+
+
+def test_sentences_are_whole(client: Client, wiring: Wiring) -> None:
+    """A moment stands where its language puts it, and a message about the past names no address."""
+    browser = enter(client)
+    susan = Person(client, browser.cookie)
+    task_id = susan.post("/v1/exports", {}).json_body["id"]
+    ledgers.publish(wiring, task_id)
+    ledgers.put_email(wiring.database, task_id, state="sent", sent_at=ledgers.now())
+    for code, before, after in (("es", "Solicitada el <time", ""), ("ko", "", "</time>에 요청함")):
+        susan.patch("/v1/me", {"language": code})
+        page = browser.get(f"/exports/{task_id}").body.decode()
+        assert before + after in page
+        assert SUSAN["email"] not in page
+
+
+def test_tasks_are_called_in_the_readers_language(client: Client) -> None:
+    """A kind's title is a message like any other."""
+    browser = enter(client)
+    susan = Person(client, browser.cookie)
+    susan.post("/v1/tasks", {"name": "example", "params": {"seconds": 1}})
+    susan.patch("/v1/me", {"language": "es"})
+    page = browser.get("/").body.decode()
+    assert "Contando los segundos" in page
+    assert "Counting" not in page
+
+
 def test_posts(browser: Browser, susan: Person, join: Join) -> None:
     """A post is written with its line ends as they were typed, and deleted by its writer only."""
     assert browser.send("/posts", body="one\r\ntwo").headers["Location"] == "/users/susan"
@@ -241,7 +363,7 @@ def test_older_posts(browser: Browser, susan: Person) -> None:
 
 
 def test_buttons_of_a_task(browser: Browser, susan: Person, wiring: Wiring, join: Join) -> None:
-    """Cancel, try again, send the mail again, delete: each for the owner alone."""
+    """Cancel, try again, send the email again, delete: each for the owner alone."""
     task_id = susan.post("/v1/exports", {}).json_body["id"]
     david = join("david")
     stranger = Browser(david.client, david.token)
@@ -259,7 +381,7 @@ def test_buttons_of_a_task(browser: Browser, susan: Person, wiring: Wiring, join
     assert status() == "queued"
     ledgers.publish(wiring, task_id)
     assert browser.send(f"/exports/{task_id}/mail").status_code == 409  # on its way already
-    ledgers.put(wiring.database, task_id, mail_state="sent")
+    ledgers.put_email(wiring.database, task_id, state="sent", sent_at=ledgers.now())
     assert browser.send(f"/exports/{task_id}/mail").status_code == 303
     assert browser.send(f"/exports/{task_id}/delete").status_code == 303
     assert b"no longer available" in browser.get(f"/exports/{task_id}").body
@@ -321,6 +443,25 @@ def test_what_a_task_waits_for(browser: Browser, susan: Person, wiring: Wiring) 
     assert "No sign of progress for" in told()
     put(status="cancelling")
     assert "Cancelling" in told()
+    worker.register_death()  # type: ignore[no-untyped-call]
+
+
+def test_what_is_not_known_is_not_said(
+    browser: Browser, susan: Person, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No second is left to wait for, and a task that was claimed meanwhile has no position."""
+    task_id = susan.post("/v1/exports", {}).json_body["id"]
+    worker = Worker(["microblog-tasks"], connection=wiring.queue.redis, serializer=JSONSerializer)
+    worker.register_birth()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(wiring.queue_positions, "position", lambda *_, **__: None)
+    page = browser.get(f"/exports/{task_id}").body.decode()
+    assert "Starting" in page
+    assert "in the queue" not in page
+    began = ledgers.now() - timedelta(seconds=10)
+    put = partial(ledgers.put, wiring.database, task_id, status="running", started_at=began)
+    for done, is_told in ((500, True), (999, False)):
+        put(done=done, total=1000, last_seen_at=ledgers.now())
+        assert ("left" in browser.get("/").body.decode()) == is_told
     worker.register_death()  # type: ignore[no-untyped-call]
 
 
@@ -411,6 +552,21 @@ def test_database_is_away(susan: Person, rewire: Rewire) -> None:
     answer = Browser(susan.client, susan.token).get("/")
     assert answer.status_code == 503
     assert b"do this right now" in answer.body
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (MethodNotAllowed, "This action isn't available."),
+        (UnsupportedMediaType, "This action isn't available."),
+        (Forbidden, "You don't have permission to do this."),
+        (FormOutdated, "This form is out of date. Reload the page and try again."),
+        (WrongCredentials, "Incorrect username or password."),
+    ],
+)
+def test_words_of_refusals(kind: type, told: str) -> None:
+    """A message says what is the matter, and nothing of waiting where waiting does not help."""
+    assert complaint(make(kind), language_for("en")) == told
 
 
 @pytest.mark.parametrize("kind", REQUEST_ERRORS)

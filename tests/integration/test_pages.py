@@ -1,11 +1,13 @@
 import re
 from html import unescape
+from pathlib import Path
 
 import pytest
 from chalice.test import Client
 
 from app import app
 from chalicelib.db.engine import Database
+from chalicelib.web.pages import page_rendering
 from chalicelib.wiring import Wiring
 from tests.harness import ledgers
 from tests.harness.pages import HOST, Browser, Elements
@@ -93,8 +95,8 @@ def test_back_stays_here(client: Client, nobody: Person, back: str) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
 
 
-def test_the_way_from_a_mail_to_the_file(susan: Person, wiring: Wiring) -> None:
-    """The page that mails link to asks to sign in, comes back, and offers the download."""
+def test_the_way_from_an_email_to_the_file(susan: Person, wiring: Wiring) -> None:
+    """The page that emails link to asks to sign in, comes back, and offers the download."""
     task_id = susan.post("/v1/exports", {}).json_body["id"]
     stranger = Browser(susan.client)
     answer = stranger.get(f"/exports/{task_id}")
@@ -116,24 +118,54 @@ def test_the_way_from_a_mail_to_the_file(susan: Person, wiring: Wiring) -> None:
 
 
 def test_export_button(browser: Browser, susan: Person) -> None:
-    """The button asks for an export; pressed again it leads to the one that goes on."""
+    """The button asks for its export; pressed again it leads to the one that goes on."""
+    found = Elements(browser.get("/").body.decode()).found
+    (name,) = (field["value"] or "" for _, field in found if field.get("name") == "name")
+    assert name == "export_posts"
     for _ in range(2):
-        answer = browser.ask("POST", "/exports", {"csrf": browser.csrf()})
+        answer = browser.send("/exports", name=name)
         assert answer.status_code == 303
         (task,) = susan.get("/v1/tasks").json_body["items"]
         assert answer.headers["Location"] == f"/exports/{task['id']}"
         assert browser.get(answer.headers["Location"]).status_code == 200
 
 
-FORMS = [path for path in app.routes if "POST" in app.routes[path] and path[:4] != "/v1/"]
-WAYS_IN = {
-    "/sign-in",
-    "/sign-up",
-    "/forgot",
-    "/new-password",
-    "/confirm",
-}  # for people without a session
+@pytest.mark.parametrize("name", ["example", "of_the_past", ""])
+def test_only_exports_have_a_button(browser: Browser, susan: Person, name: str) -> None:
+    """A name that is no export's, whatever the form said, is not found and starts nothing."""
+    assert browser.send("/exports", name=name).status_code == 404
+    assert susan.get("/v1/tasks").json_body["items"] == []
+
+
+FORMS = [one.path for one in app.pages if one.method == "POST"]
+WAYS_IN = {"/sign-in", "/sign-up", "/forgot", "/new-password", "/confirm"}
+"""Forms for people without a session, who have no token."""
 NAMES = {"task_id": "x", "post_id": "1"}
+
+
+def test_every_page_is_declared() -> None:
+    """Every route is an endpoint or a page, and all forms but the ways in check their token."""
+    declared = {(one.method, one.path) for one in app.endpoints}
+    declared |= {(one.method, one.path) for one in app.pages}
+    routes = {(method, path) for path, methods in app.routes.items() for method in methods}
+    assert {one for one in routes if one[0] not in {"HEAD", "OPTIONS"}} == declared
+    assert {one.path for one in app.pages if one.method != "GET" and not one.csrf} == WAYS_IN
+    with pytest.raises(TypeError, match="who"):
+        app.page("GET", "/new")  # type: ignore[call-arg]
+
+
+TEMPLATES = sorted((Path(page_rendering.__file__).parents[1] / "templates").glob("*.html"))
+FORM = re.compile(
+    r'<form[^>]* method="post" action="{{ prefix }}([^"]+)".*?>(.*?)</form>', re.DOTALL
+)
+
+
+def test_every_form_brings_its_token() -> None:
+    """Each form of the templates that changes something carries the session's token."""
+    source = "".join(template.read_text() for template in TEMPLATES)
+    found = FORM.findall(source)
+    assert len(found) == source.count("<form")
+    assert {action for action, fields in found if "{{ token() }}" not in fields} == WAYS_IN
 
 
 @pytest.mark.parametrize("path", sorted(set(FORMS) - WAYS_IN))
@@ -143,7 +175,9 @@ def test_form_without_its_token(join: Join, path: str) -> None:
     browser = Browser(root.client, root.token)
     for csrf in ({}, {"csrf": ""}, {"csrf": "x"}, {"csrf": "\u00e9"}):
         fields = csrf | {"username": "root", "password": "x", "body": "x", "language": "es"}
-        assert browser.ask("POST", path.format(**NAMES), fields).status_code == 403
+        answer = browser.ask("POST", path.format(**NAMES), fields)
+        assert answer.status_code == 403
+        assert b"This form is out of date. Reload the page and try again." in answer.body
     assert root.get("/v1/me").json_body["language"] == "en"
     assert root.get("/v1/tasks").json_body["items"] == []
 
@@ -215,7 +249,7 @@ def test_admin_page(browser: Browser, join: Join, database: Database) -> None:
 
 
 def test_whoever_takes_a_page_is_asked_to_sign_in(browser: Browser) -> None:
-    """The link in a mail leads to the form also without a browser; who wants JSON gets JSON."""
+    """The link in an email leads to the form also without a browser; who wants JSON gets JSON."""
     for accept in ("text/html", "*/*", None):
         headers = {} if accept is None else {"Accept": accept}
         answer = browser.client.http.get("/exports/x", headers=headers)
@@ -223,6 +257,13 @@ def test_whoever_takes_a_page_is_asked_to_sign_in(browser: Browser) -> None:
         assert b'action="/sign-in"' in answer.body
     answer = browser.client.http.get("/exports/x", headers={"Accept": "application/json, */*"})
     assert answer.json_body["code"] == "unauthenticated"
+
+
+@pytest.mark.parametrize("accept", ["text/html;q=0, */*", "application/json, text/html;q=0.5"])
+def test_who_wants_no_page_gets_none(browser: Browser, accept: str) -> None:
+    """The weights of `Accept` decide, not the words that stand in it."""
+    answer = browser.client.http.get("/exports/x", headers={"Accept": accept})
+    refused(answer, 401, "unauthenticated")
 
 
 def test_docs_name_every_route(client: Client) -> None:

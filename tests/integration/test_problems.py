@@ -218,10 +218,10 @@ def test_unknown_query_parameters_are_ignored(susan: Person) -> None:
         ("GET", "/v1", 404, None),
         ("GET", "/V1/me", 404, None),
         ("GET", "/v1/tasks/x/y", 404, None),
-        ("PUT", "/v1/me", 405, "DELETE, GET, PATCH"),
-        ("TRACE", "/v1/me", 405, "DELETE, GET, PATCH"),
-        ("POST", "/v1/tasks/x", 405, "GET"),
-        ("DELETE", "/", 405, "GET"),
+        ("PUT", "/v1/me", 405, "DELETE, GET, HEAD, PATCH"),
+        ("TRACE", "/v1/me", 405, "DELETE, GET, HEAD, PATCH"),
+        ("POST", "/v1/tasks/x", 405, "GET, HEAD"),
+        ("DELETE", "/", 405, "GET, HEAD"),
     ],
 )
 def test_unknown_paths_and_methods(
@@ -233,6 +233,7 @@ def test_unknown_paths_and_methods(
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers.get("Allow") == allow
+    assert answer.headers["X-Request-Id"]
     code = "not_found" if status == 404 else "method_not_allowed"
     assert json.loads(answer.data)["code"] == code
 
@@ -243,6 +244,6 @@ def test_failures_of_ours_say_nothing(susan: Person, monkeypatch: pytest.MonkeyP
     def broken(*_: object) -> None:
         raise RuntimeError("the password is x")
 
-    monkeypatch.setattr("chalicelib.accounts.accounts.count_posts", broken)
+    monkeypatch.setattr("chalicelib.microblog.posts.count_posts", broken)
     problem = refused(susan.get("/v1/me"), 500, "internal_error")
     assert "password" not in json.dumps(problem)

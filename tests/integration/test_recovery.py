@@ -13,31 +13,30 @@ import pytest
 from chalice.test import Client, HTTPResponse
 from redis import Redis
 
-from chalicelib.accounts import accounts
-from chalicelib.accounts import link_keys as account_letters
+from chalicelib.accounts import accounts, link_keys
 from chalicelib.accounts.accounts import NewUser
 from chalicelib.accounts.rate_limits import (
+    EMAILS_PER_USER,
     EXPORTS_PER_USER,
-    HELD_PER_TOKEN,
-    MAILS_PER_USER,
+    LONG_POLLS_PER_TOKEN,
     PER_ACCOUNT,
     REQUESTS_PER_TOKEN,
     _digest,
-    held,
+    long_poll_slot,
 )
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Key, Letter, User
+from chalicelib.db.models import LinkKey, OutboxMessage, User
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
-from tests.harness.ledgers import launch, now, publish, put, the_task
+from tests.harness.ledgers import launch, now, publish, put_email, the_email
 from tests.harness.pages import Elements
 from tests.harness.people import Person, refused
 from tests.integration.conftest import Join, Rewire
-from worker.outbox import account_sender as link_keys
 from worker.outbox import sender
 
 PASSWORD = "correct horse"
 OTHER = "battery staple"
+MOVED = {"email": "new@example.com", "current_password": PASSWORD}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -57,18 +56,19 @@ def sign_in(nobody: Person, user_id: int = 0, password: str = PASSWORD) -> Perso
     return Person(nobody.client, answer.json_body["token"], user_id)
 
 
-@pytest.fixture(autouse=True)
-def horse(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker's wiring in this process."""
-    monkeypatch.setattr(link_keys, "process_wiring", lambda: wiring)
-
-
-def mails(mail_dir: Path) -> list[EmailMessage]:
-    """What the worker sends now, the oldest first."""
+def emails(mail_dir: Path, wiring: Wiring) -> list[EmailMessage]:
+    """What the sender sends now, the oldest first."""
     known = set(mail_dir.glob("*.eml"))
-    link_keys.deliver("")
+    while sender.send_due(wiring):
+        pass
     new = sorted(set(mail_dir.glob("*.eml")) - known, key=lambda path: path.stat().st_mtime)
     return [email.message_from_bytes(one.read_bytes(), policy=policy.default) for one in new]
+
+
+def state_of(wiring: Wiring, task_id: str) -> str:
+    """What became of the email about a task."""
+    found = the_email(wiring.database, task_id)
+    return found.state if found else "none"
 
 
 def link(mail: EmailMessage) -> tuple[str, str]:
@@ -87,7 +87,7 @@ def test_change_of_password(maria: Person, nobody: Person) -> None:
     assert maria.get("/v1/me").status_code == 200
     refused(elsewhere.get("/v1/me"), 401, "unauthenticated")
     old = {"username": "maria", "password": PASSWORD}
-    refused(nobody.post("/v1/tokens", old), 401, "unauthenticated")
+    refused(nobody.post("/v1/tokens", old), 401, "wrong_credentials")
     assert sign_in(nobody, password=OTHER).get("/v1/me").status_code == 200
 
 
@@ -98,10 +98,10 @@ def test_change_of_password_needs_the_present_one(maria: Person) -> None:
 
 
 @both_databases
-def test_reset(maria: Person, nobody: Person, mail_dir: Path) -> None:
+def test_reset(maria: Person, nobody: Person, mail_dir: Path, wiring: Wiring) -> None:
     """A link in a mail, in the user's language, sets a new password once and ends all sessions."""
     assert nobody.post("/v1/password-resets", {"email": "MARIA@example.com"}).status_code == 202
-    (mail,) = mails(mail_dir)
+    (mail,) = emails(mail_dir, wiring)
     assert mail["To"] == "maria <maria@example.com>"
     assert mail["Subject"] == "비밀번호 재설정"
     page, key = link(mail)
@@ -116,7 +116,7 @@ def test_reset(maria: Person, nobody: Person, mail_dir: Path) -> None:
     refused(again, 403, "link_over")
 
 
-def test_reset_for_nobody(nobody: Person, maria: Person, mail_dir: Path) -> None:
+def test_reset_for_nobody(nobody: Person, maria: Person, mail_dir: Path, wiring: Wiring) -> None:
     """An address that nobody has gets the same answer, and no mail."""
     assert maria
     answers = [
@@ -125,14 +125,16 @@ def test_reset_for_nobody(nobody: Person, maria: Person, mail_dir: Path) -> None
     ]
     assert [answer.status_code for answer in answers] == [202, 202]
     assert answers[0].body == answers[1].body
-    assert [mail["To"] for mail in mails(mail_dir)] == ["maria <maria@example.com>"]
+    assert [mail["To"] for mail in emails(mail_dir, wiring)] == ["maria <maria@example.com>"]
 
 
-def test_reset_is_over_soon(nobody: Person, maria: Person, mail_dir: Path, rewire: Rewire) -> None:
+def test_reset_is_over_soon(
+    nobody: Person, maria: Person, mail_dir: Path, rewire: Rewire, wiring: Wiring
+) -> None:
     """After a quarter of an hour the link is worth nothing."""
     assert maria
     nobody.post("/v1/password-resets", {"email": "maria@example.com"})
-    _, key = link(mails(mail_dir)[0])
+    _, key = link(emails(mail_dir, wiring)[0])
     rewire(later=timedelta(minutes=15, seconds=1))
     answer = nobody.post("/v1/passwords", {"key": key, "password": OTHER})
     refused(answer, 403, "link_over")
@@ -142,10 +144,11 @@ def test_no_secret_is_kept(nobody: Person, maria: Person, mail_dir: Path, wiring
     """The key of a link is in the mail and nowhere else: a digest in SQL, nothing in Redis."""
     assert maria
     nobody.post("/v1/password-resets", {"email": "maria@example.com"})
-    _, key = link(mails(mail_dir)[0])
+    _, key = link(emails(mail_dir, wiring)[0])
     with wiring.database.read() as session:
-        (kept,) = session.query(Key).all()
-        assert session.query(Letter).all() == []
+        (kept,) = session.query(LinkKey).all()
+        (sent,) = session.query(OutboxMessage).all()
+    assert (sent.state, key in str(sent.payload)) == ("sent", False)
     assert key.encode() not in kept.digest
     assert len(kept.digest) == 32
     redis = wiring.queue.redis
@@ -163,41 +166,43 @@ def test_unconfirmed_addresses_get_no_export(
     maria = sign_in(nobody)
     task_id = launch(wired.database, maria.get("/v1/me").json_body["id"])
     publish(wired, task_id)
-    sender.deliver(task_id, wired)
+    sender.send_of_task(task_id, wired)
     shown = maria.get(f"/v1/tasks/{task_id}").json_body
     assert shown["result"]["mail"]["state"] == "pending"
     refused(maria.post(f"/v1/exports/{task_id}/mail"), 409, "address_unconfirmed")
     assert maria.get(f"/exports/{task_id}").status_code == 200
 
-    (mail,) = mails(mail_dir)
+    (mail,) = emails(mail_dir, wired)
     page, key = link(mail)
     assert page == "/confirm"
     assert nobody.post("/v1/confirmations", {"key": key}).status_code == 204
-    assert the_task(wired.database, task_id).mail_state == "pending"
-    sender.deliver(task_id, wired)
-    assert the_task(wired.database, task_id).mail_state == "sent"
+    assert state_of(wired, task_id) == "pending"
+    sender.send_of_task(task_id, wired)
+    assert state_of(wired, task_id) == "sent"
     refused(nobody.post("/v1/confirmations", {"key": key}), 403, "link_over")
     refused(maria.post("/v1/me/confirmation"), 409, "address_confirmed")
 
 
-def test_the_old_address_is_told(rewire: Rewire, maria: Person, mail_dir: Path) -> None:
+def test_the_old_address_is_told(
+    rewire: Rewire, maria: Person, mail_dir: Path, wiring: Wiring
+) -> None:
     """A change of address goes to both: a warning to the old one, a link to the new one."""
     rewire(VERIFY_EMAIL="on")
-    assert maria.patch("/v1/me", {"email": "new@example.com"}).status_code == 200
-    found = {str(mail["To"]): mail for mail in mails(mail_dir)}
+    assert maria.patch("/v1/me", MOVED).status_code == 200
+    found = {str(mail["To"]): mail for mail in emails(mail_dir, wiring)}
     assert set(found) == {"maria <maria@example.com>", "maria <new@example.com>"}
     assert link(found["maria <new@example.com>"])[0] == "/confirm"
     assert link(found["maria <maria@example.com>"]) == ("", "")
 
 
 def test_a_link_to_an_address_of_the_past(
-    nobody: Person, rewire: Rewire, maria: Person, mail_dir: Path
+    nobody: Person, rewire: Rewire, maria: Person, mail_dir: Path, wiring: Wiring
 ) -> None:
     """Whoever had the old address cannot confirm the new one, nor take the account over."""
     rewire(VERIFY_EMAIL="on")
     nobody.post("/v1/password-resets", {"email": "maria@example.com"})
-    _, key = link(mails(mail_dir)[0])
-    maria.patch("/v1/me", {"email": "new@example.com"})
+    _, key = link(emails(mail_dir, wiring)[0])
+    maria.patch("/v1/me", MOVED)
     refused(nobody.post("/v1/passwords", {"key": key, "password": OTHER}), 403, "link_over")
     refused(nobody.post("/v1/confirmations", {"key": key}), 403, "link_over")
 
@@ -212,18 +217,20 @@ def test_a_letter_that_cannot_be_written(
     assert nobody.post("/v1/users", new).status_code == 201
     with wiring.database.write() as session:
         for user in session.query(User):
-            account_letters.wish(session, user, "reset", now=now())
-    assert [mail["To"] for mail in mails(mail_dir)] == ["rita <rita@example.com>"]
+            link_keys.send_link(session, user, "reset", now=now())
+    assert [mail["To"] for mail in emails(mail_dir, wiring)] == ["rita <rita@example.com>"]
     with wiring.database.read() as session:
-        assert session.query(Letter).all() == []
+        states = {one.address: one.state for one in session.query(OutboxMessage)}
+    assert states["rita@example.com"] == "sent"
+    assert sorted(states.values()) == ["pending", "sent"]
 
 
-def test_the_pages(nobody: Person, maria: Person, mail_dir: Path) -> None:
+def test_the_pages(nobody: Person, maria: Person, mail_dir: Path, wiring: Wiring) -> None:
     """The whole way works with forms alone."""
     assert maria
     form = b"email=maria@example.com"
     assert nobody.post("/forgot", form, headers=FORM).status_code == 200
-    page, key = link(mails(mail_dir)[0])
+    page, key = link(emails(mail_dir, wiring)[0])
     assert key.encode() in nobody.get(f"{page}?key={key}").body
     short = f"key={key}&password=short".encode()
     assert nobody.post("/new-password", short, headers=FORM).status_code == 422
@@ -234,12 +241,12 @@ def test_the_pages(nobody: Person, maria: Person, mail_dir: Path) -> None:
 
 
 def test_a_password_manager_learns_whose_password_it_is(
-    nobody: Person, maria: Person, mail_dir: Path, rewire: Rewire
+    nobody: Person, maria: Person, mail_dir: Path, rewire: Rewire, wiring: Wiring
 ) -> None:
     """The page of a link that works names its user; that of any other key names nobody."""
     assert maria
     assert nobody.post("/forgot", b"email=maria@example.com", headers=FORM).status_code == 200
-    page, key = link(mails(mail_dir)[0])
+    page, key = link(emails(mail_dir, wiring)[0])
 
     def named(answer: HTTPResponse) -> bool:
         fields = [a for tag, a in Elements(answer.body.decode()).found if tag == "input"]
@@ -318,34 +325,34 @@ def poll(susan: Person) -> Callable[..., float]:
 
 
 @pytest.mark.parametrize("path", ["/v1/notifications?after=1000", None])
-def test_held_requests_per_token(
+def test_long_polls_per_token(
     limited: Wiring, susan: Person, david: Person, poll: Callable[..., float], path: str | None
 ) -> None:
-    """One more than a token may hold is answered at once; one that ends makes place for another."""
+    """One more than a token may have is answered immediately; one that ends frees its slot."""
     where = {} if path is None else {"path": path}
     redis, token = limited.queue.redis, susan.token or ""
     with ExitStack() as others:
-        for _ in range(HELD_PER_TOKEN - 1):
-            assert others.enter_context(held(redis, token, wait_s=20))
-        assert others.enter_context(held(redis, david.token or "", wait_s=20))
+        for _ in range(LONG_POLLS_PER_TOKEN - 1):
+            assert others.enter_context(long_poll_slot(redis, token, wait_s=20))
+        assert others.enter_context(long_poll_slot(redis, david.token or "", wait_s=20))
         for _ in range(2):
             assert poll(0.3, **where) >= 0.3
-        with held(redis, token, wait_s=20) as found:
+        with long_poll_slot(redis, token, wait_s=20) as found:
             assert found
             assert poll(20, **where) < 10
         assert poll(0.3, **where) >= 0.3
-    assert redis.keys("carryout:held:*") == []
+    assert redis.keys("carryout:long-poll:*") == []
 
 
-def test_a_place_is_free_again_when_its_server_died(limited: Wiring) -> None:
+def test_a_slot_is_free_again_when_its_server_died(limited: Wiring) -> None:
     """Nobody gives it back, so it has an end."""
     redis = limited.queue.redis
-    with held(redis, "a token", wait_s=0.5):
-        (key,) = redis.keys("carryout:held:*")
+    with long_poll_slot(redis, "a token", wait_s=0.5):
+        (key,) = redis.keys("carryout:long-poll:*")
         assert 1 <= redis.ttl(key) <= 6
 
 
-def test_requests_are_held_without_redis(without_redis: Wiring, poll: Callable[..., float]) -> None:
+def test_long_polls_wait_without_redis(without_redis: Wiring, poll: Callable[..., float]) -> None:
     """Then nobody counts them."""
     assert without_redis
     assert poll(0.3) >= 0.3
@@ -364,8 +371,8 @@ def test_mails_per_user(limited: Wiring, susan: Person) -> None:
     """Mails that one asks for are limited for each user."""
     task_id = launch(limited.database, susan.user_id)
     publish(limited, task_id)
-    put(limited.database, task_id, mail_state="sent")
-    limited.queue.redis.set(counter(MAILS_PER_USER.name, susan.user_id), 20, ex=60)
+    put_email(limited.database, task_id, state="sent")
+    limited.queue.redis.set(counter(EMAILS_PER_USER.name, susan.user_id), 20, ex=60)
     answer = susan.post(f"/v1/exports/{task_id}/mail")
     refused(answer, 429, "too_many_requests")
     too_many(answer)
@@ -388,11 +395,11 @@ def test_guesses_are_counted_without_redis(nobody: Person) -> None:
     """While Redis is away the ledger counts wrong passwords; nothing else is limited."""
     guess = {"username": "susan", "password": "a guess"}
     for _ in range(PER_ACCOUNT):
-        refused(nobody.post("/v1/tokens", guess), 401, "unauthenticated")
+        refused(nobody.post("/v1/tokens", guess), 401, "wrong_credentials")
     answer = nobody.post("/v1/tokens", guess | {"username": "SUSAN"})
     refused(answer, 429, "too_many_attempts")
     too_many(answer)
-    refused(nobody.post("/v1/tokens", guess | {"username": "x"}), 401, "unauthenticated")
+    refused(nobody.post("/v1/tokens", guess | {"username": "x"}), 401, "wrong_credentials")
 
 
 @both_databases
@@ -401,10 +408,10 @@ def test_a_right_password_does_not_count_without_redis(maria: Person) -> None:
     """Nor does the ledger count who signs in."""
     wrong = {"username": "maria", "password": "a guess"}
     for _ in range(PER_ACCOUNT - 1):
-        refused(maria.post("/v1/tokens", wrong), 401, "unauthenticated")
+        refused(maria.post("/v1/tokens", wrong), 401, "wrong_credentials")
     for _ in range(3):
         sign_in(maria)
-    refused(maria.post("/v1/tokens", wrong), 401, "unauthenticated")
+    refused(maria.post("/v1/tokens", wrong), 401, "wrong_credentials")
     refused(maria.post("/v1/tokens", wrong), 429, "too_many_attempts")
 
 

@@ -3,7 +3,7 @@
 from chalicelib.accounts import accounts
 from chalicelib.exports import removals
 from chalicelib.wiring import Wiring
-from tests.harness.fakes import FakeStorage
+from tests.harness.fakes import FakeObjectStore
 from tests.harness.ledgers import LEASE_S, launch, make_user, now, publish
 
 
@@ -11,8 +11,8 @@ def test_a_slow_removal_spares_what_was_published_meanwhile(wiring: Wiring) -> N
     """Who is stopped in mid-removal asks the ledger what to keep when it goes on, not before."""
     user_id = make_user(wiring.database)
     task_id = launch(wiring.database, user_id)
-    storage = FakeStorage()
-    vars(wiring)["storage"] = storage
+    storage = FakeObjectStore()
+    vars(wiring)["object_store"] = storage
     keys: list[str] = []
 
     def meanwhile(operation: str) -> None:
@@ -20,7 +20,7 @@ def test_a_slow_removal_spares_what_was_published_meanwhile(wiring: Wiring) -> N
             keys.append(publish(wiring, task_id))
 
     storage.before = meanwhile
-    removals.carry_out(wiring.database, storage, removals.user_prefix(user_id))
+    removals.execute(wiring.database, storage, user_id)
     assert list(storage.objects) == keys
 
 
@@ -30,6 +30,6 @@ def test_an_erased_account_leaves_no_file(wiring: Wiring) -> None:
     key = publish(wiring, launch(wiring.database, user_id))
     with wiring.database.write() as session:
         accounts.erase(session, user_id, lease_s=LEASE_S, now=now())
-    assert wiring.storage.size(key) is not None
-    wiring.sweeper.sweep(now=now())
-    assert wiring.storage.size(key) is None
+    assert wiring.object_store.size(key) is not None
+    wiring.reconciler.sweep(now=now())
+    assert wiring.object_store.size(key) is None

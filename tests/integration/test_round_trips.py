@@ -73,7 +73,7 @@ def asking(noted: Asked, *, statements: int, redis: int) -> Iterator[None]:
 
 @both_databases
 def test_request_an_export(susan: Person, asked: Asked) -> None:
-    """Three statements, and one script that rings and sees who is alive to hear it."""
+    """Three statements, and one script that enqueues a job and sees whether a worker is alive."""
     with asking(asked, statements=3, redis=1):
         answer = susan.post("/v1/exports", {})
     assert (answer.status_code, answer.json_body["queue_position"]) == (202, 1)
@@ -97,7 +97,7 @@ def test_poll(susan: Person, asked: Asked, database: Database) -> None:
         etag = susan.get(path).headers["ETag"]
     with asking(asked, statements=1, redis=1):
         assert susan.get(path, headers={"If-None-Match": etag}).status_code == 304
-    ledgers.take(database, path.rpartition("/")[2])
+    ledgers.claim(database, path.rpartition("/")[2])
     with asking(asked, statements=1, redis=0):
         assert susan.get(path).json_body["status"] == "running"
 
@@ -131,7 +131,7 @@ def test_limits(susan: Person, rewire: Rewire) -> None:
         assert susan.post("/v1/exports", {}).status_code == 202
     with asking(noted, statements=1, redis=1):  # there is news, so it is not held
         assert susan.get("/v1/notifications?wait=20").json_body["items"]
-    with asking(noted, statements=2, redis=3):  # takes a place, and gives it back
+    with asking(noted, statements=2, redis=3):  # takes a slot, and gives it back
         assert susan.get("/v1/notifications?after=9&wait=0.1").json_body["items"] == []
 
 

@@ -143,6 +143,7 @@ def test_refused_before_the_gateway_is_a_problem_too(
     assert head.startswith(b"HTTP/1.")
     assert head.split()[1] == str(status).encode()
     assert b"application/problem+json" in head
+    assert b"\r\nX-Request-Id: " in head
     assert json.loads(body)["status"] == status
 
 

@@ -1,4 +1,4 @@
-"""The main story in one process: request, attempt, file, mail."""
+"""The main story in one process: request, attempt, file, email."""
 
 import json
 from email import message_from_bytes, policy
@@ -10,14 +10,13 @@ from chalice.test import Client
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
 from worker import attempts
-from worker.tasks.export_posts import export_posts
 
 
 @both_databases
-def test_an_export_is_requested_done_and_mailed(
+def test_an_export_is_requested_done_and_emailed(
     client: Client, wiring: Wiring, mail_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user gets exactly the posts they wrote, as a file and by mail."""
+    """A user gets exactly the posts they wrote, as a file and by email."""
     body = {"username": "susan", "email": "susan@example.com", "password": "correct horse"}
     headers = {"Content-Type": "application/json"}
     assert client.http.post("/v1/users", headers=headers, body=json.dumps(body)).status_code == 201
@@ -35,7 +34,7 @@ def test_an_export_is_requested_done_and_mailed(
     assert answer.status_code == 202, answer.json_body
     task_id = answer.json_body["id"]
     monkeypatch.setattr(attempts, "process_wiring", lambda: wiring)
-    export_posts(task_id)
+    attempts.run(task_id)
     task = client.http.get(f"/v1/tasks/{task_id}", headers=headers).json_body
     assert task["status"] == "succeeded", task
     assert task["result"]["mail"]["state"] == "sent"

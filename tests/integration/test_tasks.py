@@ -100,7 +100,7 @@ def test_one_of_a_kind_at_a_time(susan: Person, david: Person, database: Databas
         assert again.headers["Location"] == f"/v1/tasks/{task_id}"
     assert susan.post("/v1/tasks", EXAMPLE).status_code == 202
     request_export(david)
-    ledgers.take(database, task_id)
+    ledgers.claim(database, task_id)
     refused(susan.post("/v1/exports", {}), 409, "task_in_progress")
     susan.post(f"/v1/tasks/{task_id}/cancel")
     refused(susan.post("/v1/exports", {}), 409, "task_in_progress")  # it is still cancelling
@@ -279,17 +279,17 @@ def test_cancel_while_queued(susan: Person) -> None:
 def test_cancel_while_running(susan: Person, database: Database) -> None:
     """The attempt is asked to stop; again asks again."""
     task_id = request_export(susan)
-    holder = ledgers.take(database, task_id)
+    lease = ledgers.claim(database, task_id)
     for _ in range(2):
         answer = susan.post(f"/v1/tasks/{task_id}/cancel")
         assert (answer.status_code, answer.json_body["status"]) == (202, "cancelling")
         assert answer.headers["Location"] == f"/v1/tasks/{task_id}"
-    assert holder.renew() == "cancelling"
+    assert lease.renew() == "cancelling"
 
 
 def succeed(database: Database, task_id: str) -> None:
     """End a task well."""
-    ledgers.take(database, task_id).succeed(now=ledgers.now(), result={"seconds": 1})
+    ledgers.claim(database, task_id).succeed({"seconds": 1}, now=ledgers.now())
 
 
 @pytest.mark.parametrize("end", [succeed, ledgers.fail])
@@ -307,9 +307,9 @@ def test_retry(susan: Person, database: Database, wiring: Wiring) -> None:
     """The same task is queued again, as if nothing had happened yet."""
     task_id = request_export(susan)
     fresh = susan.get(f"/v1/tasks/{task_id}").json_body
-    holder = ledgers.take(database, task_id)
-    holder.report(1, 2, now=ledgers.now(), checkpoint={"page": 1})
-    holder.fail("broken", "It broke.", now=ledgers.now())
+    lease = ledgers.claim(database, task_id)
+    lease.report(1, 2, now=ledgers.now(), checkpoint={"page": 1})
+    lease.fail("broken", "It broke.", now=ledgers.now())
     failed = susan.get(f"/v1/tasks/{task_id}").json_body
     assert failed["error"] == {"code": "broken", "detail": "It broke."}
     assert failed["progress"]["percent"] == 50
@@ -320,7 +320,7 @@ def test_retry(susan: Person, database: Database, wiring: Wiring) -> None:
     assert answer.headers["Location"] == f"/v1/tasks/{task_id}"
     assert answer.json_body == fresh
     assert wiring.queue.waiting_ids() == {task_id}
-    ledgers.take(database, task_id)
+    ledgers.claim(database, task_id)
     task = ledgers.the_task(database, task_id)
     assert (task.attempt, task.checkpoint) == (1, None)
 
@@ -332,8 +332,8 @@ def test_retry_takes_the_export_anew(susan: Person, database: Database) -> None:
     ledgers.fail(database, task_id)
     post_id = susan.post("/v1/posts", {"body": "late"}).json_body["id"]
     susan.post(f"/v1/tasks/{task_id}/retry")
-    ledgers.take(database, task_id)
-    assert ledgers.the_task(database, task_id).cutoff == post_id
+    ledgers.claim(database, task_id)
+    assert ledgers.the_export(database, task_id).snapshot == {"posts": post_id}
 
 
 def test_retry_after_cancel(susan: Person) -> None:
@@ -370,7 +370,7 @@ def test_actions_take_no_fields(susan: Person, action: str, body: object) -> Non
 
 
 def test_launch_while_redis_is_away(susan: Person, rewire: Rewire) -> None:
-    """The ledger has the task; the bell is rung later by the sweeper."""
+    """The ledger has the task; the reconciler enqueues a job later."""
     rewire(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     task_id = request_export(susan)
     task = susan.get(f"/v1/tasks/{task_id}").json_body
@@ -479,5 +479,5 @@ def test_position_and_waiting(join: Join, database: Database) -> None:
         ]
 
     assert positions() == [1, 2, 3]
-    ledgers.take(database, ids[1])
+    ledgers.claim(database, ids[1])
     assert positions() == [1, None, 2]

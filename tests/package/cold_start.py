@@ -11,8 +11,9 @@ from pathlib import Path
 
 import click
 
+from infra.package import interpreter
 from infra.package.application import ROOT
-from tests.package.runtime import Function, Image
+from tests.package.runtime import TARGET, Function, Image
 
 PACKAGE = ROOT / "build" / "deployment.zip"
 HANDLER = "app"
@@ -102,8 +103,11 @@ def _import(image: Image, names: str) -> Cost:
 @click.option("--rounds", default=ROUNDS, show_default=True)
 def main(rounds: int) -> None:
     """Measure `build/deployment.zip`."""
+    python = interpreter.find(TARGET.python)
+    if not python:
+        raise click.ClickException(f"only Python {TARGET.python} runs the package")
     with tempfile.TemporaryDirectory(prefix="carryout-") as folder:
-        image = Image(PACKAGE, Path(folder))
+        image = Image(PACKAGE, Path(folder), python)
         click.echo(measure(image, log=Path(folder) / "log", rounds=rounds))
 
 

@@ -4,40 +4,39 @@ from pathlib import Path
 
 import pytest
 
-from infra.package.application import ROOT
-from infra.package.dependencies import Locked, read_lock
+from infra.package import dependencies, interpreter
+from infra.package.__main__ import PYLOCK
 from infra.package.inspection import Package, faults
-from infra.package.target import Target
+from infra.package.interpreter import Interpreter
 from tests.package.cold_start import PACKAGE
-from tests.package.runtime import Image
+from tests.package.runtime import TARGET, Image
 
 
 @pytest.fixture(scope="session")
-def target() -> Target:
-    """The machine that the tests run on, as Lambda has it."""
-    return Target.of_this_python("x86_64")
+def python() -> Interpreter | None:
+    """The runtime's own Python, where this machine has it."""
+    return interpreter.find(TARGET.python)
 
 
 @pytest.fixture(scope="session")
-def locked(target: Target) -> list[Locked]:
-    """What requirements.txt demands for that machine."""
-    return read_lock((ROOT / "requirements.txt").read_text(), target)
-
-
-@pytest.fixture(scope="session")
-def package(target: Target, locked: list[Locked]) -> Package:
+def package(python: Interpreter | None) -> Package:
     """The package; it must be of today's application."""
     assert PACKAGE.exists(), "make package comes first"
-    found = Package(PACKAGE)
-    assert faults(found, locked, target) == [], "make package again"
+    found, wheels = Package(PACKAGE), dependencies.read(PACKAGE.with_name(PYLOCK))
+    magic = python.magic if python else None
+    assert faults(found, wheels, TARGET, magic) == [], "make package again"
     return found
 
 
 @pytest.fixture(scope="session")
-def image(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Image:
+def image(
+    package: Package, python: Interpreter | None, tmp_path_factory: pytest.TempPathFactory
+) -> Image:
     """The package where Lambda would run it."""
     assert package
-    return Image(PACKAGE, tmp_path_factory.mktemp("image"))
+    if not python:
+        pytest.skip(f"only Python {TARGET.python} runs the package, and this machine has none")
+    return Image(PACKAGE, tmp_path_factory.mktemp("image"), python)
 
 
 def everything(folder: Path) -> dict[str, int]:

@@ -4,22 +4,32 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
 import json
+import os
 import queue
+import re
 import subprocess
-import sys
 import threading
 import time
 import zipfile
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from infra.package import dependencies
+from infra.package.application import ROOT
+from infra.package.interpreter import Interpreter
+from infra.package.target import DEFAULT_PYTHON, Target
+
 API = "/2018-06-01/runtime"
 CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
 """What Lambda's image has besides Python: the client and what it imports."""
+
+LOCK = ROOT / "requirements-dev.txt"
+
+TARGET = Target("x86_64", os.environ.get("RUNTIME") or DEFAULT_PYTHON)
+"""What `make package-check` packed for."""
 
 INIT_LIMIT_S = 120
 INVOCATION_LIMIT_S = 29
@@ -32,29 +42,25 @@ class Image:
     Args:
         package: The zip.
         folder: An empty folder.
+        python: The Python of the runtime.
     """
 
-    def __init__(self, package: Path, folder: Path) -> None:
+    def __init__(self, package: Path, folder: Path, python: Interpreter) -> None:
         self.task_root = folder / "task"
         self._client = folder / "client"
+        self._python = str(python.path)
         with zipfile.ZipFile(package) as archive:
             archive.extractall(self.task_root)
-        for name in CLIENT:
-            self._install(name)
-
-    def _install(self, name: str) -> None:
-        for path in metadata.files(name) or []:
-            if not path.is_absolute() and ".." not in path.parts:
-                copy = self._client / path
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_bytes(path.read_binary())
+        lock = folder / "client.txt"
+        lock.write_text("".join(_locked(name) for name in CLIENT))
+        dependencies.install(lock, self._client, TARGET)
 
     def start(
         self, *arguments: str, environment: Mapping[str, str], log: Any
     ) -> subprocess.Popen[bytes]:
         """Start Python in the package's folder, without any site-packages."""
         return subprocess.Popen(
-            [sys.executable, "-S", *arguments],
+            [self._python, "-S", *arguments],
             cwd=self.task_root,
             env=self._environment(environment),
             stdout=log,
@@ -64,7 +70,7 @@ class Image:
     def run(self, script: str, **environment: str) -> str:
         """Run a script to its end; return what it printed."""
         done = subprocess.run(
-            [sys.executable, "-S", "-c", script],
+            [self._python, "-S", "-c", script],
             cwd=self.task_root,
             env=self._environment(environment),
             capture_output=True,
@@ -84,7 +90,7 @@ class Image:
             "PYTHONPATH": str(self._client),
             "PYTHONDONTWRITEBYTECODE": "1",  # /var/task cannot be written
             "LAMBDA_TASK_ROOT": str(self.task_root),
-            "AWS_EXECUTION_ENV": "AWS_Lambda_python{}.{}".format(*sys.version_info[:2]),
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{TARGET.runtime}",
             "AWS_LAMBDA_FUNCTION_NAME": "carryout-dev",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
@@ -94,6 +100,13 @@ class Image:
             "AWS_SECRET_ACCESS_KEY": "testing",
             **chosen,
         }
+
+
+def _locked(name: str) -> str:
+    """The lines of the lock file about one distribution."""
+    found = re.search(rf"^{name}==.*\n(?: .*\n)+", LOCK.read_text(), re.MULTILINE)
+    assert found
+    return found.group()
 
 
 class Function:

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,14 +9,12 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from infra.package import PackagingError, template
-from infra.package.__main__ import build
+from infra.package.__main__ import LOCK, build
 from infra.package.application import ROOT
-from infra.package.dependencies import Locked
 from infra.package.inspection import ELF, Package
-from infra.package.target import Target
 from tests.package import cold_start
 from tests.package.cold_start import PACKAGE
-from tests.package.runtime import Image
+from tests.package.runtime import TARGET, Image
 
 pytestmark = pytest.mark.package
 
@@ -47,15 +46,15 @@ def test_nothing_of_the_worker_or_of_development(package: Package) -> None:
 
 
 @pytest.mark.timeout(600)  # it packs everything once more
-def test_the_same_bytes_again(package: Package, target: Target, tmp_path: Path) -> None:
+def test_the_same_bytes_again(package: Package, tmp_path: Path) -> None:
     """Packed again from the wheels on, elsewhere, the package is the same byte for byte."""
     scratch = tmp_path / "somewhere" / "else"
     scratch.mkdir(parents=True)
-    build(tmp_path / "again.zip", target, scratch=scratch)
+    build(tmp_path / "again.zip", TARGET, scratch=scratch)
     assert Package(tmp_path / "again.zip").sha256 == package.sha256
 
 
-def test_bill_of_materials(package: Package, locked: list[Locked]) -> None:
+def test_bill_of_materials(package: Package) -> None:
     """It is valid, and lists what the zip holds: each distribution with a locked hash."""
     text = (PACKAGE.parent / "sbom.cdx.json").read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
@@ -63,9 +62,10 @@ def test_bill_of_materials(package: Package, locked: list[Locked]) -> None:
     assert bom["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": package.sha256}]
     listed = {(one["name"], one["version"]): one for one in bom["components"]}
     assert set(listed) == {(one.name, one.version) for one in package.distributions}
-    for one in locked:
-        (wheel,) = listed[one.name, one.version]["hashes"]
-        assert wheel["content"] in one.hashes
+    locked = dict(re.findall(r"^(\S+==\S+)(.*\n(?: .*\n)+)", LOCK.read_text(), re.MULTILINE))
+    for (name, version), one in listed.items():
+        (wheel,) = one["hashes"]
+        assert f"--hash=sha256:{wheel['content']}" in locked[f"{name}=={version}"]
     libraries = {part["name"] for one in bom["components"] for part in one.get("components", ())}
     brought = {
         name for name, data in package.files.items() if ".libs/" in name and data.startswith(ELF)
@@ -91,16 +91,16 @@ def test_what_is_left_does_the_same(image: Image, script: str) -> None:
     assert image.run(script) == whole
 
 
-def test_a_function_without_a_role(target: Target, tmp_path: Path) -> None:
+def test_a_function_without_a_role(tmp_path: Path) -> None:
     """Chalice is told of no role, so that a template that gives none is refused."""
     merge = tmp_path / "app.yaml"
     role = "Properties: {Role: !GetAtt Role.Arn}"
     merge.write_text(f"Resources: {{APIHandler: {{{role}}}}}")
     with pytest.raises(PackagingError, match="without a Role"):
-        template.write(tmp_path, target, scratch=tmp_path / "one", merge=merge)
+        template.write(tmp_path, TARGET, scratch=tmp_path / "one", merge=merge)
     merge.write_text(f"Resources: {{APIHandler: {{{role}}}, Sweep: {{{role}}}}}")
-    text = template.write(tmp_path, target, scratch=tmp_path / "two", merge=merge).read_text()
-    assert text.count(f"Runtime: {target.runtime}") == 2
+    text = template.write(tmp_path, TARGET, scratch=tmp_path / "two", merge=merge).read_text()
+    assert text.count(f"Runtime: {TARGET.runtime}") == 2
     assert text.count("CodeUri: ./deployment.zip") == 2
 
 

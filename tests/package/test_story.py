@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from chalicelib.adapters.job_queue import JobQueue, doorbell
+from chalicelib.adapters.job_queue import JobQueue, api_client
 from infra.package.application import ROOT
 from tests.conftest import both_databases
 from tests.harness.events import proxy_event, shown
@@ -53,7 +53,7 @@ class Deployment:
         settings = {**environment, "LOG_FORMAT": "json", "PYTHONPROFILEIMPORTTIME": "1"}
         self.api = Function(image, "app.app", settings, log=folder / "api.log")
         self.sweep = Function(image, "app.sweep", settings, log=folder / "sweep.log")
-        self.queue = JobQueue(doorbell(environment["REDIS_URL"]), "microblog-tasks", timeout_s=1)
+        self.queue = JobQueue(api_client(environment["REDIS_URL"]), "microblog-tasks", timeout_s=1)
         self._environment = environment
         self._worker: subprocess.Popen[bytes] | None = None
 

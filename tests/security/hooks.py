@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import unicodedata
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +12,12 @@ import schemathesis
 PASSWORD = "correct horse"
 LONGEST_WAIT_S = 0.05
 LONGEST_TASK_S = 1
-LAST_ACTS = {("DELETE", "/v1/me"), ("DELETE", "/v1/tokens/current")}
+SHORTEST_PASSWORD = 8
+LAST_ACTS = {
+    ("DELETE", "/v1/me"),
+    ("POST", "/v1/me/erasure"),
+    ("DELETE", "/v1/tokens/current"),
+}
 """After these a token is worth nothing, so each gets one of its own."""
 
 
@@ -57,6 +63,11 @@ def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         # With another body the same key is refused, and no schema can say that.
         body = hashlib.sha256(repr(case.body).encode()).hexdigest()
         case.headers["Idempotency-Key"] = key[:100] + body
+    if isinstance(case.body, dict) and isinstance(case.body.get("password"), str):
+        # No schema can say that a password's characters are counted in another form (NFC).
+        password = unicodedata.normalize("NFC", case.body["password"])
+        if len(password) < SHORTEST_PASSWORD <= len(case.body["password"]):
+            case.body["password"] += "x" * SHORTEST_PASSWORD
     if "wait" in (case.query or {}) and _is_number_above(case.query["wait"], LONGEST_WAIT_S, 20):
         case.query["wait"] = LONGEST_WAIT_S
     if case.operation.path == "/v1/tasks" and isinstance(case.body, dict):

@@ -10,7 +10,7 @@ from app import app
 from chalicelib.accounts import accounts
 from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
-from tests.harness.ledgers import fail, launch, make_user, now, publish, put
+from tests.harness.ledgers import fail, launch, make_user, now, publish, put_email
 from tests.harness.people import JSON, Person
 
 ROLES = ("nobody", "revoked", "expired", "other", "administrator", "owner")
@@ -50,6 +50,7 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /v1/me": (each(200), None),
     "PATCH /v1/me": (each(200), {"language": "es"}),
     "DELETE /v1/me": (each(204), None),
+    "POST /v1/me/erasure": (each(403), {"current_password": "wrong"}),
     "PUT /v1/me/password": (each(403), {"current_password": "wrong", "password": "12345678"}),
     "POST /v1/me/confirmation": (each(409), None),
     "POST /v1/confirmations": (anybody(403), {"key": "x"}),
@@ -84,6 +85,7 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "POST /sign-out": (anybody(303), ""),
     "GET /account": (each(200), None),
     "POST /account": (each(303), "language=es"),
+    "POST /account/confirmation": (each(303), ""),
     "POST /account/password": (each(422), "current_password=wrong&new_password=long+enough"),
     "POST /account/erase": (each(422), "password=wrong"),
     "GET /users/{username}": (each(200), None),
@@ -108,9 +110,24 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
 
 
 def test_every_route_has_a_row() -> None:
-    """The table is complete: preflights alone, which look at nothing, need no row."""
+    """The table is complete: preflights look at nothing, and HEAD at what GET looks at."""
     routes = {f"{method} {path}" for path, methods in app.routes.items() for method in methods}
-    assert set(TABLE) == {route for route in routes if not route.startswith("OPTIONS ")}
+    assert set(TABLE) == {one for one in routes if not one.startswith(("OPTIONS ", "HEAD "))}
+
+
+def test_every_route_is_declared() -> None:
+    """Whom the table lets in is whom the route's own declaration names, page or not."""
+    declared = {f"{one.method} {one.path}": one.who for one in app.endpoints}
+    declared |= {f"{one.method} {one.path}": one.who for one in app.pages}
+    assert declared == {route: _who(expected) for route, (expected, _) in TABLE.items()}
+
+
+def _who(expected: tuple[int, ...]) -> str:
+    """Whom a row is for, as a declaration says it."""
+    if expected[:3] != (401, 401, 401) or expected == anybody(401):
+        return "anybody"
+    users, administrator = expected[3], expected[4]
+    return "administrator" if users == 403 != administrator else "user"
 
 
 @pytest.fixture
@@ -152,7 +169,7 @@ def place(people: dict[str, Person], wiring: Wiring) -> Any:
 
 
 def _settle_mail(wiring: Wiring, task_id: str) -> None:
-    put(wiring.database, task_id, mail_state="sent", mail_sent_at=now())
+    put_email(wiring.database, task_id, state="sent", sent_at=now())
 
 
 def call(person: Person, method: str, path: str, body: Any) -> HTTPResponse:

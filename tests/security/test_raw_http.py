@@ -25,7 +25,12 @@ PATIENCE_S = 60
 QUIET_S = 1.0
 """After this long without an answer the server may be waiting for more, so that none is sent."""
 
-LAST_ACTS = {("DELETE", "/v1/me"), ("DELETE", "/v1/tokens/current"), ("POST", "/account/erase")}
+LAST_ACTS = {
+    ("DELETE", "/v1/me"),
+    ("POST", "/v1/me/erasure"),
+    ("DELETE", "/v1/tokens/current"),
+    ("POST", "/account/erase"),
+}
 
 NAMES = (
     b"..",

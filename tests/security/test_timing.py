@@ -22,7 +22,7 @@ def spent(person: Person, username: str) -> float:
     started = time.thread_time()
     answer = person.post("/v1/tokens", {"username": username, "password": "wrong guess"})
     duration_s = time.thread_time() - started
-    refused(answer, 401, "unauthenticated")
+    refused(answer, 401, "wrong_credentials")
     return duration_s
 
 

@@ -2,11 +2,40 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+
+LAYERS = (
+    ("errors",),
+    ("values", "logs"),
+    ("settings",),
+    ("adapters",),
+    ("db",),
+    ("tasks",),
+    ("outbox",),
+    ("exports", "imports"),
+    ("accounts", "microblog"),
+    ("schemas",),
+    ("operations",),
+    ("wiring",),
+    ("web",),
+)
+"""The folders and files at the first level of `chalicelib`, from the bottom to the top. A module
+may import its own folder and what stands below; so a new module in a folder needs no entry."""
+
+MADE_BY_WIRING = {
+    "EmailService", "JobQueue", "ObjectStore", "QueuePositions", "Reconciler", "Secret", "WakeUp",
+    "api_client", "connect", "secret", "worker_client",
+}  # fmt: skip
+"""What only `chalicelib.wiring` may make: clients, engines, and what is made of them."""
+
+MADE_AT_THE_EDGES = {".create_engine", ".from_url", ".client", ".create_client"}
+"""What only the folders of adapters and of the database may call."""
+
 DOMAIN = ("db/models", "exports", "microblog", "outbox", "tasks")
 """Folders and files that know no framework."""
 SLOW = {"boto3", "botocore", "s3transfer", "jinja2", "alembic", "click", "ijson", "orjson"}
@@ -52,6 +81,85 @@ def test_arrows_point_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
     assert offenders(modules(folder), *forbidden) == []
 
 
+def place(path: Path) -> str:
+    """The first-level folder or file of `chalicelib` that a module belongs to."""
+    return path.relative_to(ROOT / "chalicelib").parts[0].removesuffix(".py")
+
+
+def first_level_imports(path: Path) -> set[str]:
+    """The first-level folders and files of `chalicelib` that a module imports, but for its own."""
+    names = {name.split(".")[1] for name in imported(path) if name.startswith("chalicelib.")}
+    return names - {place(path)}
+
+
+def layer_of(name: str) -> int:
+    """Where a first-level folder or file stands."""
+    return next(number for number, layer in enumerate(LAYERS) if name in layer)
+
+
+def test_everything_has_a_place() -> None:
+    """Each module stands in a folder, or is a file, that has a layer; and there are few of them."""
+    known = {name for layer in LAYERS for name in layer}
+    places = {place(path) for path in modules("chalicelib")} - {"__init__"}
+    assert places - known == set()
+    folders = {path.name for path in (ROOT / "chalicelib").iterdir() if path.is_dir()}
+    assert len((places | folders) - {"__pycache__"}) <= 16
+
+
+def test_no_import_points_upward() -> None:
+    """A module imports what stands below it, so there is no circle between folders either."""
+    upward = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules("chalicelib")
+        for name in first_level_imports(path)
+        if place(path) != "__init__" and layer_of(name) >= layer_of(place(path))
+    ]
+    assert upward == []
+
+
+def test_no_circle_inside_a_folder() -> None:
+    """Nor do the modules of one folder import each other in a circle."""
+    names = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in modules("chalicelib", "worker")
+    }
+    graph = {
+        name: {
+            one for one in names for full in imported(path) if full in {one, *_members(one, full)}
+        }
+        - {name}
+        for name, path in names.items()
+    }
+    tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+
+def _members(module: str, full: str) -> set[str]:
+    """The name itself, if it is a member of the module."""
+    return {full} if full.rpartition(".")[0] == module else set()
+
+
+def called(path: Path) -> Iterator[str]:
+    """The names of the functions and methods that a module calls; a method's has a dot before."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield f".{node.func.attr}"
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield node.func.id
+
+
+def test_only_wiring_makes_clients() -> None:
+    """Entry points and the domain are handed their clients; none is made on the way."""
+    edges = (ROOT / "chalicelib" / "adapters", ROOT / "chalicelib" / "db")
+    made = {
+        f"{path.relative_to(ROOT)} calls {name}"
+        for path in [*modules("chalicelib", "worker"), ROOT / "app.py"]
+        for name in called(path)
+        if path.parent not in edges
+        and (name in MADE_AT_THE_EDGES or (name in MADE_BY_WIRING and path.stem != "wiring"))
+    }
+    assert made == set()
+
+
 def test_one_edge_to_each_library() -> None:
     """Each outside service is spoken to in one place of what API and worker share."""
     edges = {
@@ -79,6 +187,36 @@ def test_domain_knows_no_framework(name: str) -> None:
     assert offenders(paths, *forbidden) == []
     names = [name for path in paths for name in imported(path)]
     assert [name for name in names if name.startswith("chalicelib.web")] == []
+
+
+ANSWERING = {"Response", "json_response", "accepted", "no_content", "task_response"}
+"""What a view may call besides its one call into the domain; so may `show_...` of serializers."""
+
+
+def views() -> list[ast.FunctionDef]:
+    """The views of `app.py`: what is declared as an endpoint or a page."""
+    everything = ast.parse((ROOT / "app.py").read_bytes()).body
+    found = [one for one in everything if isinstance(one, ast.FunctionDef) and one.decorator_list]
+    return [one for one in found if one.name != "sweep"]
+
+
+@pytest.mark.parametrize("view", views(), ids=lambda view: str(view.name))
+def test_a_view_makes_one_call(view: ast.FunctionDef) -> None:
+    """It parses, makes one call, and answers: what is done to data is done in one place."""
+    body = view.body[1:]  # after the docstring
+    called = [
+        ast.unparse(node.func)
+        for part in body
+        for node in ast.walk(part)
+        if isinstance(node, ast.Call)
+    ]
+    domain = [
+        name
+        for name in called
+        if not name.startswith(("call.", "show_")) and name.rpartition(".")[2] not in ANSWERING
+    ]
+    assert len(domain) <= 1
+    assert len(body) <= 3
 
 
 def test_names_say_something() -> None:

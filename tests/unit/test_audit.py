@@ -1,41 +1,38 @@
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from infra import audit
-from infra.audit import Audit, main, read
-
-
-def test_what_was_skipped_is_told_apart() -> None:
-    """A dependency that could not be looked up is not one without vulnerabilities."""
-    flaw = {"id": "CVE-1", "fix_versions": ["2"], "aliases": [], "description": ""}
-    report = {
-        "dependencies": [
-            {"name": "good", "version": "1", "vulns": []},
-            {"name": "bad", "version": "1", "vulns": [flaw]},
-            {"name": "unknown", "skip_reason": "not found"},
-        ]
-    }
-    assert read(report) == Audit(["good", "bad"], ["unknown"], ["bad 1: CVE-1, fixed in 2"])
+ROOT = Path(__file__).parents[2]
+OUT_OF_REACH = "NOT AUDITED"
 
 
 @pytest.mark.parametrize(
-    ("seen", "options", "status", "said"),
+    ("status", "options", "succeeds", "says_so"),
     [
-        (Audit(["good"]), [], 0, "no known vulnerability"),
-        (Audit(["bad"], [], ["bad 1"]), ["--or-say-so"], 1, "VULNERABLE bad 1"),
-        (Audit(["good"], ["unknown"]), [], 3, "NOT AUDITED"),
-        (Audit(), [], 3, "NOT AUDITED"),  # no source answered at all
-        (Audit(), ["--or-say-so"], 0, "NOT AUDITED"),
+        (0, "", True, False),
+        (1, "", False, False),
+        (1, "--or-say-so", False, False),  # a vulnerability is never passed over
+        (2, "", False, True),
+        (2, "--or-say-so", True, True),
     ],
 )
 def test_outcomes(
-    monkeypatch: pytest.MonkeyPatch, seen: Audit, options: list[str], status: int, said: str
+    tmp_path: Path, status: int, options: str, *, succeeds: bool, says_so: bool
 ) -> None:
-    """Only what was looked up, all of it and without a finding, is called clean."""
-    monkeypatch.setattr(audit, "install", lambda: Path("pip-audit"))
-    monkeypatch.setattr(audit, "audit", lambda _tool, _locked: seen)
-    done = CliRunner().invoke(main, options)
-    assert (done.exit_code, said in done.output) == (status, True)
-    assert ("no known" in done.output) == (seen == Audit(["good"]))
+    """Only what was looked up, and without a finding, is called clean."""
+    uv = tmp_path / "uv"
+    uv.write_text(f'#!/bin/sh\ncase "$1" in audit) exit {status};; esac\n')
+    uv.chmod(0o755)
+    done = subprocess.run(
+        ["make", "audit", "--old-file=setup", f"UV={uv}", f"ARGS={options}"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode == 0) == succeeds
+    assert (OUT_OF_REACH in done.stderr) == says_so

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Post
+from chalicelib.microblog.models import Post
 from tests.conftest import both_databases
 from tests.harness.ledgers import make_user
 from tests.harness.servers import wait_until

@@ -205,14 +205,12 @@ def test_unknown_path_is_a_problem(client: Client, uri: str) -> None:
     assert client.header("content-type") == ["application/problem+json"]
 
 
-@pytest.mark.parametrize("method", ["DELETE", "HEAD", "TRACE", "QUERY", "OPTIONS"])
+@pytest.mark.parametrize("method", ["DELETE", "TRACE", "QUERY", "OPTIONS"])
 def test_other_method_is_a_problem(client: Client, method: str) -> None:
     """A path that takes other methods names them."""
-    body = client.call(method, "/things/a")
-
+    assert json.loads(client.call(method, "/things/a"))["status"] == 405
     assert client.status == 405
     assert client.header("allow") == ["GET, PUT"]
-    assert bool(body) == (method != "HEAD")
 
 
 def test_body_over_the_limit_is_a_problem(client: Client) -> None:
@@ -233,10 +231,27 @@ def test_no_body_no_type(client: Client, status: int) -> None:
     assert client.header("content-type") == client.header("content-length") == []
 
 
-def test_head_has_headers_only(client: Client) -> None:
-    """A routed HEAD answers as GET would, without the body."""
-    assert client.call("HEAD", "/empty/200") == b""
-    assert client.header("content-length") == ["0"]
+@pytest.mark.parametrize("uri", ["/", "/things/latest", "/nothing", "/empty/204"])
+def test_head_has_headers_only(client: Client, uri: str) -> None:
+    """HEAD answers as GET does, its length too, without the body."""
+    body = client.call("GET", uri)
+    expected = client.status, client.header("content-length"), client.header("content-type")
+    assert client.call("HEAD", uri) == b""
+    assert (client.status, client.header("content-length"), client.header("content-type")) == (
+        expected
+    )
+    assert client.header("content-length") == ([] if uri == "/empty/204" else [str(len(body))])
+
+
+@pytest.mark.parametrize("uri", ["/", "/nothing", "/empty/204"])
+def test_every_answer_has_an_id(client: Client, uri: str) -> None:
+    """Also what never gets to the app; where an event is made, the id is the event's."""
+    client.call("GET", uri)
+    (first,) = client.header("x-request-id")
+    client.call("GET", uri)
+    assert client.header("x-request-id") != [first]
+    event = client.event("GET", "/things/a")
+    assert client.header("x-request-id") == [event["requestContext"]["requestId"]]
 
 
 def test_headers_may_repeat(client: Client) -> None:

@@ -10,6 +10,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
 
+from chalicelib.microblog.tasks import KINDS
 from chalicelib.values import fields
 from chalicelib.values.languages import LANGUAGES, TRANSLATIONS, language_for, negotiate
 
@@ -33,7 +34,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     """Extract the messages from the code and the templates, as `pybabel` on the command line."""
     pot = tmp_path_factory.mktemp("messages") / "messages.pot"
     mapping, *folders = (str(ROOT / name) for name in ("pyproject.toml", "chalicelib", "worker"))
-    command = [sys.executable, "-m", "babel.messages.frontend", "--quiet", "extract"]
+    command = [
+        sys.executable,
+        "-m",
+        "babel.messages.frontend",
+        "--quiet",
+        "extract",
+        "--keyword",
+        "NN_:1,2",
+    ]
     command += ["--mapping", mapping, "--output", str(pot), *folders]
     subprocess.run(command, check=True, timeout=150)
     with pot.open("rb") as file:
@@ -47,6 +56,11 @@ def test_the_catalogue_fits_the_source(code: str, source: Catalog) -> None:
 
     assert strings(translations).keys() == strings(source).keys()
     assert not translations.obsolete
+
+
+def test_every_kind_of_task_has_a_title_to_translate(source: Catalog) -> None:
+    """A title that is not marked for translation would be English on every page."""
+    assert {kind.title for kind in KINDS} <= strings(source).keys()
 
 
 @pytest.mark.parametrize("code", TRANSLATED)

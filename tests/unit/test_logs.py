@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib import logs
+from chalicelib.logs import JsonFormatter, TextFormatter
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +84,13 @@ def test_libraries_are_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("rq.worker", "botocore.auth", "alembic.runtime"):
         logging.getLogger(name).info("chatter")
     assert stream.getvalue() == ""
+
+
+def test_messages_of_exceptions_are_told_where_they_help() -> None:
+    """On a developer's machine, and nowhere else, a line says what an exception said."""
+    error = ValueError("what somebody wrote")
+    raised = (ValueError, error, None)
+    record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "failed", (), raised)
+    for formatter in (JsonFormatter, TextFormatter):
+        assert "what somebody wrote" not in formatter().format(record)
+        assert "ValueError: what somebody wrote" in formatter(exceptions=True).format(record)

@@ -1,47 +1,58 @@
 import ast
 import os
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from packaging.tags import parse_tag
 
-from infra.package import application, archive, trimming
-from infra.package.dependencies import Locked, read_lock
+from infra.package import application, archive, dependencies, trimming
+from infra.package.dependencies import Wheel
 from infra.package.inspection import Package, faults
+from infra.package.interpreter import HERE
 from infra.package.target import Target
 from tests.unit.test_architecture import ROOT, imported, modules
 
-HERE = Target.of_this_python("x86_64")
-LOCK = f"""
-everywhere==1.0 \\
-    --hash=sha256:{"a" * 64} \\
-    --hash=sha256:{"b" * 64}
-elsewhere==2.0 ; sys_platform == 'win32' \\
-    --hash=sha256:{"c" * 64}
-Here.too==3.0 ; implementation_name != 'pypy' and platform_machine == 'aarch64' \\
-    --hash=sha256:{"d" * 64}
+TARGET = Target("x86_64", "{}.{}".format(*sys.version_info[:2]))
+PYLOCK = """
+lock-version = "1.0"
+
+[[packages]]
+name = "here-too"
+version = "3.0"
+
+[[packages.wheels]]
+url = "https://example.com/here_too-3.0-cp313-cp313-manylinux_2_28_aarch64.whl"
+hashes = { sha256 = "d" }
+
+[[packages.wheels]]
+url = "https://example.com/here_too-3.0-py3-none-any.whl"
+hashes = { sha256 = "e" }
 """
 
 
-def test_lock_for_a_machine() -> None:
-    """What is installed depends on Lambda's machine, not on the one that packs."""
-    everywhere = Locked("everywhere", "1.0", ["a" * 64, "b" * 64])
-    assert read_lock(LOCK, Target("3.13", "x86_64")) == [everywhere]
-    both = read_lock(LOCK, Target("3.13", "arm64"))
-    assert both == [everywhere, Locked("here-too", "3.0", ["d" * 64])]
-    assert both[1].line == f"here-too==3.0 --hash=sha256:{'d' * 64}"
+def test_wheels_of_a_lock(tmp_path: Path) -> None:
+    """Each wheel is told apart by what it was made for, since a distribution may have two."""
+    path = tmp_path / "pylock.toml"
+    path.write_text(PYLOCK)
+    assert dependencies.read(path) == [
+        Wheel("here-too", "3.0", parse_tag("cp313-cp313-manylinux_2_28_aarch64"), "d"),
+        Wheel("here-too", "3.0", parse_tag("py3-none-any"), "e"),
+    ]
 
 
 def test_wheels_for_a_machine() -> None:
-    """Amazon Linux 2 takes no wheel that wants a newer glibc than its own."""
-    old, new = Target("3.11", "x86_64").platforms, Target("3.13", "arm64").platforms
-    assert (old[0], old[-2:]) == (
-        "manylinux_2_26_x86_64",
-        ["manylinux_2_17_x86_64", "manylinux2014_x86_64"],
+    """Lambda's machine decides, not the one that packs; it takes no newer glibc than its own."""
+    target = Target("arm64")
+    assert target.uv_options == (
+        *("--python-platform", "aarch64-manylinux_2_34"),
+        *("--python-version", "3.13"),
     )
-    assert new[0] == "manylinux_2_34_aarch64"
+    assert target.platforms[0] == "manylinux_2_34_aarch64"
+    assert target.platforms[-2:] == ["manylinux_2_17_aarch64", "manylinux2014_aarch64"]
 
 
 def test_bytes_do_not_depend_on_time_or_owner(tmp_path: Path) -> None:
@@ -72,7 +83,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     (described / "WHEEL").write_text("Wheel-Version: 1.0\nTag: cp311-cp311-manylinux2014_x86_64\n")
     names = ("fast.so", *(f"fast-1.0.dist-info/{name}" for name in ("METADATA", "WHEEL", "RECORD")))
     (described / "RECORD").write_text("".join(f"{name},,\n" for name in names))
-    archive.compile_all(folder)
+    archive.compile_all(folder, HERE.path)
     found = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
@@ -85,12 +96,28 @@ def zipped(files: dict[str, bytes], path: Path) -> Package:
     return Package(path)
 
 
-FAST = Locked("fast", "1.0", [])
+FAST = Wheel("fast", "1.0", frozenset(), "")
+
+
+def look(package: Package, wheel: Wheel = FAST, target: Target = TARGET) -> list[str]:
+    """What is wrong with a package of this Python's byte-code."""
+    return faults(package, [wheel], target, HERE.magic)
 
 
 def test_a_whole_package(whole: dict[str, bytes], tmp_path: Path) -> None:
     """Nothing is wrong with what is as it should be."""
-    assert faults(zipped(whole, tmp_path / "zip"), [FAST], HERE) == []
+    assert look(zipped(whole, tmp_path / "zip")) == []
+
+
+def test_a_package_without_byte_code(whole: dict[str, bytes], tmp_path: Path) -> None:
+    """Where the runtime's Python was not at hand there is none, and none of another Python."""
+    sources = {name: data for name, data in whole.items() if not name.endswith(".pyc")}
+    assert faults(zipped(sources, tmp_path / "zip"), [FAST], TARGET, None) == []
+    assert "app.py has no byte-code" in look(zipped(sources, tmp_path / "zip"))
+    found = faults(zipped(whole, tmp_path / "whole"), [FAST], TARGET, None)
+    assert f"__pycache__/app.cpython-{TARGET.cpython}.pyc is of another Python" in found
+    foreign = faults(zipped(whole, tmp_path / "whole"), [FAST], TARGET, b"none")
+    assert "app.py has no byte-code" in foreign
 
 
 @pytest.mark.parametrize(
@@ -106,12 +133,12 @@ def test_a_whole_package(whole: dict[str, bytes], tmp_path: Path) -> None:
             "fast.so was compiled for another machine",
         ),
         (
-            lambda files: files.pop(f"__pycache__/app.cpython-{HERE.cpython}.pyc"),
+            lambda files: files.pop(f"__pycache__/app.cpython-{TARGET.cpython}.pyc"),
             "app.py has no byte-code",
         ),
         (
-            lambda files: files.update({"__pycache__/old.cpython-311.pyc": b""}),
-            "__pycache__/old.cpython-311.pyc has no source",
+            lambda files: files.update({"__pycache__/old.cpython-310.pyc": b""}),
+            "__pycache__/old.cpython-310.pyc has no source",
         ),
     ],
 )
@@ -121,19 +148,18 @@ def test_a_package_that_is_not_whole(
     """What is missing, foreign, changed or made for elsewhere is named."""
     files = dict(whole)
     change(files)
-    assert fault in faults(zipped(files, tmp_path / "zip"), [FAST], HERE)
+    assert fault in look(zipped(files, tmp_path / "zip"))
 
 
 def test_another_version(whole: dict[str, bytes], tmp_path: Path) -> None:
     """A distribution in another version than the locked one is one too many and one too few."""
-    found = faults(zipped(whole, tmp_path / "zip"), [replace(FAST, version="2.0")], HERE)
+    found = look(zipped(whole, tmp_path / "zip"), replace(FAST, version="2.0"))
     assert [one.split(",")[0] for one in found] == ["fast 2.0 is missing", "fast 1.0 is there"]
 
 
 def test_wheel_of_another_machine(whole: dict[str, bytes], tmp_path: Path) -> None:
     """A wheel that Lambda's machine cannot run is named with what it was made for."""
-    package = zipped(whole, tmp_path / "zip")
-    found = faults(package, [FAST], Target(HERE.python, "arm64"))
+    found = look(zipped(whole, tmp_path / "zip"), target=Target("arm64", TARGET.python))
     assert "fast was made for manylinux2014_x86_64" in found
 
 

@@ -42,6 +42,7 @@ def test_defaults() -> None:
         "verify_email": True,
         "limits": True,
         "log_format": "json",
+        "log_exceptions": False,
     }
     assert {name: getattr(settings, name) for name in defaults} == defaults
     assert settings.public_url == "https://carryout.example.com"  # paths are put behind it
@@ -97,6 +98,7 @@ BAD = [
     ("VERIFY_EMAIL", "yes"),
     ("LIMITS", "1"),
     ("LOG_FORMAT", "xml"),
+    ("LOG_EXCEPTIONS", "yes"),
 ]
 
 

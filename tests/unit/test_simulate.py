@@ -90,10 +90,10 @@ def test_interruptions_lose_no_part() -> None:
         STEADY, post_s=1000 / posts, least=5, most=5, spot=1, interruptions_per_h=3, target=1000
     )
     outcome = simulate(assumed, 200, seed=2, fewest=200, draw=lambda _: posts)
-    assert outcome.handed_back > 20
+    assert outcome.released > 20
     assert outcome.succeeded == outcome.asked
     repeated_s = outcome.busy_s - outcome.succeeded * 1000
-    assert 0 < repeated_s < outcome.handed_back * 100
+    assert 0 < repeated_s < outcome.released * 100
 
 
 def test_a_seed_repeats_a_day() -> None:

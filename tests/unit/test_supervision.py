@@ -15,7 +15,7 @@ from infra.local import stack as stack_module
 from infra.local.child import Backoff, Child
 from infra.local.console import Console
 from infra.local.guard import Guard
-from infra.local.stack import Options, Stack, StackError
+from infra.local.stack import Options, Stack, StackError, free_port
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
@@ -127,6 +127,19 @@ def make(said: Said, tmp_path: Path) -> Iterator[Callable[..., Child]]:
     yield make
     for child in made:
         child.wait(0)
+
+
+def test_a_port_is_given_away_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else gets a port while the one who got it has not begun to listen on it."""
+    first = free_port()
+    monkeypatch.setattr(stack_module, "PORTS", [first, free_port()])
+    with pytest.raises(StackError, match="no free port"):
+        free_port()
+    program = f"from infra.local import stack; stack.PORTS = [{first}]; stack.free_port()"
+    other = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert "no free port" in other.stderr
 
 
 def test_pauses_double_up_to_five_seconds() -> None:

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from worker.commands import wire
+from worker.commands import find_user_id, wire
 
 
 def _bar(file: BinaryIO, label: str) -> Any:
@@ -30,7 +30,7 @@ def load_posts(file: BinaryIO, username: str, *, skip_bad: bool) -> None:
     from worker.importing.table import store_posts  # noqa: PLC0415
 
     wiring = wire()
-    user_id = _user_id(wiring, username)
+    user_id = find_user_id(wiring, username)
     bad = 0
 
     def skip(complaint: str) -> None:
@@ -62,16 +62,6 @@ def _good(lines: Iterator[bytes], skip: Callable[[str], None]) -> Iterator[Any]:
             yield one
 
 
-def _user_id(wiring: Any, username: str) -> int:
-    from chalicelib.accounts.accounts import find_user  # noqa: PLC0415
-
-    with wiring.database.read() as session:
-        user = find_user(session, username)
-    if user is None:
-        raise click.ClickException(f"no user named {username}; create one with create-user")
-    return int(user.id)
-
-
 @click.command()
 @click.option("--user", "username", required=True, help="The user whose posts are exported.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
@@ -80,7 +70,7 @@ def export(username: str, out: Path) -> None:
     from worker.export.local import write_file  # noqa: PLC0415
 
     wiring = wire()
-    user_id = _user_id(wiring, username)
+    user_id = find_user_id(wiring, username)
     with click.progressbar(length=100, label="exporting", file=sys.stderr) as bar:
         count = write_file(
             wiring.database,

@@ -15,7 +15,7 @@ from chalicelib.adapters.secrets_manager import Secret
 from chalicelib.db.engine import Database
 from chalicelib.values.fields import Status
 from chalicelib.wiring import Wiring
-from worker.commands import wire
+from worker.commands import find_user_id, wire
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
 
@@ -44,7 +44,7 @@ def sweep() -> None:
     Every worker does this automatically every SWEEP_INTERVAL_S seconds.
     """
     wiring = wire()
-    counts = wiring.sweeper.sweep(now=wiring.now())
+    counts = wiring.reconciler.sweep(now=wiring.now())
     click.echo(", ".join(f"{name}: {count}" for name, count in counts.items()))
 
 
@@ -159,14 +159,15 @@ def tasks() -> None:
 )
 def list_tasks(status: str | None, name: str | None, limit: int) -> None:
     """List the newest tasks of all users."""
-    from chalicelib.tasks.requests import list_tasks as find  # noqa: PLC0415
+    from chalicelib.exports.views import list_tasks as find  # noqa: PLC0415
     from chalicelib.values.paging import Page  # noqa: PLC0415
 
     wiring = wire()
+    names = None if name is None else [name]
     with wiring.database.read() as session:
-        found, _ = find(session, page=Page(limit), status=status, name=name)
-    for seen in found:
-        one = seen.task
+        found, _ = find(session, page=Page(limit), status=status, names=names)
+    for view in found:
+        one = view.task
         percent = f"{one.percent:>3} %"
         click.echo(f"{one.id}  {one.name:<14} {one.status:<10} {percent}  {one.error_code or ''}")
     if not found:
@@ -190,7 +191,7 @@ def retry(task_id: str) -> None:
     wiring = wire()
     with wiring.database.write() as session:
         task = retry_task(session, task_id, now=wiring.now())
-    _ring(wiring, task)
+    _hint(wiring, task)
     click.echo(task.status)
 
 
@@ -204,34 +205,63 @@ def cancel(task_id: str) -> None:
     with wiring.database.write() as session:
         lease_s = wiring.settings.lease_s
         task = cancel_task(session, task_id, lease_s=lease_s, now=wiring.now())
-    _ring(wiring, task)
+    wiring.outbox_hint.send()
     click.echo(task.status)
 
 
-def _ring(wiring: Any, task: Any) -> None:
+@tasks.command()
+@click.argument("name")
+@click.option("--user", "username", required=True, help="The user whose task it becomes.")
+@click.option("--params", default="{}", help="Its parameters, as a JSON object.")
+def launch(name: str, username: str, params: str) -> None:
+    """Launch the task NAME for a user, as the API does, and print its id."""
+    import msgspec  # noqa: PLC0415
+
+    from chalicelib.errors import Invalid  # noqa: PLC0415
+    from chalicelib.tasks.registry import TASKS  # noqa: PLC0415
+    from chalicelib.tasks.requests import TaskRequest, launch_task  # noqa: PLC0415
+    from chalicelib.values.fields import check  # noqa: PLC0415
+
+    wiring = wire()
+    if name not in TASKS:
+        raise click.UsageError(f"no task named {name}; there are {', '.join(TASKS)}")
+    kind = TASKS[name]
+    try:
+        checked = check(msgspec.json.decode(params), kind.model)
+    except msgspec.DecodeError as error:
+        raise click.UsageError(f"--params is no JSON: {error}") from error
+    except Invalid as error:
+        flaws = "; ".join(f"{fault.pointer or 'it'} {fault.detail}" for fault in error.faults)
+        raise click.UsageError(f"--params: {flaws}") from error
+    request = TaskRequest(
+        kind=kind, params=kind.store(checked), max_attempts=wiring.settings.task_max_attempts
+    )
+    user_id = find_user_id(wiring, username)
+    with wiring.database.write() as session:
+        task = launch_task(session, user_id, request, now=wiring.now()).task
+    _hint(wiring, task)
+    click.echo(task.id)
+
+
+def _hint(wiring: Any, task: Any) -> None:
     from chalicelib.adapters.job_queue import QueueError  # noqa: PLC0415
 
     try:
-        wiring.queue.ring([(task.id, task.name)])
+        wiring.queue.enqueue([(task.id, task.name)])
     except QueueError:
         click.echo("Redis isn't responding; the next sweep will notify the workers.", err=True)
 
 
-def _shown(task_id: str) -> dict[str, Any]:
-    from chalicelib.db.models import Task  # noqa: PLC0415
-    from chalicelib.errors import NotFound  # noqa: PLC0415
+def _shown(task_id: str) -> Any:
+    from chalicelib.exports.views import view_task  # noqa: PLC0415
     from chalicelib.schemas.serializers import show_task  # noqa: PLC0415
-    from chalicelib.tasks.requests import get_task  # noqa: PLC0415
 
     wiring = wire()
     with wiring.database.read() as session:
-        task = session.get(Task, task_id)
-        if task is None:
-            raise NotFound
-        seen = get_task(session, task.user_id, task_id)
-    shown = show_task(seen.task, workers_alive=True, now=wiring.now(), prefix="")
-    place = wiring.places.tell(seen.task, seen.near, now=wiring.now())
-    return {**shown, "queue_position": place}
+        view = view_task(session, task_id)
+    now = wiring.now()
+    position = wiring.queue_positions.position(view.task, view.counted, now=now)
+    return show_task(view, position=position, workers_alive=True, now=now, prefix="")
 
 
 def _history(task_id: str) -> list[dict[str, str]]:

@@ -36,7 +36,7 @@ def create_user(username: str, email: str, *, admin: bool, language: str) -> Non
     wiring = wire()
     with wiring.database.write() as session:
         user = accounts.sign_up(session, new, now=wiring.now())
-    click.echo(f"created {user.username} (number {user.id})")
+    click.echo(f"created {user.username} (id {user.id})")
 
 
 def _password() -> str:
@@ -67,10 +67,12 @@ def shell() -> None:
 
     from sqlalchemy import orm  # noqa: PLC0415
 
-    from chalicelib.db import models  # noqa: PLC0415
+    from chalicelib.db import models as ledger  # noqa: PLC0415
+    from chalicelib.microblog import models as application  # noqa: PLC0415
 
     wiring = wire()
-    names = {name: thing for name, thing in vars(models).items() if isinstance(thing, type)}
+    known = vars(ledger) | vars(application)
+    names = {name: thing for name, thing in known.items() if isinstance(thing, type)}
     with orm.Session(wiring.database.engine) as session:
         code.interact(
             banner="wiring, session, User, Post, Task, … ; session.commit() saves",

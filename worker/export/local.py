@@ -8,7 +8,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Post, User
+from chalicelib.db.models import User
+from chalicelib.microblog.models import Post
 from worker.export import document
 from worker.export.pages import Source
 

@@ -29,7 +29,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Post
+from chalicelib.microblog.models import Post
 from chalicelib.values.fields import format_time, parse_time
 from worker.export import document
 

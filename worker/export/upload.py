@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.adapters.object_store import Part, Storage, UploadGoneError
+from chalicelib.adapters.object_store import Content, ObjectStore, Part, UploadGoneError
 
 PART_BYTES = 6 * 1024 * 1024
 """The size of the first parts: S3 wants 5 MiB or more."""
@@ -25,8 +25,9 @@ class Upload:
         parts: What was uploaded.
     """
 
-    storage: Storage
+    storage: ObjectStore
     key: str
+    content: Content
     upload_id: str | None = None
     parts: list[Part] = field(default_factory=list)
 
@@ -42,7 +43,7 @@ class Upload:
             UploadGoneError: S3 does not know the upload any more.
         """
         if self.upload_id is None:
-            self.upload_id = self.storage.begin(self.key)
+            self.upload_id = self.storage.begin(self.key, self.content)
         number = len(self.parts) + 1
         self.parts.append(self.storage.upload(self.key, self.upload_id, number, data))
 
@@ -56,7 +57,7 @@ class Upload:
             UploadGoneError: S3 does not know the upload, and what it made of it is not this.
         """
         if self.upload_id is None:
-            self.storage.put(self.key, data)
+            self.storage.put(self.key, data, self.content)
             return
         size_bytes = sum(part.size_bytes for part in self.parts) + len(data)
         try:
@@ -72,13 +73,13 @@ class Upload:
         return {"key": self.key, "upload_id": self.upload_id, "parts": parts}
 
     @classmethod
-    def from_json(cls, storage: Storage, value: dict[str, Any]) -> "Upload":
+    def from_json(cls, storage: ObjectStore, value: dict[str, Any], content: Content) -> "Upload":
         """From a checkpoint."""
         parts = [Part(*part) for part in value["parts"]]
-        return cls(storage, value["key"], value["upload_id"], parts)
+        return cls(storage, value["key"], content, value["upload_id"], parts)
 
 
-def digest_of(storage: Storage, key: str, *, check: Callable[[], None]) -> tuple[str, int]:
+def digest_of(storage: ObjectStore, key: str, *, check: Callable[[], None]) -> tuple[str, int]:
     """Read a finished object back.
 
     Args:

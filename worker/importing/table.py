@@ -7,7 +7,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from chalicelib.db.engine import Database, UtcDateTime
-from chalicelib.db.models import Post
+from chalicelib.microblog.models import Post
 from worker.importing.json_lines import PostLine
 
 BATCH = 5000

@@ -1,85 +1,74 @@
-"""The mails about an account: confirm an address, reset a password, tell the old address."""
+"""The emails about an account: confirm an address, reset a password, tell the old address."""
 
-from email.headerregistry import Address
-from email.message import EmailMessage
-
-from chalicelib.db.models import Letter, User
-from chalicelib.values.fields import Email, flaw
+from chalicelib.accounts import link_keys
+from chalicelib.outbox.messages import Message
 from chalicelib.values.languages import Language, language_for
-from worker.outbox.export_email import POLICY, Words, templates
+from chalicelib.wiring import Wiring
+from worker.outbox.email_message import Envelope, Words, write
+
+PAGES = {"confirm": "/confirm", "reset": "/new-password"}
+"""Where the link of a topic leads; a topic without one has no key."""
 
 
-def compose(letter: Letter, user: User, *, url: str, sender: str) -> bytes:
-    """Write the mail.
+def compose(message: Message, wiring: Wiring, _content: bytes | None = None) -> bytes:
+    """Write the email.
 
-    Args:
-        letter: What is to be said, and to which address.
-        user: To whom.
-        url: Where the button leads.
-        sender: The `From` header.
+    Each try has a link of its own: the secret of an earlier one is known to nobody but its reader.
 
     Raises:
-        ValueError: The address holds what has no place in a header.
+        ValueError: The name or the address holds what has no place in a header.
     """
-    if detail := flaw(letter.address, Email):
-        raise ValueError(f"the mail address {detail}")
-    language = language_for(user.language)
-    message = EmailMessage(policy=POLICY)
-    message["From"] = sender
-    message["To"] = Address(user.username, addr_spec=letter.address)
-    message["Date"] = letter.created_at
-    message["Message-ID"] = f"<{letter.id}.{letter.tries}@{message['From'].addresses[0].domain}>"
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine replies
-    said = _words(letter.kind, user, language)
-    message["Subject"] = said.subject
-    facts = {
-        "lang": language.code,
-        "letter": said,
-        "greeting": language.gettext("Hello %(username)s,") % {"username": user.username},
-        "url": url,
-        "footer": _footer(letter.kind, language),
-    }
-    message.set_content(templates().get_template("letter.txt").render(facts))
-    html = templates().get_template("letter.html").render(facts)
-    message.add_alternative(html, subtype="html")
-    return message.as_bytes()
+    url, topic = wiring.settings.public_url, message.topic
+    if topic in PAGES:
+        user_id, now = message.lease.user_id, wiring.now()
+        key = link_keys.make_key(wiring.database, user_id, topic, address=message.address, now=now)
+        url += f"{PAGES[topic]}?key={key}"
+    language = language_for(message.language)
+    envelope = Envelope(
+        sender=wiring.settings.mail_sender,
+        username=message.username,
+        address=message.address,
+        sent_at=message.created_at,
+        unique=f"{message.lease.message}.{message.tries}",
+    )
+    return write(envelope, _words(message, language), language, url=url).as_bytes()
 
 
-def _words(kind: str, user: User, language: Language) -> Words:
-    if kind == "confirm":
+def _words(message: Message, language: Language) -> Words:
+    facts = ((language.gettext("Username"), message.username),)
+    footer = language.gettext(
+        "You're receiving this email because of your Carryout account. If you didn't request it,"
+        " you can ignore it."
+    )
+    if message.topic == "confirm":
         return Words(
             subject=language.gettext("Confirm your email address"),
             intro=language.gettext("Please confirm that this email address is yours."),
-            facts=((language.gettext("Username"), user.username),),
+            facts=facts,
             outro=language.gettext("The link works once and expires in 3 days:"),
             button=language.gettext("Confirm email address"),
+            footer=footer,
         )
-    if kind == "reset":
+    if message.topic == "reset":
         return Words(
             subject=language.gettext("Reset your password"),
             intro=language.gettext("We received a request to reset the password of your account."),
-            facts=((language.gettext("Username"), user.username),),
+            facts=facts,
             outro=language.gettext("The link works once and expires in 15 minutes:"),
             button=language.gettext("Reset your password"),
+            footer=footer,
         )
     return Words(
         subject=language.gettext("Your email address was changed"),
         intro=language.gettext(
             "Your account now uses a different email address, and this one is no longer used."
         ),
-        facts=((language.gettext("Username"), user.username),),
+        facts=facts,
         outro=language.gettext("If this wasn't you, sign in and change your password right away:"),
         button=language.gettext("Open Carryout"),
-    )
-
-
-def _footer(kind: str, language: Language) -> str:
-    if kind == "moved":  # nobody may ignore that one
-        return language.gettext(
+        # Nobody should ignore this one.
+        footer=language.gettext(
             "You're receiving this email because the email address of your Carryout account was"
             " changed."
-        )
-    return language.gettext(
-        "You're receiving this email because of your Carryout account. If you didn't request it,"
-        " you can ignore it."
+        ),
     )

@@ -1,100 +1,88 @@
-"""The mail about an export that has ended."""
+"""The email about an export that has ended."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
-from functools import cache
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
-from chalicelib.values.fields import Email, flaw
+from chalicelib.exports.kinds import Export, ExportWords
+from chalicelib.outbox.messages import Message
+from chalicelib.tasks.registry import TASKS
+from chalicelib.values.fields import parse_time
 from chalicelib.values.languages import Language, language_for
-
-# 7bit: no server on the way has to announce 8BITMIME (RFC 6152).
-POLICY = SMTP.clone(cte_type="7bit")
-
-Facts = tuple[tuple[str, str], ...]
+from chalicelib.wiring import Wiring
+from worker.outbox.email_message import Envelope, Facts, Words, write
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportNotice:
-    """All that a mail tells about an export; moments are aware UTC.
+def compose(message: Message, wiring: Wiring, content: bytes | None = None) -> bytes:
+    """Write the email, with the file attached when it fits.
 
-    Attributes:
-        status: How the export ended.
-        email: Where the mail goes, an address alone.
-        language: A code that `language_for` knows.
-        exported_at: As of when the posts were taken; None before the first attempt.
-        expires_at: Until when the file can be had.
-        size_bytes: The file's size.
-        error_code: Stable; known ones are explained in the user's language.
-        error_detail: For people, in English.
+    Args:
+        message: What to tell, and to whom.
+        wiring: Clients and settings.
+        content: The file, where it is at hand; else it is read from S3.
     """
-
-    status: Literal["succeeded", "failed", "cancelled"]
-    task_id: str
-    username: str
-    email: str
-    language: str
-    requested_at: datetime
-    exported_at: datetime | None
-    finished_at: datetime
-    posts: int
-    size_bytes: int
-    sha256: str | None
-    expires_at: datetime | None
-    error_code: str | None
-    error_detail: str | None
+    key, settings = message.payload.get("key", ""), wiring.settings
+    return write_email(
+        message,
+        sender=settings.mail_sender,
+        public_url=settings.public_url,
+        max_bytes=settings.mail_attach_max_bytes,
+        read_file=lambda: b"".join(wiring.object_store.read(key)) if content is None else content,
+    )
 
 
-def compose(
-    notice: ExportNotice,
+def write_email(
+    message: Message,
     *,
     sender: str,
     public_url: str,
     max_bytes: int,
     read_file: Callable[[], bytes],
 ) -> bytes:
-    """Write the mail, with the file attached when it fits.
+    """Write the email, with the file attached when it fits.
 
     Args:
-        notice: What to tell. The same notice makes the same mail, but for MIME boundaries.
+        message: What to tell. The same message makes the same email, but for MIME boundaries.
         sender: The `From` header: an address, with or without a name.
         public_url: Where the application's pages are, without a final slash.
-        max_bytes: Size of the largest message that may carry the file, as it is built here.
+        max_bytes: Size of the largest email that may carry the file, as it is built here.
         read_file: Gives the file's bytes; called only when they may fit.
 
     Returns:
-        The message as it goes over the wire (RFC 5322), in ASCII with CRLF.
+        The email as it goes over the wire (RFC 5322), in ASCII with CRLF.
 
     Raises:
         ValueError: The name or the address holds what has no place in a header.
+        KeyError: This code does not know the kind of export.
     """
-    if notice.status == "succeeded" and _encoded_bytes(notice.size_bytes) <= max_bytes:
-        message = _message(notice, sender=sender, public_url=public_url, attached=True)
-        message.add_attachment(
-            read_file(), maintype="application", subtype="json", filename="posts.json"
-        )
-        if len(built := message.as_bytes()) <= max_bytes:
-            return built
-    return _message(notice, sender=sender, public_url=public_url, attached=False).as_bytes()
+    kind, facts = TASKS[message.payload["name"]], message.payload
+    if not isinstance(kind, Export):
+        raise KeyError(kind.name)
+    language = language_for(message.language)
+    finished_at = parse_time(facts["finished_at"])
+    # A task that is retried ends more than once: each ending is an email of its own.
+    ending = f"{message.lease.task_id}.{facts['status']}.{finished_at:%Y%m%d%H%M%S%f}"
+    envelope = Envelope(
+        sender=sender,
+        username=message.username,
+        address=message.address,
+        sent_at=finished_at,
+        unique=ending,
+    )
 
+    def build(attached: str | None) -> Any:
+        words = _Writer(kind, message, language).words(attached)
+        url = f"{public_url}/exports/{message.lease.task_id}"
+        return write(envelope, words, language, url=url)
 
-@dataclass(frozen=True, kw_only=True)
-class Words:
-    """What a mail says, from top to bottom; text and HTML lay out the same letter."""
-
-    subject: str
-    intro: str
-    facts: Facts
-    outro: str  # leads to the address of the export's page, which follows
-    button: str  # what the link is called where it is more than its address
+    if facts["status"] == "succeeded" and _encoded_bytes(facts["size_bytes"]) <= max_bytes:
+        email = build(kind.filename)
+        main, sub = kind.content_type.split("/")
+        email.add_attachment(read_file(), maintype=main, subtype=sub, filename=kind.filename)
+        if len(built := email.as_bytes()) <= max_bytes:
+            return bytes(built)
+    return bytes(build(None).as_bytes())
 
 
 def _encoded_bytes(size_bytes: int) -> int:
@@ -102,129 +90,89 @@ def _encoded_bytes(size_bytes: int) -> int:
     return math.ceil(size_bytes / 3) * 4 + math.ceil(size_bytes / 57) * 2
 
 
-def _message(notice: ExportNotice, *, sender: str, public_url: str, attached: bool) -> EmailMessage:
-    language = language_for(notice.language)
-    letter = _letter(notice, language, attached=attached)
-    message = EmailMessage(policy=POLICY)
-    _address(message, notice, sender=sender)
-    message["Subject"] = letter.subject
-    words = {
-        "lang": language.code,
-        "letter": letter,
-        "greeting": language.gettext("Hello %(username)s,") % {"username": notice.username},
-        "url": f"{public_url}/exports/{notice.task_id}",
-        "footer": language.gettext(
-            "You're receiving this email because an export of your posts was requested from"
-            " your account."
-        ),
-    }
-    message.set_content(templates().get_template("letter.txt").render(words))
-    html = templates().get_template("letter.html").render(words)
-    message.add_alternative(html, subtype="html")
-    return message
+class _Writer:
+    """Finds the words for an outcome."""
 
+    def __init__(self, kind: Export, message: Message, language: Language) -> None:
+        self._said: ExportWords = kind.words
+        self._message = message
+        self._facts: Mapping[str, Any] = message.payload
+        self._language = language
 
-def _address(message: EmailMessage, notice: ExportNotice, *, sender: str) -> None:
-    # The email package refuses line breaks, but not those that an encoded word (RFC 2047) hides.
-    if not notice.username.isprintable() or "=?" in notice.username:
-        raise ValueError("the name of the user has no place in a header")
-    if detail := flaw(notice.email, Email):
-        raise ValueError(f"the user's mail address {detail}")
-    message["From"] = sender
-    message["To"] = Address(notice.username, addr_spec=notice.email)
-    message["Date"] = notice.finished_at
-    # A task that is retried ends more than once: each ending is a message of its own.
-    ending = f"{notice.task_id}.{notice.status}.{notice.finished_at:%Y%m%d%H%M%S%f}"
-    message["Message-ID"] = f"<{ending}@{message['From'].addresses[0].domain}>"
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine replies
+    def words(self, attached: str | None) -> Words:
+        """The words.
 
+        Args:
+            attached: What the attached file is called; None when there is none.
+        """
+        status = self._facts["status"]
+        if status == "succeeded":
+            return self._succeeded(attached)
+        return self._failed() if status == "failed" else self._cancelled()
 
-def _letter(notice: ExportNotice, language: Language, *, attached: bool) -> Words:
-    if notice.status == "succeeded":
-        return _succeeded(notice, language, attached=attached)
-    if notice.status == "failed":
-        return _failed(notice, language)
-    return _cancelled(notice, language)
-
-
-def _succeeded(notice: ExportNotice, language: Language, *, attached: bool) -> Words:
-    number, size = language.number(notice.posts), language.size(notice.size_bytes)
-    return Words(
-        subject=language.gettext("Your export is ready"),
-        intro=language.ngettext(
-            "The export you requested is ready: %(number)s post, %(size)s.",
-            "The export you requested is ready: %(number)s posts, %(size)s.",
-            notice.posts,
+    def _succeeded(self, attached: str | None) -> Words:
+        language, facts = self._language, self._facts
+        rows = sum(facts["rows"].values())
+        number, size = language.number(rows), language.size(facts["size_bytes"])
+        gettext, username = language.gettext, self._message.username
+        return Words(
+            subject=gettext("Your export is ready"),
+            intro=language.ngettext(*self._said.ready, rows) % {"number": number, "size": size},
+            facts=_known(
+                (gettext("Contents"), gettext(self._said.contents) % {"username": username}),
+                (gettext("Requested"), self._time("requested_at")),
+                (gettext("Exported"), self._time("exported_at")),
+                (gettext(self._said.rows), number),
+                (gettext("Size"), size),
+                ("SHA-256", facts["sha256"]),
+                (gettext("Available until"), self._time("expires_at")),
+            ),
+            outro=gettext("The file is attached as %(filename)s. You can also download it here:")
+            % {"filename": attached}
+            if attached
+            else gettext("The file is too large to attach. Sign in to download it:"),
+            button=gettext("Open the download page"),
+            footer=gettext(self._said.footer),
         )
-        % {"number": number, "size": size},
-        facts=_facts(
-            (
-                language.gettext("Contents"),
-                language.gettext("All posts by %(username)s") % {"username": notice.username},
+
+    def _failed(self) -> Words:
+        language, facts = self._language, self._facts
+        gettext = language.gettext
+        # The details are for people who read English; in other languages the reason says enough.
+        detail = facts["error_detail"] if language.code == "en" else None
+        return Words(
+            subject=gettext("Your export failed"),
+            intro=gettext("The export you requested couldn't be completed. %(reason)s")
+            % {"reason": language.reason(facts["error_code"])},
+            facts=_known(
+                (gettext("Requested"), self._time("requested_at")),
+                (gettext("Failed at"), self._time("finished_at")),
+                (gettext("Error code"), facts["error_code"]),
+                (gettext("Details"), detail),
             ),
-            (language.gettext("Requested"), language.time(notice.requested_at)),
-            (
-                language.gettext("Exported"),
-                _time(notice.exported_at, language),
+            outro=gettext(self._said.retry),
+            button=gettext("View export"),
+            footer=gettext(self._said.footer),
+        )
+
+    def _cancelled(self) -> Words:
+        gettext = self._language.gettext
+        return Words(
+            subject=gettext("Your export was cancelled"),
+            intro=gettext("Your export was cancelled. No file was kept."),
+            facts=_known(
+                (gettext("Requested"), self._time("requested_at")),
+                (gettext("Cancelled at"), self._time("finished_at")),
             ),
-            (language.gettext("Posts"), number),
-            (language.gettext("Size"), size),
-            ("SHA-256", notice.sha256),
-            (
-                language.gettext("Available until"),
-                _time(notice.expires_at, language),
-            ),
-        ),
-        outro=language.gettext("The file is attached as posts.json. You can also download it here:")
-        if attached
-        else language.gettext("The file is too large to attach. Sign in to download it:"),
-        button=language.gettext("Open the download page"),
-    )
+            outro=gettext("You can try again at any time:"),
+            button=gettext("View export"),
+            footer=gettext(self._said.footer),
+        )
+
+    def _time(self, name: str) -> str | None:
+        moment: datetime | None = parse_time(self._facts[name]) if self._facts[name] else None
+        return self._language.time(moment) if moment else None
 
 
-def _failed(notice: ExportNotice, language: Language) -> Words:
-    return Words(
-        subject=language.gettext("Your export failed"),
-        intro=language.gettext("The export you requested couldn't be completed. %(reason)s")
-        % {"reason": language.reason(notice.error_code)},
-        facts=_facts(
-            (language.gettext("Requested"), language.time(notice.requested_at)),
-            (language.gettext("Failed at"), language.time(notice.finished_at)),
-            (language.gettext("Error code"), notice.error_code),
-            (language.gettext("Details"), notice.error_detail),
-        ),
-        outro=language.gettext("Your posts are safe. You can try again here:"),
-        button=language.gettext("View export"),
-    )
-
-
-def _cancelled(notice: ExportNotice, language: Language) -> Words:
-    return Words(
-        subject=language.gettext("Your export was cancelled"),
-        intro=language.gettext("Your export was cancelled. No file was kept."),
-        facts=_facts(
-            (language.gettext("Requested"), language.time(notice.requested_at)),
-            (language.gettext("Cancelled at"), language.time(notice.finished_at)),
-        ),
-        outro=language.gettext("You can try again at any time:"),
-        button=language.gettext("View export"),
-    )
-
-
-def _time(moment: datetime | None, language: Language) -> str | None:
-    return language.time(moment) if moment else None
-
-
-def _facts(*facts: tuple[str, str | None]) -> Facts:
+def _known(*facts: tuple[str, str | None]) -> Facts:
     return tuple((label, value) for label, value in facts if value)
-
-
-@cache
-def templates() -> Environment:
-    """The templates of all mails."""
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )

@@ -3,12 +3,11 @@
 import time
 from typing import Any
 
-from worker.attempts import Attempt, task
+from worker.attempts import Attempt
 
 STEP_S = 0.25
 
 
-@task
 def example(attempt: Attempt, seconds: int) -> dict[str, Any]:
     """Wait for some seconds, and say how many have passed."""
     started = time.monotonic()

@@ -1,24 +1,30 @@
-"""The account: mail address, language, password, and the end of it."""
+"""The account: email address, language, password, and the end of it."""
 
 from typing import Any
 
-import msgspec
 from chalice.app import Response
 
-from chalicelib.accounts import accounts
-from chalicelib.errors import Conflict, Invalid, RequestError, TooMany, WrongPassword
+from chalicelib.errors import (
+    AddressConfirmed,
+    Conflict,
+    Invalid,
+    RequestError,
+    TooMany,
+    WrongPassword,
+)
+from chalicelib.microblog import posts
 from chalicelib.schemas.requests import PasswordChange, Profile
 from chalicelib.values.fields import check
-from chalicelib.web import actions, recovery
-from chalicelib.web.api import Call
+from chalicelib.web import account_actions, recovery
 from chalicelib.web.pages.messages import complaint
-from chalicelib.web.pages.page_rendering import form, language, render
+from chalicelib.web.pages.page_rendering import language, render
 from chalicelib.web.pages.sign_in import cookie
 from chalicelib.web.problems import status_of
+from chalicelib.web.request import Call
 
 
 def account(call: Call) -> Response:
-    """One's own account."""
+    """The caller's account."""
     saved = (call.request.query_params or {}).get("saved")
     return _render(call, saved=saved)
 
@@ -26,7 +32,7 @@ def account(call: Call) -> Response:
 def _render(call: Call, *, status: int = 200, **facts: Any) -> Response:
     user = call.user
     with call.wiring.database.read() as session:
-        post_count = accounts.count_posts(session, user.id)
+        post_count = posts.count_posts(session, user.id)
     shown: dict[str, Any] = {"saved": None, "complaints": {}, "given": {}, **facts}
     return render(call, "account.html", status=status, post_count=post_count, **shown)
 
@@ -36,37 +42,37 @@ def _refuse(call: Call, error: RequestError, *, at: str, **facts: Any) -> Respon
     # 422, not 403: for this page a wrong password is a field to be filled in anew.
     status = status_of(Invalid if isinstance(error, WrongPassword) else error)
     complaints = {at: complaint(error, language(call))}
-    return _render(call, status=int(status), headers=error.headers, complaints=complaints, **facts)
+    return _render(call, status=status, headers=error.headers, complaints=complaints, **facts)
 
 
 def submit_account(call: Call) -> Response:
-    """Change the mail address, the language, or both; an address takes the password."""
-    user = call.user
-    given = form(call)
-    wanted = {name: given[name] for name in Profile.__struct_fields__ if name in given}
+    """Change the email address, the language, or both; an address takes the password."""
+    given = call.form
     try:
-        changes = msgspec.structs.asdict(check(wanted, Profile))
-        changes = {name: value for name, value in changes.items() if value is not msgspec.UNSET}
-        if changes.get("email", user.email) != user.email:
-            recovery.require_password(call, given.get("current_password", ""))
-        with call.wiring.database.write() as session:
-            accounts.change_user(
-                session, user.id, changes, now=call.now, verify=call.wiring.settings.verify_email
-            )
+        wanted = {name: given[name] for name in Profile.__struct_fields__ if name in given}
+        account_actions.change_profile(call, check(wanted, Profile))
     except (Invalid, Conflict, WrongPassword, TooMany) as error:
         return _refuse(call, error, at="account", given=given)
-    if "email" in changes:
-        recovery.ring(call)
     return call.see_other("/account?saved=1")
 
 
+def submit_confirmation(call: Call) -> Response:
+    """Email a link that confirms the address, if it is not confirmed by now."""
+    try:
+        recovery.request_confirmation(call)
+    except AddressConfirmed:
+        return call.see_other("/account")
+    except TooMany as error:
+        return _refuse(call, error, at="confirmation")
+    return call.see_other("/account?saved=confirmation")
+
+
 def submit_password(call: Call) -> Response:
-    """Change the password, if the present one is right; all other sessions end."""
-    given = form(call)
-    current, password = given.get("current_password", ""), given.get("new_password", "")
+    """Change the password, if the current one is right; all other sessions end."""
+    current, password = call.form.get("current_password", ""), call.form.get("new_password", "")
     try:
         check({"current_password": current, "password": password}, PasswordChange)
-        recovery.change_password(call, current=current, password=password)
+        account_actions.change_password(call, current=current, password=password)
     except (Invalid, WrongPassword, TooMany) as error:
         return _refuse(call, error, at="password")
     return call.see_other("/account?saved=password")
@@ -74,11 +80,9 @@ def submit_password(call: Call) -> Response:
 
 def submit_erase(call: Call) -> Response:
     """Erase the account, if the password is right."""
-    given = form(call)
     try:
-        recovery.require_password(call, given.get("password", ""))
+        account_actions.erase(call, password=call.form.get("password", ""))
     except (WrongPassword, TooMany) as error:
         return _refuse(call, error, at="erase")
-    actions.erase(call)
     gone = {"Set-Cookie": cookie(call, "", max_age_s=0)}
     return render(call, "welcome.html", headers=gone, user=None, erased=True)

@@ -1,19 +1,22 @@
-"""Tasks as pages show them: what is going on, how long it will take, what it waits for."""
+"""Tasks as pages show them: what they do, how long they will take, what they wait for."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from chalicelib.db.models import ACTIVE, Task
+from chalicelib.db.models import ACTIVE, ExportFile, Task
+from chalicelib.exports.kinds import Export, export_of
+from chalicelib.exports.views import Email, TaskView, tasks_in_progress
 from chalicelib.schemas.serializers import Json
-from chalicelib.tasks import registry
-from chalicelib.tasks import requests as task_requests
-from chalicelib.tasks.requests import Seen
+from chalicelib.tasks.registry import TASKS, kind_of
 from chalicelib.values.languages import Language
-from chalicelib.web import answers
-from chalicelib.web.api import Call
+from chalicelib.web import lists
+from chalicelib.web.request import Call
 
-SILENT_AFTER_S = 5
-"""How long after its last sign of life a worker is said to be silent; it gives one each second."""
+UNSEEN_AFTER_S = 5
+"""How long after a worker's last heartbeat pages say that there is no sign of progress.
+
+Workers send one each second.
+"""
 
 
 @dataclass(frozen=True)
@@ -22,60 +25,65 @@ class Card:
 
     Attributes:
         task: The row.
+        kind: The export that it is of; None for other tasks.
+        export: What an export adds to it.
+        email: The email about an export's outcome.
         shown: The task as the API shows it.
         title: What the task does.
         active: Whether it is not over.
-        remaining_s: How long it will take from now on, in seconds; None while nobody can tell.
-        silent_s: For how long its worker has been silent, in seconds; None when it is not.
+        remaining_s: How long it will still take, in seconds; None while that is unknown.
+        unseen_s: The time since its worker's last heartbeat, in seconds; None while that is
+            recent.
     """
 
     task: Task
+    kind: Export | None
+    export: ExportFile | None
+    email: Email | None
     shown: Json
     title: str
     active: bool
     remaining_s: float | None
-    silent_s: float | None
+    unseen_s: float | None
 
 
-def card(call: Call, seen: Seen, language: Language) -> Card:
+def card(call: Call, view: TaskView, language: Language) -> Card:
     """Make the card of a task."""
-    task, now = seen.task, call.wiring.now()
+    task, now = view.task, call.wiring.now()
     return Card(
         task=task,
-        shown=answers.show(call, seen),
-        title=title(task.name, language),
+        kind=export_of(task),
+        export=view.export,
+        email=view.email,
+        shown=lists.show(call, view),
+        title=language.gettext(kind_of(task).title),
         active=task.status in ACTIVE,
         remaining_s=_remaining_s(task, now),
-        silent_s=_silent_s(task, now),
+        unseen_s=_unseen_s(task, now),
     )
 
 
 def active(call: Call, language: Language) -> list[Card]:
-    """The cards of the tasks of the one who calls that are not over."""
+    """The cards of the caller's tasks that are not over."""
     with call.wiring.database.read() as session:
-        found = task_requests.get_tasks_in_progress(session, call.user.id)
-        seen = [task_requests.get_task(session, call.user.id, task.id) for task in found]
-    return [card(call, one, language) for one in seen]
+        found = tasks_in_progress(session, call.user.id)
+    return [card(call, view, language) for view in found]
 
 
 def title(name: str, language: Language) -> str:
-    """What a task does, in the user's language."""
-    titles = {
-        "export_posts": language.gettext("Exporting your posts"),
-        "example": language.gettext("Counting the seconds"),
-    }
-    return titles.get(name) or registry.describe(name)
+    """What a kind of task does, in the user's language."""
+    return language.gettext(TASKS[name].title) if name in TASKS else name
 
 
 def _remaining_s(task: Task, now: datetime) -> float | None:
-    """As long as it took so far for each piece, for all the pieces that are left."""
+    """The time for what is left, at the average speed so far."""
     if task.status != "running" or task.started_at is None or not 0 < task.done < task.total:
         return None
     return (now - task.started_at).total_seconds() * (task.total - task.done) / task.done
 
 
-def _silent_s(task: Task, now: datetime) -> float | None:
+def _unseen_s(task: Task, now: datetime) -> float | None:
     if task.status not in {"running", "cancelling"} or task.last_seen_at is None:
         return None
-    silent_s = (now - task.last_seen_at).total_seconds()
-    return silent_s if silent_s > SILENT_AFTER_S else None
+    unseen_s = (now - task.last_seen_at).total_seconds()
+    return unseen_s if unseen_s > UNSEEN_AFTER_S else None

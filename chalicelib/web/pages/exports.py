@@ -1,81 +1,90 @@
-"""The home page and the pages of exports: ask for one, watch it, have it."""
+"""The home page and the pages of exports: request one, follow it, download it."""
+
+from dataclasses import dataclass
 
 from chalice.app import Response
 
-from chalicelib.accounts import accounts
 from chalicelib.errors import NotFound, TaskInProgress
-from chalicelib.exports import files
+from chalicelib.exports.kinds import Export, export_kinds
+from chalicelib.exports.publication import count_rows
+from chalicelib.exports.views import list_tasks, view_task
 from chalicelib.schemas.requests import ListQuery
-from chalicelib.tasks import requests as task_requests
+from chalicelib.tasks.registry import TASKS
 from chalicelib.values.paging import cursor
-from chalicelib.web import actions, answers
-from chalicelib.web.api import Call
+from chalicelib.web import actions, lists
 from chalicelib.web.pages import cards
-from chalicelib.web.pages.page_rendering import form, language, own_path, render, visitor
+from chalicelib.web.pages.page_rendering import language, own_path, render, visitor
+from chalicelib.web.request import Call
 
 REFRESH_S = 3
 """How often a page without JavaScript reloads itself while a task is not over."""
 
 
+@dataclass(frozen=True)
+class Offer:
+    """An export that can be requested now.
+
+    Attributes:
+        kind: The kind of export.
+        rows: How many rows it would have.
+    """
+
+    kind: Export
+    rows: int
+
+
 def home(call: Call) -> Response:
-    """One's own exports and the button, or the way in."""
+    """The caller's exports and buttons for new ones, or the welcome page."""
     user = visitor(call)
     if user is None:
         return render(call, "welcome.html", erased=False)
-    page = answers.page_of(call.query(ListQuery))
+    page = lists.page_of(call.query(ListQuery))
+    names = [kind.name for kind in export_kinds()]
     with call.wiring.database.read() as session:
-        found, more = task_requests.list_tasks(
-            session, page=page, user_id=user.id, name="export_posts"
-        )
-        post_count = accounts.count_posts(session, user.id)
-    shown = [cards.card(call, seen, language(call)) for seen in found]
+        found, more = list_tasks(session, page=page, user_id=user.id, names=names)
+        offers = [
+            Offer(kind, count_rows(session, user.id, kind.datasets)) for kind in export_kinds()
+        ]
+    shown = [cards.card(call, view, language(call)) for view in found]
     last = found[-1].task if more else None
     return render(
         call,
         "home.html",
         refresh_s=REFRESH_S,
         exports=[one for one in shown if not one.active],
-        running=any(one.active for one in shown),
-        post_count=post_count,
+        offers=offers,
         first_page=page.before is None,
         more=cursor(last.created_at, last.id) if last else None,
     )
 
 
 def export(call: Call, task_id: str) -> Response:
-    """How far an export is, then its download; the page that mails link to."""
-    user_id = call.user.id
+    """How far an export is, then its download; the page that emails link to."""
     with call.wiring.database.read() as session:
-        seen = task_requests.get_task(session, user_id, task_id)
-    if not files.is_export(seen.task):
+        view = view_task(session, task_id, owner=call.user.id)
+    shown = cards.card(call, view, language(call))
+    if shown.kind is None:
         raise NotFound
-    shown = cards.card(call, seen, language(call))
     return render(call, "export.html", refresh_s=REFRESH_S, card=shown)
 
 
 def submit_export(call: Call) -> Response:
-    """Ask for an export and go to its page, or to the page of the one that is running."""
-    _ = call.user
-    form(call)
-    try:
-        task_id = answers.launch(call, "export_posts", {}).headers["Location"].rpartition("/")[2]
-    except TaskInProgress as error:
-        task_id = error.task_id
-    return call.see_other(f"/exports/{task_id}")
+    """Request an export and go to its page, or to the page of the one that is running."""
+    name = call.form.get("name", "export_posts")
+    if not isinstance(TASKS.get(name), Export):
+        raise NotFound
+    return call.see_other(f"/exports/{actions.launch_or_find(call, name)}")
 
 
 def submit_cancel(call: Call, task_id: str) -> Response:
     """Cancel a task and go back to where the button was."""
-    _ = call.user
-    back = own_path(form(call).get("back", "/"))
+    back = own_path(call.form.get("back", "/"))
     actions.cancel(call, task_id)
     return call.see_other(back)
 
 
 def submit_retry(call: Call, task_id: str) -> Response:
     """Try an export again, or go to the page of the one that is running."""
-    _ = call.user
-    form(call)
     try:
         actions.retry(call, task_id)
     except TaskInProgress as error:
@@ -85,15 +94,11 @@ def submit_retry(call: Call, task_id: str) -> Response:
 
 def submit_deletion(call: Call, task_id: str) -> Response:
     """Delete an export's file."""
-    _ = call.user
-    form(call)
     actions.delete_file(call, task_id)
     return call.see_other(f"/exports/{task_id}")
 
 
-def submit_mail(call: Call, task_id: str) -> Response:
-    """Have an export's mail sent again."""
-    _ = call.user
-    form(call)
-    actions.mail_again(call, task_id)
+def submit_email(call: Call, task_id: str) -> Response:
+    """Send the email about an export again."""
+    actions.email_again(call, task_id)
     return call.see_other(f"/exports/{task_id}")

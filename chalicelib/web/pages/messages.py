@@ -8,7 +8,7 @@ def complaint(error: CarryoutError, language: Language) -> str:
     """Say in the user's language what is wrong.
 
     Args:
-        error: Any error of ours; one without words of its own is told in general ones.
+        error: Any error of ours; one without a message of its own gets a general one.
         language: The user's.
     """
     if isinstance(error, TooMany):
@@ -28,9 +28,10 @@ def complaint(error: CarryoutError, language: Language) -> str:
 def _complaints(language: Language) -> dict[str, str]:
     return {
         "unauthenticated": language.gettext("Sign in to continue."),
-        "forbidden": language.gettext(
-            "You don't have permission to do this. If you were"
-            " filling in a form, reload the page and try again."
+        "wrong_credentials": language.gettext("Incorrect username or password."),
+        "forbidden": language.gettext("You don't have permission to do this."),
+        "form_outdated": language.gettext(
+            "This form is out of date. Reload the page and try again."
         ),
         "wrong_password": language.gettext("Incorrect password. Try again."),
         "link_over": language.gettext(
@@ -65,7 +66,7 @@ def _complaints(language: Language) -> dict[str, str]:
 
 
 def flaws_of(language: Language) -> dict[str, str]:
-    """What is to be said of each field of a form, by its JSON pointer."""
+    """The complaint about each field of a form, by its JSON pointer."""
     return {
         "/username": language.gettext(
             "Use 1 to 64 characters for the username: letters A to Z, digits, _ or -."

@@ -68,10 +68,10 @@ def window(ended: Sequence[Ended], *, now: datetime, length: timedelta, slices: 
     kept = [one for part in parts for one in part]
     counts = {status: _count(kept, status) for status in ("succeeded", "failed", "cancelled")}
     most = max(1, *(len(part) for part in parts))
-    taken = [_taken(part) for part in parts]
+    durations = [_durations(part) for part in parts]
     drawn = [
         (at, kind, value_s)
-        for at, ordered in enumerate(taken)
+        for at, ordered in enumerate(durations)
         for kind, share in (("high", 0.95), ("median", 0.5))
         if (value_s := _quantile(ordered, share))
     ]
@@ -83,7 +83,7 @@ def window(ended: Sequence[Ended], *, now: datetime, length: timedelta, slices: 
         most=most,
         durations=[_bar(at, 0, value_s / longest_s, kind) for at, kind, value_s in drawn],
         longest_s=longest_s,
-        median_s=_quantile(_taken(kept), 0.5),
+        median_s=_quantile(_durations(kept), 0.5),
         width=slices * STEP,
     )
 
@@ -92,7 +92,7 @@ def _count(ended: Sequence[Ended], status: str) -> int:
     return sum(one.status == status for one in ended)
 
 
-def _taken(ended: Sequence[Ended]) -> list[float]:
+def _durations(ended: Sequence[Ended]) -> list[float]:
     """How long what succeeded took, in seconds, the shortest first."""
     return sorted(
         one.duration_s for one in ended if one.status == "succeeded" and one.duration_s is not None

@@ -1,20 +1,20 @@
-"""What a person sees where a program would get a problem document."""
+"""What people see where programs get a problem document."""
 
 from chalice.app import Response
 
 from chalicelib.errors import CarryoutError, RequestError, Unauthenticated
-from chalicelib.web.api import Call
 from chalicelib.web.pages.messages import complaint
 from chalicelib.web.pages.page_rendering import language, render, visitor
 from chalicelib.web.pages.sign_in import ask_to_sign_in
 from chalicelib.web.problems import status_of
+from chalicelib.web.request import Call
 
 
 def problem(call: Call, error: CarryoutError) -> Response:
     """The page of an error; where signing in helps, the form for it."""
     if isinstance(error, Unauthenticated):
         return ask_to_sign_in(call, error)
-    status = int(status_of(error))
+    status = status_of(error)
     ours = status >= 500  # noqa: PLR2004 - then the database may be what is away
     user = None if ours else visitor(call)
     return render(

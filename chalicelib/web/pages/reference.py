@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from chalice.app import Response
 
-from chalicelib.web.api import Call, Endpoint
+from chalicelib.web.api import Endpoint
 from chalicelib.web.pages.page_rendering import render
+from chalicelib.web.request import Call
 
 
 def reference(call: Call, endpoints: Iterable[Endpoint]) -> Response:

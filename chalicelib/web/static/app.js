@@ -1,15 +1,15 @@
 // Keeps a page true while it is open. Without this script the page reloads itself instead.
 //
-// The page follows the user's notifications with held requests. When there is news it asks the
-// server for itself anew and takes over the parts marked `data-live`, so that all words, numbers
-// and sizes are the server's. The parts carry the number of the notification up to which they are
-// true; a page that is older than what is shown is not taken over, so nothing ever goes backwards.
+// The page follows the user's notifications with long polls. When there is news it loads itself
+// again and adopts the parts marked `data-live`, so that all words, numbers and sizes are the
+// server's. The parts carry the number of the newest notification that they know; a page that is
+// older than what is shown is dropped, so nothing ever goes backwards.
 
-const HOLD_S = 20; // how long the server may hold a request while nothing goes on
-const HOLD_ACTIVE_S = 4; // while a task goes on: its remaining time changes without news
-const POLL_MS = 10_000; // between two requests where held ones do not come back
+const WAIT_S = 20; // how long the server may wait for news while no task is in progress
+const WAIT_ACTIVE_S = 4; // while one is: its remaining time changes without news
+const POLL_MS = 10_000; // between two requests where long polls do not come back
 const CALM_MS = 800; // at least, between two changes of the page
-const LIMIT_MS = 10_000; // for an answer, besides what it is held
+const LIMIT_MS = 10_000; // for a response, besides what the server may wait
 const ASLEEP_MS = 15_000; // a clock that jumps by more was asleep
 
 const prefix = document.body.dataset.prefix;
@@ -32,12 +32,12 @@ function pause(ms) {
   });
 }
 
-async function ask(url, holdS = 0) {
+async function ask(url, waitS = 0) {
   const controller = new AbortController();
   nudge = () => controller.abort();
-  const timer = setTimeout(nudge, holdS * 1000 + LIMIT_MS);
+  const timer = setTimeout(nudge, waitS * 1000 + LIMIT_MS);
   try {
-    const headers = { Accept: holdS ? "application/json" : "text/html, */*", "X-Live": "1" };
+    const headers = { Accept: waitS ? "application/json" : "text/html, */*", "X-Live": "1" };
     const response = await fetch(url, { signal: controller.signal, cache: "no-store", headers });
     if (response.status >= 500 || response.status === 429) throw new Error(response.statusText);
     return { status: response.status, text: await response.text() };
@@ -75,12 +75,9 @@ const seq = () => Number(tasks().dataset.seq);
 const active = () => every > 0 || Number(tasks().dataset.active) > 0;
 
 // Makes `old` what `fresh` is and leaves alone what is the same already: focus, selection and
-// what a screen reader is saying survive.
+// what a screen reader is saying survive. Both are of one kind. Children with an id are told apart
+// by it, so that a list's items stay themselves when others come before them.
 function morph(old, fresh) {
-  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
-    old.replaceWith(fresh);
-    return;
-  }
   if (old.nodeType !== Node.ELEMENT_NODE) {
     if (old.data !== fresh.data) old.data = fresh.data;
     return;
@@ -92,9 +89,30 @@ function morph(old, fresh) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   const theirs = [...fresh.childNodes];
-  const ours = [...old.childNodes];
-  theirs.forEach((child, at) => (ours[at] ? morph(ours[at], child) : old.append(child)));
-  ours.slice(theirs.length).forEach((child) => child.remove());
+  const wanted = new Set(theirs.map((child) => child.id));
+  for (const child of [...old.children]) {
+    if (child.id && !wanted.has(child.id)) child.remove();
+  }
+  const known = new Map([...old.children].map((child) => [child.id, child]));
+  let next = old.firstChild;
+  const drop = () => {
+    const rest = next;
+    next = rest.nextSibling;
+    rest.remove();
+  };
+  for (const child of theirs) {
+    const ours = child.id ? known.get(child.id) : next;
+    // To move a node takes its focus away, to remove those before it does not.
+    while (child.id && ours && next && next !== ours && !next.id) drop();
+    if (ours?.nodeName !== child.nodeName || ours.id !== child.id) {
+      old.insertBefore(child, next);
+      continue;
+    }
+    if (ours === next) next = next.nextSibling;
+    else old.insertBefore(ours, next);
+    morph(ours, child);
+  }
+  while (next) drop();
 }
 
 function parse(html) {
@@ -132,20 +150,20 @@ async function refresh() {
 
 async function follow() {
   let failures = 0; // in a row
-  let unheld = 0; // held requests that did not come back although others did
+  let dropped = 0; // long polls in a row that did not come back although other requests did
   for (;;) {
     await whenVisible();
-    const holdS = failures > 0 || unheld > 2 ? 0 : every || (active() ? HOLD_ACTIVE_S : HOLD_S);
+    const waitS = failures > 0 || dropped > 2 ? 0 : every || (active() ? WAIT_ACTIVE_S : WAIT_S);
     const asked = Date.now();
     try {
-      const url = `${prefix}/v1/notifications?after=${seq()}&wait=${holdS}`;
-      const { status, text } = await ask(url, holdS);
+      const url = `${prefix}/v1/notifications?after=${seq()}&wait=${waitS}`;
+      const { status, text } = await ask(url, waitS);
       if (status !== 200) return reload();
       if (active() || JSON.parse(text).items.length) await refresh();
-      unheld = holdS ? 0 : unheld + (failures === 1 ? 1 : 0);
+      dropped = waitS ? 0 : dropped + (failures === 1 ? 1 : 0);
       failures = 0;
       document.getElementById("lost").hidden = true;
-      if (unheld > 2) await pause(POLL_MS);
+      if (dropped > 2) await pause(POLL_MS);
       else if (Date.now() - asked < CALM_MS || active()) await pause(CALM_MS);
     } catch {
       if (document.hidden) continue;

@@ -18,16 +18,16 @@ STATUS_EVENT = """
 CASE NEW.status
   WHEN 'running' THEN 'started'
   WHEN 'queued' THEN CASE WHEN OLD.finished_at IS NULL THEN 'returned' ELSE 'requested' END
-  WHEN 'succeeded' THEN CASE WHEN NEW.sha256 IS NULL THEN 'succeeded' ELSE 'published' END
   ELSE NEW.status
 END
 """
-MAIL_EVENT = """
-CASE NEW.mail_state
-  WHEN 'sent' THEN 'mailed' WHEN 'failed' THEN 'mail_failed' ELSE 'mail_unknown'
+EMAIL_EVENT = """
+CASE NEW.state
+  WHEN 'sent' THEN 'emailed' WHEN 'failed' THEN 'email_failed' ELSE 'email_unknown'
 END
 """
 GONE_EVENT = "CASE WHEN NEW.expires_at <= NEW.gone_at THEN 'expired' ELSE 'deleted' END"
+OWNER = "(SELECT user_id FROM tasks WHERE id = NEW.task_id)"
 
 # Name, when, on which table, under which condition, and what is written.
 TRIGGERS = (
@@ -42,22 +42,34 @@ TRIGGERS = (
         "NEW.id",
     ),
     (
-        "mail",
-        "AFTER UPDATE OF mail_state",
-        "tasks",
-        "NEW.mail_state <> OLD.mail_state AND NEW.mail_state IN ('sent', 'failed', 'unknown')",
-        MAIL_EVENT,
-        "NEW.user_id",
-        "NEW.id",
+        "published",
+        "AFTER UPDATE OF sha256",
+        "exports",
+        "NEW.sha256 IS NOT NULL AND OLD.sha256 IS NULL",
+        "'published'",
+        OWNER,
+        "NEW.task_id",
     ),
     (
         "gone",
         "AFTER UPDATE OF gone_at",
-        "tasks",
+        "exports",
         "NEW.gone_at IS NOT NULL AND OLD.gone_at IS NULL",
         GONE_EVENT,
+        OWNER,
+        "NEW.task_id",
+    ),
+    (
+        "email",
+        "AFTER UPDATE OF state",
+        "outbox",
+        (
+            "NEW.task_id IS NOT NULL AND NEW.state <> OLD.state"
+            " AND NEW.state IN ('sent', 'failed', 'unknown')"
+        ),
+        EMAIL_EVENT,
         "NEW.user_id",
-        "NEW.id",
+        "NEW.task_id",
     ),
     ("erased", "AFTER DELETE", "users", "1 = 1", "'erased'", "OLD.id", "NULL"),
 )

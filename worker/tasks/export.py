@@ -1,18 +1,16 @@
-"""Writes all of a user's posts into one file in S3."""
+"""Writes one user's rows of the datasets of an export into a file in S3 (interim)."""
 
 import logging
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
-from chalicelib.adapters.object_store import UploadGoneError
-from chalicelib.db.models import User
+from chalicelib.adapters.object_store import Content, UploadGoneError
 from chalicelib.errors import ClaimLost
-from chalicelib.exports.removals import attempt_key
-from chalicelib.tasks.leases import File
-from worker.attempts import Attempt, task
+from chalicelib.exports.kinds import Export
+from chalicelib.exports.publication import File
+from chalicelib.exports.removals import attempt_prefix
+from worker.attempts import Attempt
 from worker.export import document
 from worker.export.pages import Cursor, Source
 from worker.export.upload import Upload, digest_of
@@ -22,13 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class State:
-    """How far an export is: what is in S3, and where to go on.
-
-    Attributes:
-        upload: The parts so far.
-        cursor: The place after the last post in them; None at the beginning.
-        posts: How many posts are in them.
-    """
+    """How far an export is: what is in S3, and where to go on."""
 
     upload: Upload
     cursor: Cursor | None = None
@@ -40,9 +32,8 @@ class State:
         return {**self.upload.to_json(), "cursor": cursor, "posts": self.posts}
 
 
-@task
-def export_posts(attempt: Attempt) -> File:
-    """Export the posts there were when the first attempt began."""
+def export(attempt: Attempt) -> File:
+    """Export the rows there were when the first attempt began."""
     state = _resume(attempt) or _begin(attempt)
     try:
         return _export(attempt, state)
@@ -54,10 +45,22 @@ def export_posts(attempt: Attempt) -> File:
         return _export(attempt, _begin(attempt))
 
 
+def _kind(attempt: Attempt) -> Export:
+    if not isinstance(attempt.kind, Export):
+        raise TypeError(attempt.kind.name)
+    return attempt.kind
+
+
+def _content(attempt: Attempt) -> Content:
+    kind = _kind(attempt)
+    return Content(kind.filename, kind.content_type)
+
+
 def _begin(attempt: Attempt) -> State:
     """A new object of this claim's own."""
-    key = attempt_key(attempt.task.user_id, attempt.task.id, attempt.holder.claim)
-    return State(Upload(attempt.wiring.storage, key))
+    folder = attempt_prefix(attempt.task.user_id, attempt.task.id, attempt.lease.claim)
+    key = folder + _kind(attempt).filename
+    return State(Upload(attempt.wiring.object_store, key, _content(attempt)))
 
 
 def _resume(attempt: Attempt) -> State | None:
@@ -65,7 +68,8 @@ def _resume(attempt: Attempt) -> State | None:
     if note is None or note["cursor"] is None:  # written before the first part, by older code
         return None
     cursor = Cursor.from_json(note["cursor"])
-    return State(Upload.from_json(attempt.wiring.storage, note), cursor, note["posts"])
+    upload = Upload.from_json(attempt.wiring.object_store, note, _content(attempt))
+    return State(upload, cursor, note["posts"])
 
 
 def _export(attempt: Attempt, state: State) -> File:
@@ -78,15 +82,19 @@ def _export(attempt: Attempt, state: State) -> File:
     state.upload.finish(draft.pending)
     if state.upload.upload_id is None:
         attempt.content = bytes(draft.pending)
+    attempt.total = draft.posts
+    key, rows = state.upload.key, {"posts": draft.posts}
+    ttl_s = attempt.wiring.settings.export_ttl_s
     if resumed:
-        read_back = digest_of(attempt.wiring.storage, state.upload.key, check=attempt.check)
-        return File(state.upload.key, draft.posts, read_back[1], read_back[0])
-    return File(state.upload.key, draft.posts, draft.size_bytes, draft.digest.hexdigest())
+        sha256, size = digest_of(attempt.wiring.object_store, key, check=attempt.check)
+        return File(key, rows, size, sha256, ttl_s)
+    return File(key, rows, draft.size_bytes, draft.digest.hexdigest(), ttl_s)
 
 
 def _write(attempt: Attempt, state: State, draft: document.Draft) -> None:
     """Write the document and upload all but its last part."""
-    source = Source(attempt.wiring.database, attempt.task.user_id, attempt.task.cutoff or 0)
+    snapshot = attempt.facts.snapshot["posts"] or 0
+    source = Source(attempt.wiring.database, attempt.task.user_id, snapshot)
     total = 0
     with closing(source.pages(state.cursor)) as pages:
         for page in pages:
@@ -95,7 +103,7 @@ def _write(attempt: Attempt, state: State, draft: document.Draft) -> None:
                 # What fits one part is not counted before: it is over before anybody looks.
                 total = total or source.count()
                 _upload_part(attempt, state, draft, page.cursor)
-                attempt.checkpoint(state.posts, total, state.to_json(), key=state.upload.key)
+                attempt.checkpoint(state.posts, total, state.to_json())
             if total:
                 attempt.progress(draft.posts, total)
             attempt.check()
@@ -110,11 +118,6 @@ def _upload_part(attempt: Attempt, state: State, draft: document.Draft, cursor: 
 
 
 def _head(attempt: Attempt) -> bytes:
-    with attempt.wiring.database.read() as session:
-        username = session.scalar(_USERNAME, {"of": attempt.task.user_id})
-    if username is None or attempt.task.started_at is None:
+    if attempt.task.started_at is None:
         raise ClaimLost
-    return document.head(username, attempt.task.started_at)
-
-
-_USERNAME = sa.select(User.username).where(User.id == sa.bindparam("of"))
+    return document.head(attempt.facts.username, attempt.task.started_at)

@@ -3,15 +3,34 @@ from typing import Any
 
 import pytest
 
-from chalicelib.db.models import Post, Task
+from chalicelib.db.models import ExportFile, Task
+from chalicelib.exports.views import Email, TaskView
+from chalicelib.microblog.models import Post
 from chalicelib.schemas.serializers import Json, etag, show_post, show_task, show_time
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
 
 
-def show(*, alive: bool = True, prefix: str = "", **facts: Any) -> Json:
-    """A task as it is shown; an export that was queued just now, but for some facts."""
+def show(
+    *,
+    alive: bool = True,
+    prefix: str = "",
+    position: int | None = None,
+    file: dict[str, Any] | None = None,
+    email: str | None = None,
+    **facts: Any,
+) -> Json:
+    """A task as it is shown; an export that was queued just now, but for some facts.
+
+    Args:
+        alive: Whether a worker is.
+        prefix: Where the API stands.
+        position: The task's position in the queue.
+        file: What an attempt left in the ledger about its file, if it did.
+        email: The state of its email, if there is one.
+        **facts: What is unusual about the task.
+    """
     usual = {
         "id": "t1",
         "user_id": 1,
@@ -27,10 +46,13 @@ def show(*, alive: bool = True, prefix: str = "", **facts: Any) -> Json:
         "percent": 0,
         "done": 0,
         "total": 0,
-        "mail_state": "none",
     }
-    task = Task(**usual | facts)
-    return show_task(task, workers_alive=alive, now=NOW, prefix=prefix)
+    view = TaskView(
+        Task(**usual | facts),
+        export=None if file is None else ExportFile(task_id="t1", **file),
+        email=None if email is None else Email(email, message_id="m1", sent_at=NOW),
+    )
+    return show_task(view, position=position, workers_alive=alive, now=NOW, prefix=prefix)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +77,13 @@ def test_waiting_for(facts: dict[str, Any], *, alive: bool, waiting_for: str | N
     assert show(alive=alive, **facts)["waiting_for"] == waiting_for
 
 
-FILE: dict[str, Any] = {"posts": 1, "size_bytes": 9, "sha256": "0" * 64, "object_key": "k"}
+FILE: dict[str, Any] = {
+    "rows": {"posts": 1},
+    "size_bytes": 9,
+    "sha256": "0" * 64,
+    "object_key": "k",
+    "expires_at": LATER,
+}
 
 
 @pytest.mark.parametrize(
@@ -66,9 +94,10 @@ FILE: dict[str, Any] = {"posts": 1, "size_bytes": 9, "sha256": "0" * 64, "object
         ({"status": "cancelling"}, {"cancel"}),
         ({"status": "failed"}, {"retry"}),
         ({"status": "cancelled"}, {"retry"}),
-        ({"status": "succeeded", **FILE, "expires_at": LATER}, {"download"}),
-        ({"status": "succeeded", **FILE, "expires_at": NOW}, set()),  # expired
-        ({"status": "succeeded", **FILE, "expires_at": LATER, "gone_at": NOW}, set()),  # deleted
+        ({"status": "succeeded", "file": FILE}, {"download"}),
+        ({"status": "succeeded", "file": {**FILE, "expires_at": NOW}}, set()),  # expired
+        ({"status": "succeeded", "file": {**FILE, "gone_at": NOW}}, set()),  # deleted
+        ({"status": "running", "file": FILE}, {"cancel"}),  # not published
         ({"status": "succeeded", "name": "example", "result": {}}, set()),
         ({"status": "queued", "name": "of_the_past"}, {"cancel"}),  # not registered any more
     ],
@@ -84,9 +113,31 @@ def test_links(facts: dict[str, Any], there: set[str]) -> None:
 @pytest.mark.parametrize("status", ["queued", "running", "cancelling", "failed", "cancelled"])
 def test_no_result_before_success(status: str) -> None:
     """What is not published has no result, whatever an attempt left in the ledger."""
-    shown = show(status=status, percent=99, **FILE)
+    shown = show(status=status, percent=99, file=FILE)
     assert shown["result"] is None
     assert shown["progress"]["percent"] == 99
+
+
+def test_result() -> None:
+    """What is published is described whole, each dataset's count once more under its name."""
+    shown = show(status="succeeded", file=FILE, email="sent")
+    assert shown["result"] == {
+        "posts": 1,
+        "rows": {"posts": 1},
+        "bytes": 9,
+        "sha256": "0" * 64,
+        "expires_at": "2026-01-02T03:04:06Z",
+        "available": True,
+        "mail": {"state": "sent", "message_id": "m1", "sent_at": "2026-01-02T03:04:05Z"},
+    }
+
+
+def test_result_without_an_email() -> None:
+    """No email is a state, too, and one that waits for the address is still to be sent."""
+    none = {"state": "none", "message_id": None, "sent_at": None}
+    assert show(status="succeeded", file=FILE)["result"]["mail"] == none
+    waiting = show(status="succeeded", file=FILE, email="unconfirmed")["result"]["mail"]
+    assert waiting["state"] == "pending"
 
 
 def test_error() -> None:
@@ -116,16 +167,16 @@ def test_etag_covers_all_but_two() -> None:
     usual = etag(show())
     assert usual.startswith('"')
     assert usual.endswith('"')
-    assert etag({**show(last_seen_at=NOW), "queue_position": 3}) == usual
+    assert etag(show(last_seen_at=NOW, position=3)) == usual
     others = {etag(show(**facts)) for facts in NEWS}
     assert len(others) == len(NEWS)
     assert usual not in others
 
 
-def test_etag_covers_the_mail() -> None:
-    """A mail that was sent after the file was published is news."""
-    done = FILE | {"status": "succeeded", "expires_at": LATER}
-    assert etag(show(**done, mail_state="pending")) != etag(show(**done, mail_state="sent"))
+def test_etag_covers_the_email() -> None:
+    """An email that was sent after the file was published is news."""
+    tags = {etag(show(status="succeeded", file=FILE, email=state)) for state in ("pending", "sent")}
+    assert len(tags) == 2
 
 
 def test_times() -> None:

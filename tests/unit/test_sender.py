@@ -1,4 +1,4 @@
-"""What became of a mail, and that SES is never asked twice."""
+"""What became of an email, and that SES is never asked twice."""
 
 import socket
 import threading
@@ -19,14 +19,14 @@ from botocore.exceptions import (
 )
 
 from chalicelib.accounts import accounts
-from chalicelib.db.engine import Database
-from chalicelib.db.models import Task
+from chalicelib.adapters import email_service
+from chalicelib.adapters.email_service import EmailService
+from chalicelib.db.models import OutboxMessage
 from chalicelib.wiring import Wiring
-from tests.harness.fakes import FakeSes, FakeStorage
-from tests.harness.ledgers import FILE, lapse, launch, make_user, now, put, take, the_task
+from tests.harness.fakes import FakeObjectStore, FakeSes
+from tests.harness.ledgers import lapse, launch, make_user, now, publish, put_email, the_email
 from tests.harness.servers import wait_until
-from worker.outbox import sender
-from worker.outbox.sender import deliver, what_became
+from worker.outbox.sender import send_of_task
 
 
 def answer(code: str, status: int) -> ClientError:
@@ -38,7 +38,7 @@ def answer(code: str, status: int) -> ClientError:
 URL = {"endpoint_url": "http://ses"}
 
 OUTCOMES = [
-    # SES answered that it did not take the mail and will perhaps later.
+    # SES answered that it did not take the email and will perhaps later.
     (answer("TooManyRequestsException", 429), "refused"),
     (answer("ThrottlingException", 400), "refused"),
     (answer("LimitExceededException", 400), "refused"),
@@ -66,51 +66,44 @@ OUTCOMES = [
 ]
 
 
-@pytest.mark.parametrize(("error", "state"), OUTCOMES, ids=repr)
-def test_what_became(error: Exception, state: str) -> None:
-    """Only a mail that was certainly not taken is sent again."""
-    assert what_became(error) == state
-
-
 @pytest.fixture
-def ses(monkeypatch: pytest.MonkeyPatch) -> FakeSes:
+def ses(wired: Wiring) -> FakeSes:
     """SES in memory."""
-    fake = FakeSes()
-    monkeypatch.setattr(sender, "ses", lambda _endpoint_url: fake)
+    fake: FakeSes = vars(wired.email_service)["ses"]
     return fake
 
 
 @pytest.fixture
 def task_id(wired: Wiring) -> str:
-    """An export that succeeded; its mail is due."""
+    """An export that succeeded; its email is due."""
     task_id = launch(wired.database, make_user(wired.database))
-    holder = take(wired.database, task_id)
-    wired.storage.put(FILE.key, b"{}")
-    holder.succeed(now=now(), file=FILE, expires_at=now())
+    publish(wired, task_id)
     return task_id
 
 
-def mail(database: Database, task_id: str) -> Task:
-    """The task, for its mail."""
-    return the_task(database, task_id)
+def email(wired: Wiring, task_id: str) -> OutboxMessage:
+    """The email about a task."""
+    found = the_email(wired.database, task_id)
+    assert found is not None
+    return found
 
 
 def test_sent(wired: Wiring, ses: FakeSes, task_id: str) -> None:
-    """One mail goes out, and the ledger says when and under which number."""
-    deliver(task_id, wired)
-    deliver(task_id, wired)
-    task = mail(wired.database, task_id)
-    assert (task.mail_state, task.mail_message_id) == ("sent", "0102")
-    assert task.mail_sent_at is not None
+    """One email goes out, and the ledger says when and under which number."""
+    send_of_task(task_id, wired)
+    send_of_task(task_id, wired)
+    found = email(wired, task_id)
+    assert (found.state, found.message_id, found.address) == ("sent", "0102", "susan@example.com")
+    assert found.sent_at is not None
     (request,) = ses.sent
     assert request["Destination"] == {"ToAddresses": ["susan@example.com"]}
     assert b"posts.json" in request["Content"]["Raw"]["Data"]
 
 
-def test_no_mail_is_due(wired: Wiring, ses: FakeSes) -> None:
-    """A task that is not over, and one that is gone, mail nothing."""
-    deliver(launch(wired.database, make_user(wired.database)), wired)
-    deliver("00000000-0000-4000-8000-000000000000", wired)
+def test_no_email_is_due(wired: Wiring, ses: FakeSes) -> None:
+    """A task that is not over, and one that is gone, email nothing."""
+    send_of_task(launch(wired.database, make_user(wired.database)), wired)
+    send_of_task("00000000-0000-4000-8000-000000000000", wired)
     assert ses.sent == []
 
 
@@ -118,65 +111,65 @@ def test_no_mail_is_due(wired: Wiring, ses: FakeSes) -> None:
 def test_the_ledger_says_so(
     wired: Wiring, ses: FakeSes, task_id: str, error: Exception, state: str
 ) -> None:
-    """What became of a mail is written down; only a refused one is due again, after a pause."""
+    """What became of an email is written down; only a refused one is due again, after a pause."""
     ses.error = error
-    deliver(task_id, wired)
-    deliver(task_id, wired)
-    task = mail(wired.database, task_id)
-    assert task.mail_state == ("pending" if state == "refused" else state)
+    send_of_task(task_id, wired)
+    send_of_task(task_id, wired)
+    found = email(wired, task_id)
+    assert found.state == ("pending" if state == "refused" else state)
     assert len(ses.sent) == 1
-    assert task.mail_message_id is None
+    assert found.message_id is None
     if state == "refused":
-        assert task.mail_due_at is not None
-        assert task.mail_due_at > now()
+        assert found.due_at > now()
 
 
 def test_refused_for_ever(wired: Wiring, ses: FakeSes, task_id: str) -> None:
-    """A mail that is refused again and again has failed in the end."""
+    """An email that is refused again and again has failed in the end."""
     ses.error = answer("TooManyRequestsException", 429)
     for _ in range(12):
-        deliver(task_id, wired)
+        send_of_task(task_id, wired)
         lapse(wired.database, task_id)
-    assert mail(wired.database, task_id).mail_state == "failed"
+    assert email(wired, task_id).state == "failed"
     assert len(ses.sent) == 10
 
 
 @pytest.mark.parametrize("error", [ReadTimeoutError(**URL), answer("SlowDown", 503), OSError()])
 def test_the_storage_is_down(wired: Wiring, ses: FakeSes, task_id: str, error: Exception) -> None:
-    """A mail that could not be written was certainly not sent: it is due again."""
+    """An email that could not be written was certainly not sent: it is due again."""
 
     def fail(operation: str) -> None:
         if operation == "read":
             raise error
 
-    storage = wired.storage
-    assert isinstance(storage, FakeStorage)
+    storage = wired.object_store
+    assert isinstance(storage, FakeObjectStore)
     storage.before = fail
-    deliver(task_id, wired)
-    assert mail(wired.database, task_id).mail_state == "pending"
+    send_of_task(task_id, wired)
+    assert email(wired, task_id).state == "pending"
     assert ses.sent == []
     storage.before = lambda _operation: None
     lapse(wired.database, task_id)
-    deliver(task_id, wired)
-    assert mail(wired.database, task_id).mail_state == "sent"
+    send_of_task(task_id, wired)
+    assert email(wired, task_id).state == "sent"
 
 
 def test_an_impossible_recipient(wired: Wiring, ses: FakeSes, task_id: str) -> None:
-    """A mail that cannot be written at all fails in the end, and harms nobody else's."""
+    """An email that cannot be written at all fails in the end, and harms nobody else's."""
     with wired.database.write() as session:
-        email = "susan@example.com\r\nBcc: all@example.com"
-        accounts.change_user(session, 1, {"email": email}, now=now()).confirmed_at = now()
+        address = "susan@example.com\r\nBcc: all@example.com"
+        accounts.change_user(session, 1, {"email": address}, now=now()).confirmed_at = now()
     for _ in range(12):
-        deliver(task_id, wired)
+        send_of_task(task_id, wired)
         lapse(wired.database, task_id)
-    assert mail(wired.database, task_id).mail_state == "failed"
+    assert email(wired, task_id).state == "failed"
     assert ses.sent == []
 
 
 def test_too_large_to_attach(wired: Wiring, ses: FakeSes, task_id: str) -> None:
-    """A large file is not even read; the mail leads to the page."""
-    put(wired.database, task_id, size_bytes=10_000_000)
-    deliver(task_id, wired)
+    """A large file is not even read; the email leads to the page."""
+    payload = {**email(wired, task_id).payload, "size_bytes": 10_000_000}
+    put_email(wired.database, task_id, payload=payload)
+    send_of_task(task_id, wired)
     message = ses.sent[0]["Content"]["Raw"]["Data"]
     assert len(message) < 20_000
     assert f"https://carryout.example.com/exports/{task_id}".encode() in message
@@ -209,14 +202,14 @@ def test_asked_once(
     deaf_ses: tuple[str, list[bytes]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After a silence nobody knows whether the mail was sent, so it is not sent again."""
-    monkeypatch.setattr(sender, "READ_TIMEOUT_S", 0.2)
-    client = sender.ses.__wrapped__(deaf_ses[0])
-    monkeypatch.setattr(sender, "ses", lambda _endpoint_url: client)
-    deliver(task_id, wired)
+    """After a silence nobody knows whether the email was sent, so it is not sent again."""
+    monkeypatch.setattr(email_service, "READ_TIMEOUT_S", 0.2)
+    real = EmailService("carryout@example.com", endpoint_url=deaf_ses[0])
+    vars(wired)["email_service"] = real
+    send_of_task(task_id, wired)
     lapse(wired.database, task_id)
-    deliver(task_id, wired)
-    assert mail(wired.database, task_id).mail_state == "unknown"
+    send_of_task(task_id, wired)
+    assert email(wired, task_id).state == "unknown"
     url = urlsplit(deaf_ses[0])
     with socket.create_connection((str(url.hostname), int(url.port or 0))) as connection:
         connection.sendall(b"LAST")
@@ -225,8 +218,7 @@ def test_asked_once(
 
 
 @pytest.mark.usefixtures("wired")
-@pytest.mark.parametrize("endpoint_url", ["", None])
-def test_on_aws(endpoint_url: str | None) -> None:
+def test_on_aws() -> None:
     """Without an endpoint of its own, the worker asks AWS's."""
-    client = sender.ses.__wrapped__(endpoint_url)
+    client = EmailService("carryout@example.com", endpoint_url=None)._ses
     assert client.meta.endpoint_url == "https://email.us-east-1.amazonaws.com"

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from redis import Redis
 from redis.exceptions import RedisError
 
-from chalicelib.adapters.job_queue import doorbell, patient
+from chalicelib.adapters.job_queue import api_client, worker_client
 from chalicelib.adapters.secrets_manager import Credentials, Secret, SecretError
 from chalicelib.db.engine import connect
 from infra.local.emulator import Emulator
@@ -114,10 +114,10 @@ def test_queue(valkey_port: int, redis_url: str, vault: Vault) -> None:
     away = Secret(vault.name, endpoint_url=f"http://127.0.0.1:{free_port()}")
     with Redis(port=valkey_port) as admin:
         admin.acl_setuser("somebody", enabled=True, passwords=["+a-password"], commands=["+@all"])
-        with doorbell(redis_url, secret=vault.secret()) as bell:
+        with api_client(redis_url, secret=vault.secret()) as bell:
             assert bell.acl_whoami() == "somebody"
-        with patient(redis_url, secret=vault.secret()) as client:
+        with worker_client(redis_url, secret=vault.secret()) as client:
             assert client.acl_whoami() == "somebody"
-        with doorbell(redis_url, secret=away) as bell, pytest.raises(RedisError):
+        with api_client(redis_url, secret=away) as bell, pytest.raises(RedisError):
             bell.ping()
         admin.acl_deluser("somebody")

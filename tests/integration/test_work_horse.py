@@ -17,7 +17,7 @@ from chalicelib.wiring import Wiring
 from tests.harness.ledgers import launch, make_user, put, the_task
 from worker import attempts
 from worker.runner import Runner
-from worker.work_horse import Horse, Limits
+from worker.work_horse import Limits, WorkHorse
 
 LARGE = Limits(rss_bytes=1 << 40)
 """The tests themselves may take a lot of memory."""
@@ -40,15 +40,15 @@ def work(runner: Runner, *, parent: int | None = None, limits: Limits = LARGE) -
     )
     assert found is not None
     parent = os.getppid() if parent is None else parent
-    Horse(runner, queue, parent=parent, timeout_s=60, limits=limits).work(found[0])
+    horse = WorkHorse(runner, queue, parent=parent, timeout_s=60, limits=limits)
+    horse.work(found[0])
 
 
 def ask(wiring: Wiring, *names: str) -> list[str]:
-    """Queue a task that takes no time for each user, and ring."""
-    asked = [launch(wiring.database, make_user(wiring.database, one), "example") for one in names]
-    for task_id in asked:
-        put(wiring.database, task_id, params={"seconds": 0})
-    wiring.queue.ring([(task_id, "example") for task_id in asked])
+    """Queue a task that takes no time for each user, and enqueue its job."""
+    database = wiring.database
+    asked = [launch(database, make_user(database, one), "example", seconds=0) for one in names]
+    wiring.queue.enqueue([(task_id, "example") for task_id in asked])
     return asked
 
 
@@ -94,8 +94,8 @@ def test_it_ends_after_a_while(runner: Runner, wiring: Wiring) -> None:
     assert wiring.queue.waiting_ids() == {asked[1]}
 
 
-def test_it_takes_nothing_more_without_its_parent(runner: Runner, wiring: Wiring) -> None:
-    """Nobody would bury it: it does what it was forked for, which hands itself back, and ends."""
+def test_it_claims_nothing_more_without_its_parent(runner: Runner, wiring: Wiring) -> None:
+    """Nobody would recover its task: it does what it was forked for, which is released."""
     asked = ask(wiring, "susan", "david")
     work(runner, parent=os.getpid())
     assert wiring.queue.waiting_ids() == {asked[1]}
@@ -142,6 +142,15 @@ def test_ids_without_a_job(runner: Runner, wiring: Wiring) -> None:
     assert runner.connection.lrange(runner.queues[0].intermediate_queue_key, 0, -1) == []
 
 
+def test_a_kind_that_is_not_known(runner: Runner, wiring: Wiring) -> None:
+    """A task of newer code stays queued, unclaimed, and the next one is done."""
+    asked = ask(wiring, "susan", "david")
+    put(wiring.database, asked[0], name="of_the_future")
+    work(runner)
+    assert statuses(wiring, asked) == ["queued", "succeeded"]
+    assert the_task(wiring.database, asked[0]).claim == 0
+
+
 def begin(runner: Runner, task_id: str, *, ago_s: int) -> Execution:
     """Note in Redis that a job was begun a while ago."""
     job = job_of(runner, task_id)
@@ -159,7 +168,7 @@ def test_what_is_left_over_kills_nobody(runner: Runner, wiring: Wiring) -> None:
     left_over = begin(runner, old, ago_s=100_000)
     begin(runner, new, ago_s=5)
     runner.connection.expire(left_over.key, 30)
-    runner._is_horse = True  # only its parent sweeps
+    runner._is_horse = True  # only its parent keeps other children
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as horse:
         runner._horse_pid = horse.pid
         runner._watch_horse(runner.queues[0])
@@ -175,12 +184,12 @@ def test_no_horse_is_killed_where_there_is_none(runner: Runner) -> None:
     runner.kill_horse()
 
 
-def test_burial_leaves_nothing(runner: Runner, wiring: Wiring) -> None:
-    """What a dead horse did is over for Redis, even if the job is forgotten there."""
+def test_recovery_leaves_nothing(runner: Runner, wiring: Wiring) -> None:
+    """What a dead work horse did is over for Redis, even if the job is forgotten there."""
     asked = ask(wiring, "susan", "david")
     for task_id in asked:
         begin(runner, task_id, ago_s=5)
     runner.connection.delete(f"rq:job:{asked[0]}")
-    runner._bury_horse(runner.queues[0])
+    runner._recover_from_horse(runner.queues[0])
     assert runner.get_current_executions() == []
     assert job_of(runner, asked[1]).is_failed

@@ -5,33 +5,55 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import default
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from worker.outbox.export_email import ExportNotice, compose
+from chalicelib.db.engine import Database
+from chalicelib.outbox.messages import Message, SendingLease
+from chalicelib.values.fields import parse_time
+from worker.outbox.export_email import write_email
 
 FILE = b'{"posts":[\n]}\r\n\x00\xff' * 100
 PAGE = "https://carryout.example/exports/0b6f2c1e"
-SUCCEEDED = ExportNotice(
-    status="succeeded",
-    task_id="0b6f2c1e",
+FACTS: dict[str, Any] = {
+    "name": "export_posts",
+    "status": "succeeded",
+    "requested_at": "2026-01-02T15:04:05Z",
+    "exported_at": "2026-01-02T15:04:06Z",
+    "finished_at": "2026-01-02T15:04:59.000123Z",
+    "rows": {"posts": 1234},
+    "size_bytes": len(FILE),
+    "sha256": "0123456789abcdef" * 4,
+    "expires_at": "2026-01-09T15:04:59Z",
+    "error_code": None,
+    "error_detail": None,
+}
+SUCCEEDED = Message(
+    lease=SendingLease(cast("Database", None), "1", 1, 1, "0b6f2c1e"),  # never settled
+    topic="export",
+    payload=FACTS,
+    address="susan@example.com",
+    tries=1,
+    created_at=datetime(2026, 1, 2, 15, 4, 59, tzinfo=UTC),
     username="susan",
-    email="susan@example.com",
     language="en",
-    requested_at=datetime(2026, 1, 2, 15, 4, 5, tzinfo=UTC),
-    exported_at=datetime(2026, 1, 2, 15, 4, 6, tzinfo=UTC),
-    finished_at=datetime(2026, 1, 2, 15, 4, 59, 123, tzinfo=UTC),
-    posts=1234,
-    size_bytes=len(FILE),
-    sha256="0123456789abcdef" * 4,
-    expires_at=datetime(2026, 1, 9, 15, 4, 59, tzinfo=UTC),
-    error_code=None,
-    error_detail=None,
+    confirmed=True,
 )
-NOTHING: dict[str, Any] = {"posts": 0, "size_bytes": 0, "sha256": None, "expires_at": None}
-FAILED = replace(SUCCEEDED, status="failed", error_code="timeout", error_detail="3600 s", **NOTHING)
-CANCELLED = replace(SUCCEEDED, status="cancelled", **NOTHING)
+
+
+def having(message: Message, **facts: Any) -> Message:
+    """The message with other facts."""
+    return replace(message, payload={**message.payload, **facts})
+
+
+FAILED = having(SUCCEEDED, status="failed", error_code="timeout", error_detail="3600 s")
+CANCELLED = having(SUCCEEDED, status="cancelled")
+
+
+def outcome(value: object) -> str | None:
+    """What a case is called."""
+    return value.payload["status"] if isinstance(value, Message) else None
 
 
 def not_read() -> bytes:
@@ -39,10 +61,10 @@ def not_read() -> bytes:
     raise AssertionError("the file was read")
 
 
-def build(notice: ExportNotice, *, max_bytes: int = 5_000_000) -> bytes:
+def build(message: Message, *, max_bytes: int = 5_000_000) -> bytes:
     """Compose a mail."""
-    return compose(
-        notice,
+    return write_email(
+        message,
         sender="Carryout <no-reply@carryout.example>",
         public_url="https://carryout.example",
         max_bytes=max_bytes,
@@ -106,12 +128,12 @@ def test_the_threshold_is_exact() -> None:
 
 
 @pytest.mark.parametrize(
-    "notice", [replace(SUCCEEDED, size_bytes=4_000_000), FAILED, CANCELLED], ids=lambda n: n.status
+    "message", [having(SUCCEEDED, size_bytes=4_000_000), FAILED, CANCELLED], ids=outcome
 )
-def test_a_file_that_cannot_be_attached_is_not_read(notice: ExportNotice) -> None:
+def test_a_file_that_cannot_be_attached_is_not_read(message: Message) -> None:
     """Whether a huge file fits is seen from its size alone."""
-    raw = compose(
-        notice,
+    raw = write_email(
+        message,
         sender="no-reply@carryout.example",
         public_url="https://carryout.example",
         max_bytes=5_000_000,
@@ -122,9 +144,9 @@ def test_a_file_that_cannot_be_attached_is_not_read(notice: ExportNotice) -> Non
 
 
 def test_a_file_larger_than_it_was_said_to_be_is_not_attached() -> None:
-    """The built message decides, not what the notice says about the file."""
+    """The built message decides, not what the message says about the file."""
     assert not list(
-        parse(build(replace(SUCCEEDED, size_bytes=1), max_bytes=3000)).iter_attachments()
+        parse(build(having(SUCCEEDED, size_bytes=1), max_bytes=3000)).iter_attachments()
     )
 
 
@@ -150,7 +172,7 @@ def test_headers() -> None:
     assert message["From"] == "Carryout <no-reply@carryout.example>"
     assert message["To"] == "susan <susan@example.com>"
     assert message["Subject"] == "Your export is ready"
-    assert message["Date"].datetime == SUCCEEDED.finished_at.replace(microsecond=0)
+    assert message["Date"].datetime == parse_time(FACTS["finished_at"]).replace(microsecond=0)
     assert re.fullmatch(r"<0b6f2c1e\.[\w.]+@carryout\.example>", message["Message-ID"])
     assert message["Auto-Submitted"] == "auto-generated"
     assert "List-Unsubscribe" not in message
@@ -161,17 +183,17 @@ def test_each_ending_has_its_own_message_id() -> None:
     assert parse(build(SUCCEEDED))["Message-ID"] != parse(build(FAILED))["Message-ID"]
 
 
-def test_the_same_notice_makes_the_same_mail() -> None:
+def test_the_same_message_makes_the_same_email() -> None:
     """Nothing but the boundaries changes from one call to the next."""
     first, second = (re.sub(rb"=====\d+==", b"", build(SUCCEEDED)) for _ in range(2))
     assert first == second
 
 
-@pytest.mark.parametrize("notice", [SUCCEEDED, FAILED, CANCELLED], ids=lambda n: n.status)
+@pytest.mark.parametrize("message", [SUCCEEDED, FAILED, CANCELLED], ids=outcome)
 @pytest.mark.parametrize("language", ["en", "es", "ko"])
-def test_any_server_can_carry_it(notice: ExportNotice, language: str) -> None:
+def test_any_server_can_carry_it(message: Message, language: str) -> None:
     """The message is ASCII with CRLF and no line over the limit of RFC 5322."""
-    raw = build(replace(notice, language=language))
+    raw = build(replace(message, language=language))
 
     assert raw.isascii()
     assert raw.count(b"\n") == raw.count(b"\r\n") == raw.count(b"\r")
@@ -186,12 +208,12 @@ def test_any_server_can_carry_it(notice: ExportNotice, language: str) -> None:
         {"username": "=?utf-8?q?x=0D=0ABcc:_eve=40example.com?="},  # the email package decodes it
         {"username": "susan\0"},
         {"username": "susan\u2028"},
-        {"email": "susan@example.com\r\nBcc: eve@example.com"},
-        {"email": "susan@example.com, eve@example.com"},
-        {"email": "=?utf-8?q?x=0D=0ABcc:y?=@example.com"},
-        {"email": "Susan <susan@example.com>"},
-        {"email": ""},
-        {"task_id": "x\r\nBcc: eve@example.com"},
+        {"address": "susan@example.com\r\nBcc: eve@example.com"},
+        {"address": "susan@example.com, eve@example.com"},
+        {"address": "=?utf-8?q?x=0D=0ABcc:y?=@example.com"},
+        {"address": "Susan <susan@example.com>"},
+        {"address": ""},
+        {"lease": SendingLease(cast("Database", None), "1", 1, 1, "x\r\nBcc: eve@example.com")},
     ],
 )
 def test_header_injection_is_refused(change: dict[str, Any]) -> None:
@@ -203,7 +225,7 @@ def test_header_injection_is_refused(change: dict[str, Any]) -> None:
 def test_markup_is_shown_and_not_obeyed() -> None:
     """Markup in what people and programs wrote stays text."""
     hostile = '"><script>alert(1)</script>&amp;{{ 7 * 7 }}'
-    raw = build(replace(FAILED, username=hostile, error_code=hostile, error_detail=hostile))
+    raw = build(having(replace(FAILED, username=hostile), error_code=hostile, error_detail=hostile))
     words = Words(part(raw, "html"))
 
     assert words.pieces.count(hostile) == 2
@@ -213,12 +235,12 @@ def test_markup_is_shown_and_not_obeyed() -> None:
     assert part(raw, "plain").count(hostile) == 3
 
 
-@pytest.mark.parametrize("notice", [SUCCEEDED, FAILED, CANCELLED], ids=lambda n: n.status)
+@pytest.mark.parametrize("message", [SUCCEEDED, FAILED, CANCELLED], ids=outcome)
 @pytest.mark.parametrize("language", ["en", "es", "ko"])
 @pytest.mark.parametrize("max_bytes", [5_000_000, 1])
-def test_text_and_html_say_the_same(notice: ExportNotice, language: str, max_bytes: int) -> None:
+def test_text_and_html_say_the_same(message: Message, language: str, max_bytes: int) -> None:
     """Piece by piece the words are the same, but for the title, the preheader and the button."""
-    raw = build(replace(notice, language=language), max_bytes=max_bytes)
+    raw = build(replace(message, language=language), max_bytes=max_bytes)
     words = Words(part(raw, "html"))
     title, preheader, *shown, _button, url, footer = words.pieces
     flat = [
@@ -231,26 +253,25 @@ def test_text_and_html_say_the_same(notice: ExportNotice, language: str, max_byt
     assert [attrs["href"] for tag, attrs in words.elements if tag == "a"] == [PAGE]
 
 
-@pytest.mark.parametrize("notice", [SUCCEEDED, FAILED, CANCELLED], ids=lambda n: n.status)
+@pytest.mark.parametrize("message", [SUCCEEDED, FAILED, CANCELLED], ids=outcome)
 @pytest.mark.parametrize("language", ["es", "ko"])
 @pytest.mark.parametrize("max_bytes", [5_000_000, 1])
-def test_nothing_is_left_in_english(notice: ExportNotice, language: str, max_bytes: int) -> None:
+def test_nothing_is_left_in_english(message: Message, language: str, max_bytes: int) -> None:
     """A translated mail shares only values with the English one."""
     pieces, english = (
-        set(Words(part(build(replace(notice, language=code), max_bytes=max_bytes), "html")).pieces)
+        set(Words(part(build(replace(message, language=code), max_bytes=max_bytes), "html")).pieces)
         for code in (language, "en")
     )
 
     assert pieces & english <= {
         "SHA-256",
-        SUCCEEDED.sha256,
+        FACTS["sha256"],
         PAGE,
         "1,234",
         "timeout",
-        "3600 s",
         "1.7 kB",
     }
-    assert parse(build(replace(notice, language=language)))["Subject"] in pieces
+    assert parse(build(replace(message, language=language)))["Subject"] in pieces
 
 
 @pytest.mark.parametrize(
@@ -269,7 +290,7 @@ def test_nothing_is_left_in_english(notice: ExportNotice, language: str, max_byt
 )
 def test_a_failure_says_why(code: str | None) -> None:
     """A known code has its own reason, another one a general sentence; the code is shown."""
-    text = part(build(replace(FAILED, error_code=code)), "plain")
+    text = part(build(having(FAILED, error_code=code)), "plain")
     general = "couldn't be completed. Something went wrong on our side." in text
 
     assert general == (code in {"never_heard_of", None})
@@ -279,7 +300,7 @@ def test_a_failure_says_why(code: str | None) -> None:
 
 def test_what_is_not_known_is_left_out() -> None:
     """A fact without a value has no line."""
-    text = part(build(replace(SUCCEEDED, exported_at=None, expires_at=None)), "plain")
+    text = part(build(having(SUCCEEDED, exported_at=None, expires_at=None)), "plain")
 
     assert "Exported" not in text
     assert "Available until" not in text
@@ -288,7 +309,7 @@ def test_what_is_not_known_is_left_out() -> None:
 
 def test_one_post_is_one_post() -> None:
     """A number takes the form of the noun that belongs to it."""
-    assert "1 post," in part(build(replace(SUCCEEDED, posts=1)), "plain")
-    assert "0 posts," in part(build(replace(SUCCEEDED, posts=0)), "plain")
-    spanish = part(build(replace(SUCCEEDED, posts=1, language="es")), "plain")
+    assert "1 post," in part(build(having(SUCCEEDED, rows={"posts": 1})), "plain")
+    assert "0 posts," in part(build(having(SUCCEEDED, rows={"posts": 0})), "plain")
+    spanish = part(build(having(replace(SUCCEEDED, language="es"), rows={"posts": 1})), "plain")
     assert "1 publicación," in spanish

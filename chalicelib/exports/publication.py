@@ -1,0 +1,129 @@
+"""The rows of the table `exports`, written in the transactions of the tasks that they belong to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from chalicelib.db import engine
+from chalicelib.db.models import ExportFile, Task, User
+from chalicelib.errors import ClaimLost
+from chalicelib.exports.datasets import Dataset
+from chalicelib.outbox import messages
+
+EXPORTS = cast("sa.Table", ExportFile.__table__)
+ROW = EXPORTS.c
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that an attempt has written and that its task's success publishes.
+
+    Attributes:
+        key: Where it is in the bucket; `worker.export.publication.publish` chooses it.
+        rows: By dataset, how many rows are in it.
+        size_bytes: Its size.
+        sha256: Its digest, as 64 hexadecimal digits.
+        ttl_s: For how long it can be downloaded, in seconds.
+    """
+
+    key: str
+    rows: dict[str, int]
+    size_bytes: int
+    sha256: str
+    ttl_s: int
+
+
+def fix_snapshot(
+    session: so.Session, task: Task, datasets: Sequence[Dataset]
+) -> tuple[str, dict[str, Any]]:
+    """Fix what an export sees of its datasets, unless an earlier attempt did.
+
+    Returns:
+        The user's name and the snapshot.
+
+    Raises:
+        ClaimLost: The user is gone.
+    """
+    found = session.execute(
+        _looking(tuple(datasets)), {"of": task.user_id, "task_id": task.id}
+    ).one_or_none()
+    if found is None:
+        raise ClaimLost
+    username, snapshot, *newest = found
+    if snapshot is None:
+        values = zip(datasets, newest, strict=True)
+        snapshot = {one.name: one.snapshot_to_json(value) for one, value in values}
+        session.execute(
+            _upsert(engine.dialect(session), "snapshot"), {"task_id": task.id, "snapshot": snapshot}
+        )
+    return username, snapshot
+
+
+@cache
+def _looking(datasets: tuple[Dataset, ...]) -> sa.Select[Any]:
+    """One statement for the name, the snapshot of earlier attempts, and the newest row of each."""
+    earlier = sa.select(ROW.snapshot).where(ROW.task_id == sa.bindparam("task_id"))
+    newest = [one.snapshot_query().label(f"newest_{one.name}") for one in datasets]
+    columns = User.username, earlier.scalar_subquery().label("snapshot"), *newest
+    return sa.select(*columns).where(User.id == sa.bindparam("of"))
+
+
+@cache
+def _upsert(dialect: str, *names: str) -> Any:
+    statement = engine.insert(dialect, ExportFile)
+    values = {name: statement.excluded[name] for name in names}
+    return statement.on_conflict_do_update(index_elements=["task_id"], set_=values)
+
+
+_PUBLISH = (
+    sa.update(EXPORTS)
+    .where(ROW.task_id == sa.bindparam("about"))
+    .values(
+        object_key=sa.bindparam("key"),
+        rows=sa.bindparam("counts", type_=ROW.rows.type),
+        size_bytes=sa.bindparam("size"),
+        sha256=sa.bindparam("digest"),
+        expires_at=sa.bindparam("until", type_=ROW.expires_at.type),
+        gone_at=None,
+        email_id=sa.bindparam("email"),
+    )
+)
+
+
+def publish(
+    session: so.Session, task_id: str, file: File, *, expires_at: datetime, email_id: str
+) -> None:
+    """Write down where the file is and what it is."""
+    values = {"key": file.key, "counts": file.rows, "size": file.size_bytes, "digest": file.sha256}
+    about = {"about": task_id, "until": expires_at, "email": email_id}
+    session.execute(_PUBLISH, {**values, **about})
+
+
+def count_rows(session: so.Session, user_id: int, datasets: Sequence[Dataset]) -> int:
+    """How many rows a user has in some datasets."""
+    counts = [
+        sa.select(sa.func.count()).where(one.owner == user_id).scalar_subquery() for one in datasets
+    ]
+    return sum(session.execute(sa.select(*counts)).one())
+
+
+def note_email(session: so.Session, task_id: str, email_id: str) -> None:
+    """Write down which message tells about the task's outcome; it may never have been claimed."""
+    statement = _upsert(engine.dialect(session), "email_id")
+    session.execute(statement, {"task_id": task_id, "email_id": email_id})
+
+
+def begin_anew(session: so.Session, task_id: str) -> None:
+    """Forget the past of a task that is tried again, and withdraw the message about it."""
+    export = session.get(ExportFile, task_id, with_for_update=True)
+    if export is None:
+        return
+    if export.email_id is not None:
+        messages.withdraw(session, export.email_id)
+    export.snapshot = export.object_key = export.rows = export.email_id = None
+    export.size_bytes = export.sha256 = export.expires_at = export.gone_at = None

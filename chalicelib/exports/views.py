@@ -1,0 +1,113 @@
+"""Tasks as people see them: with their position in the queue, their file and its email."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from chalicelib.db.models import ACTIVE, ExportFile, OutboxMessage, Task
+from chalicelib.errors import NotFound
+from chalicelib.tasks.queue_position import counted_position
+from chalicelib.tasks.requests import Launched
+from chalicelib.values.paging import Page
+
+
+@dataclass(frozen=True)
+class Email:
+    """What became of the email about an export."""
+
+    state: str
+    message_id: str | None
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """A task and what belongs to it.
+
+    Attributes:
+        task: The row.
+        counted: Its position in the queue, up to `queue_position.EXACT_UP_TO` + 1; None unless it
+            is queued.
+        export: What an export adds to it.
+        email: The email about its outcome.
+    """
+
+    task: Task
+    counted: int | None = None
+    export: ExportFile | None = None
+    email: Email | None = None
+
+
+def view_launched(launched: Launched) -> TaskView:
+    """A task that was created just now, which has no file and no email yet."""
+    return TaskView(launched.task, launched.position)
+
+
+_VIEW = (
+    sa.select(
+        Task,
+        counted_position(),
+        ExportFile,
+        OutboxMessage.state,
+        OutboxMessage.message_id,
+        OutboxMessage.sent_at,
+    )
+    .outerjoin(ExportFile, ExportFile.task_id == Task.id)
+    .outerjoin(OutboxMessage, OutboxMessage.id == ExportFile.email_id)
+)
+_OF_USER = _VIEW.where(Task.id == sa.bindparam("task_id"), Task.user_id == sa.bindparam("of"))
+_ANYBODYS = _VIEW.where(Task.id == sa.bindparam("task_id"))
+
+
+def _view(row: Any) -> TaskView:
+    task, counted, export, state, message_id, sent_at = row
+    return TaskView(task, counted, export, Email(state, message_id, sent_at) if state else None)
+
+
+def view_task(session: so.Session, task_id: str, *, owner: int | None = None) -> TaskView:
+    """One task, in one statement.
+
+    Args:
+        session: A session to read with.
+        task_id: Which task.
+        owner: The user whose task it must be; None for anybody's.
+
+    Raises:
+        NotFound: There is no such task, or it is another user's.
+    """
+    statement = _ANYBODYS if owner is None else _OF_USER
+    row = session.execute(statement, {"task_id": task_id, "of": owner}).one_or_none()
+    if row is None:
+        raise NotFound
+    return _view(row)
+
+
+def list_tasks(
+    session: so.Session,
+    *,
+    page: Page,
+    user_id: int | None = None,
+    status: str | None = None,
+    names: Sequence[str] | None = None,
+) -> tuple[Sequence[TaskView], bool]:
+    """A page of tasks, the newest first, and whether more follow: a user's, or everybody's."""
+    statement = _VIEW.order_by(Task.created_at.desc(), Task.id.desc())
+    for column, value in ((Task.user_id, user_id), (Task.status, status)):
+        if value is not None:
+            statement = statement.where(column == value)
+    if names is not None:
+        statement = statement.where(Task.name.in_(names))
+    if page.before is not None:
+        statement = statement.where(sa.tuple_(Task.created_at, Task.id) < page.before)
+    rows = session.execute(statement.limit(page.limit + 1))
+    return page.cut([_view(row) for row in rows])
+
+
+def tasks_in_progress(session: so.Session, user_id: int) -> Sequence[TaskView]:
+    """A user's tasks that are not over, the oldest first."""
+    statement = _VIEW.where(Task.user_id == user_id, Task.status.in_(ACTIVE))
+    return [_view(row) for row in session.execute(statement.order_by(Task.created_at, Task.id))]

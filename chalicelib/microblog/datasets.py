@@ -1,0 +1,14 @@
+"""Datasets of this application."""
+
+from chalicelib.exports.datasets import Dataset
+from chalicelib.microblog.models import Post
+from chalicelib.values.languages import N_
+
+POSTS = Dataset(
+    "posts",
+    title=N_("Posts"),
+    owner=Post.user_id,
+    key=(Post.timestamp, Post.id),
+    snapshot=Post.id,
+    fields={"body": Post.body, "timestamp": Post.timestamp},
+)

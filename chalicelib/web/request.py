@@ -1,0 +1,279 @@
+"""A request as views see it: the caller, what the caller sent, and the API's prefix."""
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, TypeVar, cast
+from urllib.parse import parse_qs
+from uuid import uuid4
+
+import msgspec
+from chalice.app import Request, Response
+
+from chalicelib.accounts import accounts, rate_limits
+from chalicelib.db.models import User
+from chalicelib.errors import (
+    Fault,
+    Forbidden,
+    FormOutdated,
+    Invalid,
+    MalformedJson,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+from chalicelib.values.fields import check, flaw, storable
+from chalicelib.wiring import Wiring
+
+COOKIE = "carryout_session"
+
+LOOK_INTERVAL_S = 0.5
+"""How often a long poll looks for news."""
+
+MAX_FIELDS = 20
+"""Of a form; ours have six at most."""
+
+SAFE_METHODS = {"GET", "HEAD"}
+"""They change nothing, so pages of other sites may make a browser send them."""
+
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Call:
+    """A request as a view sees it.
+
+    Attributes:
+        request: Chalice's own request.
+        wiring: The clients and settings.
+        now: The time, the same throughout the request.
+        prefix: The path under which the API stands: `/api` on a stage, empty locally.
+    """
+
+    def __init__(self, request: Request, wiring: Wiring) -> None:
+        self.request = request
+        self.wiring = wiring
+        self.now = wiring.now()
+        self.prefix = prefix_of(request)
+
+    @cached_property
+    def user(self) -> User:
+        """The caller.
+
+        Raises:
+            Unauthenticated: There is no token, or no valid one.
+        """
+        if self.token is None:
+            raise Unauthenticated
+        with self.wiring.database.read() as session:
+            return accounts.authenticate(session, self.token, now=self.now)
+
+    @property
+    def address(self) -> str:
+        """Where the request comes from."""
+        found: str | None = self.request.context.get("identity", {}).get("sourceIp")
+        return found or ""
+
+    @cached_property
+    def token(self) -> str | None:
+        """The bearer token, else the page's session cookie, else None."""
+        return self.cookie if self._bearer is None else self._bearer or None
+
+    @cached_property
+    def cookie(self) -> str | None:
+        """The page's session, unless another site's page sent it along."""
+        if self._cookie is not None and self.request.method not in SAFE_METHODS:
+            self.refuse_cross_site()
+        return self._cookie
+
+    @property
+    def presented(self) -> str | None:
+        """The token that the client sent, whether or not it may be used."""
+        return self._cookie if self._bearer is None else self._bearer or None
+
+    @cached_property
+    def _bearer(self) -> str | None:
+        """The bearer token; empty when the credentials are of another kind, None without any."""
+        header = self.request.headers.get("authorization")
+        if header is None:
+            return None
+        scheme, _, token = header.partition(" ")
+        return cast("str", token).strip() if scheme.lower() == "bearer" else ""
+
+    @cached_property
+    def _cookie(self) -> str | None:
+        try:
+            cookies = SimpleCookie(self.request.headers.get("cookie", ""))
+        except CookieError:
+            return None
+        return cookies[COOKIE].value if COOKIE in cookies else None
+
+    def refuse_cross_site(self) -> None:
+        """Refuse a request that another site's page made the browser send.
+
+        Browsers name the page's origin with every request that changes something (Fetch standard,
+        section 3.2); the cookie is SameSite=Strict besides.
+
+        Raises:
+            Forbidden: It comes from another site's page.
+        """
+        headers = self.request.headers
+        origin = headers.get("origin")
+        site = headers.get("sec-fetch-site", "same-origin")
+        from_here = origin is None or origin.partition("://")[2] == headers.get("host")
+        if site not in {"same-origin", "none"} or not from_here:
+            raise Forbidden("Requests from another site's pages aren't allowed.")
+
+    def refuse_encoded(self) -> None:
+        """Refuse a body that is compressed or otherwise coded (RFC 9110, section 8.4).
+
+        Raises:
+            UnsupportedMediaType: It is.
+        """
+        coding = self.request.headers.get("content-encoding", "").strip().lower()
+        if coding not in {"", "identity"}:
+            raise UnsupportedMediaType(
+                "This path doesn't accept encoded request bodies; send it without Content-Encoding."
+            )
+
+    @cached_property
+    def raw_body(self) -> bytes:
+        """The body as it came.
+
+        Raises:
+            MalformedJson: The event holds text that UTF-8 cannot.
+        """
+        try:
+            return bytes(self.request.raw_body or b"")
+        except ValueError as error:
+            raise MalformedJson from error
+
+    def body(self, model: type[S]) -> S:
+        """The JSON body as a model.
+
+        Raises:
+            UnsupportedMediaType: It isn't JSON.
+            MalformedJson: It isn't a JSON object in UTF-8.
+            Invalid: A field is missing, unknown or invalid.
+        """
+        media_type = self.request.headers.get("content-type", "application/json")
+        if self.raw_body and media_type.partition(";")[0].strip().lower() != "application/json":
+            raise UnsupportedMediaType
+        return check(_json_object(self.raw_body), model)
+
+    def query(self, model: type[S]) -> S:
+        """The query parameters as a model; unknown ones are ignored, the last of a kind counts."""
+        given = self.request.query_params or {}
+        fields = msgspec.structs.fields(model)
+        values = {one.name: given[one.name] for one in fields if one.name in given}
+        faults = []
+        for one in fields:
+            if one.name in values:
+                if detail := flaw(values[one.name], one.type, strict=False):
+                    faults.append(Fault(f"?{one.name}", detail))
+                else:
+                    values[one.name] = msgspec.convert(values[one.name], one.type, strict=False)
+        if faults:
+            raise Invalid(*faults)
+        return model(**values)
+
+    @cached_property
+    def form(self) -> dict[str, str]:
+        """The fields of a form; of two with one name the last counts, and none holds a NUL.
+
+        A view may rely on it: `Api.page` has checked the form's token by then.
+        """
+        try:
+            given = parse_qs(
+                self.raw_body.decode(errors="replace"),
+                keep_blank_values=True,
+                max_num_fields=MAX_FIELDS,
+            )
+        except ValueError:
+            return {}
+        return {name: values[-1] for name, values in given.items() if storable(values[-1])}
+
+    @property
+    def csrf_token(self) -> str:
+        """What a form of this session must contain; pages of other sites cannot know it."""
+        return hmac.new((self.token or "").encode(), b"carryout form", hashlib.sha256).hexdigest()
+
+    def check_form(self) -> None:
+        """Check that a form came from a page of this session; bearer tokens need no such proof.
+
+        Raises:
+            FormOutdated: It came from somewhere else, or from a page of an earlier session.
+        """
+        given = self.form.get("csrf", "").encode()
+        if self.cookie is not None and not hmac.compare_digest(given, self.csrf_token.encode()):
+            raise FormOutdated
+
+    def see_other(self, path: str, **headers: str) -> Response:
+        """Redirect to another page after a form."""
+        return Response("", {"Location": self.prefix + path, **headers}, 303)
+
+    def long_poll(self, look: Callable[[], T | None], *, wait_s: float) -> T | None:
+        """Wait for news, unless this token has as many long polls as it may already.
+
+        Args:
+            look: Looks once, in a transaction of its own, and returns None when nothing is new.
+            wait_s: How long to wait, in seconds.
+
+        Returns:
+            What was found, or None when nothing was found in time.
+        """
+        deadline = time.monotonic() + wait_s
+        found = look()
+        if found is not None or wait_s <= 0:
+            return found
+        with self._slot(wait_s) as may_wait:
+            while may_wait and found is None and (left_s := deadline - time.monotonic()) > 0:
+                time.sleep(min(LOOK_INTERVAL_S, left_s))
+                found = look()
+        return found
+
+    def _slot(self, wait_s: float) -> AbstractContextManager[bool]:
+        if not self.wiring.settings.limits:
+            return nullcontext(True)  # noqa: FBT003 - what it yields
+        return rate_limits.long_poll_slot(self.wiring.queue.redis, self.token or "", wait_s=wait_s)
+
+
+def request_id_of(request: Request) -> str:
+    """API Gateway's own id of a request, or a new one where there is no gateway."""
+    given: str | None = request.context.get("requestId")
+    return given or str(uuid4())
+
+
+def prefix_of(request: Request) -> str:
+    """What API Gateway puts before the path: the stage, or a domain's base path."""
+    event = request.to_original_event()
+    path, whole = event.get("path"), event["requestContext"].get("path")
+    if path and whole and path != "/" and whole.endswith(path):
+        return cast("str", whole)[: -len(path)]
+    return cast("str", whole).rstrip("/") if path == "/" and whole else ""
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    if not raw.strip():
+        return {}
+    try:
+        data = json.loads(raw.decode(), parse_float=_number, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise MalformedJson from error
+    if not isinstance(data, dict):
+        raise MalformedJson
+    return data
+
+
+def _number(text: str) -> float:
+    """A number with a fraction or an exponent; JSON knows no difference between 1 and 1.0."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

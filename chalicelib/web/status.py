@@ -1,0 +1,79 @@
+"""The state of the service, for load balancers, administrators and queued tasks."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from chalicelib.adapters.job_queue import QueueError
+from chalicelib.operations import queries
+from chalicelib.schemas import responses
+from chalicelib.schemas.serializers import show_time
+from chalicelib.web.request import Call
+
+
+def is_a_worker_alive(call: Call) -> bool:
+    """Whether a worker is alive; assumed to be while Redis does not respond."""
+    try:
+        return call.wiring.queue.workers_alive() > 0
+    except QueueError:
+        return True
+
+
+def health(call: Call) -> tuple[int, responses.Readiness]:
+    """Status and checks of what the API depends on."""
+    checks = {"database": _check_database(call), **_check_queue(call)}
+    healthy = all(check["ok"] for check in checks.values())
+    return (200 if healthy else 503), {"status": "ok" if healthy else "failing", "checks": checks}
+
+
+def _check_database(call: Call) -> dict[str, Any]:
+    try:
+        with call.wiring.database.read() as session:
+            oldest = queries.oldest_queued(session)
+    except sa.exc.SQLAlchemyError:
+        return {"ok": False}
+    age_s = 0.0 if oldest is None else max(0.0, (call.now - oldest).total_seconds())
+    return {"ok": True, "oldest_queued_age_s": round(age_s, 3)}
+
+
+def _check_queue(call: Call) -> dict[str, dict[str, Any]]:
+    try:
+        alive = call.wiring.queue.workers_alive()
+    except QueueError:
+        return {"redis": {"ok": False}, "workers": {"ok": False, "alive": None}}
+    return {"redis": {"ok": True}, "workers": {"ok": alive > 0, "alive": alive}}
+
+
+def queue_state(call: Call) -> responses.Queue:
+    """The queue, for administrators."""
+    try:
+        depth: int | None = call.wiring.queue.depth()
+    except QueueError:
+        depth = None
+    return {
+        "name": call.wiring.settings.queue_name,
+        "depth": depth,
+        "tasks": call.wiring.task_counts.value(now=call.now),
+        "oldest_queued_age_s": _check_database(call).get("oldest_queued_age_s"),
+    }
+
+
+def workers(call: Call) -> responses.WorkerList:
+    """The workers, for administrators; null while Redis does not respond."""
+    try:
+        found = call.wiring.queue.workers()
+    except QueueError:
+        return {"items": None, "next": None}
+    items: list[responses.Worker] = [
+        {
+            "name": one.name,
+            "hostname": one.hostname,
+            "pid": one.pid,
+            "state": one.state,
+            "task_id": one.current_task,
+            "started_at": show_time(one.started_at),
+            "last_seen_at": show_time(one.last_seen_at),
+        }
+        for one in found
+    ]
+    return {"items": items, "next": None}

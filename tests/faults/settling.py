@@ -1,0 +1,114 @@
+"""What is left to do, and how to get it done."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import cast
+
+import sqlalchemy as sa
+from rq.job import Job
+
+from chalicelib.adapters.job_queue import JOB_TTL_S
+from chalicelib.db.engine import Database
+from chalicelib.db.models import ACTIVE, ExportFile, OutboxMessage, Removal, Task, User
+from chalicelib.exports.removals import prefix
+from chalicelib.wiring import Wiring
+from tests.faults.emails import OPEN
+
+PAUSE_S = 0.05
+"""Between two passes of the reconciler that settle."""
+
+
+@dataclass
+class Ledger:
+    """The rows that tell what is left to do, and what came of it, as they were read."""
+
+    tasks: dict[str, Task] = field(default_factory=dict)
+    exports: dict[str, ExportFile] = field(default_factory=dict)
+    messages: list[OutboxMessage] = field(default_factory=list)
+    removals: list[Removal] = field(default_factory=list)
+    users: dict[int, User] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, database: Database) -> "Ledger":
+        """Read it."""
+        with database.read() as session:
+            return cls(
+                {one.id: one for one in session.scalars(sa.select(Task))},
+                {one.task_id: one for one in session.scalars(sa.select(ExportFile))},
+                list(session.scalars(sa.select(OutboxMessage))),
+                list(session.scalars(sa.select(Removal))),
+                {one.id: one for one in session.scalars(sa.select(User))},
+            )
+
+    def messages_about(self, task_id: str | None) -> list[OutboxMessage]:
+        """What the outbox holds about a task, or about accounts."""
+        return [one for one in self.messages if one.task_id == task_id]
+
+    def unsettled(self) -> Iterator[str]:
+        """What the product still has to do; removals included, due or not."""
+        for task in self.tasks.values():
+            if task.status in ACTIVE:
+                yield f"task {task.id} is {task.status}"
+        for one in self.messages:
+            if one.state in OPEN:
+                about = f"of task {one.task_id}" if one.task_id else f"{one.id} ({one.topic})"
+                yield f"the email {about} is {one.state}"
+        for removal in self.removals:
+            yield f"{prefix(removal.user_id, removal.task_id)} is to be removed"
+
+
+def unknown_emails(wiring: Wiring) -> list[str]:
+    """Messages that may or may not have been sent: to be counted, not a violation."""
+    messages = Ledger.read(wiring.database).messages
+    return [one.id for one in messages if one.state == "unknown"]
+
+
+def unsettled(wiring: Wiring) -> list[str]:
+    """What the product still has to do, as sentences; removals included, due or not."""
+    return list(Ledger.read(wiring.database).unsettled())
+
+
+def settle(
+    wiring: Wiring,
+    perform: Callable[[str], object],
+    send: Callable[[], object],
+    *,
+    within_s: float,
+) -> float:
+    """Sweep, perform the jobs that are in the queue, and send, until nothing is left to do.
+
+    Args:
+        wiring: Clients; the reconciler is this wiring's.
+        perform: Does one job, as a worker would; gets the task's id.
+        send: Sends what is due in the outbox, as a worker's sender would.
+        within_s: The deadline, in seconds.
+
+    Returns:
+        Seconds until every task was over and every email settled; removals take longer, because
+        the second one waits for two leases.
+
+    Raises:
+        AssertionError: Something was left at the deadline.
+    """
+    began, over_s = time.monotonic(), 0.0
+    while (left := unsettled(wiring)) or wiring.queue.depth():
+        if not over_s and all("removed" in one for one in left):
+            over_s = time.monotonic() - began
+        if time.monotonic() - began > within_s:
+            raise AssertionError(f"not settled within {within_s} s: {left}")
+        wiring.reconciler.sweep(now=wiring.now())
+        for task_id in _dequeue(wiring):
+            perform(task_id)
+        if any(" is pending" in one for one in left):
+            send()
+        time.sleep(PAUSE_S)
+    return over_s or time.monotonic() - began
+
+
+def _dequeue(wiring: Wiring) -> Iterator[str]:
+    """Remove the jobs from the queue one by one; like a worker, leave their hashes to expire."""
+    redis = wiring.queue.redis
+    while raw := cast("bytes | None", redis.lpop(wiring.queue.rq.key)):
+        redis.expire(Job.key_for(raw.decode()), JOB_TTL_S)
+        yield raw.decode()

@@ -1,0 +1,138 @@
+"""The outbox: one send a claim, whoever is slow, dies or comes back."""
+
+from threading import Barrier, Thread
+
+import pytest
+
+from chalicelib.exports import files
+from chalicelib.outbox import messages
+from chalicelib.outbox.messages import Message
+from chalicelib.tasks import notifications
+from chalicelib.wiring import Wiring
+from tests.conftest import both_databases
+from tests.harness.ledgers import (
+    LEASE_S,
+    fail,
+    lapse,
+    launch,
+    make_user,
+    now,
+    publish,
+    put_email,
+    the_email,
+)
+
+
+def state_of(wiring: Wiring, task_id: str) -> str:
+    """What became of the email about a task."""
+    email = the_email(wiring.database, task_id)
+    return email.state if email else "none"
+
+
+def claim(wiring: Wiring, task_id: str) -> Message:
+    """Claim the email about a task."""
+    (message,) = messages.claim_of_task(wiring.database, task_id, lease_s=LEASE_S)
+    return message
+
+
+@both_databases
+def test_a_late_sender_settles_nothing(wiring: Wiring) -> None:
+    """A sender so slow that the email is somebody else's by now has no say in what became of it."""
+    task_id = launch(wiring.database, make_user(wiring.database))
+    fail(wiring.database, task_id)
+    first = claim(wiring, task_id)
+    lapse(wiring.database, task_id)
+    put_email(wiring.database, task_id, state="pending")
+    second = claim(wiring, task_id)
+    first.lease.settle("failed", now=now())
+    first.lease.retry_later(pause_s=0, now=now())
+    assert state_of(wiring, task_id) == "sending"
+    second.lease.settle("sent", now=now(), message_id="second")
+    email = the_email(wiring.database, task_id)
+    assert email is not None
+    assert (email.state, email.message_id, email.claim) == ("sent", "second", 2)
+
+
+@both_databases
+def test_email_again_is_another_message(wiring: Wiring) -> None:
+    """What became of the first one is not forgotten when the user asks for a second."""
+    task_id = launch(wiring.database, make_user(wiring.database))
+    publish(wiring, task_id)
+    first = claim(wiring, task_id)
+    first.lease.settle("unknown", now=now())
+    with wiring.database.write() as session:
+        files.email_again(session, task_id, now=now())
+    assert state_of(wiring, task_id) == "pending"
+    second = claim(wiring, task_id)
+    assert second.lease.message != first.lease.message
+    assert second.payload == first.payload
+
+
+@both_databases
+def test_two_senders_claim_nothing_twice(wiring: Wiring) -> None:
+    """However many look at once, each message is claimed by one of them."""
+    users = [make_user(wiring.database, f"user-{number}") for number in range(6)]
+    for user_id in users:
+        fail(wiring.database, launch(wiring.database, user_id))
+    start = Barrier(3)
+    claimed: list[str] = []
+
+    def send() -> None:
+        start.wait()
+        while found := messages.claim_due(wiring.database, lease_s=LEASE_S, most=1):
+            claimed.extend(one.lease.message for one in found)
+
+    threads = [Thread(target=send) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(claimed) == len(set(claimed))
+    # One that passed over what another had locked may have ended early; nothing is lost by that.
+    claimed += [one.lease.message for one in messages.claim_due(wiring.database, lease_s=LEASE_S)]
+    assert len(set(claimed)) == len(users)
+
+
+@both_databases
+def test_no_more_is_claimed_than_was_asked_for(wiring: Wiring) -> None:
+    """What a sender claims it sends at once, or the lease would be over before its turn comes."""
+    user_id = make_user(wiring.database)
+    with wiring.database.write() as session:
+        for _ in range(7):
+            messages.put(session, user_id, "reset", {}, now=now(), address="susan@example.com")
+    for most, count in ((1, 1), (4, 4), (20, 2), (20, 0)):
+        assert len(messages.claim_due(wiring.database, lease_s=LEASE_S, most=most)) == count
+
+
+@pytest.mark.parametrize(
+    ("topic", "state"), [("export", "unknown"), ("confirm", "pending"), ("reset", "pending")]
+)
+def test_a_sender_that_died(wiring: Wiring, topic: str, state: str) -> None:
+    """What may have been sent is not sent again, but for a link, which does no harm twice."""
+    task_id = launch(wiring.database, make_user(wiring.database))
+    fail(wiring.database, task_id)
+    put_email(wiring.database, task_id, topic=topic)
+    claim(wiring, task_id)
+    assert messages.recover(wiring.database, now=now(), most=10) == 0
+    lapse(wiring.database, task_id)
+    assert messages.recover(wiring.database, now=now(), most=10) == 1
+    assert state_of(wiring, task_id) == state
+
+
+@both_databases
+def test_watchers_hear_what_became_of_an_email(wiring: Wiring) -> None:
+    """A settled email is announced as news about its task."""
+    user_id = make_user(wiring.database)
+    task_id = launch(wiring.database, user_id)
+    fail(wiring.database, task_id)
+    before = newest(wiring, user_id)
+    claim(wiring, task_id).lease.settle("sent", now=now(), message_id="1")
+    assert newest(wiring, user_id) == before + 1
+
+
+def newest(wiring: Wiring, user_id: int) -> int:
+    """The number of a user's newest notification."""
+    with wiring.database.read() as session:
+        found, last = notifications.since(session, user_id, after=0)
+    assert found[-1].seq == last
+    return found[-1].seq

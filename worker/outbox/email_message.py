@@ -1,0 +1,107 @@
+"""The form that all emails share: headers, text and HTML of the same words."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from chalicelib.values.fields import Email, flaw
+from chalicelib.values.languages import Language
+
+# 7bit: no server on the way has to announce 8BITMIME (RFC 6152).
+POLICY = SMTP.clone(cte_type="7bit")
+
+Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Envelope:
+    """Who an email is for and who it is from.
+
+    Attributes:
+        sender: The `From` header: an address, with or without a name.
+        username: The user's name.
+        address: Where it goes, an address alone.
+        sent_at: The `Date` header.
+        unique: What tells this message from all others, for the `Message-ID` header.
+    """
+
+    sender: str
+    username: str
+    address: str
+    sent_at: datetime
+    unique: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What an email says, from top to bottom; its text and its HTML have the same layout.
+
+    Attributes:
+        outro: Leads to the address of a page, which follows.
+        button: What the link is called where it is more than its address.
+        footer: Why somebody receives the email.
+    """
+
+    subject: str
+    intro: str
+    facts: Facts
+    outro: str
+    button: str
+    footer: str
+
+
+def write(envelope: Envelope, words: Words, language: Language, *, url: str) -> EmailMessage:
+    """Write an email.
+
+    Args:
+        envelope: Who it is for and who it is from.
+        words: What it says.
+        language: In which language.
+        url: Where the button leads.
+
+    Raises:
+        ValueError: The name or the address holds what has no place in a header.
+    """
+    message = EmailMessage(policy=POLICY)
+    _address(message, envelope)
+    message["Subject"] = words.subject
+    facts = {
+        "lang": language.code,
+        "email": words,
+        "greeting": language.gettext("Hello %(username)s,") % {"username": envelope.username},
+        "url": url,
+        "footer": words.footer,
+    }
+    message.set_content(_templates().get_template("email.txt").render(facts))
+    html = _templates().get_template("email.html").render(facts)
+    message.add_alternative(html, subtype="html")
+    return message
+
+
+def _address(message: EmailMessage, envelope: Envelope) -> None:
+    # The email package refuses line breaks, but not those that an encoded word (RFC 2047) hides.
+    if not envelope.username.isprintable() or "=?" in envelope.username:
+        raise ValueError("the name of the user has no place in a header")
+    if detail := flaw(envelope.address, Email):
+        raise ValueError(f"the user's email address {detail}")
+    message["From"] = envelope.sender
+    message["To"] = Address(envelope.username, addr_spec=envelope.address)
+    message["Date"] = envelope.sent_at
+    message["Message-ID"] = f"<{envelope.unique}@{message['From'].addresses[0].domain}>"
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine replies
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
