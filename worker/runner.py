@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import socket
-import time
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
