@@ -54,6 +54,7 @@ class Settings:
     token_ttl_s: int = 2_592_000
     registration: Literal["open", "closed"] = "open"
     allowed_origins: tuple[str, ...] = ()
+    proxy_hops: int = 0
     verify_email: bool = True
     limits: bool = True
     log_format: Literal["json", "text"] = "json"
@@ -92,6 +93,7 @@ class Settings:
             token_ttl_s=read.one("TOKEN_TTL_S", _positive, "2592000"),
             registration=read.choice("REGISTRATION", {"open": "open", "closed": "closed"}, "open"),
             allowed_origins=read.one("ALLOWED_ORIGINS", _origins, ""),
+            proxy_hops=read.one("PROXY_HOPS", _natural, "0"),
             verify_email=read.choice("VERIFY_EMAIL", {"on": True, "off": False}, "on"),
             limits=read.choice("LIMITS", {"on": True, "off": False}, "on"),
             log_format=read.choice("LOG_FORMAT", {"json": "json", "text": "text"}, "json"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib import errors
+from chalicelib.accounts.rate_limits import REQUESTS_PER_ADDRESS
 from chalicelib.operations import scaling
 from chalicelib.settings import Settings
 from chalicelib.web.problems import describe
@@ -230,6 +231,7 @@ GATEWAY: dict[str, type[errors.RequestError]] = {
     "MISSING_AUTHENTICATION_TOKEN": errors.NotFound,
     "REQUEST_TOO_LARGE": errors.BodyTooLarge,
     "THROTTLED": errors.TooMany,
+    "WAF_FILTERED": errors.Forbidden,
     "DEFAULT_4XX": errors.RequestError,
     "DEFAULT_5XX": errors.Unavailable,
 }
@@ -248,6 +250,67 @@ def test_gateway_answers_as_the_application_does(app_template: Template, kind: s
     shown = json.loads(template)
     assert shown == describe(GATEWAY[kind])
     assert shown["status"] == int(responses[kind]["statusCode"])
+
+
+def of_type(template: Template, kind: str) -> list[dict[str, Any]]:
+    """The properties of all resources of a type."""
+    return [one["Properties"] for one in template["Resources"].values() if one["Type"] == kind]
+
+
+def test_there_is_one_stage(deployed: Template) -> None:
+    """Whoever comes, comes by the stage that throttles and logs; the transform adds no other."""
+    (stage,) = of_type(deployed, "AWS::ApiGateway::Stage")
+    assert stage["StageName"] == "api"
+    (deployment,) = of_type(deployed, "AWS::ApiGateway::Deployment")
+    assert "StageName" not in deployment
+    assert stage["AccessLogSetting"]["DestinationArn"] == {"Fn::GetAtt": ["AccessLogs", "Arn"]}
+    logged = json.loads(stage["AccessLogSetting"]["Format"])
+    assert logged["requestId"] == "$context.requestId"
+    assert not {"path", "ip", "user"} & set(
+        re.findall(r"[a-z]+", " ".join(logged.values()).lower())
+    )
+    (settings,) = stage["MethodSettings"]
+    assert (settings["ResourcePath"], settings["HttpMethod"]) == ("/*", "*")
+    for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+        assert settings[limit] == {"Ref": "RequestsPerSecond"}
+    assert (settings["LoggingLevel"], settings["DataTraceEnabled"]) == ("OFF", False)
+
+
+def test_door_can_be_shut(deployed: Template) -> None:
+    """With a domain, API Gateway's own address answers as long as one wants it to."""
+    (api,) = of_type(deployed, "AWS::ApiGateway::RestApi")
+    endpoint = api["Body"]["x-amazon-apigateway-endpoint-configuration"]
+    closed = {"Fn::If": ["ClosesExecuteApi", True, False]}
+    assert endpoint["disableExecuteApiEndpoint"] == closed
+    condition = json.dumps(deployed["Conditions"]["ClosesExecuteApi"])
+    assert "HasDomain" in condition  # without a domain nobody could come at all
+
+
+def test_draining_is_for_real(deployed: Template) -> None:
+    """A rate of 0 is none to API Gateway, so the function is not called; sweeps go on."""
+    functions = of_type(deployed, "AWS::Lambda::Function")
+    reserved = {str(one["FunctionName"]): one["ReservedConcurrentExecutions"] for one in functions}
+    assert deployed["Conditions"]["Drains"] == {"Fn::Equals": [{"Ref": "RequestsPerSecond"}, 0]}
+    (api,) = (one for name, one in reserved.items() if "-api" in name)
+    (sweep,) = (one for name, one in reserved.items() if "-sweep" in name)
+    assert api["Fn::If"][:2] == ["Drains", 0]
+    assert "Drains" not in json.dumps(sweep)
+
+
+def test_waf(deployed: Template) -> None:
+    """It stands before the stage that people use, and takes posts of the largest size."""
+    (association,) = of_type(deployed, "AWS::WAFv2::WebACLAssociation")
+    assert "/stages/${" in association["ResourceArn"]["Fn::Sub"]
+    (acl,) = of_type(deployed, "AWS::WAFv2::WebACL")
+    groups = {
+        one["Statement"]["ManagedRuleGroupStatement"]["Name"]
+        for one in acl["Rules"]
+        if "OverrideAction" in one
+    }
+    assert "AWSManagedRulesCommonRuleSet" not in groups  # it refuses bodies above 8 KB
+    per_address = deployed["Parameters"]["WafRequestsPerAddress"]["Default"]
+    rate = REQUESTS_PER_ADDRESS
+    assert per_address >= rate.most * 300 / rate.window_s  # the application's own limit comes first
 
 
 def test_runbook_knows_every_alarm(app_template: Template) -> None:
