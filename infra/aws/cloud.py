@@ -6,6 +6,7 @@ Credentials and everything else about who signs in are boto3's own business.
 import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -152,6 +153,13 @@ class Cloud:
         """How many Lambda functions may run at the same time, and how many can be reserved."""
         limit = self._client("lambda").get_account_settings()["AccountLimit"]
         return Account(limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"])
+
+    def keep_logs(self, group: str, *, days: int) -> None:
+        """Keep a log group's lines for so many days; make it where it is not there yet."""
+        client = self._client("logs")
+        with suppress(client.exceptions.ResourceAlreadyExistsException):
+            client.create_log_group(logGroupName=group)
+        client.put_retention_policy(logGroupName=group, retentionInDays=days)
 
     # --- Stacks ---
 

@@ -25,6 +25,9 @@ from infra.aws.validate import load
 NOT_YET = "https://not-yet.invalid"
 """PUBLIC_URL of a first deployment, until API Gateway has given an address."""
 
+DATABASE_LOG_DAYS = 30
+"""How long the database's own log is kept. RDS makes its group, and would keep it for ever."""
+
 RESERVATIONS = ("ApiConcurrency", "ReconcilerConcurrency")
 """Parameters that take functions from all others of the account."""
 
@@ -107,6 +110,7 @@ class Deployment:
         if made := self.cloud.create_service_roles():
             self.say(f"roles: created for {', '.join(made)}")
         outputs = self._foundation()
+        self.cloud.keep_logs(outputs["DatabaseLogs"], days=DATABASE_LOG_DAYS)
         image = self._image(outputs)
         self._migration(outputs, image)
         self._application(outputs, image)

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -80,6 +80,17 @@ class PostgreSQL:
         self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
         yield self._named(name) if owner else as_application(self._named(name))
         self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @property
+    def log(self) -> str:
+        """What the server has logged."""
+        return Path(self._server.log).read_text(errors="replace")
+
+    def configure(self, url: str, parameters: Mapping[str, str]) -> None:
+        """Give new sessions of a database settings that only a superuser may change."""
+        database = sa.make_url(url).database
+        for name, value in parameters.items():
+            self._run(f"ALTER DATABASE {database} SET {name} TO '{value}'")
 
     def stop(self) -> None:
         """Stop the server."""

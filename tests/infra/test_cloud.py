@@ -324,6 +324,18 @@ def test_migration_that_cannot_start(stubs: Stubs) -> None:
         stubs.cloud.run_task(migration(STAGE, OUTPUTS, "i:1"), cluster="c", network={"subnets": []})
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_logs_are_kept_for_a_while(stubs: Stubs, *, is_there: bool) -> None:
+    """RDS's group is given a limit, whether RDS has made it already or not."""
+    logs, group = stubs["logs"], {"logGroupName": "/aws/rds/cluster/x/postgresql"}
+    if is_there:
+        logs.add_client_error("create_log_group", "ResourceAlreadyExistsException")
+    else:
+        logs.add_response("create_log_group", {}, group)
+    logs.add_response("put_retention_policy", {}, {**group, "retentionInDays": 30})
+    stubs.cloud.keep_logs(group["logGroupName"], days=30)
+
+
 def test_functions(stubs: Stubs) -> None:
     """What Lambda grants, and what can still be reserved."""
     limits = {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 400}

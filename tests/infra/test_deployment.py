@@ -52,6 +52,7 @@ class FakeCloud(Cloud):
 
     region: str = "eu-central-1"
     has_roles: bool = False
+    kept_days: dict[str, int] = field(default_factory=dict)
     limit: int = 1000
     done: list[str] = field(default_factory=list)
     failing: str = ""
@@ -80,6 +81,10 @@ class FakeCloud(Cloud):
         self._do("roles")
         self.has_roles = True
         return ["ecs.amazonaws.com"]
+
+    def keep_logs(self, group: str, *, days: int) -> None:
+        """Note it."""
+        self.kept_days[group] = days
 
     def functions(self) -> Account:
         """What Lambda grants; what the application reserved is no longer free."""
@@ -164,6 +169,7 @@ OUTPUTS = {
     "PrivateSubnets": "a,b",
     "WorkerSecurity": "sg",
     "MigrationLogs": "/carryout/test/migrations",
+    "DatabaseLogs": "/aws/rds/cluster/x/postgresql",
     "MigrationStart": "start-role",
     "MigrationRole": "role",
     "Artifacts": "artifacts",
@@ -272,6 +278,7 @@ def test_first_deployment(desk: Desk) -> None:
     assert app.parameters["MailAddress"] == "carryout@example.com"
     assert app.parameters["Image"] == f"{OUTPUTS['Images']}:arm64-1"
     assert desk.said[-1] == f"ready {ADDRESS}/"
+    assert desk.cloud.kept_days == {"/aws/rds/cluster/x/postgresql": 30}
 
 
 def test_again(desk: Desk) -> None:
