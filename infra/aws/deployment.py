@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from infra.aws import DeploymentError
 from infra.aws import image as images
-from infra.aws.capacity import Account, concurrency
+from infra.aws.capacity import Account, concurrency, connections
 from infra.aws.cloud import Change, Cloud, Plan, Resource, Stack
 from infra.aws.stage import ARCHITECTURES, Parameters, Stage, check
 from infra.aws.validate import load
@@ -217,6 +217,7 @@ class Deployment:
         self, url: str, reserved: Parameters, *, image: str, public_url: str
     ) -> Mapping[str, str]:
         parameters = self.stage.app_parameters(image=image, public_url=public_url) | reserved
+        parameters.setdefault("MaxConnections", str(connections(self.stage.foundation)))
         check(parameters, self._template("sam.yaml"))
         return self._bring_about(self.stage.app_stack, {"TemplateURL": url}, parameters)
 
