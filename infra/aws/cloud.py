@@ -181,7 +181,12 @@ class Cloud:
         )
 
     def plan(
-        self, name: str, template: Mapping[str, str], parameters: Mapping[str, str]
+        self,
+        name: str,
+        template: Mapping[str, str],
+        parameters: Mapping[str, str],
+        *,
+        role: str | None = None,
     ) -> Plan | None:
         """Have CloudFormation say what would change.
 
@@ -189,6 +194,7 @@ class Cloud:
             name: The stack.
             template: `TemplateBody` or `TemplateURL`.
             parameters: All that are not left at their defaults.
+            role: What CloudFormation acts as, or None for whoever is signed in.
 
         Returns:
             A change set, or None when nothing would change.
@@ -205,6 +211,7 @@ class Cloud:
             ],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             **template,
+            **({"RoleARN": role} if role else {}),
         )
         try:
             self._stacks.get_waiter("change_set_create_complete").wait(ChangeSetName=answer["Id"])

@@ -19,8 +19,9 @@ from infra.aws import DeploymentError
 from infra.aws import image as images
 from infra.aws.capacity import Account, concurrency, connections
 from infra.aws.cloud import Change, Cloud, Plan, Resource, Stack
+from infra.aws.published import publish
 from infra.aws.stage import ARCHITECTURES, Parameters, Stage, check
-from infra.aws.validate import load
+from infra.aws.validate import body, load
 
 NOT_YET = "https://not-yet.invalid"
 """PUBLIC_URL of a first deployment, until API Gateway has given an address."""
@@ -139,12 +140,12 @@ class Deployment:
         template = self._template("foundation.yaml")
         parameters = self.stage.foundation_parameters()
         check(parameters, template)
-        body = {"TemplateBody": (self.build / "foundation.yaml").read_text()}
+        sent = {"TemplateBody": body(self.build / "foundation.yaml")}
         name = self.stage.foundation_stack
         if self._settled(name) is None:
             # CloudFormation cannot roll back a creation whose database is protected from deletion.
-            self._bring_about(name, body, {**parameters, "ProtectDatabase": "no"})
-        return self._bring_about(name, body, parameters)
+            self._bring_about(name, sent, {**parameters, "ProtectDatabase": "no"})
+        return self._bring_about(name, sent, parameters)
 
     def _image(self, outputs: Mapping[str, str]) -> str:
         image = self._image_name(outputs)
@@ -186,11 +187,12 @@ class Deployment:
         known = before.parameters.get("PublicUrl", NOT_YET) if before else NOT_YET
         reserved = self._reserved(before)
         url = self._publish(outputs["Artifacts"])
-        after = self._app(url, reserved, image=image, public_url=known)
+        role = outputs.get("DeployService")
+        after = self._app(url, reserved, image=image, public_url=known, role=role)
         address = after["EndpointURL"].rstrip("/")
         if not self.stage.has_address and after["PublicUrl"] != address:
             self.say(f"application: its address is {address}; functions and workers learn it")
-            after = self._app(url, reserved, image=image, public_url=address)
+            after = self._app(url, reserved, image=image, public_url=address, role=role)
         self.say(f"ready {after['PublicUrl']}/")
         if "DomainTarget" in after and "HostedZoneId" not in self.stage.app:
             self.say(f"point {self.stage.app['DomainName']} at {after['DomainTarget']}")
@@ -214,20 +216,24 @@ class Deployment:
         return reserved
 
     def _app(
-        self, url: str, reserved: Parameters, *, image: str, public_url: str
+        self, url: str, reserved: Parameters, *, image: str, public_url: str, role: str | None
     ) -> Mapping[str, str]:
         parameters = self.stage.app_parameters(image=image, public_url=public_url) | reserved
         parameters.setdefault("MaxConnections", str(connections(self.stage.foundation)))
         check(parameters, self._template("sam.yaml"))
-        return self._bring_about(self.stage.app_stack, {"TemplateURL": url}, parameters)
+        return self._bring_about(self.stage.app_stack, {"TemplateURL": url}, parameters, role)
 
     def _publish(self, bucket: str) -> str:
         """Upload the zip and a template that names it; return the template's address."""
         package = self.build / "deployment.zip"
         key = f"functions/{_digest(package)}.zip"
         self.cloud.store(bucket, key, package)
-        template = named_code(self._template("sam.yaml"), bucket=bucket, key=key)
-        template = with_settings(template, self.stage.settings)
+        named = named_code(self._template("sam.yaml"), bucket=bucket, key=key)
+        template = publish(
+            with_settings(named, self.stage.settings),
+            snap_start=self.stage.snap_start,
+            provisioned=self.stage.provisioned_concurrency,
+        )
         path = self.build / "deployed" / "template.json"  # not among those that are validated
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(template))
@@ -238,10 +244,15 @@ class Deployment:
     # --- Stacks ---
 
     def _bring_about(
-        self, name: str, template: Mapping[str, str], parameters: Mapping[str, str]
+        self,
+        name: str,
+        template: Mapping[str, str],
+        parameters: Mapping[str, str],
+        role: str | None = None,
     ) -> Mapping[str, str]:
+        """Change a stack to a template and parameters; with a role, CloudFormation acts as that."""
         self._settled(name)
-        plan = self.cloud.plan(name, template, parameters)
+        plan = self.cloud.plan(name, template, parameters, role=role)
         if plan is None:
             self.say(f"{name}: nothing to change")
         else:

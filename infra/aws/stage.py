@@ -60,6 +60,8 @@ class Stage:
         foundation: Chosen parameters of the first stack.
         app: Chosen parameters of the second.
         settings: Chosen settings of the application, by the names in `.env.example`.
+        snap_start: Whether the API's functions start from a snapshot of their memory.
+        provisioned_concurrency: How many of the API's functions are kept warm.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Stage:
     foundation: Parameters
     app: Parameters
     settings: Parameters = field(default_factory=dict)
+    snap_start: bool = False
+    provisioned_concurrency: int = 0
 
     @property
     def foundation_stack(self) -> str:
@@ -137,7 +141,8 @@ def read(name: str, folder: Path = FOLDER) -> Stage:
 
 def _stage(name: str, given: Mapping[str, Any], path: Path) -> Stage:
     unknown = given.keys() - {
-        *("region", "account", "mail_sender", "architecture", "foundation", "app", "settings")
+        *("region", "account", "mail_sender", "architecture", "foundation", "app", "settings"),
+        *("snap_start", "provisioned_concurrency"),
     }
     if unknown:
         raise DeploymentError(f"{path}: nobody knows {', '.join(sorted(unknown))}")
@@ -151,6 +156,8 @@ def _stage(name: str, given: Mapping[str, Any], path: Path) -> Stage:
             foundation=_texts(given.get("foundation", {})),
             app=_texts(given.get("app", {})),
             settings=_texts(given.get("settings", {})),
+            snap_start=given.get("snap_start", False),
+            provisioned_concurrency=given.get("provisioned_concurrency", 0),
         )
     except KeyError as error:
         raise DeploymentError(f"{path}: {error.args[0]} is missing") from error
@@ -158,6 +165,12 @@ def _stage(name: str, given: Mapping[str, Any], path: Path) -> Stage:
         raise DeploymentError(f"{path}: architecture is one of {', '.join(ARCHITECTURES)}")
     if "@" not in stage.mail_address:
         raise DeploymentError(f"{path}: mail_sender holds no address")
+    if not isinstance(stage.snap_start, bool) or type(stage.provisioned_concurrency) is not int:
+        raise DeploymentError(
+            f"{path}: snap_start is true or false, provisioned_concurrency a number"
+        )
+    if stage.snap_start and stage.provisioned_concurrency:
+        raise DeploymentError(f"{path}: Lambda has snap_start or provisioned_concurrency, not both")
     _check_settings(stage.settings, path)
     return stage
 

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from chalicelib.settings import Settings
-from infra.aws import DeploymentError
+from infra.aws import DeploymentError, constraints
 from infra.aws.capacity import Account, connections
 from infra.aws.cloud import Change, Cloud, Ended, Plan, Resource, Stack
 from infra.aws.deployment import (
@@ -23,7 +23,9 @@ from infra.aws.deployment import (
     endangers,
     shown,
 )
+from infra.aws.published import publish
 from infra.aws.stage import DECIDED, SAMPLE, Stage, check, read
+from infra.aws.transformed import transform
 from tests.infra.templates import AWS, ROOT, Template
 
 STAGE = Stage(
@@ -54,6 +56,7 @@ class FakeCloud(Cloud):
     has_roles: bool = False
     kept_days: dict[str, int] = field(default_factory=dict)
     limit: int = 1000
+    deploy_service: str | None = None
     done: list[str] = field(default_factory=list)
     failing: str = ""
     exit_code: int | None = 0
@@ -97,9 +100,15 @@ class FakeCloud(Cloud):
         return self.stacks.get(name)
 
     def plan(
-        self, name: str, template: Mapping[str, str], parameters: Mapping[str, str]
+        self,
+        name: str,
+        template: Mapping[str, str],
+        parameters: Mapping[str, str],
+        *,
+        role: str | None = None,
     ) -> Plan | None:
         """A plan, when anything is different."""
+        assert role == (self.deploy_service if name == APP else None)
         now = self.stacks.get(name)
         if now and now.parameters == parameters and self.deployed[name] == template:
             return None
@@ -117,6 +126,8 @@ class FakeCloud(Cloud):
         template, parameters = self.wanted[plan.stack]
         self.deployed[plan.stack] = template
         outputs = {**OUTPUTS} if plan.stack == FOUNDATION else {"EndpointURL": f"{ADDRESS}/"}
+        if plan.stack == FOUNDATION and self.deploy_service:
+            outputs["DeployService"] = self.deploy_service
         if plan.stack == APP:
             outputs["PublicUrl"] = parameters["PublicUrl"]
         self.stacks[plan.stack] = Stack("UPDATE_COMPLETE", {**parameters}, outputs)
@@ -538,6 +549,55 @@ def test_functions_find_their_code(desk: Desk) -> None:
     assert key in desk.cloud.stored
 
 
+def test_role_of_cloudformation(desk: Desk) -> None:
+    """Where the foundation has a role for it, CloudFormation changes the application as that."""
+    desk.cloud.deploy_service = "arn:aws:iam::123456789012:role/deploy"
+    assert desk.deploy() == FIRST  # the fake compares the role of each plan
+
+
+@pytest.mark.parametrize(
+    ("chosen", "properties"),
+    [
+        ({"snap_start": True}, {"SnapStart": {"ApplyOn": "PublishedVersions"}}),
+        (
+            {"provisioned_concurrency": 2},
+            {"ProvisionedConcurrencyConfig": {"ProvisionedConcurrentExecutions": 2}},
+        ),
+    ],
+)
+def test_published_versions(
+    app_template: Template, chosen: dict[str, Any], properties: dict[str, Any]
+) -> None:
+    """SnapStart and warm functions are of versions: API Gateway calls those, and may call them."""
+    stage = replace(STAGE, **chosen)
+    template = publish(
+        app_template, snap_start=stage.snap_start, provisioned=stage.provisioned_concurrency
+    )
+    assert template["Resources"]["APIHandler"]["Properties"].items() >= properties.items()
+    made = transform(template)
+    (alias,) = (n for n, one in made["Resources"].items() if one["Type"] == "AWS::Lambda::Alias")
+    assert [one for one in made["Resources"].values() if one["Type"] == "AWS::Lambda::Version"]
+    called = {
+        integration["uri"]["Fn::Sub"]
+        for path in made["Resources"]["RestAPI"]["Properties"]["Body"]["paths"].values()
+        for method in path.values()
+        if (integration := method.get("x-amazon-apigateway-integration"))
+        and integration["type"] == "aws_proxy"
+    }
+    assert called
+    assert all(f"functions/${{{alias}}}/invocations" in one for one in called)
+    permission = made["Resources"]["APIHandlerInvokePermission"]["Properties"]
+    assert permission["FunctionName"] == {"Ref": alias}
+    assert constraints.faults(made) == []
+
+
+def test_nothing_is_published_by_default(desk: Desk, app_template: Template) -> None:
+    """Versions cost nothing and add up; nobody has them who did not ask."""
+    desk.deploy()
+    assert "AutoPublishAlias" not in (desk.build / "deployed" / "template.json").read_text()
+    assert publish(app_template, snap_start=False, provisioned=0) is app_template
+
+
 def test_destroy(desk: Desk) -> None:
     """What runs goes, then the foundation; what holds data, and its network, stay and are named."""
     desk.deploy()
@@ -634,6 +694,11 @@ def test_files_outlive_their_links(foundation: Template) -> None:
     [
         ('region = "x"\nmail_sender = "a@b.c"\n[settings]\nLIMITS = "some"', "LIMITS: expected"),
         ('region = "x"\nmail_sender = "a@b.c"\n[settings]\nLIMIT = "on"', "no setting LIMIT"),
+        (
+            'region = "x"\nmail_sender = "a@b.c"\nsnap_start = true\nprovisioned_concurrency = 1',
+            "not both",
+        ),
+        ('region = "x"\nmail_sender = "a@b.c"\nsnap_start = "yes"', "snap_start is true or false"),
         ('region = "x"', "mail_sender is missing"),
         ('region = "x"\nmail_sender = "nobody"', "no address"),
         ('region = "x"\nmail_sender = "a@b.c"\narchitecture = "mips"', "architecture"),
