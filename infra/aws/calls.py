@@ -31,6 +31,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     "AWS::EC2::Route": ("ec2", "CreateRoute"),
     "AWS::EC2::RouteTable": ("ec2", "CreateRouteTable"),
     "AWS::EC2::SecurityGroup": ("ec2", "CreateSecurityGroup"),
+    "AWS::EC2::SecurityGroupIngress": ("ec2", "AuthorizeSecurityGroupIngress"),
     "AWS::EC2::Subnet": ("ec2", "CreateSubnet", "ModifySubnetAttribute"),
     "AWS::EC2::SubnetRouteTableAssociation": ("ec2", "AssociateRouteTable"),
     "AWS::EC2::VPC": ("ec2", "CreateVpc", "ModifyVpcAttribute"),
@@ -98,6 +99,9 @@ RENAMED: Mapping[str, str] = {
     ),
     "AWS::EC2::SecurityGroup.SecurityGroupIngress.*": (
         "ec2 AuthorizeSecurityGroupIngress IpPermissions.*"
+    ),
+    "AWS::EC2::SecurityGroupIngress.Description": (
+        "ec2 AuthorizeSecurityGroupIngress IpPermissions.*.IpRanges.*.Description"
     ),
     "AWS::EC2::FlowLog.ResourceId": "ec2 CreateFlowLogs ResourceIds.*",
     "AWS::ECR::Repository.LifecyclePolicy": "ecr PutLifecyclePolicy",
