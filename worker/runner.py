@@ -107,6 +107,7 @@ class Runner(Worker):
         finally:
             # An ending interpreter takes its handlers back: a second signal would kill it.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+            log.info("stopping", extra={"action": "stop"})
             for child in self._children:
                 child.stop()
             self._alive.unlink(missing_ok=True)
@@ -217,8 +218,10 @@ class Runner(Worker):
         return super().get_current_executions(refresh=True)
 
     def handle_warm_shutdown_request(self) -> None:
-        """Have the work horse checkpoint and release its task, instead of waiting for its end."""
-        log.info("stopping", extra={"action": "stop"})
+        """Have the work horse checkpoint and release its task, instead of waiting for its end.
+
+        RQ calls it inside its signal handler, where nothing may take a lock: no line is logged.
+        """
         # What is left to say to Redis is not worth a wait: it would find out by itself.
         pool = self.connection.connection_pool
         pool.connection_kwargs |= {"socket_timeout": 1, "socket_connect_timeout": 1}
@@ -283,7 +286,7 @@ def recover(wiring: Wiring, *, worker: str, status: int) -> None:
 
 def alive_file(wiring: Wiring) -> Path:
     """What this process touches with every sign of life, for `python -m worker health`."""
-    return alive.folder(_queue(wiring)) / str(os.getpid())
+    return alive.file(_queue(wiring))
 
 
 def is_alive(wiring: Wiring) -> bool:

@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.functions import FunctionElement
 
 from chalicelib.adapters.secrets_manager import Credentials, Secret, SecretError
+from chalicelib.db.types import to_json
 
 BUSY_TIMEOUT_S = 30
 """How long a SQLite writer waits for the other writers; a bulk load holds the lock for seconds."""
@@ -133,7 +134,7 @@ def connect(
             among transactions. The role that signs in must then bring the session's settings.
     """
     # A statement in an error message comes without its parameters: they hold what users wrote.
-    options: dict[str, Any] = {"hide_parameters": True}
+    options: dict[str, Any] = {"hide_parameters": True, "json_serializer": to_json}
     if pool_size:
         options |= {"pool_size": pool_size, "pool_timeout": 10}
     else:

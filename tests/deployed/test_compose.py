@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,10 +15,10 @@ from dotenv import dotenv_values
 from chalicelib.settings import Settings
 from infra.local.plan import KNOWN
 from infra.local.stack import free_port
-from tests.deployed.conftest import Installation, Started
-from tests.e2e.conftest import ROOT
-from tests.harness.servers import wait_until
+from tests.deployed.conftest import Deployed, Started
+from tests.harness.processes import BIN, ROOT, run
 from tests.harness.story import from_request_to_mail
+from tests.harness.waiting import wait_until
 
 COMPOSE = ROOT / "infra/servers/compose.yaml"
 OWN = ("migrate", "api", "worker")
@@ -110,17 +108,10 @@ def test_services_are_hardened(name: str) -> None:
 def test_docker_compose_takes_it() -> None:
     """Where compose is, it finds no fault."""
     compose = ["docker", "compose"]
-    if (
-        not shutil.which("docker")
-        or subprocess.run([*compose, "version"], capture_output=True, check=False).returncode
-    ):
+    if not shutil.which("docker") or run(*compose, "version").returncode:
         pytest.skip("docker compose is not here")
-    done = subprocess.run(
-        [*compose, "--env-file", COMPOSE.with_name("demo.env"), "-f", COMPOSE, "config", "--quiet"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    demo: list[str | Path] = ["--env-file", COMPOSE.with_name("demo.env"), "-f", COMPOSE]
+    done = run(*compose, *demo, "config", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -135,14 +126,13 @@ def test_images_are_built_on_one_base() -> None:
 @pytest.mark.parametrize("file", ["worker/Dockerfile", "infra/servers/emulator.Dockerfile"])
 def test_hadolint(file: str) -> None:
     """Hadolint finds nothing, and no finding is switched off."""
-    hadolint = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run([hadolint, ROOT / file], capture_output=True, text=True, check=False)
+    done = run(BIN / "hadolint", ROOT / file)
     assert (done.returncode, done.stdout) == (0, "")
     assert "hadolint" not in (ROOT / file).read_text()
 
 
 @pytest.mark.servers
-def test_commands(installation: Installation, tmp_path: Path) -> None:
+def test_commands(installation: Deployed, tmp_path: Path) -> None:
     """The services' commands and variables run the story, on the tests' database and queue."""
     ports = {"5000": str(free_port()), "8025": str(free_port()), "8000": str(installation.port)}
     there = ports | {"/data": str(tmp_path / "data"), "0.0.0.0": "127.0.0.1"}

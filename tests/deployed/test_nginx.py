@@ -24,8 +24,8 @@ from infra.local.stack import free_port
 from infra.servers.gateway import MAX_BODY_BYTES
 from infra.servers.serve import main
 from tests.deployed.tls import self_signed
-from tests.e2e.conftest import ROOT
-from tests.harness.servers import wait_until
+from tests.harness.processes import ROOT
+from tests.harness.waiting import wait_until
 
 SITE = (ROOT / "infra/servers/nginx.conf").read_text()
 NGINX = shutil.which(

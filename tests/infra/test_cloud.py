@@ -15,7 +15,7 @@ from infra.aws import DeploymentError
 from infra.aws.cloud import SERVICES, Change, Cloud, Ended, Plan, Stack
 from infra.aws.deployment import migration
 from infra.aws.stage import Stage
-from infra.local.emulator import Emulator
+from tests.harness.servers import Aws
 from tests.infra.test_deployment import OUTPUTS, STAGE
 from worker.protection import EXPIRES_IN_MIN
 
@@ -221,9 +221,9 @@ def test_image(stubs: Stubs) -> None:
     assert stubs.cloud.registry_login() == ("AWS", "a:password")
 
 
-def test_artifact(emulator: Emulator, tmp_path: Path) -> None:
+def test_artifact(aws: Aws, tmp_path: Path) -> None:
     """A file is uploaded once; CloudFormation finds it under its address."""
-    client = boto3.client("s3", endpoint_url=emulator.endpoint_url)
+    client = boto3.client("s3", endpoint_url=aws.url)
     client.create_bucket(Bucket="artifacts")
     cloud = Cloud("eu-central-1", client=lambda _service: client)
     path = tmp_path / "deployment.zip"

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from chalicelib.db.engine import Database, connect
 from tests.harness.ledgers import make_user
-from tests.harness.servers import PostgreSQL, wait_until
+from tests.harness.servers import PostgreSQL
+from tests.harness.waiting import wait_until
 from tests.infra.templates import Template
 
 CANARY = "a canary that nobody may read"

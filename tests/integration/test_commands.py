@@ -27,9 +27,10 @@ from chalicelib.tasks.leases import claim
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
-from tests.harness.ledgers import fail, launch, make_user, now, the_task
-from tests.harness.servers import PostgreSQL, wait_until
-from tests.harness.writers import write_posts
+from tests.harness import processes
+from tests.harness.ledgers import fail, launch, make_user, now, the_task, write_posts
+from tests.harness.servers import PostgreSQL
+from tests.harness.waiting import wait_until
 from worker import __main__ as command_line
 from worker.commands.operating import MIGRATIONS, upgrade
 from worker.importing.json_lines import PostLine
@@ -71,7 +72,7 @@ def worker(
     """Runs `python -m worker …` in this process, with something on its standard input."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(logs, "configure", lambda _format: None)
+    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)  # where there is no .env
     wirings: list[Wiring] = []
     from_environment = Wiring.from_environment
@@ -606,15 +607,13 @@ def test_functional_indexes_are_there(database: Database) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells who catches what")
-def test_run_can_be_stopped_before_it_has_reached_redis(environment: dict[str, str]) -> None:
+def test_run_can_be_stopped_before_it_has_reached_redis(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
     """A container's first process is told to stop in vain unless it listens from the beginning."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker", "run"],
-        env={**os.environ, **environment, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"},
-    )
-    wait_until(lambda: _catches(process.pid, signal.SIGTERM) or process.poll() is not None, "up")
-    process.terminate()
-    assert process.wait(timeout=60) == 0
+    away = environment | {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    with processes.worker(away, log=tmp_path / "log") as process:
+        wait_until(lambda: _catches(process.pid, signal.SIGTERM), "it listens to signals")
 
 
 def _catches(pid: int, number: int) -> bool:
@@ -638,14 +637,13 @@ def test_cheap_health_check(wiring: Wiring, tmp_path: Path) -> None:
         )
 
     assert check().returncode == 1
-    folder = tmp_path / Path(alive_file(wiring)).parent.name
-    folder.mkdir()
-    (folder / "1").touch()
+    sign = tmp_path / alive_file(wiring).name
+    sign.touch()
     done = check()
     assert done.returncode == 0
     imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert imported - sys.stdlib_module_names - {"imported package"} <= {"worker"}
-    os.utime(folder / "1", times=(0, 0))
+    os.utime(sign, times=(0, 0))
     assert check().returncode == 1
 
 

@@ -1,6 +1,5 @@
 import base64
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from chalicelib.web.request import Call
 from chalicelib.wiring import Wiring
 from tests.harness.events import Event, proxy_event, shown
 from tests.harness.people import JSON, Person
-
-ROOT = Path(__file__).parents[2]
+from tests.harness.processes import ROOT, run
 
 WITHOUT_SETTINGS = """
 from app import app
@@ -96,15 +94,8 @@ def test_the_schedule_sweeps(susan: Person) -> None:
 
 def test_without_settings(tmp_path: Path) -> None:
     """Where nothing reads the settings at the start, the first request's log names the key."""
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_SETTINGS],
-        cwd=tmp_path,  # no .env there
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=True,
-    )
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    done = run(sys.executable, "-c", WITHOUT_SETTINGS, cwd=tmp_path, env=env)  # no .env there
     assert done.stdout == "500 internal_error\n"
     assert "DATABASE_URL is not set" in done.stderr
 

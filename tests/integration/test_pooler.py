@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from chalicelib.db.engine import Database, connect
 from infra.local.stack import free_port
 from tests.harness.ledgers import launch, make_user, the_task
-from tests.harness.servers import APPLICATION, wait_until
+from tests.harness.servers import APPLICATION
+from tests.harness.waiting import wait_until
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/opt/homebrew/bin")
 SERVER_CONNECTIONS = 2
