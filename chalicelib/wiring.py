@@ -71,7 +71,8 @@ class Wiring:
     def database(self) -> Database:
         """The ledger."""
         url, held = self.settings.database_url, self._secret(self.settings.database_secret)
-        return connect(url, pool_size=self.pool_size, secret=held)
+        pooler = self.settings.database_pooler
+        return connect(url, pool_size=self.pool_size, secret=held, pooler=pooler)
 
     @property
     def redis_secret(self) -> Secret | None:
