@@ -217,8 +217,8 @@ def term_dequeuing(trial: Trial) -> None:
             finally:
                 stopping.set()
             trial.result.notes["jobs"] = sum(client.result() for client in clients)
-        crashed = [look for look in lab.watch.latest.values() if look.failures]
-        assert not crashed, crashed
+        recovered = [look for look in lab.watch.latest.values() if look.failures]
+        assert not recovered, recovered
         _all_stopped_well(lab)
 
 

@@ -151,12 +151,12 @@ def test_plan_that_is_refused(stubs: Stubs) -> None:
         plan(stubs)
 
 
-def test_plan_is_carried_out(stubs: Stubs) -> None:
+def test_plan_is_executed(stubs: Stubs) -> None:
     """It is waited for; a failure tells which resource was the first."""
     stubs.stack("UPDATE_COMPLETE")
     stubs.answer("execute_change_set", {}, ChangeSetName=PLAN)
     stubs.stack("UPDATE_COMPLETE")
-    stubs.cloud.carry_out(Plan("test", PLAN, []))
+    stubs.cloud.execute(Plan("test", PLAN, []))
 
     stubs.stack("REVIEW_IN_PROGRESS")
     stubs.answer("execute_change_set", {})
@@ -186,7 +186,7 @@ def test_plan_is_carried_out(stubs: Stubs) -> None:
     ]
     stubs.answer("describe_stack_events", {"StackEvents": events})
     with pytest.raises(DeploymentError, match=r"(?s)Cache: no such node.*Worker"):
-        stubs.cloud.carry_out(Plan("test", PLAN, []))
+        stubs.cloud.execute(Plan("test", PLAN, []))
 
 
 def test_delete(stubs: Stubs) -> None:
@@ -290,7 +290,7 @@ def test_long_change(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
     while 30 * len(stubs["cloudformation"]._queue) < 2 * EXPIRES_IN_MIN * 60:
         stubs.stack("UPDATE_IN_PROGRESS")
     stubs.stack("UPDATE_COMPLETE")
-    stubs.cloud.carry_out(Plan("test", PLAN, []))
+    stubs.cloud.execute(Plan("test", PLAN, []))
     assert sum(waited) > EXPIRES_IN_MIN * 60
 
 

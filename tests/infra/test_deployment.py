@@ -120,7 +120,7 @@ class FakeCloud(Cloud):
         """Forget it."""
         self._do(f"discard {plan.stack}")
 
-    def carry_out(self, plan: Plan) -> None:
+    def execute(self, plan: Plan) -> None:
         """Do it."""
         self._do(f"change {plan.stack}")
         template, parameters = self.wanted[plan.stack]
