@@ -53,10 +53,10 @@ def _all(assumed: Assumptions, held_s: float) -> Iterator[Ceiling]:
             "workers do not start, as above; ask for a higher quota",
         ),
         (
-            "Lambda, at once",
-            assumed.lambdas,
+            "ApiConcurrency",
+            min(assumed.functions_most, assumed.lambdas),
             assumed.requests * assumed.request_s + held_s,
-            "the API answers 429; ask for a higher quota, or hold requests for less long",
+            "the API answers 429 or 503; raise it, or hold requests for less long",
         ),
         (
             "PostgreSQL, connections",
