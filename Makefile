@@ -77,13 +77,19 @@ package: setup ## build and check the Lambda package and the templates (ARCHITEC
 package-check: package ## test the package as Lambda runs it, cold start included
 	@$(BIN)/pytest -m package tests/package $(ARGS)
 
+# $(1): the folders that hold the messages, $(2): that of the catalogues, $(3): what is passed over.
+define CATALOGUE
+@$(BIN)/pybabel --quiet extract --keyword NN_:1,2 --mapping pyproject.toml --project Carryout \
+  --version 1 --add-location file --sort-by-file --ignore-dirs "$(3)" -o build/messages.pot $(1)
+@$(BIN)/pybabel --quiet update --input-file build/messages.pot --no-fuzzy-matching \
+  --ignore-obsolete --ignore-pot-creation-date --output-dir $(2)
+@$(BIN)/pybabel --quiet compile --directory $(2)
+endef
+
 translations: setup ## update the translation catalogues from the code, and compile them
 	@mkdir -p build
-	@$(BIN)/pybabel --quiet extract --keyword NN_:1,2 --mapping pyproject.toml --project Carryout --version 1 \
-	  --add-location file --sort-by-file --output build/messages.pot chalicelib worker
-	@$(BIN)/pybabel --quiet update --input-file build/messages.pot --no-fuzzy-matching \
-	  --ignore-obsolete --ignore-pot-creation-date --output-dir chalicelib/translations
-	@$(BIN)/pybabel --quiet compile --directory chalicelib/translations
+	$(call CATALOGUE,chalicelib worker,chalicelib/translations,.* _* microblog)
+	$(call CATALOGUE,chalicelib/microblog,chalicelib/microblog/translations,.* _*)
 
 check: setup ## what CI runs: format, lint, types, bandit, tests
 	@$(BIN)/ruff format --check .

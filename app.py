@@ -102,7 +102,7 @@ def create_token(call: Call) -> responses.Token:
 @app.endpoint("DELETE", "/v1/tokens/current", status=204)
 def revoke_token(call: Call) -> Response:
     """Sign out: revoke the token that this request carries."""
-    sessions.sign_out(call)
+    sessions.sign_out(call, call.token)
     return no_content()
 
 

@@ -14,14 +14,14 @@ from redis import Redis
 
 from chalicelib.adapters.email_service import EmailService
 from chalicelib.adapters.job_queue import (
-    WORKER_TIMEOUT_S,
+    API_TIMEOUT_S,
     JobQueue,
     api_client,
     worker_client,
 )
 from chalicelib.adapters.object_store import ObjectStore
 from chalicelib.adapters.secrets_manager import Secret, secret
-from chalicelib.adapters.wake_up import WakeUp
+from chalicelib.adapters.wake_up import LOOK_INTERVAL_S, WakeUp
 from chalicelib.db.engine import Database, connect
 from chalicelib.microblog.tasks import KINDS
 from chalicelib.operations import queries
@@ -71,7 +71,8 @@ class Wiring:
     def database(self) -> Database:
         """The ledger."""
         url, held = self.settings.database_url, self._secret(self.settings.database_secret)
-        return connect(url, pool_size=self.pool_size, secret=held)
+        pooler = self.settings.database_pooler
+        return connect(url, pool_size=self.pool_size, secret=held, pooler=pooler)
 
     @property
     def redis_secret(self) -> Secret | None:
@@ -119,9 +120,10 @@ class Wiring:
 
     @cached_property
     def outbox_waiter(self) -> WakeUp:
-        """The same, for those who wait for it."""
+        """The same, for those who wait for it; a Redis that is silent keeps them no longer."""
         url, held = self.settings.redis_url, self.redis_secret
-        return WakeUp(api_client(url, secret=held, timeout_s=WORKER_TIMEOUT_S), self._outbox_key)
+        redis = api_client(url, secret=held, timeout_s=LOOK_INTERVAL_S + API_TIMEOUT_S)
+        return WakeUp(redis, self._outbox_key)
 
     @property
     def _outbox_key(self) -> str:

@@ -2,6 +2,10 @@
 
 import os
 
-from infra.local.plan import NO_PROXY
+from infra.local.plan import EMULATOR_CREDENTIALS, NO_PROXY, PROFILES
 
 os.environ |= dict.fromkeys(NO_PROXY, "127.0.0.1,localhost")
+# Whatever they do, it is not done to the AWS account of whoever runs them.
+os.environ |= EMULATOR_CREDENTIALS | {"AWS_DEFAULT_REGION": "us-east-1"}
+for name in PROFILES & set(os.environ):
+    del os.environ[name]

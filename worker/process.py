@@ -1,26 +1,35 @@
 """What belongs to this process: its wiring, and whether it was asked to stop."""
 
 import functools
+import signal
 from types import FrameType
 
 from chalicelib.wiring import Wiring
 
-_stop_requested = False
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a manager of processes, a terminal that closes."""
+
+_requested: list[int] = []
 
 
-def request_stop(_signum: int, _frame: FrameType | None) -> None:
+def request_stop(signum: int, _frame: FrameType | None) -> None:
     """Ask running attempts to checkpoint and release their task; a signal handler.
 
-    It only sets a name: a handler may interrupt another one, and a lock that the first has taken
-    would never be released (https://github.com/python/cpython/issues/126434).
+    The next signal may interrupt it anywhere, so it takes no lock: one that the interrupted call
+    holds would never be released (https://github.com/python/cpython/issues/126434).
     """
-    global _stop_requested  # noqa: PLW0603 - the one flag of this process
-    _stop_requested = True
+    _requested.append(signum)
+
+
+def stop_on_signals() -> None:
+    """Have signals set the flag instead of ending this process."""
+    for number in STOPPING:
+        signal.signal(number, request_stop)
 
 
 def stop_requested() -> bool:
     """Whether to stop at the next step."""
-    return _stop_requested
+    return bool(_requested)
 
 
 @functools.cache

@@ -10,11 +10,9 @@ import os
 import random
 import signal
 import socket
-import time
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 from uuid import uuid4
 
@@ -36,6 +34,7 @@ from chalicelib.tasks import leases
 from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
+from worker import alive
 from worker.child_process import ChildProcess, exit_with
 from worker.outbox.sender_process import send_for_ever
 from worker.process import process_wiring, request_stop
@@ -48,10 +47,6 @@ log = logging.getLogger(__name__)
 WORKER_TTL_S = 20
 """When Redis forgets a silent worker. RQ listens for 15 s less at a time, so that an idle worker
 shows a sign of life every 5 s; its own expiry, a minute more, is too long for an honest page."""
-
-HEALTHY_S = 180
-"""How old a sign of life may be for a container's health check: a worker that waits for Redis to
-come back is well, and starting it anew would not help."""
 
 ORPHAN_GRACE_S = 5
 """How long a work horse without a parent has to release its task."""
@@ -112,6 +107,7 @@ class Runner(Worker):
         finally:
             # An ending interpreter takes its handlers back: a second signal would kill it.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+            log.info("stopping", extra={"action": "stop"})
             for child in self._children:
                 child.stop()
             self._alive.unlink(missing_ok=True)
@@ -222,8 +218,10 @@ class Runner(Worker):
         return super().get_current_executions(refresh=True)
 
     def handle_warm_shutdown_request(self) -> None:
-        """Have the work horse checkpoint and release its task, instead of waiting for its end."""
-        log.info("stopping", extra={"action": "stop"})
+        """Have the work horse checkpoint and release its task, instead of waiting for its end.
+
+        RQ calls it inside its signal handler, where nothing may take a lock: no line is logged.
+        """
         # What is left to say to Redis is not worth a wait: it would find out by itself.
         pool = self.connection.connection_pool
         pool.connection_kwargs |= {"socket_timeout": 1, "socket_connect_timeout": 1}
@@ -288,24 +286,15 @@ def recover(wiring: Wiring, *, worker: str, status: int) -> None:
 
 def alive_file(wiring: Wiring) -> Path:
     """What this process touches with every sign of life, for `python -m worker health`."""
-    return _alive_folder(wiring) / str(os.getpid())
+    return alive.file(_queue(wiring))
 
 
 def is_alive(wiring: Wiring) -> bool:
     """Whether a worker of this queue showed a sign of life on this machine lately."""
-    oldest = time.time() - HEALTHY_S
-    return any(_touched_at(file) > oldest for file in _alive_folder(wiring).iterdir())
+    return alive.is_alive(_queue(wiring))
 
 
-def _touched_at(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except FileNotFoundError:
-        return 0  # its worker ended just now
-
-
-def _alive_folder(wiring: Wiring) -> Path:
+def _queue(wiring: Wiring) -> str:
+    """A name for this queue that a file can have."""
     queue = f"{wiring.settings.redis_url} {wiring.settings.queue_name}"
-    folder = Path(gettempdir()) / f"carryout-{sha256(queue.encode()).hexdigest()[:16]}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return sha256(queue.encode()).hexdigest()[:16]

@@ -8,6 +8,9 @@ from redis.exceptions import RedisError
 
 log = logging.getLogger(__name__)
 
+LOOK_INTERVAL_S = 5.0
+"""How often those who wait look by themselves."""
+
 SEND = """
 redis.call('LPUSH', KEYS[1], 1)
 redis.call('LTRIM', KEYS[1], 0, 0)

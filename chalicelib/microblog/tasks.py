@@ -9,40 +9,39 @@ from chalicelib.microblog.datasets import POSTS
 from chalicelib.tasks.registry import TaskKind
 from chalicelib.values.languages import N_, NN_
 
-KINDS = (
-    Export(
-        name="export_posts",
-        title=N_("Exporting your posts"),
-        filename="posts.json",
-        datasets=(POSTS,),
-        words=ExportWords(
-            heading=N_("Export your posts"),
-            offer=NN_(
-                "%(number)s post in one JSON file. We'll email you when it's ready.",
-                "%(number)s posts in one JSON file. We'll email you when it's ready.",
-            ),
-            count=NN_("%(number)s post", "%(number)s posts"),
-            ready=NN_(
-                "The export you requested is ready: %(number)s post, %(size)s.",
-                "The export you requested is ready: %(number)s posts, %(size)s.",
-            ),
-            rows=N_("Posts"),
-            contents=N_("All posts by %(username)s"),
-            safe=N_("Your posts are safe."),
-            retry=N_("Your posts are safe. You can try again here:"),
-            footer=N_(
-                "You're receiving this email because an export of your posts was requested from"
-                " your account."
-            ),
-            delete=N_(
-                "Delete this file? You can't undo this, but you can export your posts again."
-            ),
+EXPORT_POSTS = Export(
+    name="export_posts",
+    title=N_("Exporting your posts"),
+    filename="posts.json",
+    datasets=(POSTS,),
+    words=ExportWords(
+        heading=N_("Export your posts"),
+        offer=NN_(
+            "%(number)s post in one JSON file. We'll email you when it's ready.",
+            "%(number)s posts in one JSON file. We'll email you when it's ready.",
         ),
-    ),
-    TaskKind(
-        name="example",
-        title=N_("Counting the seconds"),
-        params={"seconds": Annotated[int, Meta(ge=0, le=60, description="How long, in seconds")]},
+        count=NN_("%(number)s post", "%(number)s posts"),
+        ready=NN_(
+            "The export you requested is ready: %(number)s post, %(size)s.",
+            "The export you requested is ready: %(number)s posts, %(size)s.",
+        ),
+        rows=N_("Posts"),
+        contents=N_("All posts by %(username)s"),
+        safe=N_("Your posts are safe."),
+        retry=N_("Your posts are safe. You can try again here:"),
+        footer=N_(
+            "You're receiving this email because an export of your posts was requested from"
+            " your account."
+        ),
+        delete=N_("Delete this file? You can't undo this, but you can export your posts again."),
     ),
 )
+
+EXAMPLE = TaskKind(
+    name="example",
+    title=N_("Counting the seconds"),
+    params={"seconds": Annotated[int, Meta(ge=0, le=60, description="How long, in seconds")]},
+)
+
+KINDS = (EXPORT_POSTS, EXAMPLE)
 """Every kind of task; `chalicelib.wiring` registers them."""

@@ -20,13 +20,15 @@ from chalicelib.db.models import OPEN_MESSAGES, OutboxMessage, User
 from chalicelib.tasks import notifications
 
 MAX_TRIES = 10
-"""How often a service may refuse for now (throttled, paused) before the message `failed`."""
+"""How often a message is tried: after so many it `failed` if it was always refused for now (the
+service throttles, or is paused), and else it is `unknown`."""
 
 REPEATABLE = frozenset({"confirm", "reset", "moved"})
-"""Topics that are sent again after their sender died: a second link does no harm."""
+"""Topics that are sent again where nobody knows whether they were: a second link does no harm, and
+one that never comes does."""
 
 State = Literal["pending", "sending", "sent", "failed", "unknown", "unconfirmed"]
-Final = Literal["sent", "failed", "unknown", "unconfirmed"]
+Final = Literal["sent", "failed", "unknown"]
 
 MESSAGE = cast("sa.Table", OutboxMessage.__table__)
 ROW = MESSAGE.c
@@ -104,8 +106,12 @@ class SendingLease:
         self._write(_SETTLE, now, to=state, service_id=message_id, moment=sent_at)
 
     def retry_later(self, *, pause_s: float, now: datetime) -> None:
-        """The message was certainly not sent: try again after a pause."""
+        """The message was not sent, or may be sent twice: try again after a pause."""
         self._write(_RETRY_LATER, now, pause_s=pause_s)
+
+    def await_confirmation(self, *, now: datetime) -> None:
+        """Have a message about a task wait until the user's address is confirmed."""
+        self._write(_AWAIT_CONFIRMATION, now)
 
     def _write(self, statement: Any, now: datetime, **values: Any) -> None:
         fence = {"message": self.message, "fence": self.claim}
@@ -142,6 +148,11 @@ class Message:
     confirmed: bool
 
 
+def _of_user(column: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
+    """Something about the user whom a message is for, as it is now."""
+    return sa.select(column).where(_USER.id == ROW.user_id).correlate(MESSAGE).scalar_subquery()
+
+
 _FENCE = (
     ROW.id == sa.bindparam("message"),
     ROW.claim == sa.bindparam("fence"),
@@ -166,6 +177,19 @@ _RETRY_LATER = (
         state="pending",
         lease_until=None,
         due_at=db_clock(sa.bindparam("pause_s", type_=sa.Float())),
+    )
+    .returning(ROW.id)
+)
+
+# The address may have been confirmed since the claim. Whoever confirms it locks the user, too, so
+# they either see that the message waits, or are seen here.
+_AWAIT_CONFIRMATION = (
+    sa.update(MESSAGE)
+    .where(*_FENCE)
+    .values(
+        state=sa.case((_of_user(_USER.confirmed_at.is_(None)), "unconfirmed"), else_="pending"),
+        lease_until=None,
+        due_at=db_clock(),
     )
     .returning(ROW.id)
 )
@@ -200,14 +224,9 @@ def _claim(database: Database, statement: sa.Update, values: dict[str, Any]) -> 
     ]
 
 
-def _of_user(column: sa.ColumnElement[Any], name: str) -> sa.Label[Any]:
-    found = sa.select(column).where(_USER.id == ROW.user_id).correlate(MESSAGE)
-    return found.scalar_subquery().label(name)
-
-
 def _claiming(*which: sa.ColumnElement[bool]) -> Any:
     # The address of a link is fixed; the file of an export goes where its owner can be reached now.
-    address = sa.case((ROW.task_id.is_(None), ROW.address), else_=_of_user(_USER.email, "email"))
+    address = sa.case((ROW.task_id.is_(None), ROW.address), else_=_of_user(_USER.email))
     return (
         sa.update(MESSAGE)
         .where(ROW.state == "pending", ROW.due_at <= db_clock(1), *which)
@@ -221,9 +240,9 @@ def _claiming(*which: sa.ColumnElement[bool]) -> Any:
         .returning(
             *(ROW.id, ROW.claim, ROW.user_id, ROW.task_id, ROW.topic, ROW.payload),
             *(ROW.address, ROW.tries, ROW.created_at),
-            _of_user(_USER.username, "username"),
-            _of_user(_USER.language, "language"),
-            _of_user(_USER.confirmed_at.is_not(None), "confirmed"),
+            _of_user(_USER.username).label("username"),
+            _of_user(_USER.language).label("language"),
+            _of_user(_USER.confirmed_at.is_not(None)).label("confirmed"),
         )
     )
 
@@ -263,15 +282,15 @@ def recover(database: Database, *, now: datetime, most: int) -> int:
         How many there were.
     """
     statement = (
-        sa.select(ROW.id, ROW.claim, ROW.user_id, ROW.task_id, ROW.topic)
+        sa.select(ROW.id, ROW.claim, ROW.user_id, ROW.task_id, ROW.topic, ROW.tries)
         .where(OPEN_MESSAGES, ROW.state == "sending", ROW.lease_until < db_clock())
         .limit(most)
     )
     with database.read() as session:
         overdue = session.execute(statement).all()
-    for message_id, claim, user_id, task_id, topic in overdue:
+    for message_id, claim, user_id, task_id, topic, tries in overdue:
         lease = SendingLease(database, message_id, claim, user_id, task_id)
-        if topic in REPEATABLE:
+        if topic in REPEATABLE and tries < MAX_TRIES:  # some other one may end every sender
             lease.retry_later(pause_s=0, now=now)
         else:
             lease.settle("unknown", now=now)

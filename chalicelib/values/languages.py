@@ -1,7 +1,8 @@
 """The languages that Carryout speaks: sentences, numbers, sizes and times.
 
-English is the source. The catalogues under `translations/` are gettext's; Babel, which is slow to
-import, is loaded when the first number, size or time is written, not at a cold start.
+English is the source. The catalogues are gettext's: those of the product under `translations/`, and
+those of the application under `microblog/translations/`. Babel, which is slow to import, is loaded
+when the first number, size or time is written, not at a cold start.
 """
 
 import gettext
@@ -12,7 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-TRANSLATIONS = Path(__file__).parents[1] / "translations"
+CATALOGUES = tuple(
+    Path(__file__).parents[1] / folder for folder in ("translations", "microblog/translations")
+)
+"""Where the words of the product are, and those of the application."""
 
 LANGUAGES = {"en": "English", "es": "Español", "ko": "한국어"}
 """Every language by its code, each called by its own name."""
@@ -123,7 +127,11 @@ def language_for(code: str) -> Language:
     """Find a language by its code; an unknown one is English."""
     if code == "en" or code not in LANGUAGES:
         return Language("en", gettext.NullTranslations())
-    return Language(code, gettext.translation("messages", TRANSLATIONS, languages=[code]))
+    product, application = (
+        gettext.translation("messages", folder, languages=[code]) for folder in CATALOGUES
+    )
+    product.add_fallback(application)
+    return Language(code, product)
 
 
 def negotiate(header: str) -> str:

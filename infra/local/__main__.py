@@ -3,15 +3,16 @@
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 import click
 from dotenv import dotenv_values
 
+from infra.local import demo as demonstration
 from infra.local.console import Console
 from infra.local.plan import given
 from infra.local.stack import ROOT, Options, Stack, StackError, Stopped
+from worker import process
 
 
 @click.group()
@@ -31,11 +32,9 @@ def run(port: int, data_dir: Path, workers: int) -> None:
         workers=workers,
         chosen=given(os.environ, dotenv_values(ROOT / ".env")),
     )
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
+    process.stop_on_signals()
     console = Console()
-    stack = Stack(options, say=console.say, stopping=stopping)
+    stack = Stack(options, say=console.say)
     failure = None
     try:
         stack.start()
@@ -49,6 +48,8 @@ def run(port: int, data_dir: Path, workers: int) -> None:
     finally:
         stack.stop()
         console.close()
+        # An ending interpreter takes its handlers back: a late signal would kill it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, process.STOPPING)
     sys.exit(failure)
 
 
@@ -62,9 +63,7 @@ def _welcome(stack: Stack) -> list[str]:
 @main.command()
 def demo() -> None:
     """Watch an export run, from request to email."""
-    from infra.local.demo import show  # noqa: PLC0415 - its client is not needed by `run`
-
-    sys.exit(show())
+    sys.exit(demonstration.show())
 
 
 if __name__ == "__main__":

@@ -4,13 +4,10 @@ import email
 import hashlib
 import json
 import os
-import random
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,6 +24,7 @@ import requests
 from infra.local.mailbox import text_of
 from infra.local.plan import given
 from infra.local.stack import ROOT, Options, Stack, StackError, Stopped
+from worker import process
 
 POSTS = 3000
 FILE = ROOT / "build" / "demo" / "posts.json"
@@ -37,7 +35,6 @@ EXPORT_WITHIN_S = 60.0
 POLL_S = 2
 """How long one request waits for the task to change."""
 
-SEED = 20260102
 FIRST_POST = datetime(2023, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 PHRASES = (
@@ -110,17 +107,15 @@ class Client:
 
 def show() -> str | None:
     """Show everything; return what went wrong, or None."""
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
+    process.stop_on_signals()
     said: deque[str] = deque(maxlen=40)
     with tempfile.TemporaryDirectory(prefix="carryout-demo-") as folder:
         options = Options(
             port=0, data_dir=Path(folder).resolve(), workers=1, chosen=given(os.environ, {})
         )
-        stack = Stack(options, say=said.append, stopping=stopping)
+        stack = Stack(options, say=said.append)
         try:
-            _steps(stack, stopping)
+            _steps(stack)
         except Stopped:
             return "stopped"
         except (StackError, OSError) as error:
@@ -132,7 +127,7 @@ def show() -> str | None:
     return None
 
 
-def _steps(stack: Stack, stopping: threading.Event) -> None:
+def _steps(stack: Stack) -> None:
     started = time.monotonic()
     with _step("starting the API, a worker, the queue, S3 and SES"):
         stack.start()
@@ -144,12 +139,12 @@ def _steps(stack: Stack, stopping: threading.Event) -> None:
         _load(posts, stack=stack, username=username)
     with _step("requesting an export: POST /v1/exports"):
         task = client.call("POST", "/v1/exports", json={}).json()
-    task = _follow(client, task, stack=stack, stopping=stopping)
+    task = _follow(client, task, stack=stack)
     with _step("downloading and comparing every post"):
         digest = _download(client, task, posts=posts)
     if stack.mailbox_url:
         with _step("waiting for the email"):
-            mail = _wait_for_mail(stack, username, stopping=stopping)
+            mail = _wait_for_mail(stack, username)
         _show_mail(mail)
     else:
         click.echo("the email was sent through the AWS_ENDPOINT_URL you set")
@@ -171,14 +166,12 @@ def _step(what: str) -> Iterator[None]:
 
 def make_posts() -> list[dict[str, str]]:
     """Posts in many languages, the same ones every time, oldest first."""
-    chance = random.Random(SEED)  # noqa: S311 - content, not secrets  # nosec B311
     posts = []
-    moment = FIRST_POST
     for number in range(POSTS):
-        moment += timedelta(microseconds=chance.randrange(1, 10**10))
-        if number % 3:
-            moment = moment.replace(microsecond=0)
-        body = f"#{number} " + " ".join(chance.choices(PHRASES, k=chance.randrange(1, 5)))
+        microseconds = 0 if number % 3 else number * 10_007 % 1_000_000
+        moment = FIRST_POST + timedelta(seconds=5003 * number, microseconds=microseconds)
+        phrases = [*PHRASES[number % len(PHRASES) :], *PHRASES][: 1 + number % 4]
+        body = f"#{number} " + " ".join(phrases)
         posts.append({"body": body, "timestamp": moment.isoformat().replace("+00:00", "Z")})
     return posts
 
@@ -201,16 +194,14 @@ def _load(posts: list[dict[str, str]], *, stack: Stack, username: str) -> None:
         raise DemoError(f"couldn't load the posts:\n{loading.stdout}")
 
 
-def _follow(
-    client: Client, task: dict[str, Any], *, stack: Stack, stopping: threading.Event
-) -> dict[str, Any]:
+def _follow(client: Client, task: dict[str, Any], *, stack: Stack) -> dict[str, Any]:
     """Watch a task until it ends."""
     path = task["links"]["self"]
     etag = ""
     deadline = time.monotonic() + EXPORT_WITHIN_S
     with _progress() as report:
         while not task["finished_at"]:
-            _go_on(stack, stopping)
+            stack.check()
             if time.monotonic() > deadline:
                 raise DemoError(f"the export is still {task['status']} after {EXPORT_WITHIN_S:g} s")
             answer = client.call(
@@ -250,15 +241,15 @@ def _download(client: Client, task: dict[str, Any], *, posts: list[dict[str, str
     return digest
 
 
-def _wait_for_mail(stack: Stack, username: str, *, stopping: threading.Event) -> EmailMessage:
+def _wait_for_mail(stack: Stack, username: str) -> EmailMessage:
     deadline = time.monotonic() + STEP_TIMEOUT_S
     while time.monotonic() < deadline:
         for path in stack.mail_dir.glob("[!.]*.eml"):
             mail = email.message_from_bytes(path.read_bytes(), policy=policy.default)
             if username in mail["To"]:
                 return mail
-        _go_on(stack, stopping)
-        stopping.wait(0.05)
+        stack.check()
+        time.sleep(0.05)
     raise DemoError(f"no email arrived within {STEP_TIMEOUT_S:g} s")
 
 
@@ -273,12 +264,6 @@ def _show_mail(mail: EmailMessage) -> None:
         content = part.get_payload(decode=True)
         size = len(content) if isinstance(content, bytes) else 0
         click.echo(f"  |\n  | attached: {part.get_filename()}, {size:,} bytes")
-
-
-def _go_on(stack: Stack, stopping: threading.Event) -> None:
-    stack.check()
-    if stopping.is_set():
-        raise Stopped
 
 
 def _short(path: Path) -> str:

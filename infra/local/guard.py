@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Collection, Iterable
 from typing import IO
 
@@ -86,9 +87,7 @@ class Guard:
 
 def guard(lines: Iterable[str]) -> None:
     """Follow the launcher's lines; at their end, end the sessions that the last one names."""
-    line = ""
-    for line in lines:  # noqa: B007 - only the last one counts
-        pass
+    (line,) = deque(lines, maxlen=1) or [""]
     stages = [[int(word) for word in stage.split()] for stage in line.split(";")]
     for leaders in stages:
         _signal(leaders, signal.SIGTERM)

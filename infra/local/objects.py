@@ -11,7 +11,7 @@ import shutil
 import threading
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from moto.backends import get_backend
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -76,8 +76,8 @@ class Objects:
         unfinished = path.with_suffix(".part")
         with unfinished.open("wb") as file, key.lock:
             file.write(json.dumps(_facts(key)).encode("ascii") + b"\n")
-            key._value_buffer.seek(0)  # noqa: SLF001 - `value` would be all of it in memory
-            shutil.copyfileobj(key._value_buffer, file, COPY_BYTES)  # noqa: SLF001
+            _content(key).seek(0)
+            shutil.copyfileobj(_content(key), file, COPY_BYTES)
         unfinished.replace(path)
         if key.multipart:
             key.multipart.dispose()  # the parts, which moto would keep beside the whole
@@ -86,6 +86,12 @@ class Objects:
 
 def _file_name(key_name: str) -> str:
     return hashlib.sha256(key_name.encode()).hexdigest()
+
+
+def _content(key: Any) -> IO[bytes]:
+    """What moto spools to the disk; its public `value` would be all of it in memory."""
+    buffer: IO[bytes] = key._value_buffer  # noqa: SLF001 - see above
+    return buffer
 
 
 def _facts(key: Any) -> dict[str, Any]:
@@ -107,5 +113,5 @@ def _load(path: Path) -> object:
         key.set_metadata(facts["metadata"])
         key.last_modified = datetime.fromisoformat(facts["last_modified"])
         key.contentsize = path.stat().st_size - file.tell()
-        shutil.copyfileobj(file, key._value_buffer, COPY_BYTES)  # noqa: SLF001
+        shutil.copyfileobj(file, _content(key), COPY_BYTES)
     return key

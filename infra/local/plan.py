@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from sqlalchemy import URL, make_url
+
 from chalicelib.settings import DEFAULT_QUEUE, Settings
 
 KNOWN = frozenset(field.name.upper() for field in fields(Settings))
@@ -56,7 +58,7 @@ def fill_in(chosen: Mapping[str, str], *, data_dir: Path, addresses: Addresses) 
         addresses: The embedded parts, started only where `chosen` names no other.
     """
     env = {
-        "DATABASE_URL": f"sqlite:///{data_dir / 'carryout.db'}",
+        "DATABASE_URL": _render(URL.create("sqlite", database=str(data_dir / "carryout.db"))),
         "PUBLIC_URL": addresses.app_url,
         **DEFAULTS,
     }
@@ -82,7 +84,14 @@ def _and_this_machine(hosts: str) -> str:
 
 def _absolute(database_url: str) -> str:
     """The same database from any folder."""
-    scheme, separator, path = database_url.partition("sqlite:///")
-    if not separator or not path or path.startswith((":", "file:")):
+    if not database_url.startswith("sqlite:///"):
         return database_url
-    return f"{scheme}{separator}{Path(path).absolute()}"
+    url = make_url(database_url)
+    if not url.database or url.database.startswith((":", "file:")):
+        return database_url
+    return _render(url.set(database=str(Path(url.database).absolute())))
+
+
+def _render(url: URL) -> str:
+    """A URL as text, in which `?`, `#` and `%` of a path are escaped."""
+    return url.render_as_string(hide_password=False)

@@ -8,7 +8,6 @@ import os
 import secrets
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from infra.local.emulator import Emulator, serve
 from infra.local.guard import Guard
 from infra.local.mailbox import Mailbox
 from infra.local.plan import NO_PROXY, PROFILES, Addresses, fill_in
+from worker.process import stop_requested
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,15 +81,11 @@ class Stack:
     Args:
         options: What to start.
         say: Takes lines for the person at the terminal.
-        stopping: Set when somebody asked to stop.
     """
 
-    def __init__(
-        self, options: Options, *, say: Callable[[str], None], stopping: threading.Event
-    ) -> None:
+    def __init__(self, options: Options, *, say: Callable[[str], None]) -> None:
         self._options = options
         self._say = say
-        self._stopping = stopping
         self._cleanup = contextlib.ExitStack()
         self._guard: Guard | None = None
         self._redis: Child | None = None
@@ -110,7 +106,7 @@ class Stack:
 
         Raises:
             StackError: Something does not start.
-            Stopped: `stopping` was set meanwhile.
+            Stopped: Somebody asked to stop meanwhile.
         """
         self._refuse_bad_settings()
         self._guard = Guard(keep_open=[self._lock_data_dir()])
@@ -130,19 +126,23 @@ class Stack:
         self._write_down()
 
     def supervise(self) -> None:
-        """Start again what dies, until `stopping` is set."""
-        while not self._stopping.wait(TICK_S):
+        """Start again what dies, until somebody asks to stop."""
+        while not stop_requested():
+            time.sleep(TICK_S)
             for child in self._children():
                 child.revive()
             self._watch()
             self._write_down()
 
     def check(self) -> None:
-        """Raise if a child has died.
+        """Raise if the stack cannot go on.
 
         Raises:
-            StackError: Says how, with the end of the child's output.
+            StackError: A child died; says how, with the end of its output.
+            Stopped: Somebody asked to stop.
         """
+        if stop_requested():
+            raise Stopped
         for child in self._children():
             if death := child.death():
                 raise StackError(f"{child.name} {death}; its last output:\n{child.tail}")
@@ -202,7 +202,7 @@ class Stack:
         folder.mkdir(exist_ok=True)
         for _attempt in range(5):  # the port may be taken between the choice and the start
             port = free_port()
-            self._redis = self._child("redis", _redis_command(port, folder), quiet=True)
+            self._redis = self._child("redis", redis_command(port, folder), quiet=True)
             self._launch(self._redis)
             if self._answers_ping(port):
                 return f"redis://{HOST}:{port}/0"
@@ -215,7 +215,7 @@ class Stack:
         child = self._redis
         deadline = time.monotonic() + PART_READY_WITHIN_S
         while child and not child.death() and time.monotonic() < deadline:
-            if _ping(port):
+            if ping(port):
                 return True
             self._pause()
         return False
@@ -313,7 +313,8 @@ class Stack:
             self._guard.watch(first, last)
 
     def _pause(self) -> None:
-        if self._stopping.wait(TICK_S / 2):
+        time.sleep(TICK_S / 2)
+        if stop_requested():
             raise Stopped
 
     def _write_down(self) -> None:
@@ -400,7 +401,12 @@ def _is_alive(pid: str) -> bool:
     return True
 
 
-def _redis_command(port: int, folder: Path) -> list[str]:
+def redis_command(port: int, folder: Path) -> list[str]:
+    """How the embedded Redis is started.
+
+    Raises:
+        StackError: There is none for this machine.
+    """
     settings = {
         "port": str(port),
         "bind": HOST,
@@ -418,7 +424,8 @@ def _redis_command(port: int, folder: Path) -> list[str]:
         raise StackError(f"{error}; start Redis yourself and set REDIS_URL") from error
 
 
-def _ping(port: int) -> bool:
+def ping(port: int) -> bool:
+    """Whether Redis answers on a port."""
     try:
         with socket.create_connection((HOST, port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from chalicelib.values.languages import LANGUAGES
 
-AWS_SERVICES = ("s3", "secretsmanager", "sts")
-"""Whose clients can be made: for the bucket, for passwords, and for a role that is to be taken."""
+AWS_SERVICES = ("s3", "secretsmanager", "sesv2", "sts")
+"""Whose clients can be made: for the bucket, passwords, emails (which workers send), and a role to
+assume."""
 
 ALL_THAT_STAYS: Mapping[str, tuple[str, ...]] = {
     # Chalice's own packager takes the same two files: the rest deploys, and serves locally.

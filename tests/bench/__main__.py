@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
-from infra.local.stack import ROOT
 from tests.bench import engine, growth, imports, jobs, latency, machine, report, throughput
 from tests.bench.bench import Bench
+from tests.bench.child import ChildError
 from tests.bench.figures import Row
-from tests.bench.ground import Ground
 from tests.bench.sizes import FULL, QUICK
+from tests.harness.processes import ROOT
+from tests.harness.servers import Servers
 
 GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "engine": engine.rows,
@@ -44,15 +45,15 @@ def main(*, quick: bool, only: str, strict: bool, markdown: bool, data_dir: Path
     groups = [name for name in only.split(",") if name] or list(GROUPS)
     if unknown := set(groups) - set(GROUPS):
         raise click.BadParameter(f"there is no {', '.join(sorted(unknown))}", param_hint="--only")
-    ground = Ground()
-    bench = Bench(ground, sizes, _narrator(), PEERS if PEERS.exists() else None)
-    try:
-        rows, facts = run(bench, groups)
-    except AssertionError:
-        click.echo(ground.log, err=True)
-        raise
-    finally:
-        ground.close()
+    with Servers() as servers:
+        bench = Bench(servers, sizes, _narrator(), PEERS if PEERS.exists() else None)
+        try:
+            rows, facts = run(bench, groups)
+        except (AssertionError, ChildError):
+            click.echo(servers.log, err=True)
+            raise
+        finally:
+            bench.close()
     report.write(rows, data_dir, **facts)
     click.echo(report.table(rows, markdown=markdown))
     for line in _below(bench, rows, facts, data_dir):
@@ -68,7 +69,7 @@ def run(bench: Bench, groups: Sequence[str]) -> tuple[list[Row], dict[str, Any]]
         "sizes": bench.sizes.name,
         "began_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "took_s": round(time.monotonic() - began, 1),
-        "machine": {**facts, "postgresql": bench.ground.postgresql_settings()},
+        "machine": {**facts, "postgresql": bench.postgresql_settings()},
         "left_out": bench.left_out,
         "import_profile_ms": dict(bench.profile),
     }

@@ -14,7 +14,8 @@ from app import app
 from chalicelib.db.models import User
 from chalicelib.tasks import leases
 from chalicelib.wiring import Wiring
-from tests.bench import bare, seeds
+from tests.bench import bare
+from tests.harness import seeds
 from tests.harness.events import Event, proxy_event
 
 WARM_UP = 5
@@ -127,9 +128,11 @@ def _claim(wiring: Wiring, task_ids: Sequence[str]) -> Timed:
     def claim() -> float:
         task_id = next(following)
         began = time.perf_counter()
-        taken = leases.claim(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
+        claimed = leases.claim(
+            wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now()
+        )
         passed_s = time.perf_counter() - began
-        assert taken
+        assert claimed
         return passed_s
 
     return claim

@@ -10,6 +10,7 @@ from rq import Queue
 from sqlalchemy import orm as so
 
 from chalicelib.accounts.secrets import digest
+from chalicelib.adapters.job_queue import FUNCTION
 from chalicelib.db.models import Notification, Task, Token, User
 
 
@@ -18,7 +19,7 @@ class Base(so.DeclarativeBase):
 
 
 class BareTask(Base):
-    """A wish, with no more in it than the chapter's."""
+    """A task, with no more in it than the chapter's."""
 
     __tablename__ = "bare_tasks"
 
@@ -47,7 +48,7 @@ def make(engine: sa.Engine, redis: Redis) -> Chalice:
             task = BareTask(id=str(uuid4()), name="export_posts", user_id=user.id)
             session.add(task)
             session.commit()
-            queue.enqueue("worker.tasks.export_posts.export_posts", task.id, job_id=task.id)
+            queue.enqueue(FUNCTION, task.id, job_id=task.id)
             return _json({"id": task.id, "name": task.name}, status=202)
 
     @bare.route("/launch/{user_id}", methods=["POST"], name="launch")

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 from typing import Any
 
+FLAT = 1.1
+"""By how much the peak of memory may differ between a small export and a large one."""
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -119,6 +122,23 @@ class Row:
             "note": self.note,
             "facts": dict(self.facts),
         }
+
+
+def memory(
+    peaks: Mapping[int, float], *, group: str, name: str, small: int, large: int, note: str
+) -> Row:
+    """The row that says whether memory grows with the number of posts: peaks by that, in MiB."""
+    return Row(
+        group=group,
+        name=name.format(f"{large:,}"),
+        unit="MiB",
+        samples=[peaks[large]],
+        peer=f"{small:,} posts",
+        peer_samples=[peaks[small]],
+        bound=Bound(FLAT),
+        note=note,
+        facts={"peak_mib_by_posts": {str(count): peak for count, peak in peaks.items()}},
+    )
 
 
 def _summary(samples: Sequence[float]) -> dict[str, Any]:

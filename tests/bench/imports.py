@@ -6,10 +6,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
-from infra.local.stack import ROOT
-from tests.bench.bench import Bench
+from tests.bench.bench import Bench, in_turns
 from tests.bench.figures import Row
-from tests.bench.ground import in_turns
+from tests.harness.processes import run
 
 PARTS = ("chalice", "sqlalchemy.orm", "psycopg", "redis", "rq")
 SCRIPT = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
@@ -56,6 +55,6 @@ def _owner(module: str) -> str:
 
 
 def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = run(sys.executable, *arguments)
+    done.check_returncode()
+    return done

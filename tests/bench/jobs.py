@@ -1,13 +1,11 @@
 """Whole exports in a warm worker's place: beside their own parts, and beside the chapter's."""
 
-import functools
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
-from tests.bench import seeds
-from tests.bench.bench import Bench
-from tests.bench.figures import Bound, Row
-from tests.bench.ground import Child, Environment, in_turns
+from tests.bench.bench import Bench, Environment, Measure, in_turns, seconds
+from tests.bench.figures import Bound, Row, memory
 from worker.attempts import PROGRESS_INTERVAL_S
 
 DATABASE = "postgresql"
@@ -26,23 +24,19 @@ PROGRESS_SHARE = 0.01
 """How much of its time an export may spend on telling how far it is."""
 
 SMALL = 10_000
-FLAT = 1.1
 
 
 def chapter(bench: Bench) -> Iterator[Row]:
     """The chapter's algorithm beside our whole job, mail included."""
-    environment = bench.ground.environment("sqlite")
-    ledger = bench.ground.wiring(environment).database
-    with bench.ground.child(environment) as ours, bench.ground.child(environment) as theirs:
-        ours.measure("subjects.warm")
-        for count in bench.sizes.chapter:
+    environment = bench.environment("sqlite")
+    users = bench.authors(bench.wiring(environment).database, bench.sizes.chapter)
+    with bench.child(environment) as ours, bench.child(environment) as theirs:
+        for count, user_id in users.items():
             bench.say(f"the chapter's algorithm with {count:,} posts")
-            user_id = seeds.make_users(ledger, 1)[0]
-            seeds.make_posts(ledger, [user_id], count)
-            file = bench.ground.folder / f"chapter-{count}.db"
-            whole = [ours.seconds("subjects.whole", user_id=user_id) for _ in range(3)]
-            slow = theirs.seconds("chapter.measure", file=str(file), user_id=user_id)
-            whole += [ours.seconds("subjects.whole", user_id=user_id) for _ in range(3)]
+            file = str(bench.servers.folder / f"chapter-{count}.db")
+            whole = [seconds(ours, "measurements.whole", user_id=user_id) for _ in range(3)]
+            slow = seconds(theirs, "chapter.measure", file=file, user_id=user_id)
+            whole += [seconds(ours, "measurements.whole", user_id=user_id) for _ in range(3)]
             yield Row(
                 group="chapter",
                 name=f"whole job, {count:,} posts on SQLite",
@@ -59,30 +53,21 @@ def chapter(bench: Bench) -> Iterator[Row]:
 
 def rows(bench: Bench) -> Iterator[Row]:
     """Whole jobs against the stub and against moto, beside engine and upload alone."""
-    environment = bench.ground.environment(DATABASE)
-    ledger = bench.ground.wiring(environment).database
-    users = {}
-    for count in bench.sizes.jobs:
-        bench.say(f"writing {count:,} posts")
-        users[count] = seeds.make_users(ledger, 1)[0]
-        seeds.make_posts(ledger, [users[count]], count)
-    seeds.settle(ledger)
+    environment = bench.environment(DATABASE)
+    users = bench.authors(bench.wiring(environment).database, bench.sizes.jobs)
     yield _progress(bench, environment, next(iter(users.values())))
     for name in bench.sizes.against:
-        joined = {**environment, "AWS_ENDPOINT_URL": bench.ground.aws(name)}
-        with bench.ground.child(joined) as parts:
-            parts.measure("subjects.warm")
+        joined = {**environment, "AWS_ENDPOINT_URL": bench.aws(name)}
+        with bench.child(joined) as parts:
             yield from _against(bench, name, joined, users, parts)
 
 
 def _progress(bench: Bench, environment: Environment, user_id: int) -> Row:
     bench.say("progress")
-    rounds, times = bench.sizes.small_rounds, 20
-    with bench.ground.child(environment) as child:
-        child.measure("subjects.warm")
+    with bench.child(environment) as child:
         told = [
-            1000 * child.seconds("subjects.progress", user_id=user_id, times=times)
-            for _ in range(rounds)
+            1000 * seconds(child, "measurements.progress", user_id=user_id, times=20)
+            for _ in range(bench.sizes.small_rounds)
         ]
     return Row(
         group="jobs",
@@ -96,48 +81,39 @@ def _progress(bench: Bench, environment: Environment, user_id: int) -> Row:
 
 
 def _against(
-    bench: Bench, name: str, environment: Environment, users: dict[int, int], parts: Child
+    bench: Bench, name: str, environment: Environment, users: dict[int, int], parts: Measure
 ) -> Iterator[Row]:
     peaks = {}
     for count, user_id in users.items():
         bench.say(f"whole jobs with {count:,} posts against {name}")
-        with bench.ground.child(environment) as child:
-            child.measure("subjects.warm")
-            first = child.measure("subjects.whole", user_id=user_id)
+        with bench.child(environment) as child:
+            first = child("measurements.whole", user_id=user_id)
             peaks[count] = first["peak_mib"]
             size_bytes = first["bytes"]
             cpu_s: list[float] = []
             whole, engine, upload = in_turns(
                 bench.sizes.small_rounds if count <= SMALL else bench.sizes.rounds,
-                functools.partial(_whole, child, user_id, cpu_s),
-                functools.partial(parts.seconds, "subjects.engine", user_id=user_id),
-                functools.partial(parts.seconds, "subjects.upload", size_bytes=size_bytes),
+                partial(_whole, child, user_id, cpu_s),
+                partial(seconds, parts, "measurements.engine", user_id=user_id),
+                partial(seconds, parts, "measurements.upload", size_bytes=size_bytes),
             )
         row = _row(name, count, whole=whole, engine=engine, upload=upload)
         yield replace(row, facts={**row.facts, "whole_cpu_s": cpu_s})
-    small, large = _memory_sizes(list(users))
-    yield Row(
+    yield memory(
+        peaks,
         group="jobs",
-        name=f"peak memory, whole job, {large:,} posts, {name}",
-        unit="MiB",
-        samples=[peaks[large]],
-        peer=f"{small:,} posts",
-        peer_samples=[peaks[small]],
-        bound=Bound(FLAT),
+        name=f"peak memory, whole job, {{}} posts, {name}",
+        # A small size that is still more than a mail holds.
+        small=next((count for count in users if count >= SMALL), min(users)),
+        large=max(users),
         note="Python, libraries, mail and attachment included",
-        facts={"peak_mib_by_posts": {str(count): peak for count, peak in peaks.items()}},
     )
 
 
-def _whole(child: Child, user_id: int, cpu_s: list[float]) -> float:
-    figures = child.measure("subjects.whole", user_id=user_id)
+def _whole(child: Measure, user_id: int, cpu_s: list[float]) -> float:
+    figures = child("measurements.whole", user_id=user_id)
     cpu_s.append(figures["cpu_s"])
     return float(figures["seconds"])
-
-
-def _memory_sizes(counts: list[int]) -> tuple[int, int]:
-    """A large size, and a small one that is still more than a mail holds."""
-    return next((count for count in counts if count >= SMALL), counts[0]), counts[-1]
 
 
 def _row(

@@ -7,15 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app import app
-from chalicelib.db.models import Task
 from chalicelib.wiring import Wiring
-from tests.bench import seeds
-from tests.bench.bench import Bench
-from tests.bench.crews import Ours
+from tests.bench.bench import NAMES, Bench
 from tests.bench.figures import Bound, Row
-from tests.bench.ground import DATABASES
+from tests.bench.worker_pool import Carryout
+from tests.harness import seeds
 from tests.harness.events import proxy_event
-from tests.harness.servers import wait_until
+from tests.harness.ledgers import the_email
+from tests.harness.waiting import wait_until
 
 POSTS = 100
 MEDIAN_MS = 150.0
@@ -40,10 +39,10 @@ ANSWERS: Sequence[tuple[str, str, str, str, float | None]] = (
 
 def rows(bench: Bench) -> Iterator[Row]:
     """Answers beside bare routes, on both databases; then from the request to the mail."""
-    for database, name in DATABASES.items():
+    for database, name in NAMES.items():
         bench.say(f"{name}: answers beside bare routes")
-        with bench.ground.child(bench.ground.environment(database)) as child:
-            figures = child.measure("answers.compare", count=bench.sizes.answers)
+        with bench.child(bench.environment(database)) as child:
+            figures = child("answers.compare", count=bench.sizes.answers)
         for what, key, peer, peer_key, factor in ANSWERS:
             yield Row(
                 group="latency",
@@ -61,18 +60,18 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 def _idle(bench: Bench, name: str) -> Iterator[Row]:
     bench.say(f"from request to mail against {name}")
-    environment = bench.ground.environment("postgresql", aws=name)
-    wiring = bench.ground.wiring(environment)
+    environment = bench.environment("postgresql", aws=name)
+    wiring = bench.wiring(environment)
     user_id = seeds.make_users(wiring.database, 1)[0]
     seeds.make_posts(wiring.database, [user_id], POSTS)
     token = seeds.make_tokens(wiring.database, [user_id])[0]
     warm_up = min(WARM_UP, bench.sizes.idle)
-    crew = Ours(bench, environment, workers=1)
+    pool = Carryout(bench, environment, workers=1)
     try:
-        crew.start()
+        pool.start()
         samples = [_mailed_after_ms(wiring, token) for _ in range(warm_up + bench.sizes.idle)]
     finally:
-        crew.stop()
+        pool.stop()
     samples = samples[warm_up:]
     ordered = sorted(samples)
     p99 = ordered[math.ceil(0.99 * len(ordered)) - 1]
@@ -90,7 +89,7 @@ def _idle(bench: Bench, name: str) -> Iterator[Row]:
 
 
 def _mailed_after_ms(wiring: Wiring, token: str) -> float:
-    """Ask for an export as Lambda would; return when SES took its mail, by the ledger."""
+    """Ask for an export as Lambda would; return when SES took its email, by the ledger."""
     app.wiring = wiring
     headers = {"Authorization": f"Bearer {token}"}
     began = datetime.now(UTC)
@@ -98,9 +97,8 @@ def _mailed_after_ms(wiring: Wiring, token: str) -> float:
     task_id = json.loads(answer["body"])["id"]
 
     def sent_at() -> Any:
-        with wiring.database.read() as session:
-            return session.get_one(Task, task_id).mail_sent_at
+        email = the_email(wiring.database, task_id)
+        return email and email.sent_at
 
-    wait_until(sent_at, "the mail is out", within_s=60)
-    moment: datetime = sent_at()
+    moment: datetime = wait_until(sent_at, "the email is out", within_s=60)
     return 1000 * (moment - began).total_seconds()

@@ -1,14 +1,12 @@
-"""S3 and SES that answer at once and keep nothing: `python -m tests.bench.stub FILE`.
+"""S3 and SES that answer at once and keep nothing: `python -m tests.bench.stub PORT`.
 
 What is measured against it is Carryout, not a server. It remembers how large an object is, for
-those who ask or read it back (spaces). The address is written to the file; SIGTERM ends it.
+those who ask or read it back (spaces).
 """
 
 import asyncio
 import re
-import signal
 import sys
-from pathlib import Path
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 EXPECT = re.compile(rb"\r\nexpect: *100-continue", re.IGNORECASE)
@@ -96,20 +94,13 @@ class Stub(asyncio.Protocol):
         self._transport.write(head + body)
 
 
-async def serve(file: Path) -> None:
+async def serve(port: int) -> None:
     """Answer until SIGTERM."""
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
     sizes: dict[bytes, int] = {}
-    server = await loop.create_server(lambda: Stub(sizes), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    unfinished = file.with_name(f".{file.name}")
-    unfinished.write_text(f"http://127.0.0.1:{port}")
-    unfinished.replace(file)
-    await stopped.wait()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Stub(sizes), "127.0.0.1", port)
+    await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1])))
+    asyncio.run(serve(int(sys.argv[1])))

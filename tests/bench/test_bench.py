@@ -1,38 +1,30 @@
-import contextlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from app import app
-from infra.local.plan import EMULATOR_CREDENTIALS
 from tests.bench import report
 from tests.bench.__main__ import GROUPS, run
 from tests.bench.bench import Bench
+from tests.bench.child import ChildError
 from tests.bench.figures import Bound, Row
-from tests.bench.ground import Child, ChildError, Ground
 from tests.bench.sizes import TINY
-from tests.harness.servers import PostgreSQL
-
-
-@pytest.fixture(scope="module")
-def ground(postgresql: PostgreSQL) -> Iterator[Ground]:
-    """Servers for all rows; what is measured gets no processes of its own."""
-    ground = Ground(postgresql, children=False)
-    yield ground
-    ground.close()
-    with contextlib.suppress(AttributeError):
-        del app.wiring
+from tests.harness.servers import Servers
 
 
 @pytest.fixture
-def bench(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A run that is over before anything can be measured."""
-    for name, value in {**EMULATOR_CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(name, value)
-    return Bench(ground, TINY, lambda _: None)
+def bench(servers: Servers) -> Iterator[Bench]:
+    """A run that is over before anything can be measured, in no processes of its own."""
+    bench = Bench(servers, TINY, lambda _: None, apart=False)
+    yield bench
+    bench.close()
+    with suppress(AttributeError):
+        del app.wiring
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -54,13 +46,13 @@ def test_every_row(bench: Bench, tmp_path: Path, group: str) -> None:
     assert report.table(rows, markdown=True).count("\n") == len(rows) + 1
 
 
-def test_a_child(ground: Ground) -> None:
+def test_a_child(bench: Bench) -> None:
     """What is measured gets a process of its own, which tells why it failed."""
-    child = Child(ground, ground.environment("sqlite"))
-    assert child.measure("subjects.raw", user_id=1)["peak_mib"] > 10
-    with pytest.raises(ChildError, match="unexpected keyword argument 'nothing'"):
-        child.measure("subjects.raw", nothing=1)
-    child.close()
+    with replace(bench, apart=True).child(bench.environment("sqlite")) as child:
+        assert child("measurements.raw", user_id=1)["peak_mib"] > 10
+        with pytest.raises(ChildError):
+            child("measurements.raw", nothing=1)
+    assert "unexpected keyword argument 'nothing'" in bench.servers.log
 
 
 def test_ratio() -> None:

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from tests.bench import seeds
-from tests.bench.bench import Bench
-from tests.bench.crews import RQ, SAQ, Celery, Crew, Dramatiq, Ours
+from tests.bench.bench import Bench, in_turns
 from tests.bench.figures import Bound, Row
-from tests.bench.ground import in_turns
+from tests.bench.worker_pool import RQ, SAQ, Carryout, Celery, Dramatiq, WorkerPool
+from tests.harness import seeds
 
 RQ_FACTOR = 2.5
 POSTS = 100
@@ -16,26 +15,25 @@ EXPORTS_A_SECOND = {"stub": 100, "moto": 40}
 
 def rows(bench: Bench) -> Iterator[Row]:
     """Tasks that do nothing: claim, run, outcome and notification in PostgreSQL, or no ledger."""
-    ground = bench.ground
-    ours = Ours(bench, ground.environment("postgresql"))
-    peers: list[Crew] = [RQ(bench, worker=worker) for worker in ("Worker", "SimpleWorker")]
+    ours = Carryout(bench, bench.environment("postgresql"))
+    peers: list[WorkerPool] = [RQ(bench, worker=worker) for worker in ("Worker", "SimpleWorker")]
     if bench.peers is None:
         bench.left_out.append("Celery, Dramatiq and SAQ: their environment is not there")
     else:
         peers += [kind(bench, bench.peers) for kind in (Celery, Dramatiq, SAQ)]
-    crews = [ours, *peers]
+    pools = [ours, *peers]
     with ExitStack() as stack:
-        for crew in crews:
-            bench.say(f"starting {crew.name}")
-            stack.callback(crew.stop)
-            crew.start()
-        for crew in crews:
-            bench.say(f"warming up {crew.name}")
-            crew.warm_up()
+        for pool in pools:
+            bench.say(f"starting {pool.name}")
+            stack.callback(pool.stop)
+            pool.start()
+        for pool in pools:
+            bench.say(f"warming up {pool.name}")
+            pool.warm_up()
         bench.say("tasks that do nothing, in turns")
         rates = in_turns(
             bench.sizes.throughput_rounds,
-            *(lambda crew=crew: crew.measure(bench.sizes.window_s) for crew in crews),
+            *(lambda pool=pool: pool.measure(bench.sizes.window_s) for pool in pools),
         )
     for peer, found in zip(peers, rates[1:], strict=True):
         yield Row(
@@ -54,18 +52,18 @@ def exports(bench: Bench) -> Iterator[Row]:
     """Exports of 100 posts, whole, until their mails are out."""
     for name in bench.sizes.against:
         bench.say(f"exports of {POSTS} posts against {name}")
-        environment = bench.ground.environment("postgresql", aws=name)
-        ledger = bench.ground.wiring(environment).database
+        environment = bench.environment("postgresql", aws=name)
+        ledger = bench.wiring(environment).database
         users = seeds.make_users(ledger, bench.sizes.exporters)
         seeds.make_posts(ledger, users, POSTS * len(users))
         seeds.settle(ledger)
-        crew = Ours(bench, environment, task="export_posts", users=users)
+        pool = Carryout(bench, environment, task="export_posts", users=users)
         with ExitStack() as stack:
-            stack.callback(crew.stop)
-            crew.start()
-            crew.warm_up()
+            stack.callback(pool.stop)
+            pool.start()
+            pool.warm_up()
             rates = [
-                crew.measure(bench.sizes.window_s) for _ in range(bench.sizes.throughput_rounds)
+                pool.measure(bench.sizes.window_s) for _ in range(bench.sizes.throughput_rounds)
             ]
         yield Row(
             group="exports",

@@ -1,21 +1,30 @@
 """People at their browsers, and what they look at."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-import requests
+import sqlalchemy as sa
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.harness.servers import wait_until
+from chalicelib.db.models import User
+from chalicelib.wiring import Wiring
+from tests.harness import ledgers
+from tests.harness.people import PASSWORD, Person, Remote
+from tests.harness.processes import ROOT
+from tests.harness.stacks import Stack
+from tests.harness.waiting import wait_until
 
-PASSWORD = "correct horse"
-SCREENS = Path(__file__).parents[2] / "build" / "screens"
+SCREENS = ROOT / "build" / "screens"
 SIZES = {375: 667, 1280: 800}
 LONG_S = 60
-"""A task of so many seconds goes on for as long as a test may take; who asks for it cancels it."""
+"""The longest task there is, in seconds; whoever asks for it cancels it."""
+
+BLOCKERS = 10
+"""So many of them, one after the other, take longer than a test may."""
 
 _numbers = count(1)
 
@@ -30,32 +39,36 @@ def notice(page: Page, what: str, happened: Callable[[], Any], *, within_s: floa
     wait_until(look, what, within_s=within_s)
 
 
+@contextmanager
+def busy(wiring: Wiring) -> Iterator[None]:
+    """Keep the one worker busy until the end of the block."""
+    database, name = wiring.database, uuid4().hex
+    users = [ledgers.make_user(database, f"{name}-{number}") for number in range(BLOCKERS)]
+    tasks = [ledgers.launch(database, user, "example", seconds=LONG_S) for user in users]
+    wiring.queue.enqueue([(task_id, "example") for task_id in tasks])
+    try:
+        yield
+    finally:
+        with database.write() as session:  # their tasks go with them
+            session.execute(sa.delete(User).where(User.id.in_(users)))
+
+
 @dataclass
-class Person:
+class Visitor(Person):
     """Somebody with an account and a browser that is signed in.
 
     Attributes:
-        name: The username.
-        token: For the API, beside the browser's own session.
         app_url: Where the application is.
-        context: The browser's cookies.
-        page: Its first tab.
+        page: The browser's first tab.
     """
 
-    name: str
-    token: str
-    app_url: str
-    context: BrowserContext
-    page: Page
+    app_url: str = ""
+    page: Page = field(init=False)
 
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Send a request to the API and return the JSON of the answer."""
-        headers = {"Authorization": f"Bearer {self.token}"}
-        answer = requests.request(
-            method, self.app_url + path, json=body, headers=headers, timeout=60
-        )
-        assert answer.ok, answer.text
-        return answer.json() if answer.content else None
+    @property
+    def context(self) -> BrowserContext:
+        """The browser's cookies and all its tabs."""
+        return self.page.context
 
     def open(self, path: str, page: Page | None = None) -> Page:
         """Open a page of the application in the first tab, or in another one."""
@@ -65,36 +78,35 @@ class Person:
 
     def percent(self, page: Page | None = None) -> int:
         """What the first progress bar says."""
-        value = (page or self.page).locator("progress").first.get_attribute("value")
-        return int(value or -1)
+        return next(iter(percents(page or self.page)), -1)
 
 
 def percents(page: Page) -> list[int]:
     """What all progress bars of a page say, at one moment."""
-    return [
-        int(value or -1)
-        for value in page.locator("progress").evaluate_all(
-            "bars => bars.map(bar => bar.getAttribute('value'))"
-        )
-    ]
+    bars = "bars => bars.map(bar => bar.getAttribute('value'))"
+    return [int(value or -1) for value in page.locator("progress").evaluate_all(bars)]
 
 
-def sign_up(app_url: str, browser: Browser, *, language: str = "en", **options: Any) -> Person:
-    """Make an account over the API and sign in with the form."""
-    name = f"person-{next(_numbers)}"
-    fields = {"username": name, "password": PASSWORD}
-    body = {**fields, "email": f"{name}@example.com", "language": language}
-    requests.post(f"{app_url}/v1/users", json=body, timeout=60).raise_for_status()
-    token = requests.post(f"{app_url}/v1/tokens", json=fields, timeout=60).json()["token"]
+def join(
+    stack: Stack, browser: Browser, *, username: str = "", email: str = "", **options: Any
+) -> Visitor:
+    """Make an account over the API and sign in with the form, in a window with these options."""
+    name = username or f"person-{next(_numbers)}"
+    app = Remote(stack.app_url)
+    visitor = Visitor.sign_up(app, name, email=email, home=stack, app_url=stack.app_url)
     context = browser.new_context(**{"locale": "en-US", "timezone_id": "UTC", **options})
     context.set_default_timeout(60_000)
-    page = context.new_page()
-    page.goto(f"{app_url}/sign-in")
+    visitor.page = context.new_page()
+    sign_in(visitor.open("/sign-in"), name)
+    return visitor
+
+
+def sign_in(page: Page, name: str) -> None:
+    """Fill in the form and send it."""
     page.fill("[name=username]", name)
     page.fill("[name=password]", PASSWORD)
     page.click("main button")
     page.wait_for_selector("form[action$='/sign-out']")
-    return Person(name, token, app_url, context, page)
 
 
 def shoot(page: Page, name: str) -> None:

@@ -1,18 +1,18 @@
 """Pages for everybody: small screens, keyboards, screen readers, slow lines, hostile neighbours."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
-import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, Response, expect
 
-from chalicelib.db.models import User
 from chalicelib.wiring import Wiring
-from tests.browser.conftest import Join, Stack
-from tests.browser.people import LONG_S, Person, notice, shoot
+from tests.browser.conftest import Join
+from tests.browser.people import LONG_S, Visitor, notice, shoot
 from tests.harness import ledgers
+from tests.harness.processes import family, release
+from tests.harness.stacks import Stack
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 
@@ -48,24 +48,27 @@ def overflow(page: Page) -> int:
 
 
 @pytest.fixture
-def root(join: Join, wiring: Wiring) -> Person:
-    """An administrator with an export, a failed one, a post, and a task that waits."""
+def root(join: Join, stack: Stack, wiring: Wiring) -> Iterator[Visitor]:
+    """An administrator with an export, a failed one, a post, and a task that stays unfinished."""
     person = join()
-    person.ask("POST", "/v1/posts", {"body": "Hello."})
-    with wiring.database.write() as session:
-        named = User.username == person.name
-        session.execute(sa.update(User).where(named).values(is_admin=True))
-        user_id = session.scalar(sa.select(User.id).where(named)) or 0
-    ledgers.publish(wiring, ledgers.launch(wiring.database, user_id))
-    ledgers.fail(wiring.database, ledgers.launch(wiring.database, user_id))
-    person.ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": LONG_S}})
-    return person
+    person.write("Hello.")
+    stack.command("set-admin", person.username, "on")
+    ledgers.publish(wiring, ledgers.launch(wiring.database, person.user_id))
+    ledgers.fail(wiring.database, ledgers.launch(wiring.database, person.user_id))
+    task_id = person.request("example", seconds=LONG_S)
+
+    def begun() -> bool:
+        return ledgers.the_task(wiring.database, task_id).percent > 0
+
+    worker = stack.hold(family, "it has begun", when=begun)
+    yield person
+    release(worker)
 
 
-def test_no_barriers(root: Person, stack: Stack, browser: Browser) -> None:
+def test_no_barriers(root: Visitor, stack: Stack, browser: Browser) -> None:
     """Axe finds nothing serious on any page, and no page is wider than a phone."""
-    exports = root.ask("GET", "/v1/tasks?name=export_posts")["items"]
-    own = ["/", "/account", "/admin", f"/users/{root.name}", "/docs", "/exports/nothing"]
+    exports = root.call("GET", "/v1/tasks?name=export_posts")["items"]
+    own = ["/", "/account", "/admin", f"/users/{root.username}", "/docs", "/exports/nothing"]
     own += [f"/exports/{task['id']}" for task in exports]
     root.page.set_viewport_size({"width": 375, "height": 667})
     for path in own:
@@ -81,7 +84,7 @@ def test_no_barriers(root: Person, stack: Stack, browser: Browser) -> None:
     root.open("/").click("text=Cancel")
 
 
-def test_keyboard_reaches_everything(root: Person) -> None:
+def test_keyboard_reaches_everything(root: Visitor) -> None:
     """Tab goes through every link, field and button; the first leads past the menu."""
     page = root.open("/account")
     wanted = page.locator("a[href], button, select, input:not([type=hidden]):not([hidden])").count()
@@ -102,9 +105,9 @@ def test_keyboard_reaches_everything(root: Person) -> None:
     root.open("/").click("text=Cancel")
 
 
-def test_focus_outlives_news(susan: Person) -> None:
+def test_focus_outlives_news(susan: Visitor) -> None:
     """While a bar advances, who stands on its button goes on standing there."""
-    susan.ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": 60}})
+    susan.request("example", seconds=60)
     page = susan.open("/account")
     button = page.locator(".progress button")
     button.focus()
@@ -115,10 +118,10 @@ def test_focus_outlives_news(susan: Person) -> None:
     expect(page.get_by_role("progressbar")).to_have_count(0)
 
 
-def test_progress_is_announced(susan: Person) -> None:
+def test_progress_is_announced(susan: Visitor) -> None:
     """A screen reader finds a named progress bar, and hears of steps, not of every percent."""
     page = susan.open("/")
-    susan.ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": 60}})
+    susan.request("example", seconds=60)
     bar = page.get_by_role("progressbar", name="Counting the seconds")
     expect(bar).to_be_visible()
     heard: set[str] = set()
@@ -135,18 +138,18 @@ def test_progress_is_announced(susan: Person) -> None:
     assert [one for one in steps if not one.endswith("0%")] == []
 
 
-def test_hostile_posts(susan: Person) -> None:
+def test_hostile_posts(susan: Visitor) -> None:
     """What others wrote neither runs nor breaks the page, on a phone or on a desk."""
     for body in HOSTILE:
-        susan.ask("POST", "/v1/posts", {"body": body})
+        susan.write(body)
     errors: list[str] = []
     susan.page.on("pageerror", lambda error: errors.append(str(error)))
     for width in (375, 1280):
         susan.page.set_viewport_size({"width": width, "height": 700})
-        page = susan.open(f"/users/{susan.name}")
+        page = susan.open(f"/users/{susan.username}")
         assert page.locator("article").count() == len(HOSTILE)
         assert overflow(page) == 0
-        assert page.title() == f"{susan.name} · Carryout"
+        assert page.title() == f"{susan.username} · Carryout"
         assert page.locator("article script, article img").count() == 0
         for button in page.locator("article button").all():
             assert button.inner_text() == "Delete"
@@ -157,26 +160,18 @@ def test_hostile_posts(susan: Person) -> None:
     shoot(page, "hostile")
 
 
-def test_long_names(stack: Stack, browser: Browser) -> None:
+def test_long_names(join: Join) -> None:
     """A name and an address as long as they may be fit on a phone."""
-    name = "W" * 64
     email = "e" * 64 + "@" + ".".join(["d" * 59] * 3) + ".example"
-    body = {"username": name, "email": email, "password": "correct horse"}
-    requests.post(f"{stack.app_url}/v1/users", json=body, timeout=60).raise_for_status()
-    page = browser.new_page(viewport={"width": 375, "height": 667})
-    page.goto(f"{stack.app_url}/sign-in")
-    page.fill("[name=username]", name)
-    page.fill("[name=password]", "correct horse")
-    page.click("main button")
-    page.wait_for_selector("form[action$='/sign-out']")
+    viewport = {"width": 375, "height": 667}
+    somebody = join(username="W" * 64, email=email, viewport=viewport)
+    page = somebody.page
     page.click("main button")
     expect(page.locator("dl")).to_contain_text("sent ")
-    for path in (None, "/", "/account", f"/users/{name}"):
-        if path:
-            page.goto(stack.app_url + path)
-        assert overflow(page) == 0
+    assert overflow(page) == 0
+    for path in ("/", "/account", f"/users/{somebody.username}"):
+        assert overflow(somebody.open(path)) == 0
     shoot(page, "long-name")
-    page.context.close()
 
 
 def test_first_page_is_light(stack: Stack, browser: Browser) -> None:
@@ -197,5 +192,4 @@ def test_first_page_is_light(stack: Stack, browser: Browser) -> None:
     for one in responses:
         kept = "public, max-age=31536000, immutable" if "/static/" in one.url else "no-store"
         assert one.headers["cache-control"] == kept
-    print(f"first page: {total / 1000:.1f} kB in {len(responses)} answers")  # noqa: T201
     page.context.close()

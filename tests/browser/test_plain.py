@@ -1,31 +1,29 @@
 """The pages without JavaScript, and in other languages."""
 
-import email
-from email import policy
-from pathlib import Path
-
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Join, Stack
-from tests.browser.people import LONG_S, PASSWORD, shoot
+from tests.browser.conftest import Join
+from tests.browser.people import LONG_S, shoot
 from tests.browser.test_story import download, sign_up
+from tests.harness.people import PASSWORD
+from tests.harness.stacks import Stack
 
 
 def test_without_javascript(join: Join) -> None:
     """Forms, links and a reload while a task runs are enough for the whole way."""
     susan = join(java_script_enabled=False)
-    page = susan.open(f"/users/{susan.name}")
+    page = susan.open(f"/users/{susan.username}")
     page.fill("textarea", "written by hand")
     page.click("main button:text-is('Post')")
     expect(page.locator("article .body")).to_have_text("written by hand")
-    blocker = susan.ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": LONG_S}})
+    blocker = susan.request("example", seconds=LONG_S)
     page.click("text=Export your posts")
     expect(page.get_by_role("progressbar").first).to_be_visible()
     shoot(page, "without-javascript")
-    susan.ask("POST", f"/v1/tasks/{blocker['id']}/cancel")
+    susan.cancel(blocker)
     page.wait_for_selector("text=Download posts.json")  # it reloads
     assert b"written by hand" in download(page, "text=Download posts.json")
-    assert blocker["id"] != page.url.rpartition("/")[2]
+    assert blocker != page.url.rpartition("/")[2]
 
 
 def test_in_korean(stack: Stack, browser: Browser) -> None:
@@ -48,12 +46,7 @@ def test_in_korean(stack: Stack, browser: Browser) -> None:
         "년" if page.locator("text=년").count() else "."
     )
     shoot(page, "export-done-ko")
-    folder = Path(stack.facts["mail_dir"])
-    mails = [
-        email.message_from_bytes(file.read_bytes(), policy=policy.default)
-        for file in folder.glob("*.eml")
-    ]
-    (mail,) = [mail for mail in mails if "korean@example.com" in mail["To"]]
+    (mail,) = stack.mails("korean@example.com")
     assert mail["Subject"] == "게시물 내보내기가 완료되었습니다"
     page.goto(f"{stack.app_url}/exports/nothing")
     expect(page.locator("h1")).to_have_text("페이지를 찾을 수 없음")

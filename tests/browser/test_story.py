@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, expect
 
-from chalicelib.db.models import User
 from chalicelib.wiring import Wiring
-from tests.browser.conftest import Join, Stack
-from tests.browser.people import LONG_S, PASSWORD, Person, shoot
+from tests.browser.conftest import Join
+from tests.browser.people import Visitor, busy, shoot
 from tests.harness import ledgers
+from tests.harness.people import PASSWORD
+from tests.harness.stacks import Stack
 
 
 def sign_up(page: Page, name: str) -> None:
@@ -68,44 +68,37 @@ def test_from_sign_up_to_the_file(stack: Stack, browser: Browser) -> None:
     page.context.close()
 
 
-def test_taken_name(stack: Stack, browser: Browser, susan: Person) -> None:
+def test_taken_name(stack: Stack, browser: Browser, susan: Visitor) -> None:
     """The form comes again with what was typed, and says what is wrong."""
     page = browser.new_page(locale="en-US")
     page.goto(f"{stack.app_url}/sign-up")
-    sign_up(page, susan.name.upper())
+    sign_up(page, susan.username.upper())
     expect(page.get_by_role("alert")).to_have_text("This username is taken. Choose another one.")
-    assert page.input_value("[name=username]") == susan.name.upper()
+    assert page.input_value("[name=username]") == susan.username.upper()
     shoot(page, "sign-up-taken")
     page.context.close()
 
 
-def test_failed_export_is_tried_again(susan: Person, join: Join, wiring: Wiring) -> None:
+def test_failed_export_is_tried_again(susan: Visitor, wiring: Wiring) -> None:
     """The page says why it failed; the button tries again, and then there is a file."""
-    blocker = join().ask("POST", "/v1/tasks", {"name": "example", "params": {"seconds": LONG_S}})
-    task_id = susan.ask("POST", "/v1/exports", {})["id"]
-    page = susan.open(f"/exports/{task_id}")
-    expect(page.locator(".progress")).to_contain_text("in the queue")
-    shoot(page, "export-queued")
-    ledgers.claim(wiring.database, task_id).fail(
-        "storage_unavailable", "S3 is away.", now=ledgers.now()
-    )
-    expect(page.locator("main")).to_contain_text("We couldn't reach our file storage.")
-    shoot(page, "export-failed")
-    with wiring.database.write() as session:
-        session.execute(
-            sa.delete(User).where(
-                User.id == ledgers.the_task(wiring.database, blocker["id"]).user_id
-            )
-        )
+    with busy(wiring):
+        task_id = susan.request()
+        page = susan.open(f"/exports/{task_id}")
+        expect(page.locator(".progress")).to_contain_text("in the queue")
+        shoot(page, "export-queued")
+        lease = ledgers.claim(wiring.database, task_id)
+        lease.fail("storage_unavailable", "S3 is away.", now=ledgers.now())
+        expect(page.locator("main")).to_contain_text("We couldn't reach our file storage.")
+        shoot(page, "export-failed")
     page.click("text=Try again")
     page.wait_for_selector("text=Download posts.json")
 
 
-def test_more_posts_come_while_scrolling(susan: Person) -> None:
+def test_more_posts_come_while_scrolling(susan: Visitor) -> None:
     """Twenty at a time, the newest first, each once."""
     for number in range(45):
         susan.ask("POST", "/v1/posts", {"body": f"number {number}"})
-    page = susan.open(f"/users/{susan.name}")
+    page = susan.open(f"/users/{susan.username}")
     assert page.locator("article").count() == 20
     for expected in (40, 45):
         page.keyboard.press("End")
@@ -114,13 +107,13 @@ def test_more_posts_come_while_scrolling(susan: Person) -> None:
     assert bodies == [f"number {number}" for number in reversed(range(45))]
 
 
-def test_post_is_deleted(susan: Person, join: Join) -> None:
+def test_post_is_deleted(susan: Visitor, join: Join) -> None:
     """One's own, after a question; others' posts have no button."""
-    susan.ask("POST", "/v1/posts", {"body": "a mistake"})
-    page = susan.open(f"/users/{susan.name}")
+    susan.write("a mistake")
+    page = susan.open(f"/users/{susan.username}")
     page.once("dialog", lambda dialog: dialog.dismiss())
     page.click("article button")
-    david = join().open(f"/users/{susan.name}")
+    david = join().open(f"/users/{susan.username}")
     assert david.locator("article").count() == 1
     assert david.locator("main button").count() == 0
     page.once("dialog", lambda dialog: dialog.accept())
@@ -128,16 +121,16 @@ def test_post_is_deleted(susan: Person, join: Join) -> None:
     expect(page.locator("#posts")).to_contain_text("No posts yet.")
 
 
-def test_account_is_changed_and_erased(susan: Person) -> None:
+def test_account_is_changed_and_erased(susan: Visitor) -> None:
     """Address, language and password take effect at once; all that matters asks for the old one."""
     page = susan.open("/account")
     shoot(page, "account")
-    page.fill("[name=email]", f"new-{susan.name}@example.com")
+    page.fill("[name=email]", f"new-{susan.username}@example.com")
     page.fill("form[action='/account'] [name=current_password]", PASSWORD)
     page.select_option("[name=language]", "es")
     page.click("text=Save")
     expect(page.locator("h1")).to_have_text("Cuenta")
-    assert susan.ask("GET", "/v1/me")["email"] == f"new-{susan.name}@example.com"
+    assert susan.call("GET", "/v1/me")["email"] == f"new-{susan.username}@example.com"
     page.fill("form[action='/account/password'] [name=current_password]", PASSWORD)
     page.fill("[name=new_password]", "battery staple")
     page.click("button:text-is('Cambiar contraseña')")
@@ -156,7 +149,7 @@ def test_account_is_changed_and_erased(susan: Person) -> None:
 
 
 @pytest.mark.parametrize("path", ["/exports/nothing", "/users/nobody-at-all", "/admin"])
-def test_pages_of_errors(susan: Person, path: str) -> None:
+def test_pages_of_errors(susan: Visitor, path: str) -> None:
     """What is not there, or not for everybody, is told on a page."""
     page = susan.open(path)
     expect(page.locator("h1")).to_be_visible()

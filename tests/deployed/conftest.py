@@ -1,8 +1,6 @@
 """The application as servers run it, on a database, a queue, S3 and SES that are the tests' own."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,18 +8,16 @@ from typing import Any
 
 import psutil
 import pytest
-import requests
 
-from infra.local.plan import DEFAULTS, EMULATOR_CREDENTIALS
 from infra.local.stack import free_port
-from tests.e2e.conftest import ROOT, Place
-from tests.harness.holding import ended
-from tests.harness.servers import PostgreSQL, wait_until
+from tests.harness import processes
+from tests.harness.processes import BIN, ROOT, ended, family, kill
+from tests.harness.servers import PostgreSQL
+from tests.harness.stacks import Installation
+from tests.harness.waiting import wait_until
 
-BIN = Path(sys.executable).parent
 
-
-class Installation(Place):
+class Deployed(Installation):
     """The application on a port, started by whoever the test is about.
 
     Args:
@@ -48,30 +44,17 @@ class Installation(Place):
     ) -> Iterator["Started"]:
         """Start something with the settings and more in its environment; nothing of it stays."""
         log = self._folder / f"{len(list(self._folder.glob('*.log')))}.log"
-        with log.open("w") as output:
-            process = psutil.Popen(
-                list(map(str, command)),
-                cwd=folder,
-                env={"PATH": f"{BIN}:{os.environ['PATH']}", **self.settings, **(variables or {})},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        started = Started(process, log)
+        env = {"PATH": f"{BIN}:{os.environ['PATH']}", **self.settings, **(variables or {})}
+        started = Started(processes.start(command, log=log, env=env, folder=folder), log)
         try:
             yield started
         finally:
-            started.end()
+            kill(family(started.process))
 
     def wait_until_ready(self, started: "Started") -> None:
         """Wait until the API says that it, the database, Redis and a worker are well."""
-        wait_until(lambda: self._is_ready() or ended(started.process), "ready")
+        wait_until(lambda: self.is_ready() or ended(started.process), "ready")
         assert not ended(started.process), started.output
-
-    def _is_ready(self) -> bool:
-        try:
-            return requests.get(f"{self.facts['app_url']}/readyz", timeout=60).ok
-        except requests.RequestException:
-            return False
 
 
 class Started:
@@ -92,18 +75,10 @@ class Started:
 
     def stop(self) -> int:
         """Ask it to stop; return its status, and fail when something that it started goes on."""
-        family = self.process.children(recursive=True)
-        self.process.terminate()
-        status = self.wait()
-        wait_until(lambda: all(map(ended, family)), "all have ended")
+        _, *children = family(self.process)
+        status = processes.stop(self.process)
+        wait_until(lambda: all(map(ended, children)), "all have ended")
         return status
-
-    def end(self) -> None:
-        """Kill what is left of it."""
-        if not ended(self.process):
-            for process in [*self.process.children(recursive=True), self.process]:
-                process.kill()
-            self.process.wait()
 
 
 @pytest.fixture
@@ -114,13 +89,11 @@ def database_url(
     if getattr(request, "param", "postgresql") == "sqlite":
         yield f"sqlite:///{tmp_path / 'carryout.db'}"
     else:
-        with postgresql.database(template="template1") as url:
+        with postgresql.database(template="template1", owner=True) as url:
             yield url
 
 
 @pytest.fixture
-def installation(environment: dict[str, str], tmp_path: Path, mail_dir: Path) -> Installation:
+def installation(environment: dict[str, str], tmp_path: Path, mail_dir: Path) -> Deployed:
     """Settings and servers, and nothing of the application yet."""
-    region = {"AWS_DEFAULT_REGION": DEFAULTS["AWS_DEFAULT_REGION"]}
-    settings = {**environment, **EMULATOR_CREDENTIALS, **region}
-    return Installation(settings, folder=tmp_path, mail_dir=mail_dir)
+    return Deployed(environment, folder=tmp_path, mail_dir=mail_dir)

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.conftest import ROOT
+from tests.harness.processes import ROOT, output
 
 FOLDER = ROOT / "build" / "image"
 TOOLS = {
@@ -88,10 +88,8 @@ class Image:
     def _make_base(self) -> None:
         archive = FOLDER / f"{self._release}.tar"
         packages = f"--include={PACKAGES}"
-        subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=minbase", packages, self._release, archive],
-            check=True,
-        )
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", packages, self._release, archive]
+        subprocess.run(command, check=True)
         container = self._buildah("from", "scratch").strip()
         self._buildah("add", container, str(archive), "/")
         self._buildah("commit", "--rm", container, self._base)
@@ -100,11 +98,7 @@ class Image:
     @staticmethod
     def _buildah(*arguments: str) -> str:
         storage = f"--root={FOLDER / 'storage'}", f"--runroot={FOLDER / 'run'}"
-        done = subprocess.run(
-            ["buildah", *storage, *arguments], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-        return str(done.stdout)
+        return output("buildah", *storage, *arguments, timeout=None)
 
 
 class Box:
@@ -135,16 +129,8 @@ class Box:
     ) -> list[str]:
         """The command line that runs another command beside a running process 1."""
         return [
-            *(
-                "nsenter",
-                "--target",
-                str(process.pid),
-                "--mount",
-                "--pid",
-                "--ipc",
-                "--uts",
-                "--root",
-            ),
+            *("nsenter", "--target", str(process.pid)),
+            *("--mount", "--pid", "--ipc", "--uts", "--root"),
             *("--setuid", self.uid, "--setgid", self._gid, *self._inside(settings, command)),
         ]
 

@@ -1,6 +1,5 @@
 """Heroku: the Procfile under honcho, with addresses in the form that Heroku gives them."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +7,9 @@ import pytest
 from redis.exceptions import RedisError
 
 from chalicelib.adapters.job_queue import api_client
-from tests.deployed.conftest import BIN, Installation
+from tests.deployed.conftest import Deployed
 from tests.deployed.tls import terminated
-from tests.e2e.conftest import ROOT
+from tests.harness.processes import BIN, ROOT, output
 from tests.harness.story import from_request_to_mail
 
 PROFILE = ROOT / "infra/servers/heroku/profile"
@@ -26,9 +25,8 @@ def rediss_url(redis_url: str, valkey_port: int, tmp_path: Path) -> Iterator[str
 
 def profiled(redis_url: str) -> str:
     """What the profile makes of a REDIS_URL."""
-    command = ["sh", "-euc", f'. {PROFILE}; printf %s "$REDIS_URL"']
-    environment = {"REDIS_URL": redis_url}
-    return subprocess.run(command, env=environment, capture_output=True, check=True).stdout.decode()
+    script = f'. {PROFILE}; printf %s "$REDIS_URL"'
+    return output("sh", "-euc", script, env={"REDIS_URL": redis_url})
 
 
 @pytest.mark.parametrize(
@@ -53,7 +51,7 @@ def test_self_signed_certificate_needs_the_profile(rediss_url: str) -> None:
 
 
 @pytest.mark.servers
-def test_honcho(installation: Installation, rediss_url: str, tmp_path: Path) -> None:
+def test_honcho(installation: Deployed, rediss_url: str, tmp_path: Path) -> None:
     """The Procfile releases, serves and works, and stops cleanly."""
     installation.settings |= {
         "REDIS_URL": rediss_url,

@@ -1,18 +1,19 @@
 """The container image: built as described, run as an engine would, doing a real export."""
 
 import signal
-import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 import sqlalchemy as sa
 
-from tests.deployed.conftest import Installation, Started
+from tests.deployed.conftest import Deployed, Started
 from tests.deployed.image import Box, Image, image
-from tests.harness.servers import wait_until
+from tests.harness.processes import output, run
 from tests.harness.story import from_request_to_mail
+from tests.harness.waiting import wait_until
 
 __all__ = ["image"]
 
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
-def socket(installation: Installation) -> Path:
+def socket(installation: Deployed) -> Path:
     """PostgreSQL's socket, which the settings name as a container sees it."""
     url = sa.make_url(installation.settings["DATABASE_URL"])
     folder = str(url.query["host"])
@@ -48,7 +49,7 @@ def test_configuration(image: Image) -> None:
     configuration = image.configuration
     assert min(map(int, configuration["User"].split(":"))) >= 10_000
     assert configuration["Cmd"] == ["python", "-m", "worker", "run"]
-    assert configuration["Healthcheck"]["Test"] == ["CMD", "python", "-m", "worker", "health"]
+    assert configuration["Healthcheck"]["Test"] == ["CMD", "python", "-S", "-m", "worker.alive"]
     with image.mounted() as files:
         found = {
             path.name for folder in ("usr/bin", "venv/bin") for path in (files / folder).iterdir()
@@ -57,7 +58,7 @@ def test_configuration(image: Image) -> None:
         assert not list((files / "app").rglob("tests"))
 
 
-def test_story(installation: Installation, box: Box, tmp_path: Path) -> None:
+def test_story(installation: Deployed, box: Box, tmp_path: Path) -> None:
     """Migrations, API and worker each run in a container; the worker stops when it is told to."""
     settings = installation.settings
     serve = ["python", "-m", "infra.servers.serve", "--port", str(installation.port)]
@@ -72,13 +73,11 @@ def test_story(installation: Installation, box: Box, tmp_path: Path) -> None:
         inside = first(worker)
         assert set(inside.uids()) == {int(box.uid)}
 
-        def run(*command: str) -> subprocess.CompletedProcess[str]:
-            joined = box.join(inside, settings, *command)
-            return subprocess.run(joined, capture_output=True, text=True, check=False)
-
-        assert run("cat", "/proc/1/comm").stdout == "python\n"
-        assert run("python", "-m", "worker", "health").stdout == "alive\n"
-        assert "Read-only file system" in run("touch", "/app/new").stderr
+        join = partial(box.join, inside, settings)
+        assert output(*join("cat", "/proc/1/comm")) == "python\n"
+        assert output(*join("python", "-m", "worker", "health")) == "alive\n"
+        assert run(*join("python", "-S", "-m", "worker.alive")).returncode == 0
+        assert "Read-only file system" in run(*join("touch", "/app/new")).stderr
         from_request_to_mail(installation, tmp_path / "posts.json")
         zombies = [child for child in inside.children() if child.status() == psutil.STATUS_ZOMBIE]
         assert zombies == []

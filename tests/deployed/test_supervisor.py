@@ -1,15 +1,14 @@
 """A plain server: supervisord runs the API and the workers."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from chalicelib.wiring import Wiring
-from tests.deployed.conftest import BIN, Installation
-from tests.e2e.conftest import ROOT
-from tests.harness.servers import wait_until
+from tests.deployed.conftest import Deployed
+from tests.harness.processes import BIN, ROOT, run
 from tests.harness.story import from_request_to_mail
+from tests.harness.waiting import wait_until
 
 CONFIGURATION = ROOT / "infra/servers/supervisord.conf"
 
@@ -17,15 +16,13 @@ pytestmark = pytest.mark.servers
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_supervisord(installation: Installation, tmp_path: Path) -> None:
+def test_supervisord(installation: Deployed, tmp_path: Path) -> None:
     """One configuration runs the story, restarts what dies, and stops everything cleanly."""
     variables = {"PORT": str(installation.port), "WORKERS": "2", "RUN_DIR": str(tmp_path)}
     installation.command("migrate")
 
     def control(*arguments: str) -> str:
-        command = [str(BIN / "supervisorctl"), "-c", str(CONFIGURATION), *arguments]
-        done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, check=False)
-        return done.stdout.decode()
+        return run(BIN / "supervisorctl", "-c", CONFIGURATION, *arguments, env=variables).stdout
 
     command = BIN / "supervisord", "-c", CONFIGURATION
     with installation.process(*command, variables=variables) as supervisord:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROOT
+from tests.harness.processes import ROOT, run
 
 UNITS = ROOT / "infra/servers/systemd"
 HOME = "/srv/carryout"
@@ -33,21 +33,15 @@ def units(tmp_path: Path) -> Path:
 
 def analyze(units: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Ask systemd-analyze about units in a folder."""
-    return subprocess.run(
-        ["systemd-analyze", *arguments],
-        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    env = {**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:"}
+    return run("systemd-analyze", *arguments, env=env)
 
 
 @needs_systemd
 def test_systemd_finds_no_fault(units: Path) -> None:
     """No unknown word, no program that is not there."""
     done = analyze(units, "verify", "--man=no", *sorted(units.glob("carryout-*.*[er]")))
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 @needs_systemd
@@ -56,7 +50,16 @@ def test_services_are_hardened(units: Path, unit: str) -> None:
     """Each service is cut off from what it has no need of, by what they have in common."""
     threshold = f"--threshold={MOST_EXPOSED}"
     done = analyze(units, "security", "--offline=true", threshold, "--no-pager", units / unit)
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("unit", ["carryout-api.service", "carryout-worker@.service"])
+def test_services_are_started_again_for_ever(unit: str) -> None:
+    """By itself systemd gives up after 5 starts in 10 s, and then a service stays dead."""
+    text = (UNITS / unit).read_text()
+    section, _, service = text.partition("[Service]")
+    assert "\nStartLimitIntervalSec=0\n" in section  # it belongs to [Unit]
+    assert {"Restart=always", "RestartSec=5"} <= set(service.splitlines())
 
 
 def test_commands_are_those_of_the_procfile() -> None:

@@ -1,258 +1,124 @@
-import json
 import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 import requests
+import sqlalchemy as sa
 
-from infra.local.emulator import Emulator
 from infra.local.plan import KNOWN
 from infra.local.stack import free_port
-from tests.harness.holding import ended
-from tests.harness.servers import wait_until
-
-ROOT = Path(__file__).parents[2]
-PYTHON = sys.executable
-
-USER = {"username": "susan", "password": "correct horse"}
-
-
-def environment(data_dir: Path, **settings: str) -> dict[str, str]:
-    """This process's environment without settings, and with those of a test."""
-    clean = {name: value for name, value in os.environ.items() if name not in KNOWN}
-    return {**clean, "PORT": str(free_port()), "DATA_DIR": str(data_dir), **settings}
-
-
-class Launcher:
-    """`make run` in a process of its own.
-
-    Args:
-        env: The environment, with PORT and DATA_DIR.
-        log: Takes what it prints.
-    """
-
-    def __init__(self, env: Mapping[str, str], log: Path) -> None:
-        self._log = log
-        self._file = Path(env["DATA_DIR"]) / "stack.json"
-        with log.open("w") as output:
-            self.process = psutil.Popen(
-                [PYTHON, "-m", "infra.local", "run"],
-                cwd=ROOT,
-                env=dict(env),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def output(self) -> str:
-        """What it has printed."""
-        return self._log.read_text()
-
-    @property
-    def stack(self) -> dict[str, Any]:
-        """What `stack.json` says."""
-        content: dict[str, Any] = json.loads(self._file.read_text())
-        return content
-
-    def wait_until_ready(self) -> "Launcher":
-        """Wait for the ready line; fail with the output when it ends instead."""
-        wait_until(lambda: "\nready " in f"\n{self.output}" or self.ended(), "ready")
-        assert not self.ended(), self.output
-        wait_until(self._file.exists, "stack.json")
-        return self
-
-    def ended(self) -> bool:
-        """Whether it is over."""
-        return self.process.poll() is not None
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Signal it and wait; return its status."""
-        self.process.send_signal(number)
-        return int(self.process.wait(timeout=60))
-
-    def family(self) -> list[psutil.Process]:
-        """All that it started."""
-        children: list[psutil.Process] = self.process.children(recursive=True)
-        return children
+from tests.harness.people import PASSWORD
+from tests.harness.processes import LAUNCHER, WORKER, ended, family, kill, output
+from tests.harness.servers import Aws
+from tests.harness.stacks import Stack, running
+from tests.harness.waiting import wait_until
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """Where a launcher's output goes."""
-    return tmp_path / "log"
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """A stack that is ready, stopped at the end, in a folder whose name means a lot to URLs."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    stack = Stack(tmp_path / "data %41?#", PORT=str(free_port())).ready()
+    yield stack
+    stack.stop()
 
 
-@pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
-    """The environment of a launcher on a fresh folder."""
-    return environment(tmp_path / "data")
+def sign_in(stack: Stack) -> int:
+    """Ask for a token of susan's; return the status."""
+    body = {"username": "susan", "password": PASSWORD}
+    return requests.post(f"{stack.app_url}/v1/tokens", json=body, timeout=60).status_code
 
 
-@pytest.fixture
-def launcher(env: dict[str, str], log: Path) -> Iterator[Launcher]:
-    """A stack that is ready, stopped at the end."""
-    launcher = Launcher(env, log).wait_until_ready()
-    yield launcher
-    if not launcher.ended():
-        launcher.stop()
-
-
-def lives(process: psutil.Process) -> bool:
-    """Whether a process has not ended; one that nobody has reaped yet has."""
-    return process.is_running() and not ended(process)
-
-
-def sign_up(stack: Mapping[str, Any]) -> None:
-    """Make the user."""
-    body = {**USER, "email": "susan@example.com"}
-    assert requests.post(f"{stack['app_url']}/v1/users", json=body, timeout=60).status_code == 201
-
-
-def sign_in(stack: Mapping[str, Any]) -> int:
-    """Ask for a token; return the status."""
-    return requests.post(f"{stack['app_url']}/v1/tokens", json=USER, timeout=60).status_code
-
-
-def test_stack_file_says_how_to_join(launcher: Launcher, env: dict[str, str]) -> None:
+def test_stack_file_says_how_to_join(stack: Stack) -> None:
     """The file holds all that is promised, and its `env` is all that a process needs."""
-    stack = launcher.stack
-    assert launcher.output.count(f"ready http://127.0.0.1:{env['PORT']}/\n") == 1
-    assert "status=503" not in launcher.output  # that it is not ready while it starts is no news
-    assert set(stack) == {
+    facts = stack.facts
+    assert stack.log.count(f"ready {stack.app_url}/\n") == 1
+    assert "status=503" not in stack.log  # that it is not ready while it starts is no news
+    assert set(facts) == {
         "app_url", "redis_url", "database_url", "aws_endpoint_url", "bucket", "queue",
         "mail_dir", "env", "pids",
     }  # fmt: skip
-    assert stack["database_url"] == f"sqlite:///{env['DATA_DIR']}/carryout.db"
-    assert stack["mail_dir"] == f"{env['DATA_DIR']}/mail"
-    assert stack["pids"]["launcher"] == launcher.process.pid
-    assert requests.get(f"{stack['app_url']}/readyz", timeout=60).status_code == 200
-
-    sign_up(stack)
-    joined = subprocess.run(
-        [PYTHON, "-m", "worker", "set-admin", "susan", "on"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **stack["env"]},
-        capture_output=True,
-        check=False,
-    )
-    assert joined.returncode == 0, joined.stderr
+    assert sa.make_url(facts["database_url"]).database == str(stack.folder / "carryout.db")
+    assert facts["mail_dir"] == str(stack.folder / "mail")
+    assert (stack.folder / "carryout.db").exists()
+    assert facts["pids"]["launcher"] == stack.process.pid
+    assert stack.is_ready()
+    stack.join("susan")
+    output(*WORKER, "set-admin", "susan", "on", env={"PATH": os.environ["PATH"], **facts["env"]})
 
 
 @pytest.mark.parametrize("name", ["api", "redis", "workers"])
-def test_dead_child_is_replaced(launcher: Launcher, name: str) -> None:
+def test_dead_child_is_replaced(stack: Stack, name: str) -> None:
     """A killed child comes back in its old place, that is said, and the file follows."""
-    before = launcher.stack
+    before = stack.facts
     (pid,) = before["pids"][name] if name == "workers" else [before["pids"][name]]
     os.kill(pid, signal.SIGKILL)
 
-    wait_until(lambda: launcher.stack["pids"] != before["pids"], f"{name} is replaced")
+    wait_until(lambda: stack.facts["pids"] != before["pids"], f"{name} is replaced")
     what = "was killed by SIGKILL; starting it again at once"
-    wait_until(lambda: what in launcher.output, "that is said")  # by a thread of its own
-    assert {**launcher.stack, "pids": None} == {**before, "pids": None}
-    wait_until(lambda: _is_ready(launcher.stack), "ready again")
-
-
-def _is_ready(stack: Mapping[str, Any]) -> bool:
-    try:
-        return requests.get(f"{stack['app_url']}/readyz", timeout=60).status_code == 200
-    except requests.RequestException:
-        return False
+    wait_until(lambda: what in stack.log, "that is said")  # by a thread of its own
+    assert {**stack.facts, "pids": None} == {**before, "pids": None}
+    wait_until(stack.is_ready, "ready again")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_stops_everything(launcher: Launcher, number: int) -> None:
-    """Ctrl-C and SIGTERM end every child, and the launcher with status 0."""
-    family = launcher.family()
-    assert launcher.stop(number) == 0
-    wait_until(lambda: not any(map(lives, family)), "all have ended", within_s=5)
+def test_signal_stops_everything(stack: Stack, number: int) -> None:
+    """Ctrl-C and SIGTERM, come once or twice, end all and leave nothing: status 0."""
+    _, *children = family(stack.process)
+    os.kill(stack.process.pid, number)
+    assert stack.stop(number) == 0
+    wait_until(lambda: all(map(ended, children)), "all have ended", within_s=5)
+    assert list(Path(os.environ["TMPDIR"]).iterdir()) == []
 
 
-def test_second_launcher_and_taken_port_are_refused(
-    launcher: Launcher, env: dict[str, str], tmp_path: Path
-) -> None:
+def test_second_launcher_and_taken_port_are_refused(stack: Stack, tmp_path: Path) -> None:
     """A live folder and a taken port are named, with status 1; the first stack lives on."""
-    same_folder = Launcher({**env, "PORT": str(free_port())}, tmp_path / "second")
-    assert same_folder.process.wait(timeout=60) == 1
-    assert env["DATA_DIR"] in same_folder.output
-    assert str(launcher.process.pid) in same_folder.output
-
-    same_port = Launcher({**env, "DATA_DIR": str(tmp_path / "other")}, tmp_path / "third")
-    assert same_port.process.wait(timeout=60) == 1
-    assert f"port {env['PORT']}" in same_port.output
-    assert "PORT=" in same_port.output
-    assert sign_in(launcher.stack) == 401
+    second = Stack(stack.folder)
+    assert second.process.wait(timeout=60) == 1
+    assert f"{stack.folder} is in use by another stack (process {stack.process.pid})" in second.log
+    port = stack.app_url.rpartition(":")[2]
+    third = Stack(tmp_path / "other", PORT=port)
+    assert third.process.wait(timeout=60) == 1
+    assert f"port {port}" in third.log
+    assert "PORT=" in third.log
+    assert sign_in(stack) == 401
 
 
 @pytest.mark.parametrize("whom", ["launcher", "everything"])
-def test_kill_9_loses_nothing(
-    launcher: Launcher, env: dict[str, str], tmp_path: Path, whom: str
-) -> None:
+def test_kill_9_loses_nothing(stack: Stack, whom: str) -> None:
     """Whatever is killed, no child outlives it by ten seconds, and the next run goes on at once."""
-    sign_up(launcher.stack)
-    family = launcher.family()
-    launcher.process.kill()
-    launcher.process.wait()
-    if whom == "everything":
-        for process in family:
-            with suppress(psutil.NoSuchProcess):  # the guard was quicker
-                process.kill()
-    again = Launcher(env, tmp_path / "again").wait_until_ready()
-    left = [process for process in family if lives(process)]
-    status = sign_in(again.stack)
-    assert again.stop() == 0
-    assert (left, status) == ([], 201)
+    stack.join("susan")
+    everything = family(stack.process)
+    kill(everything[:1] if whom == "launcher" else everything)
+    stack.process.wait()
+    with running(stack.folder) as again:
+        left = [process for process in everything if not ended(process)]
+        assert (left, sign_in(again)) == ([], 201)
 
 
-def export(stack: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask for an export; return the task as it is when its mail is settled, or when it failed."""
-    api = f"{stack['app_url']}/v1"
-    token = requests.post(f"{api}/tokens", json=USER, timeout=60).json()["token"]
-    headers = {"Authorization": f"Bearer {token}"}
-    task_id = requests.post(f"{api}/exports", headers=headers, timeout=60).json()["id"]
-    seen: list[dict[str, Any]] = []
-
-    def settled() -> bool:
-        answer = requests.get(f"{api}/tasks/{task_id}", headers=headers, timeout=60)
-        seen.append(answer.json())
-        mail = (seen[-1]["result"] or {}).get("mail", {}).get("state", "pending")
-        return seen[-1]["status"] == "failed" or mail not in {"pending", "sending"}
-
-    wait_until(settled, "the mail")
-    return seen[-1]
-
-
-def test_what_is_given_is_not_started(
-    tmp_path: Path, log: Path, redis_url: str, emulator: Emulator
-) -> None:
+def test_what_is_given_is_not_started(tmp_path: Path, redis_url: str, aws: Aws) -> None:
     """What has an address is not embedded; an S3 and SES without bucket and sender gets them."""
-    given = environment(
-        tmp_path / "data",
-        REDIS_URL=redis_url,
-        QUEUE_NAME="elsewhere",
-        AWS_ENDPOINT_URL=emulator.endpoint_url,
-        EXPORT_BUCKET="bucket-of-the-launcher",
-        MAIL_SENDER="launcher@example.com",
-    )
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        given.pop(name, None)
-    launcher = Launcher(given, log).wait_until_ready()
-    assert launcher.stack["redis_url"] == redis_url
-    assert launcher.stack["queue"] == "elsewhere"
-    assert launcher.stack["aws_endpoint_url"] == emulator.endpoint_url
-    assert launcher.stack["pids"]["redis"] is None
-    sign_up(launcher.stack)
-    task = export(launcher.stack)
-    assert launcher.stop() == 0
-    assert task["result"]["mail"]["state"] == "sent", launcher.output
+    given = {
+        "REDIS_URL": redis_url,
+        "QUEUE_NAME": "elsewhere",
+        "AWS_ENDPOINT_URL": aws.url,
+        "EXPORT_BUCKET": "bucket-of-the-launcher",
+        "MAIL_SENDER": "launcher@example.com",
+        "AWS_ACCESS_KEY_ID": "",
+        "AWS_SECRET_ACCESS_KEY": "",
+    }
+    with running(tmp_path / "data", **given) as stack:
+        facts = stack.facts
+        assert (facts["redis_url"], facts["queue"]) == (redis_url, "elsewhere")
+        assert (facts["aws_endpoint_url"], facts["pids"]["redis"]) == (aws.url, None)
+        susan = stack.join("susan")
+        susan.wait_until_mailed(susan.request())
 
 
 @pytest.mark.parametrize(
@@ -264,35 +130,21 @@ def test_what_is_given_is_not_started(
         ("MAIL_SENDER", "carryout", "MAIL_SENDER"),
     ],
 )
-def test_failed_start_says_why(
-    tmp_path: Path, log: Path, setting: str, value: str, why: str
-) -> None:
+def test_failed_start_says_why(tmp_path: Path, setting: str, value: str, why: str) -> None:
     """What cannot start ends with status 1, the reason, and nothing left running."""
-    launcher = Launcher(environment(tmp_path / "data", **{setting: value}), log)
-    assert launcher.process.wait(timeout=90) == 1
-    assert why in launcher.output
-    assert "ready" not in launcher.output
+    stack = Stack(tmp_path / "data", **{setting: value})
+    assert stack.process.wait(timeout=90) == 1
+    assert why in stack.log
+    assert "ready" not in stack.log
 
 
 def test_demo(tmp_path: Path) -> None:
     """The demo shows the whole job, and the command that it prints at the end works."""
-    demo = subprocess.run(
-        [PYTHON, "-m", "infra.local", "demo"],
-        cwd=ROOT,
-        env={**environment(tmp_path), "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert demo.returncode == 0, demo.stdout + demo.stderr
+    clean = {name: value for name, value in os.environ.items() if name not in KNOWN}
+    demo = output(*LAUNCHER, "demo", env={**clean, "TMPDIR": str(tmp_path)})
     for shown in ("succeeded 100 %", "| From:", "| To:", "| Subject:", "attached: posts.json, "):
-        assert shown in demo.stdout
-    command = re.search(r"verify it +(.+)", demo.stdout)
+        assert shown in demo
+    command = re.search(r"verify it +(.+)", demo)
     assert command
-    verify = subprocess.run(
-        shlex.split(command[1]), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert verify.returncode == 0, verify.stderr
-    assert "3,000" in verify.stdout or "3000" in verify.stdout
-    assert not list(tmp_path.glob("carryout-demo-*"))
+    assert "3,000" in output(*shlex.split(command[1]))
+    assert list(tmp_path.iterdir()) == []

@@ -3,13 +3,12 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROOT, Stack
+from tests.harness.processes import BIN, ROOT, output
+from tests.harness.stacks import Stack
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
@@ -20,22 +19,12 @@ def type_in(block: str, folder: Path) -> str:
     elsewhere = {
         "http://127.0.0.1:8000": facts["app_url"],
         ".local/stack.json": str(folder / "stack.json"),
-        ". .venv/bin/activate": f"export PATH='{Path(sys.executable).parent}':\"$PATH\"",
+        ". .venv/bin/activate": f"export PATH='{BIN}':\"$PATH\"",
         "chalice local --stage local --port 8001": "chalice --version",  # it would not end
     }
     for here, there in elsewhere.items():
         block = block.replace(here, there)
-    done = subprocess.run(
-        ["sh", "-e"],
-        cwd=ROOT,
-        input=block,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output("sh", "-e", given=block)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not there")

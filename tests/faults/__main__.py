@@ -4,38 +4,33 @@ Replay a line with its seed: `python -m tests.faults --seed 7 --only kill-both/s
 """
 
 import atexit
-import contextlib
 import functools
 import json
 import logging
 import os
 import random
-import shutil
 import signal
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
-from infra.local.stack import ROOT
 from tests.faults import big, boundaries, chaos
 from tests.faults.lab import BOUND_S
 from tests.faults.trial import SCENARIOS, SHOWN, Entry, Result, median, percentile, play
-from tests.harness.servers import PostgreSQL
+from tests.harness.processes import ROOT
+from tests.harness.servers import DATABASES, Servers
 
 REPORT = ROOT / "build" / "faults.json"
 LANES = 3
 """How many trials run at the same time: they mostly wait for leases."""
 
 QUICK = ("medley", "kill-both/postgresql", "stopped-horse/sqlite", "term/sqlite",
-         "redis-flushed", "storage-reset", "mail-refused", "cancelled/postgresql")  # fmt: skip
+         "redis-flushed", "redis-killed", "storage-reset", "email-refused", "sender-stopping",
+         "cancelled/postgresql")  # fmt: skip
 
 HEAD = ("fault", "runs", "kills", "recovered after (median, max)", "duplicates", "lost", "wrong")
 
@@ -70,8 +65,10 @@ def _play_all(only: str, *, seed: int, quick: bool, lanes: int) -> list[Result]:
     click.echo(f"seed {seed}, {len(chosen)} trials")
     results = _boundaries(seed=seed) if _wants_boundaries(only, quick=quick) else []
     pool = ThreadPoolExecutor(lanes)
-    with postgresql() as server:
-        run = functools.partial(_play, seed=seed, quick=quick, server=server)
+    with Servers() as servers:
+        if any(database == "postgresql" for _, database in chosen):
+            assert servers.postgresql  # started here, not by several threads at once
+        run = functools.partial(_play, seed=seed, quick=quick, servers=servers)
         results += pool.map(run, [pair for pair in chosen if not pair[0].alone])
         results += [run(pair) for pair in chosen if pair[0].alone]
     return results
@@ -85,27 +82,6 @@ def _choose(names: list[str], *, quick: bool) -> list[Pair]:
     pairs = [(entry, database) for entry in SCENARIOS for database in entry.databases]
     names = names or (list(QUICK) if quick else [""])
     return [pair for pair in pairs if f"{pair[0].name}/{pair[1]}".startswith(tuple(names))]
-
-
-@contextlib.contextmanager
-def postgresql() -> Iterator[Callable[[], PostgreSQL]]:
-    """Gives a PostgreSQL server, started by who asks first."""
-    folder = Path(tempfile.mkdtemp(prefix="carryout-"))
-    lock = threading.Lock()
-    started: list[PostgreSQL] = []
-
-    def server() -> PostgreSQL:
-        with lock:
-            if not started:
-                started.append(PostgreSQL(folder / "pg"))
-            return started[0]
-
-    try:
-        yield server
-    finally:
-        for one in started:
-            one.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _play(pair: Pair, **options: Any) -> Result:
@@ -143,7 +119,7 @@ def report(results: list[Result], *, seed: int, took_s: float) -> int:
         "kills": kills,
         "recovered_p99_s": round(recovered_p99_s, 2),
         "recovery_bound_s": BOUND_S,
-        "unknown_mails": sum(result.unknown for result in results),
+        "unknown_emails": sum(result.unknown for result in results),
         "violations": bad,
     }
     click.echo("\n" + ", ".join(f"{name} {value}" for name, value in totals.items()))
@@ -174,7 +150,7 @@ def _boundaries(*, seed: int) -> list[Result]:
             result.count([f"{fault}: see above"])
 
     began = time.monotonic()
-    boundaries.run(databases=("sqlite", "postgresql"), seed=seed, report=report)
+    boundaries.run(databases=DATABASES, seed=seed, report=report)
     found = [results[fault] for fault in sorted(results)]
     runs = sum(result.runs for result in found)
     click.echo(f"{runs} runs at every boundary in {time.monotonic() - began:.0f} s")

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.faults.proxy import CHUNK_BYTES, reset
+from tests.harness.proxies import CHUNK_BYTES, reset
 
 UPSTREAM_TIMEOUT_S = 120
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "date", "server"}
@@ -25,6 +25,7 @@ class Call:
         path: The path, without the query.
         query: The query string.
         size_bytes: The size of its body.
+        port: The port that the client calls from.
     """
 
     at: float
@@ -32,9 +33,10 @@ class Call:
     path: str
     query: str
     size_bytes: int
+    port: int
 
     @property
-    def is_mail(self) -> bool:
+    def is_email(self) -> bool:
         """Whether SES is asked to send."""
         return self.path.endswith("/outbound-emails")
 
@@ -88,6 +90,7 @@ class AwsProxy:
     Attributes:
         rule: Asked about every request; may be replaced at any time.
         calls: All requests so far, in the order of their arrival.
+        in_flight: Those that have no response yet.
         injected: How many faults there were.
     """
 
@@ -95,6 +98,7 @@ class AwsProxy:
         self.netloc = urlsplit(target).netloc
         self.rule: Rule = well
         self.calls: list[Call] = []
+        self.in_flight: set[Call] = set()
         self.injected = 0
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
@@ -136,8 +140,17 @@ class _Handler(BaseHTTPRequestHandler):
             return
         size_bytes = int(self.headers.get("Content-Length") or 0)
         url = urlsplit(self.path)
-        call = Call(time.monotonic(), self.command, url.path, url.query, size_bytes)
+        port = self.client_address[1]
+        call = Call(time.monotonic(), self.command, url.path, url.query, size_bytes, port)
         fault = self.server.proxy.judge(call)
+        self.server.proxy.in_flight.add(call)
+        try:
+            self._answer(call, fault)
+        finally:
+            self.server.proxy.in_flight.discard(call)
+
+    def _answer(self, call: Call, fault: Fault | None) -> None:
+        size_bytes = call.size_bytes
         if isinstance(fault, Reset):
             self.rfile.read(size_bytes // 2)
             self._hang_up()
@@ -178,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def _refuse(self, fault: Answer, call: Call) -> None:
-        if call.is_mail:
+        if call.is_email:
             body = b'{"message": "injected"}'
         else:
             body = f"<Error><Code>{fault.code}</Code><Message>injected</Message></Error>".encode()

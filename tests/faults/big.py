@@ -1,8 +1,6 @@
 """Two large faults: an export of a million posts, and a thousand users while workers die."""
 
 import re
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,17 +8,16 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
-from chalicelib.db.models import Task
-from infra.local.stack import ROOT
 from tests.faults.aws import Call
 from tests.faults.chaos import STOPS_WITHIN_S, kill_worker
-from tests.faults.lab import Lab, Person, Plan, parent_of
+from tests.faults.lab import Author, Lab, Plan, parent_of
 from tests.faults.trial import Trial, percentile, scenario
-from tests.harness.servers import wait_until
+from tests.harness.ledgers import the_export, the_task
+from tests.harness.waiting import wait_until
 
 MILLION = 1_000_000
 TOLD_AT_ONCE_S = 3.0
-"""How soon a second worker goes on with a task that was handed back."""
+"""How soon a second worker goes on with a task that was released."""
 
 EXPORT_WITHIN_S = 300.0
 STORM_WITHIN_S = 600.0
@@ -43,7 +40,7 @@ def resume(trial: Trial) -> None:
         _stopped_midway(trial, lab, person, undisturbed)
 
 
-def _many_posts(lab: Lab, count: int) -> Person:
+def _many_posts(lab: Lab, count: int) -> Author:
     """Somebody with so many posts: copies of another's."""
     source = lab.join(10_000)
     person = lab.join()
@@ -54,9 +51,9 @@ def _many_posts(lab: Lab, count: int) -> Person:
     return person
 
 
-def _killed_late(trial: Trial, lab: Lab, person: Person, undisturbed: Path) -> None:
+def _killed_late(trial: Trial, lab: Lab, person: Author, undisturbed: Path) -> None:
     assert lab.aws
-    task_id = _ask(person)
+    task_id = person.request()
     _wait_for_percent(lab, task_id, 90)
     look = lab.watch.latest[task_id]
     parts = len(lab.aws.calls)
@@ -74,8 +71,8 @@ def _killed_late(trial: Trial, lab: Lab, person: Person, undisturbed: Path) -> N
     assert again < 0.2, f"{again:.0%} of the bytes were uploaded after the kill"
 
 
-def _stopped_midway(trial: Trial, lab: Lab, person: Person, undisturbed: Path) -> None:
-    task_id = _ask(person)
+def _stopped_midway(trial: Trial, lab: Lab, person: Author, undisturbed: Path) -> None:
+    task_id = person.request()
     _wait_for_percent(lab, task_id, 50)
     look = lab.watch.latest[task_id]
     pid, began = parent_of(look), time.monotonic()
@@ -94,13 +91,6 @@ def _stopped_midway(trial: Trial, lab: Lab, person: Person, undisturbed: Path) -
     _compare(lab, task_id, undisturbed)
 
 
-def _ask(person: Person) -> str:
-    answer = person.call("POST", "/v1/exports", json={})
-    assert answer.status_code == 202, answer.text
-    task_id: str = answer.json()["id"]
-    return task_id
-
-
 def _wait_for_percent(lab: Lab, task_id: str, percent: int) -> None:
     def is_there() -> bool:
         look = lab.look(task_id)
@@ -113,19 +103,16 @@ def _stored(calls: list[Call]) -> int:
     return sum(call.size_bytes for call in calls if call.stores)
 
 
-def _export_locally(lab: Lab, person: Person, out: Path) -> None:
-    command = [sys.executable, "-m", "worker", "export", "--user", person.name, "--out", str(out)]
-    subprocess.run(
-        command, cwd=ROOT, env=lab.joining_environment(), check=True, capture_output=True
-    )
+def _export_locally(lab: Lab, person: Author, out: Path) -> None:
+    lab.stack.command("export", "--user", person.username, "--out", str(out))
 
 
 def _compare(lab: Lab, task_id: str, undisturbed: Path) -> None:
     """The published file is the undisturbed one, but for the moment at its head."""
-    with lab.wiring.database.read() as session:
-        task = session.get_one(Task, task_id)
+    task = the_task(lab.wiring.database, task_id)
     assert task.status == "succeeded", task.error_code
-    pieces = lab.wiring.storage.read(task.object_key or "")
+    key = the_export(lab.wiring.database, task_id).object_key or ""
+    pieces = lab.wiring.object_store.read(key)
     published = lab.folder / "published.json"
     with published.open("wb") as file:
         file.writelines(pieces)
@@ -149,7 +136,7 @@ def storm(trial: Trial) -> None:
         people = [lab.join(20) for _ in range(trial.few(1000, 100))]
         began = time.monotonic()
         with ThreadPoolExecutor(16) as pool:
-            asking = [pool.submit(person.ask) for person in people]
+            asking = [pool.submit(person.export) for person in people]
             for second in range(trial.few(60, 6)):
                 time.sleep(max(0.0, began + second + 1 - time.monotonic()))
                 trial.result.kills += kill_worker(lab, trial.chance)

@@ -7,13 +7,11 @@ one run; the product recovers; the oracle judges.
 import json
 import os
 import random
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,17 +22,19 @@ import click
 from sqlalchemy.exc import OperationalError
 
 from tests.faults.calls import FAULTS, Call, Calls, Plan
-from tests.faults.ground import ground
 from tests.faults.oracle import violations
 from tests.faults.scenarios import READER, SCENARIOS, Scenario
-from tests.faults.world import World, hurry
-from tests.harness.servers import PostgreSQL, migrate
+from tests.faults.world import PART_BYTES, World, hurry
+from tests.harness.servers import DATABASES, Servers
 
 SLOTS = 6
 """How many runs go on at once; they wait most of the time."""
 
+SMALL_PARTS = {"S3_UPLOAD_PART_MIN_SIZE": str(PART_BYTES)}
+"""Of which a small export has several."""
+
 TRIES = 3
-"""How often a run is made in which the planned call does not come, for threads have their ways."""
+"""How often a run is made in which the planned call does not come."""
 
 ORPHANED = 0.5
 """For so many dead work horses there is a parent left that recovers their tasks."""
@@ -99,8 +99,7 @@ def _occupy(slots: Any) -> None:
     os.environ |= slot.environment
     hurry()
     for name, url in slot.databases.items():
-        settings = slot.environment | {"DATABASE_URL": url, "PUBLIC_URL": "https://example.com"}
-        _worlds[name] = World(settings, slot.folder)
+        _worlds[name] = World(slot.environment | {"DATABASE_URL": url}, slot.folder)
         _worlds[name].spy()
 
 
@@ -132,7 +131,7 @@ def record(run: Run) -> list[Plan]:
 
 
 def _may_lock(seen: list[Call], call: Call) -> bool:
-    """Whether locks may be held; on SQLite, who is stopped with those stops everybody."""
+    """Whether it may have locks: on SQLite, a process stopped with those stops everybody."""
     if call.thread.startswith(READER):
         return True  # who knows where the others are
     if call.kind == "sql" and call.what not in OUTSIDE:
@@ -194,37 +193,18 @@ def _recover(run: Run, scenario: Scenario, pid: int, status: int) -> float:
 def pool(databases: Sequence[str], *, slots: int = SLOTS) -> Iterator[ProcessPoolExecutor]:
     """Start the servers and the processes that make runs."""
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="carryout-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        sources = [stack.enter_context(_source(name, folder)) for name in databases]
+        shared = stack.enter_context(Servers())
+        # Who works in a slot forks, and must have no threads: its servers are others' processes.
+        homes = [stack.enter_context(Servers(**SMALL_PARTS)) for _ in range(slots)]
         context = get_context("spawn")
         queue = context.SimpleQueue()
-        homes = [folder / str(number) for number in range(slots)]
-        grounds = [stack.enter_context(ground(home)) for home in homes]
-        for home, environment in zip(homes, grounds, strict=True):
-            urls = {
-                name: stack.enter_context(source(home))
-                for name, source in zip(databases, sources, strict=True)
-            }
-            queue.put(Slot(home, environment(), urls))
+        with ThreadPoolExecutor(slots) as starting:
+            environments = starting.map(lambda home: home.environment(""), homes)
+        for home, environment in zip(homes, environments, strict=True):
+            urls = {name: stack.enter_context(shared.database(name)) for name in databases}
+            queue.put(Slot(home.aws.folder, environment, urls))
         executor = ProcessPoolExecutor(slots, context, _occupy, (queue,))
         yield stack.enter_context(executor)
-
-
-Source = Callable[[Path], AbstractContextManager[str]]
-"""Makes a migrated database for a slot."""
-
-
-@contextmanager
-def _source(name: str, folder: Path) -> Iterator[Source]:
-    if name == "postgresql":
-        server = PostgreSQL(folder / "pg")
-        yield lambda _home: server.database()
-        server.stop()
-        return
-    template = folder / "template.db"
-    migrate(f"sqlite:///{template}")
-    yield lambda home: nullcontext(f"sqlite:///{shutil.copy(template, home / 'carryout.db')}")
 
 
 def plain_runs(databases: Sequence[str], scenarios: Iterable[str], seed: int) -> list[Run]:
@@ -264,7 +244,7 @@ def _run_all(executor: ProcessPoolExecutor, runs: Iterable[Run], report: Report)
 
 
 @click.command()
-@click.option("--database", "databases", multiple=True, default=("sqlite", "postgresql"))
+@click.option("--database", "databases", multiple=True, default=DATABASES)
 @click.option("--seed", default=0)
 @click.option("--scenario", "scenarios", multiple=True, default=tuple(SCENARIOS))
 @click.option("--match", default="", help="Only runs whose description holds this.")

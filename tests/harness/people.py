@@ -1,27 +1,95 @@
 """People who use the API, and how they are refused."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from email.message import EmailMessage
+from functools import partialmethod
+from typing import Any, Protocol, Self
 
+import requests
 from chalice.test import Client, HTTPResponse
 
+from tests.harness.waiting import wait_until
+
 JSON = {"Content-Type": "application/json"}
+PASSWORD = "correct horse"
+TIMEOUT_S = 60
 
 
-@dataclass(frozen=True)
+class Home(Protocol):
+    """Where the application runs."""
+
+    def command(self, *arguments: str, given: str = "") -> str:
+        """Run `python -m worker …` against it; return what it printed."""
+
+    def mails(self, to: str) -> list[EmailMessage]:
+        """The mails that somebody got, the oldest first."""
+
+
+class Remote:
+    """The application behind a URL, asked as Chalice's test client asks the one in this process.
+
+    Each request has a connection of its own, so that threads may share it.
+    """
+
+    def __init__(self, app_url: str) -> None:
+        self._app_url = app_url
+
+    @property
+    def http(self) -> "Remote":
+        """Itself, as Chalice has it."""
+        return self
+
+    def request(self, method: str, path: str, headers: dict[str, str], body: bytes) -> HTTPResponse:
+        """Send a request and follow no redirection."""
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy, no .netrc
+            answer = session.request(
+                method,
+                self._app_url + path,
+                data=body,
+                headers=headers,
+                timeout=TIMEOUT_S,
+                allow_redirects=False,
+            )
+        return HTTPResponse(answer.content, answer.headers, answer.status_code)
+
+
+@dataclass
 class Person:
     """Somebody with a token, or nobody without one.
 
     Attributes:
-        client: Chalice's test client.
+        client: The application in this process, or behind a URL.
         token: A bearer token, or None.
-        user_id: The user's number.
+        user_id: The user's number, where a test needs it.
+        username: The name.
+        home: Where the application runs, if not in this process.
     """
 
-    client: Client
+    client: Client | Remote
     token: str | None = None
     user_id: int = 0
+    username: str = ""
+    home: Home | None = None
+
+    @classmethod
+    def sign_up(
+        cls, client: Client | Remote, username: str, *, email: str = "", **facts: Any
+    ) -> Self:
+        """Somebody new, who makes an account and signs in."""
+        secrets = {"username": username, "password": PASSWORD}
+        person = cls(client, username=username, **facts)
+        new = {**secrets, "email": email or person.address, "language": "en"}
+        person.user_id = person.call("POST", "/v1/users", new, 201)["id"]
+        person.token = person.call("POST", "/v1/tokens", secrets, 201)["token"]
+        return person
+
+    @property
+    def address(self) -> str:
+        """Where mails go."""
+        return f"{self.username}@example.com"
 
     @property
     def headers(self) -> dict[str, str]:
@@ -38,21 +106,77 @@ class Person:
             method, path, headers=given, body=b"" if body is None else raw
         )
 
-    def get(self, path: str, **options: Any) -> HTTPResponse:
-        """GET."""
-        return self.ask("GET", path, **options)
+    get = partialmethod(ask, "GET")
+    post = partialmethod(ask, "POST")
+    patch = partialmethod(ask, "PATCH")
+    delete = partialmethod(ask, "DELETE")
 
-    def post(self, path: str, body: object = None, **options: Any) -> HTTPResponse:
-        """POST."""
-        return self.ask("POST", path, body, **options)
+    def call(self, method: str, path: str, body: object = None, status: int | None = None) -> Any:
+        """Send a request that must succeed, with this status if one is named; return the JSON."""
+        answer = self.ask(method, path, body)
+        assert answer.status_code == (status or answer.status_code), answer.body
+        assert 200 <= answer.status_code < 300, answer.body
+        return answer.json_body if answer.body else None
 
-    def patch(self, path: str, body: object = None, **options: Any) -> HTTPResponse:
-        """PATCH."""
-        return self.ask("PATCH", path, body, **options)
+    def load(self, count: int, *, body: str = "x" * 100) -> None:
+        """Get many posts at once."""
+        assert self.home
+        post = json.dumps({"body": body, "timestamp": "2026-01-02T03:04:05Z"}) + "\n"
+        self.home.command("load-posts", "-", "--user", self.username, given=count * post)
 
-    def delete(self, path: str, **options: Any) -> HTTPResponse:
-        """DELETE."""
-        return self.ask("DELETE", path, **options)
+    def write(self, *bodies: str) -> None:
+        """Write posts, one after the other."""
+        for body in bodies:
+            self.call("POST", "/v1/posts", {"body": body}, 201)
+
+    def request(self, name: str = "export_posts", **params: Any) -> str:
+        """Ask for a task; return its id."""
+        return str(self.call("POST", "/v1/tasks", {"name": name, "params": params}, 202)["id"])
+
+    def cancel(self, task_id: str) -> HTTPResponse:
+        """Ask for the end of a task."""
+        return self.ask("POST", f"/v1/tasks/{task_id}/cancel")
+
+    def task(self, task_id: str) -> Any:
+        """A task as it stands."""
+        return self.call("GET", f"/v1/tasks/{task_id}")
+
+    def wait(
+        self, task_id: str, condition: Callable[[Any], object], what: str, *, within_s: float = 90
+    ) -> Any:
+        """Wait until a task is as it should be; return it."""
+
+        def found() -> Any:
+            task = self.task(task_id)
+            return task if condition(task) else None
+
+        return wait_until(found, what, within_s=within_s)
+
+    def wait_for(self, task_id: str, status: str, *, within_s: float = 90) -> Any:
+        """Wait for a status."""
+        return self.wait(task_id, lambda one: one["status"] == status, status, within_s=within_s)
+
+    def wait_until_mailed(self, task_id: str) -> None:
+        """Wait until SES has taken the mail about an export."""
+
+        def is_sent(task: Any) -> bool:
+            return bool(task["result"] and task["result"]["mail"]["state"] == "sent")
+
+        self.wait(task_id, is_sent, "it is mailed")
+
+    def wait_for_mail(self, task_id: str) -> EmailMessage:
+        """Wait for the one mail about an export."""
+        assert self.home
+        home = self.home
+        self.wait_until_mailed(task_id)
+        (mail,) = wait_until(lambda: home.mails(self.address), "the mail is a file")
+        return mail
+
+    def download(self, task_id: str) -> bytes:
+        """The file, as a browser gets it."""
+        answer = self.get(f"/v1/exports/{task_id}/download")
+        assert answer.status_code == 303, answer.body
+        return requests.get(answer.headers["Location"], timeout=TIMEOUT_S).content
 
 
 def refused(answer: HTTPResponse, status: int, code: str) -> dict[str, Any]:

@@ -4,25 +4,24 @@ import hashlib
 import json
 from pathlib import Path
 
-from tests.e2e.conftest import Person, Place
+from tests.harness.stacks import Installation
 
 BODIES = ["first", "second \u2028 \U0001f600", 'a "quoted" \\ one\nof two lines']
 
 
-def from_request_to_mail(place: Place, file: Path) -> None:
+def from_request_to_mail(place: Installation, file: Path) -> None:
     """Sign up, write, ask for all posts, and compare what the mail, the download and the task say.
 
     Args:
         place: Any installation of the application.
         file: Where the export is put to be verified.
     """
-    susan = Person(place, "susan")
-    for body in BODIES:
-        susan.call("POST", "/v1/posts", {"body": body}, 201)
-    answer = susan.ask("POST", "/v1/exports", {})
+    susan = place.join("susan")
+    susan.write(*BODIES)
+    answer = susan.post("/v1/exports", {})
     assert answer.status_code == 202
     assert int(answer.headers["Retry-After"]) >= 0
-    task_id = answer.json()["id"]
+    task_id = answer.json_body["id"]
     assert answer.headers["Location"] == f"/v1/tasks/{task_id}"
     task = susan.wait_for(task_id, "succeeded")
     assert (task["progress"], task["attempt"]) == ({"percent": 100, "done": 3, "total": 3}, 1)

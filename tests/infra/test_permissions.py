@@ -23,10 +23,17 @@ from chalicelib.adapters.object_store import Part, UploadGoneError
 from chalicelib.errors import TaskError
 from chalicelib.exports import removals
 from chalicelib.wiring import Wiring
-from tests.harness.ledgers import JSON, launch, make_user, publish, the_email, the_export
-from tests.harness.writers import write_posts
+from tests.conftest import Join
+from tests.harness.ledgers import (
+    JSON,
+    launch,
+    make_user,
+    publish,
+    the_email,
+    the_export,
+    write_posts,
+)
 from tests.infra.templates import AWS, Template
-from tests.integration.conftest import Join, join  # noqa: F401 - a fixture
 from worker.attempts import Attempt, FailedAttemptError, perform
 from worker.export.upload import Upload
 from worker.protection import protected
@@ -149,7 +156,7 @@ def one_prefix(requests: Sequence[tuple[str, str]]) -> bool:
     return bool(about) and all(re.search(r"/exports/\d+/|prefix=exports/", url) for url in about)
 
 
-def test_api(recorder: Recorder, join: Join, wiring: Wiring, app_template: Template) -> None:  # noqa: F811
+def test_api(recorder: Recorder, join: Join, wiring: Wiring, app_template: Template) -> None:
     """Downloads are looked at and signed; files of erased accounts go."""
     susan, david = join("susan"), join("david")
     tasks = [launch(wiring.database, one.user_id) for one in (susan, david)]
@@ -240,6 +247,14 @@ def test_worker_sends_as_one(app_template: Template) -> None:
     """The right to send emails is narrowed to one address."""
     (mail,) = [one for one in statements(app_template, "WorkerRole") if one["Sid"] == "Mail"]
     assert mail["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "MailAddress"}}}
+
+
+def test_worker_sends_to_anybody(app_template: Template) -> None:
+    """In the sandbox SES authorises the recipient's identity as well as the sender's."""
+    (mail,) = [one for one in statements(app_template, "WorkerRole") if one["Sid"] == "Mail"]
+    identity, configuration = (str(one["Fn::Sub"]) for one in mail["Resource"])
+    assert identity.endswith(":identity/*")
+    assert ":configuration-set/${Set}" in configuration
 
 
 def test_migration(foundation: Template) -> None:

@@ -17,11 +17,10 @@ from chalicelib.errors import TooManyAttempts, Unauthenticated, Unavailable, Use
 from chalicelib.values.fields import parse_time
 from chalicelib.wiring import Wiring
 from infra.servers.gateway import Gateway
-from tests.conftest import both_databases
+from tests.conftest import Join, Rewire, both_databases
 from tests.harness.events import proxy_event
 from tests.harness.ledgers import now
 from tests.harness.people import JSON, Person, pointers, refused
-from tests.integration.conftest import Join, Rewire
 
 PASSWORD = "correct horse"
 SUSAN = {"username": "susan", "email": "susan@example.com", "password": PASSWORD}
@@ -206,7 +205,7 @@ def test_guessing_is_slowed_down(nobody: Person, rewire: Rewire) -> None:
 
 
 def test_a_right_password_does_not_count(nobody: Person, rewire: Rewire) -> None:
-    """Who signs in again and again has as many guesses left as before."""
+    """A user who signs in again and again has as many attempts left as before."""
     rewire(LIMITS="on")
     assert nobody.post("/v1/users", SUSAN).status_code == 201
     wrong = CREDENTIALS | {"password": "x"}
@@ -216,23 +215,23 @@ def test_a_right_password_does_not_count(nobody: Person, rewire: Rewire) -> None
     refused(nobody.post("/v1/tokens", wrong), 429, "too_many_attempts")
 
 
-def test_guesses_at_once_are_no_more_guesses(wiring: Wiring) -> None:
+def test_attempts_at_once_are_no_more_attempts(wiring: Wiring) -> None:
     """Passwords that are looked at at the same time count as if one came after the other."""
     with ExitStack() as looks:
         for _ in range(PER_ACCOUNT):
-            looks.enter_context(guess(wiring))
-        with pytest.raises(TooManyAttempts), guess(wiring):
+            looks.enter_context(login_attempt(wiring))
+        with pytest.raises(TooManyAttempts), login_attempt(wiring):
             pass
-    with pytest.raises(Unavailable), guess(wiring):  # those were right
+    with pytest.raises(Unavailable), login_attempt(wiring):  # those were right
         raise Unavailable
     for _ in range(PER_ACCOUNT):
-        with pytest.raises(Unauthenticated), guess(wiring):
+        with pytest.raises(Unauthenticated), login_attempt(wiring):
             raise Unauthenticated
-    with pytest.raises(TooManyAttempts), guess(wiring):
+    with pytest.raises(TooManyAttempts), login_attempt(wiring):
         pass
 
 
-def guess(wiring: Wiring) -> AbstractContextManager[None]:
+def login_attempt(wiring: Wiring) -> AbstractContextManager[None]:
     """An attempt to sign in."""
     limit = SignInLimit(wiring.queue.redis, wiring.database, username="susan", address="::1")
     return limit.attempt(now=now())

@@ -7,10 +7,9 @@ from rq.serializers import JSONSerializer
 from chalicelib.values.fields import parse_time
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
-from tests.conftest import both_databases
+from tests.conftest import Join, Rewire, both_databases
 from tests.harness import ledgers
 from tests.harness.people import Person, refused
-from tests.integration.conftest import Join, Rewire
 
 ROUTES = ("/v1/admin/tasks", "/v1/admin/queue", "/v1/admin/workers")
 

@@ -9,9 +9,8 @@ from chalicelib.operations.backlog import Backlog, measure, publish
 from chalicelib.outbox import messages
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
-from tests.conftest import both_databases
+from tests.conftest import Rewire, both_databases
 from tests.harness.ledgers import claim, fail, launch, make_user, now, put
-from tests.integration.conftest import Rewire
 
 
 @both_databases

@@ -23,8 +23,7 @@ from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
 from tests.harness import documents, fakes
 from tests.harness.fakes import FakeObjectStore, fake_wiring
-from tests.harness.ledgers import lapse, launch, make_user, the_export, the_task
-from tests.harness.writers import START, write_posts
+from tests.harness.ledgers import START, lapse, launch, make_user, the_export, the_task, write_posts
 from worker import attempts
 from worker.attempts import perform
 from worker.export import pages, upload

@@ -15,11 +15,10 @@ from chalicelib.db.models import Base, User
 from chalicelib.errors import ClaimLost
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
-from tests.conftest import both_databases
+from tests.conftest import Join, Rewire, both_databases
 from tests.harness import ledgers
 from tests.harness.events import proxy_event, shown
 from tests.harness.people import Person, refused
-from tests.integration.conftest import Join, Rewire
 
 
 def request_export(person: Person) -> str:

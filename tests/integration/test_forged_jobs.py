@@ -6,8 +6,6 @@ The forgeries stand in Redis byte for byte as RQ would write them, under a real 
 import json
 import os
 import pickle
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import psutil
 import pytest
 import sqlalchemy as sa
 from redis import Redis
@@ -25,9 +24,9 @@ from chalicelib.adapters.job_queue import FUNCTION
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Token
 from chalicelib.wiring import Wiring
+from tests.harness import processes
 from tests.harness.ledgers import launch, make_user, now, the_task
-from tests.harness.servers import wait_until
-from tests.harness.writers import launch_example
+from tests.harness.waiting import wait_until
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
@@ -145,21 +144,17 @@ def hook() -> Iterator[tuple[str, list[str]]]:
 
 @pytest.fixture
 def worker(
-    environment: dict[str, str], database: Database, marks: Path
-) -> Iterator[subprocess.Popen[bytes]]:
+    environment: dict[str, str], database: Database, marks: Path, tmp_path: Path
+) -> Iterator[psutil.Popen]:
     """A real worker that can import what forgeries name, and that has swept for the last time."""
     sweeps = {"SWEEP_INTERVAL_S": "3600", "FORGED_MARKS": str(marks)}
     old = now() - timedelta(days=2)
     user_id = make_user(database, "swept")
     with database.write() as session:
         session.add(Token(digest=b"-", user_id=user_id, created_at=old, expires_at=old))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker", "run"], env={**os.environ, **environment, **sweeps}
-    )
-    wait_until(lambda: not count_tokens(database), "the worker has swept")
-    yield process
-    process.terminate()
-    assert process.wait(timeout=60) == 0
+    with processes.worker(environment | sweeps, log=tmp_path / "worker.log") as process:
+        wait_until(lambda: not count_tokens(database), "the worker has swept")
+        yield process
 
 
 def count_tokens(database: Database) -> int:
@@ -189,13 +184,13 @@ def wait_for(wiring: Wiring, task_id: str, status: str) -> None:
 
 def do(wiring: Wiring, user_id: int, *, seconds: int) -> None:
     """Have a real task done."""
-    task_id = launch_example(wiring.database, user_id, seconds=seconds)
+    task_id = launch(wiring.database, user_id, "example", seconds=seconds)
     wiring.queue.enqueue([(task_id, "example")])
     wait_for(wiring, task_id, "succeeded")
 
 
 def test_forgeries_run_nothing(
-    worker: subprocess.Popen[bytes],
+    worker: psutil.Popen,
     wiring: Wiring,
     marks: Path,
     hook: tuple[str, list[str]],
@@ -217,7 +212,7 @@ def test_forgeries_run_nothing(
 
 
 def test_what_is_no_job_ends_no_worker(
-    worker: subprocess.Popen[bytes], environment: dict[str, str], wiring: Wiring
+    worker: psutil.Popen, environment: dict[str, str], wiring: Wiring, tmp_path: Path
 ) -> None:
     """Ids that no job can have are passed over, in the queue and where RQ tidies up."""
     user_id = make_user(wiring.database)
@@ -233,18 +228,11 @@ def test_what_is_no_job_ends_no_worker(
     assert worker.poll() is None
     redis.rpush(wiring.queue.rq.intermediate_queue_key, *strange)
     redis.zadd(wiring.queue.rq.started_job_registry.key, {b"\xff": 1})
-    second = subprocess.Popen(  # which tidies up as it starts
-        [sys.executable, "-m", "worker", "run"], env={**os.environ, **environment}
-    )
-    try:
+    with processes.worker(environment, log=tmp_path / "second.log") as second:  # it tidies up
         wait_until(lambda: len(wiring.queue.workers()) > 1, "it listens")
-        worker.terminate()
-        assert worker.wait(timeout=60) == 0
+        assert processes.stop(worker) == 0
         do(wiring, user_id, seconds=0)
         assert second.poll() is None
-    finally:
-        second.terminate()
-        assert second.wait(timeout=60) == 0
 
 
 def test_what_is_no_worker_is_left_out(wiring: Wiring) -> None:
@@ -261,12 +249,10 @@ def test_what_is_no_worker_is_left_out(wiring: Wiring) -> None:
     assert wiring.queue.workers() == []
 
 
-def test_a_stopped_callback_does_not_run(
-    worker: subprocess.Popen[bytes], wiring: Wiring, marks: Path
-) -> None:
+def test_a_stopped_callback_does_not_run(worker: psutil.Popen, wiring: Wiring, marks: Path) -> None:
     """RQ's stop command ends the work horse; a forged callback is not called for it."""
     user_id = make_user(wiring.database)
-    task_id = launch_example(wiring.database, user_id, seconds=60)
+    task_id = launch(wiring.database, user_id, "example", seconds=60)
     redis = wiring.queue.redis
     callback = "tests.integration.test_forged_jobs.leave_mark"
     stopped = {"stopped_callback_name": callback, "stopped_callback_timeout": 10}

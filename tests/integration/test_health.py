@@ -2,9 +2,8 @@ from datetime import timedelta
 
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
-from tests.conftest import both_databases
+from tests.conftest import Rewire, both_databases
 from tests.harness.people import Person, refused
-from tests.integration.conftest import Rewire
 from tests.integration.test_admin import worker_alive
 
 POSTGRESQL = "postgresql+psycopg://x@127.0.0.1:{}/x"

@@ -5,9 +5,9 @@ import gzip
 import pytest
 
 from app import app
+from tests.conftest import Join
 from tests.harness.events import Event, proxy_event, shown
 from tests.harness.people import JSON, Person, refused
-from tests.integration.conftest import Join
 
 NAMES = {"username": "root", "post_id": "1", "task_id": "x", "name": "x"}
 ROUTES = [(method, path) for path, methods in app.routes.items() for method in methods]

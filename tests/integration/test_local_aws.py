@@ -1,7 +1,4 @@
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -13,70 +10,34 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-ROOT = Path(__file__).parents[2]
+from tests.harness.servers import Aws
+
 DEADLINE_S = 60
 BUCKET = "exports-of-a-test"
 PART_BYTES = 5 * 1024 * 1024
 
-PROGRAM = """
-import sys, time
-from pathlib import Path
-from infra.local.emulator import Emulator
-env = {"AWS_DEFAULT_REGION": "us-east-1", "EXPORT_BUCKET": sys.argv[2],
-       "MAIL_SENDER": "Carryout <carryout@example.com>"}
-print(Emulator(Path(sys.argv[1]), env=env).endpoint_url, flush=True)
-time.sleep(600)
-"""
 
-
-class Running:
-    """The emulator in a process of its own, to be killed like the launcher."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
-        self._start()
-
-    def _start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(self._data_dir), BUCKET],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout
-        self._endpoint_url = self._process.stdout.readline().strip()
-
-    def kill(self) -> None:
-        """Kill it with SIGKILL."""
-        self._process.send_signal(signal.SIGKILL)
-        self._process.communicate(timeout=DEADLINE_S)
+class Restarted(Aws):
+    """S3 and SES that are killed like the launcher, and started again on the same folder."""
 
     def restart(self) -> None:
-        """Kill it and start another one on the same folder."""
-        self.kill()
-        self._start()
+        """Kill it with SIGKILL and start another one."""
+        self.stop()
+        self.start()
 
     def client(self, service: str) -> Any:
         """A boto3 client, with no retries that could hide a fault."""
-        return boto3.client(
-            service,
-            endpoint_url=self._endpoint_url,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-            region_name="us-east-1",
-            config=Config(
-                retries={"total_max_attempts": 1},
-                signature_version="s3v4" if service == "s3" else None,
-            ),
-        )
+        version = "s3v4" if service == "s3" else None
+        config = Config(retries={"total_max_attempts": 1}, signature_version=version)
+        return boto3.client(service, endpoint_url=self.url, config=config)
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
+def running(tmp_path: Path) -> Iterator[Restarted]:
     """A fresh emulator, killed at the end."""
-    running = Running(tmp_path)
+    running = Restarted(tmp_path, EXPORT_BUCKET=BUCKET)
     yield running
-    running.kill()
+    running.stop()
 
 
 def get(s3: Any, key: str) -> dict[str, Any]:
@@ -94,7 +55,7 @@ def is_missing(s3: Any, key: str) -> bool:
     return False
 
 
-def test_object_outlives_kill_9(running: Running) -> None:
+def test_object_outlives_kill_9(running: Restarted) -> None:
     """An object is whole on disk when its PUT is answered: bytes, type, metadata, ETag, time."""
     key = "exports/1/한 글 & +/posts.json"
     running.client("s3").put_object(
@@ -116,7 +77,7 @@ def test_object_outlives_kill_9(running: Running) -> None:
     assert after["Metadata"] == {"sha256": "abc"}
 
 
-def test_multipart_object_outlives_kill_9(running: Running) -> None:
+def test_multipart_object_outlives_kill_9(running: Restarted) -> None:
     """Parts become one file, and completing the upload twice does no harm."""
     s3 = running.client("s3")
     upload = s3.create_multipart_upload(
@@ -148,7 +109,7 @@ def test_multipart_object_outlives_kill_9(running: Running) -> None:
     assert ranged["Body"].read() == b"ab"
 
 
-def test_newest_version_wins(running: Running) -> None:
+def test_newest_version_wins(running: Restarted) -> None:
     """An object that was written again is the new one after a restart."""
     for body in (b"old", b"new and longer"):
         running.client("s3").put_object(Bucket=BUCKET, Key="key", Body=body)
@@ -156,7 +117,7 @@ def test_newest_version_wins(running: Running) -> None:
     assert get(running.client("s3"), "key")["Body"] == b"new and longer"
 
 
-def test_deleted_objects_stay_deleted(running: Running, tmp_path: Path) -> None:
+def test_deleted_objects_stay_deleted(running: Restarted, tmp_path: Path) -> None:
     """Both ways to delete remove the file too."""
     s3 = running.client("s3")
     for key in ("one", "two", "three", "kept"):
@@ -173,7 +134,7 @@ def test_deleted_objects_stay_deleted(running: Running, tmp_path: Path) -> None:
     assert is_missing(running.client("s3"), "kept")
 
 
-def test_half_written_file_is_no_object(running: Running, tmp_path: Path) -> None:
+def test_half_written_file_is_no_object(running: Restarted, tmp_path: Path) -> None:
     """What a kill left unfinished is swept away at the next start."""
     running.client("s3").put_object(Bucket=BUCKET, Key="key", Body=b"x")
     unfinished = tmp_path / "s3" / BUCKET / "0123.part"
@@ -204,7 +165,7 @@ def send(ses: Any, data: bytes, sender: str = "Carryout <carryout@example.com>")
     return message_id
 
 
-def test_mails_become_files_in_order(running: Running, tmp_path: Path) -> None:
+def test_mails_become_files_in_order(running: Restarted, tmp_path: Path) -> None:
     """When SES has answered the file is there, byte for byte, and names sort by time."""
     ses = running.client("sesv2")
     sent = [make_mail(f"Número {number} ✓") for number in range(5)]
@@ -218,14 +179,14 @@ def test_mails_become_files_in_order(running: Running, tmp_path: Path) -> None:
     assert sorted((tmp_path / "mail").iterdir()) == files
 
 
-def test_refused_mail_is_no_file(running: Running, tmp_path: Path) -> None:
+def test_refused_mail_is_no_file(running: Restarted, tmp_path: Path) -> None:
     """A sender that nobody verified is refused, as by SES."""
     with pytest.raises(ClientError, match="authority"):
         send(running.client("sesv2"), make_mail("x"), sender="other@elsewhere.example")
     assert list((tmp_path / "mail").iterdir()) == []
 
 
-def test_mail_of_pieces_is_a_file_too(running: Running, tmp_path: Path) -> None:
+def test_mail_of_pieces_is_a_file_too(running: Restarted, tmp_path: Path) -> None:
     """SES takes messages in pieces as well."""
     running.client("ses").send_email(
         Source="carryout@example.com",
@@ -236,7 +197,7 @@ def test_mail_of_pieces_is_a_file_too(running: Running, tmp_path: Path) -> None:
     assert b"Subject: s\n" in path.read_bytes()
 
 
-def test_large_object(running: Running) -> None:
+def test_large_object(running: Restarted) -> None:
     """Objects larger than any buffer pass, in good time."""
     s3 = running.client("s3")
     body = os.urandom(1024 * 1024) * 64

@@ -1,9 +1,11 @@
 """The outbox: one send a claim, whoever is slow, dies or comes back."""
 
+from datetime import datetime
 from threading import Barrier, Thread
 
 import pytest
 
+from chalicelib.db.models import User
 from chalicelib.exports import files
 from chalicelib.outbox import messages
 from chalicelib.outbox.messages import Message
@@ -21,6 +23,7 @@ from tests.harness.ledgers import (
     put_email,
     the_email,
 )
+from worker.outbox import sender
 
 
 def state_of(wiring: Wiring, task_id: str) -> str:
@@ -94,6 +97,32 @@ def test_two_senders_claim_nothing_twice(wiring: Wiring) -> None:
 
 
 @both_databases
+def test_an_address_that_was_confirmed_just_now(
+    environment: dict[str, str], wiring: Wiring
+) -> None:
+    """An email does not wait for what came to pass after its sender had looked."""
+    user_id = make_user(wiring.database)
+    task_id = launch(wiring.database, user_id)
+    fail(wiring.database, task_id)
+    confirm(wiring, user_id, confirmed_at=None)
+    message = claim(wiring, task_id)
+    assert not message.confirmed
+    confirm(wiring, user_id, confirmed_at=now())
+    sender.send(message, Wiring.from_environment(environment | {"VERIFY_EMAIL": "on"}))
+    assert state_of(wiring, task_id) == "pending"
+    assert claim(wiring, task_id).confirmed
+
+
+def confirm(wiring: Wiring, user_id: int, *, confirmed_at: datetime | None) -> None:
+    """Note when the user's address was confirmed, and release what waited for that."""
+    with wiring.database.write() as session:
+        session.get_one(User, user_id).confirmed_at = confirmed_at
+        session.flush()
+        if confirmed_at is not None:
+            messages.release_unconfirmed(session, user_id)
+
+
+@both_databases
 def test_no_more_is_claimed_than_was_asked_for(wiring: Wiring) -> None:
     """What a sender claims it sends at once, or the lease would be over before its turn comes."""
     user_id = make_user(wiring.database)
@@ -105,13 +134,19 @@ def test_no_more_is_claimed_than_was_asked_for(wiring: Wiring) -> None:
 
 
 @pytest.mark.parametrize(
-    ("topic", "state"), [("export", "unknown"), ("confirm", "pending"), ("reset", "pending")]
+    ("topic", "tries", "state"),
+    [
+        ("export", 1, "unknown"),
+        ("confirm", 1, "pending"),
+        ("reset", 9, "pending"),
+        ("reset", 10, "unknown"),  # whoever tries to send this one dies of it
+    ],
 )
-def test_a_sender_that_died(wiring: Wiring, topic: str, state: str) -> None:
+def test_a_sender_that_died(wiring: Wiring, topic: str, tries: int, state: str) -> None:
     """What may have been sent is not sent again, but for a link, which does no harm twice."""
     task_id = launch(wiring.database, make_user(wiring.database))
     fail(wiring.database, task_id)
-    put_email(wiring.database, task_id, topic=topic)
+    put_email(wiring.database, task_id, topic=topic, tries=tries - 1)
     claim(wiring, task_id)
     assert messages.recover(wiring.database, now=now(), most=10) == 0
     lapse(wiring.database, task_id)

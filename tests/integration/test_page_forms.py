@@ -1,6 +1,5 @@
 import io
 import re
-import subprocess
 import sys
 from datetime import timedelta
 from functools import partial
@@ -32,11 +31,12 @@ from chalicelib.web.pages.messages import complaint
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from infra.servers.gateway import Gateway
+from tests.conftest import Join, Rewire
 from tests.harness import ledgers
 from tests.harness.events import proxy_event
 from tests.harness.pages import Browser, Elements
 from tests.harness.people import Person, refused
-from tests.integration.conftest import Join, Rewire
+from tests.harness.processes import output
 from tests.integration.test_problems import REQUEST_ERRORS, make
 
 SUSAN = {"username": "susan", "email": "susan@example.com", "password": "correct horse"}
@@ -413,7 +413,7 @@ def test_operations_agree_with_rq(join: Join, susan: Person, wiring: Wiring) -> 
     root = join("root", is_admin=True)
     page = Browser(root.client, root.token).get("/admin").body.decode()
     command = [sys.executable, "-m", "rq.cli", "info", "--raw", "--url", url]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    told = output(*command)
     worker.register_death()  # type: ignore[no-untyped-call]
     assert "queue microblog-tasks 1" in told
     assert "<strong>1</strong> jobs in microblog-tasks" in page

@@ -9,10 +9,10 @@ from app import app
 from chalicelib.db.engine import Database
 from chalicelib.web.pages import page_rendering
 from chalicelib.wiring import Wiring
+from tests.conftest import Join, Rewire
 from tests.harness import ledgers
 from tests.harness.pages import HOST, Browser, Elements
 from tests.harness.people import Person, refused
-from tests.integration.conftest import Join, Rewire
 
 HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp; \u2028"
 SUSAN = {"username": "susan", "email": "susan@example.com", "password": "correct horse"}

@@ -7,9 +7,8 @@ from chalicelib.db.engine import Database
 from chalicelib.microblog import posts
 from chalicelib.values.fields import parse_time
 from chalicelib.values.paging import cursor
-from tests.conftest import both_databases
+from tests.conftest import Join, both_databases
 from tests.harness.people import Person, pointers, refused
-from tests.integration.conftest import Join
 
 LONG = 10_000
 

@@ -13,7 +13,7 @@ from chalicelib.tasks import requests as task_requests
 from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
-from tests.conftest import both_databases
+from tests.conftest import Rewire, both_databases
 from tests.harness.ledgers import (
     JSON,
     LEASE_S,
@@ -30,7 +30,6 @@ from tests.harness.ledgers import (
     the_export,
     the_task,
 )
-from tests.integration.conftest import Rewire
 
 NOTHING = dict.fromkeys(("recovered", "recovered_messages", "expired", "enqueued", "removed"), 0)
 

@@ -27,11 +27,10 @@ from chalicelib.accounts.rate_limits import (
 from chalicelib.db.engine import Database
 from chalicelib.db.models import LinkKey, OutboxMessage, User
 from chalicelib.wiring import Wiring
-from tests.conftest import both_databases
+from tests.conftest import Join, Rewire, both_databases
 from tests.harness.ledgers import launch, now, publish, put_email, the_email
 from tests.harness.pages import Elements
 from tests.harness.people import Person, refused
-from tests.integration.conftest import Join, Rewire
 from worker.outbox import sender
 
 PASSWORD = "correct horse"

@@ -11,10 +11,9 @@ from redis import Connection
 
 from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
-from tests.conftest import both_databases
+from tests.conftest import Rewire, both_databases
 from tests.harness import ledgers
 from tests.harness.people import Person
-from tests.integration.conftest import Rewire
 
 AUTHENTICATION = 1
 """How many statements it takes to find out who calls."""

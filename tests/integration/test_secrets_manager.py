@@ -12,13 +12,12 @@ from redis.exceptions import RedisError
 from chalicelib.adapters.job_queue import api_client, worker_client
 from chalicelib.adapters.secrets_manager import Credentials, Secret, SecretError
 from chalicelib.db.engine import connect
-from infra.local.emulator import Emulator
 from infra.local.stack import free_port
-from tests.harness.servers import PostgreSQL
+from tests.harness.servers import Aws, PostgreSQL
 
 
-class Vault:
-    """One secret in an emulated Secrets Manager."""
+class Rotated:
+    """A secret in an emulated Secrets Manager."""
 
     def __init__(self, endpoint_url: str) -> None:
         self.endpoint_url = endpoint_url
@@ -37,18 +36,18 @@ class Vault:
 
 
 @pytest.fixture
-def vault(emulator: Emulator) -> Vault:
+def rotated(aws: Aws) -> Rotated:
     """A secret of this test's own."""
-    return Vault(emulator.endpoint_url)
+    return Rotated(aws.url)
 
 
-def test_read_once_and_again_when_refused(vault: Vault) -> None:
+def test_read_once_and_again_when_refused(rotated: Rotated) -> None:
     """A secret is fetched once; again only for the credentials that are known to be wrong."""
-    secret = vault.secret()
-    vault.put("susan", "first")
+    secret = rotated.secret()
+    rotated.put("susan", "first")
     first = secret.read()
     assert first == Credentials("susan", "first")
-    vault.put("susan", "second")
+    rotated.put("susan", "second")
     assert secret.read() == first
     second = secret.read_again(first)
     assert second == Credentials("susan", "second")
@@ -57,12 +56,12 @@ def test_read_once_and_again_when_refused(vault: Vault) -> None:
     assert "second" not in repr(second)
 
 
-def test_what_cannot_be_read(vault: Vault) -> None:
+def test_what_cannot_be_read(rotated: Rotated) -> None:
     """A secret that is missing, or in another form, or out of reach, is one kind of error."""
-    with pytest.raises(SecretError, match=vault.name):
-        vault.secret().read()  # an object without a password
+    with pytest.raises(SecretError, match=rotated.name):
+        rotated.secret().read()  # an object without a password
     with pytest.raises(SecretError):
-        Secret("nothing", endpoint_url=vault.endpoint_url).read()
+        Secret("nothing", endpoint_url=rotated.endpoint_url).read()
     with pytest.raises(SecretError):
         Secret("nobody", endpoint_url=f"http://127.0.0.1:{free_port()}").read()
 
@@ -74,21 +73,21 @@ def ledger_url(postgresql: PostgreSQL) -> Iterator[str]:
         yield sa.make_url(url).set(username=None, password=None).render_as_string()
 
 
-def test_ledger_after_a_rotation(ledger_url: str, vault: Vault) -> None:
+def test_ledger_after_a_rotation(ledger_url: str, rotated: Rotated) -> None:
     """A new connection that is refused reads the secret again; open ones go on."""
-    vault.put("postgres", "first")
-    database = connect(ledger_url, secret=vault.secret())
+    rotated.put("postgres", "first")
+    database = connect(ledger_url, secret=rotated.secret())
     with database.write() as session:
         assert session.scalar(sa.text("SELECT current_user")) == "postgres"
         session.execute(sa.text("DROP ROLE IF EXISTS next_one"))
         session.execute(sa.text("CREATE ROLE next_one LOGIN SUPERUSER"))
 
-    vault.put("no-such-role", "second")
-    late = connect(ledger_url, secret=vault.secret())
+    rotated.put("no-such-role", "second")
+    late = connect(ledger_url, secret=rotated.secret())
     with pytest.raises(sa.exc.OperationalError, match="no-such-role"), late.read() as session:
         session.connection()  # the secret is read again, and is the same
 
-    vault.put("next_one", "third")
+    rotated.put("next_one", "third")
     with late.read() as session:
         assert session.scalar(sa.text("SELECT current_user")) == "next_one"
     with database.read() as session:
@@ -99,25 +98,25 @@ def test_ledger_after_a_rotation(ledger_url: str, vault: Vault) -> None:
     database.close()
 
 
-def test_ledger_without_a_secret(ledger_url: str, vault: Vault) -> None:
-    """While Secrets Manager is away the database does not answer: that is a passing fault."""
-    away = Secret(vault.name, endpoint_url=f"http://127.0.0.1:{free_port()}")
+def test_ledger_without_a_secret(ledger_url: str, rotated: Rotated) -> None:
+    """While Secrets Manager is away the database does not answer: that is a transient error."""
+    away = Secret(rotated.name, endpoint_url=f"http://127.0.0.1:{free_port()}")
     database = connect(ledger_url, secret=away)
     with pytest.raises(sa.exc.OperationalError, match="nobody"), database.read() as session:
         session.connection()
     database.close()
 
 
-def test_queue(valkey_port: int, redis_url: str, vault: Vault) -> None:
+def test_queue(valkey_port: int, redis_url: str, rotated: Rotated) -> None:
     """The queue's user comes from the secret; without one, Redis does not answer."""
-    vault.put("somebody", "a-password")
-    away = Secret(vault.name, endpoint_url=f"http://127.0.0.1:{free_port()}")
+    rotated.put("somebody", "a-password")
+    away = Secret(rotated.name, endpoint_url=f"http://127.0.0.1:{free_port()}")
     with Redis(port=valkey_port) as admin:
         admin.acl_setuser("somebody", enabled=True, passwords=["+a-password"], commands=["+@all"])
-        with api_client(redis_url, secret=vault.secret()) as bell:
-            assert bell.acl_whoami() == "somebody"
-        with worker_client(redis_url, secret=vault.secret()) as client:
+        with api_client(redis_url, secret=rotated.secret()) as client:
             assert client.acl_whoami() == "somebody"
-        with api_client(redis_url, secret=away) as bell, pytest.raises(RedisError):
-            bell.ping()
+        with worker_client(redis_url, secret=rotated.secret()) as client:
+            assert client.acl_whoami() == "somebody"
+        with api_client(redis_url, secret=away) as client, pytest.raises(RedisError):
+            client.ping()
         admin.acl_deluser("somebody")

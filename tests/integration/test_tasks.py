@@ -11,11 +11,10 @@ from app import app
 from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
-from tests.conftest import both_databases
+from tests.conftest import Join, Rewire, both_databases
 from tests.harness import ledgers
 from tests.harness.events import proxy_event, shown
 from tests.harness.people import JSON, Person, pointers, refused
-from tests.integration.conftest import Join, Rewire
 
 EXAMPLE = {"name": "example", "params": {"seconds": 23}}
 EXPORT = {"name": "export_posts"}

@@ -19,7 +19,7 @@ from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
 from tests.harness.ledgers import launch, make_user, the_email, the_export, the_task
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 from tests.notes.datasets import NOTES
 from tests.notes.models import Base, Note
 from tests.notes.tasks import EXPORT_NOTES

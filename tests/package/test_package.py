@@ -20,7 +20,7 @@ pytestmark = pytest.mark.package
 
 LANGUAGES = """
 from datetime import UTC, datetime
-from chalicelib.languages import LANGUAGES, language_for
+from chalicelib.values.languages import LANGUAGES, language_for
 for code in LANGUAGES:
     one = language_for(code)
     print(one.number(1234567.8), one.percent(45))

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import re
@@ -19,9 +18,9 @@ from tests.conftest import both_databases
 from tests.harness.events import proxy_event, shown
 from tests.harness.pages import HOST
 from tests.harness.people import JSON
-from tests.harness.servers import wait_until
+from tests.harness.waiting import wait_until
 from tests.package.conftest import everything
-from tests.package.runtime import Function, Image
+from tests.package.runtime import TARGET, Function, Image
 
 pytestmark = pytest.mark.package
 
@@ -201,7 +200,8 @@ def uncompiled(folder: Path) -> set[str]:
     """Every module that has no byte-code, by its full name."""
     found = set()
     for path in folder.rglob("*.py"):
-        if not Path(importlib.util.cache_from_source(str(path))).exists():
+        bytecode = path.parent / "__pycache__" / f"{path.stem}.cpython-{TARGET.cpython}.pyc"
+        if not bytecode.exists():
             parts = path.relative_to(folder).with_suffix("").parts
             found.add(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     assert "pip" in found

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import Stack
+from tests.harness.people import PASSWORD
+from tests.harness.stacks import Stack, running
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with an administrator."""
-    running = Stack(tmp_path_factory.mktemp("stack"))
-    options = ("--email", "admin@example.com", "--admin")
-    running.command("create-user", "admin", *options, given=b"correct horse\n")
-    yield running
-    assert running.stop() == 0
+    with running(tmp_path_factory.mktemp("stack") / "data") as stack:
+        options = ("--email", "admin@example.com", "--admin")
+        stack.command("create-user", "admin", *options, given=f"{PASSWORD}\n")
+        yield stack

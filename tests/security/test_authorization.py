@@ -162,14 +162,10 @@ def place(people: dict[str, Person], wiring: Wiring) -> Any:
             publish(wiring, task_id)
         elif "retry" in path:
             fail(wiring.database, task_id)
-        _settle_mail(wiring, task_id)
+        put_email(wiring.database, task_id, state="sent", sent_at=now())
         return path.format(task_id=task_id)
 
     return fill
-
-
-def _settle_mail(wiring: Wiring, task_id: str) -> None:
-    put_email(wiring.database, task_id, state="sent", sent_at=now())
 
 
 def call(person: Person, method: str, path: str, body: Any) -> HTTPResponse:

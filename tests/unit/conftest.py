@@ -8,8 +8,6 @@ from tests.harness.fakes import fake_wiring
 
 
 @pytest.fixture
-def wired(database: Database, monkeypatch: pytest.MonkeyPatch) -> Wiring:
+def wired(database: Database) -> Wiring:
     """The ledger on SQLite, fakes for the rest."""
-    for name in ("AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "us-east-1")
     return fake_wiring(database)

@@ -1,5 +1,4 @@
 import ast
-import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -7,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.harness.processes import ROOT, output, run
 
 LAYERS = (
     ("errors",),
@@ -230,8 +229,7 @@ def test_names_say_something() -> None:
 
 def test_nothing_slow_is_imported_for_a_request() -> None:
     """A cold start pays for no client of AWS, no templates and no command line."""
-    command = [sys.executable, "-X", "importtime", "-c", "import app"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run(sys.executable, "-X", "importtime", "-c", "import app")
     names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "chalice.app" in names
     assert {name for name in names if name.split(".")[0] in SLOW} == set()
@@ -240,13 +238,4 @@ def test_nothing_slow_is_imported_for_a_request() -> None:
 def test_nothing_happens_at_import() -> None:
     """Importing reads no setting and connects to nothing: every client is made by the wiring."""
     script = "import app, worker.runner, worker.attempts; assert 'wiring' not in vars(app.app)"
-    environment = {"PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    output(sys.executable, "-W", "error", "-c", script, env={"PATH": "/usr/bin:/bin"})

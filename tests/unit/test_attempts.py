@@ -20,7 +20,7 @@ from botocore.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.timeouts import JobTimeoutException
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from chalicelib.adapters.job_queue import FUNCTION
@@ -45,8 +45,7 @@ from tests.harness.ledgers import (
     the_export,
     the_task,
 )
-from tests.harness.servers import wait_until
-from tests.harness.writers import launch_example
+from tests.harness.waiting import wait_until
 from worker import attempts, process
 from worker.attempts import Attempt, FailedAttemptError, perform
 
@@ -56,14 +55,14 @@ SECRET = "dear diary"
 @pytest.fixture
 def task_id(database: Database) -> str:
     """A queued task that emails nothing."""
-    return launch_example(database, make_user(database), seconds=1)
+    return launch(database, make_user(database), "example", max_attempts=5)
 
 
 @pytest.fixture(autouse=True)
 def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A heart that beats often, and no request to stop left over from another test."""
     monkeypatch.setattr(attempts, "HEARTBEAT_INTERVAL_S", 0.01)
-    monkeypatch.setattr(process, "_stop_requested", False)
+    monkeypatch.setattr(process, "_requested", [])
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
@@ -109,6 +108,7 @@ FAILURES = [
         "internal_error",
         "Something went wrong on our side.",
     ),
+    (InternalError(SECRET, {}, Exception()), "internal_error", "Something went wrong on our side."),
     (answer("AccessDenied", 403), "internal_error", "Something went wrong on our side."),
     (answer("NoSuchBucket", 404), "internal_error", "Something went wrong on our side."),
     (JobTimeoutException(), "timeout", "The task took longer than 3600 seconds."),
@@ -135,6 +135,7 @@ TRANSIENT = [
     (OperationalError(SECRET, {}, Exception()), "database_unavailable"),
     (InterfaceError(SECRET, {}, Exception()), "database_unavailable"),
     (PoolTimeoutError(SECRET), "database_unavailable"),
+    (InternalError(SECRET, {}, Exception(), connection_invalidated=True), "database_unavailable"),
     (EndpointConnectionError(endpoint_url="http://s3"), "storage_unavailable"),
     (ConnectTimeoutError(endpoint_url="http://s3"), "storage_unavailable"),
     (ReadTimeoutError(endpoint_url="http://s3"), "storage_unavailable"),
@@ -294,7 +295,7 @@ def test_release(wired: Wiring, task_id: str) -> None:
     task = the_task(wired.database, task_id)
     assert (task.status, task.failures) == ("queued", 0)
     assert wired.queue.enqueued == [task_id]  # type: ignore[attr-defined]
-    process._stop_requested = False
+    process._requested.clear()
     perform(task_id, wired, function=lambda _attempt, seconds: {"seconds": seconds})
     task = the_task(wired.database, task_id)
     assert (task.status, task.attempt) == ("succeeded", 1)

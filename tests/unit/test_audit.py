@@ -1,10 +1,10 @@
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.harness.processes import run
+
 OUT_OF_REACH = "NOT AUDITED"
 
 
@@ -25,14 +25,7 @@ def test_outcomes(
     uv = tmp_path / "uv"
     uv.write_text(f'#!/bin/sh\ncase "$1" in audit) exit {status};; esac\n')
     uv.chmod(0o755)
-    done = subprocess.run(
-        ["make", "audit", "--old-file=setup", f"UV={uv}", f"ARGS={options}"],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    env = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+    done = run("make", "audit", "--old-file=setup", f"UV={uv}", f"ARGS={options}", env=env)
     assert (done.returncode == 0) == succeeds
     assert (OUT_OF_REACH in done.stderr) == says_so

@@ -17,9 +17,8 @@ from chalicelib.exports.datasets import Cursor
 from chalicelib.microblog.datasets import POSTS
 from chalicelib.microblog.models import Post
 from tests.conftest import both_databases
-from tests.harness.ledgers import make_user
-from tests.harness.servers import wait_until
-from tests.harness.writers import START, write_posts
+from tests.harness.ledgers import START, make_user, write_posts
+from tests.harness.waiting import wait_until
 from worker.export import pages
 from worker.export.pages import Page, RowTooLargeError, Source
 

@@ -14,7 +14,8 @@ from infra.package.dependencies import Wheel
 from infra.package.inspection import Package, faults
 from infra.package.interpreter import HERE
 from infra.package.target import Target
-from tests.unit.test_architecture import ROOT, imported, modules
+from tests.harness.processes import ROOT
+from tests.unit.test_architecture import imported, modules
 
 TARGET = Target("x86_64", "{}.{}".format(*sys.version_info[:2]))
 PYLOCK = """

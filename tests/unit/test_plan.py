@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from chalicelib.settings import Settings
 from infra.local.plan import Addresses, fill_in, given
@@ -82,3 +83,11 @@ def test_database_path_is_absolute() -> None:
     """A relative SQLite path names the same file from any folder."""
     env = fill_in({"DATABASE_URL": "sqlite:///x.db"}, data_dir=DATA_DIR, addresses=EMBEDDED)
     assert env["DATABASE_URL"] == f"sqlite:///{Path.cwd() / 'x.db'}"
+
+
+def test_any_folder_will_do() -> None:
+    """What has a meaning in URLs has none in the name of a folder."""
+    env = fill_in({}, data_dir=Path("/my 100% #1?/%41"), addresses=EMBEDDED)
+    assert make_url(env["DATABASE_URL"]).database == "/my 100% #1?/%41/carryout.db"
+    again = fill_in(env, data_dir=DATA_DIR, addresses=EMBEDDED)
+    assert again["DATABASE_URL"] == env["DATABASE_URL"]

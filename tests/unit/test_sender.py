@@ -7,6 +7,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy as sa
 from botocore.exceptions import (
     ClientError,
     ConnectionClosedError,
@@ -21,12 +22,14 @@ from botocore.exceptions import (
 from chalicelib.accounts import accounts
 from chalicelib.adapters import email_service
 from chalicelib.adapters.email_service import EmailService
+from chalicelib.db.engine import db_clock
 from chalicelib.db.models import OutboxMessage
+from chalicelib.outbox import messages
 from chalicelib.wiring import Wiring
 from tests.harness.fakes import FakeObjectStore, FakeSes
 from tests.harness.ledgers import lapse, launch, make_user, now, publish, put_email, the_email
-from tests.harness.servers import wait_until
-from worker.outbox.sender import send_of_task
+from tests.harness.waiting import wait_until
+from worker.outbox.sender import send_due, send_of_task
 
 
 def answer(code: str, status: int) -> ClientError:
@@ -131,6 +134,33 @@ def test_refused_for_ever(wired: Wiring, ses: FakeSes, task_id: str) -> None:
         lapse(wired.database, task_id)
     assert email(wired, task_id).state == "failed"
     assert len(ses.sent) == 10
+
+
+@pytest.mark.parametrize(
+    ("error", "tries", "state"),
+    [
+        (ReadTimeoutError(**URL), 10, "unknown"),
+        (answer("InternalFailure", 500), 10, "unknown"),
+        (answer("ThrottlingException", 400), 10, "failed"),
+        (answer("MessageRejected", 400), 1, "failed"),
+    ],
+    ids=repr,
+)
+def test_a_link_is_sent_again(
+    wired: Wiring, ses: FakeSes, error: Exception, tries: int, state: str
+) -> None:
+    """A link that may not have been sent is sent again, for a second one does no harm."""
+    user_id = make_user(wired.database)
+    with wired.database.write() as session:
+        outbox_id = messages.put(session, user_id, "reset", {}, now=now(), address="a@example.com")
+    ses.error = error
+    for _ in range(12):
+        send_due(wired)
+        with wired.database.write() as session:
+            session.execute(sa.update(OutboxMessage).values(due_at=db_clock(-1)))
+    assert len(ses.sent) == tries
+    with wired.database.read() as session:
+        assert session.get_one(OutboxMessage, outbox_id).state == state
 
 
 @pytest.mark.parametrize("error", [ReadTimeoutError(**URL), answer("SlowDown", 503), OSError()])

@@ -2,13 +2,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
-import psutil
 import pytest
 
 from infra.local import stack as stack_module
@@ -16,11 +13,10 @@ from infra.local.child import Backoff, Child
 from infra.local.console import Console
 from infra.local.guard import Guard
 from infra.local.stack import Options, Stack, StackError, free_port
+from tests.harness.processes import ROOT, ended, run
+from tests.harness.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
-
-T = TypeVar("T")
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
 
@@ -67,7 +63,7 @@ class Said(list[str]):
 
     def wait_for(self, text: str) -> str:
         """Return the first line that holds the text."""
-        return until(lambda: next((line for line in self if text in line), None))
+        return wait_until(lambda: next((line for line in self if text in line), ""), text)
 
 
 class Clock:
@@ -79,24 +75,6 @@ class Clock:
     def __call__(self) -> float:
         """Now."""
         return self.now
-
-
-def until(probe: Callable[[], T | None]) -> T:
-    """Wait for a probe to return something."""
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        if result := probe():
-            return result
-        time.sleep(0.01)
-    raise AssertionError("it did not happen in time")
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has reaped yet has."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 @pytest.fixture
@@ -136,9 +114,7 @@ def test_a_port_is_given_away_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StackError, match="no free port"):
         free_port()
     program = f"from infra.local import stack; stack.PORTS = [{first}]; stack.free_port()"
-    other = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    other = run(sys.executable, "-c", program)
     assert "no free port" in other.stderr
 
 
@@ -165,7 +141,7 @@ def test_child_is_started_again_and_that_is_said(make: Callable[..., Child], sai
     said.wait_for("child | up")
 
     os.kill(first, signal.SIGKILL)
-    until(child.death)
+    wait_until(child.death, "it is dead")
     child.revive()
     second = child.pid
     assert second != first
@@ -173,7 +149,7 @@ def test_child_is_started_again_and_that_is_said(make: Callable[..., Child], sai
 
     assert second
     os.kill(second, signal.SIGKILL)
-    until(child.death)
+    wait_until(child.death, "it is dead")
     child.revive()
     assert child.pid == second
     assert "child was killed by SIGKILL; starting it again in 0.5 s" in said
@@ -190,7 +166,7 @@ def test_last_words_are_kept(make: Callable[..., Child]) -> None:
     """What a child printed before it failed can be told."""
     child = make("import sys; print('a'); print('why', file=sys.stderr); sys.exit(3)")
     child.start()
-    assert until(child.death) == "ended with status 3"
+    assert wait_until(child.death, "it is dead") == "ended with status 3"
     assert child.tail == "  a\n  why"
 
 
@@ -213,7 +189,7 @@ def test_stubborn_child_is_killed_with_its_descendants(
 
     assert child.death() == "was killed by SIGKILL"
     assert "child does not stop; killing it" in said
-    until(lambda: is_gone(descendant))
+    wait_until(lambda: ended(descendant), "it is gone")
 
 
 def test_stop_order(
@@ -224,7 +200,7 @@ def test_stop_order(
         monkeypatch.setattr(stack_module, name, DEADLINE_S)  # who is killed leaves no line
     log = tmp_path / "log"
     options = Options(port=0, data_dir=tmp_path, workers=2, chosen={})
-    stack = Stack(options, say=said.append, stopping=threading.Event())
+    stack = Stack(options, say=said.append)
     stack._api, stack._redis, *workers = (
         make(POLITE, str(log), name, name=name) for name in ("api", "redis", "worker", "worker")
     )
@@ -232,7 +208,7 @@ def test_stop_order(
     for child in stack._children():
         child.start()
         said.wait_for(f"{child.name} | up")
-    until(lambda: said.count("worker | up") == 2)
+    wait_until(lambda: said.count("worker | up") == 2, "both are up")
 
     started = time.monotonic()
     stack.stop()
@@ -244,15 +220,15 @@ def test_stop_order(
 def test_second_launcher_is_refused(said: Said, tmp_path: Path) -> None:
     """Two stacks never share a folder, and the second names the first."""
     options = Options(port=0, data_dir=tmp_path, workers=1, chosen={})
-    first = Stack(options, say=said.append, stopping=threading.Event())
+    first = Stack(options, say=said.append)
     first._lock_data_dir()
-    second = Stack(options, say=said.append, stopping=threading.Event())
+    second = Stack(options, say=said.append)
 
     with pytest.raises(StackError, match=f"in use by another stack .process {os.getpid()}"):
         second.start()
     second.stop()
     first.stop()
-    third = Stack(options, say=said.append, stopping=threading.Event())
+    third = Stack(options, say=said.append)
     third._lock_data_dir()
     third.stop()
 
@@ -272,7 +248,7 @@ def test_guard_ends_children_after_kill_9(program: str) -> None:
     started = time.monotonic()
     launcher.kill()
     launcher.wait()
-    until(lambda: is_gone(child) and is_gone(guard))
+    wait_until(lambda: ended(child) and ended(guard), "all have ended")
     assert time.monotonic() - started < 10
     launcher.stdout.close()
 
@@ -286,12 +262,12 @@ def test_guard_is_replaced(make: Callable[..., Child]) -> None:
     guard.watch([child.pid])
     first = guard.pid
     os.kill(first, signal.SIGKILL)
-    until(lambda: is_gone(first))
+    wait_until(lambda: ended(first), "it has ended")
 
     guard.watch([child.pid])
     assert guard.pid != first
     guard._close_pipe()
-    assert until(child.death) == "was killed by SIGTERM"
+    assert wait_until(child.death, "it is dead") == "was killed by SIGTERM"
     guard.close()
 
 

@@ -7,6 +7,7 @@ the outcome requested, and the sender finds the email in the outbox.
 import logging
 
 from chalicelib.exports import removals
+from chalicelib.exports.publication import File
 from chalicelib.logs import metrics
 from worker.attempts import ENDED_BADLY, Attempt
 from worker.outbox import sender
@@ -25,7 +26,9 @@ def follow_up(attempt: Attempt, outcome: str) -> None:
 
 
 def _count(attempt: Attempt) -> None:
-    counted = metrics({"Rows": (attempt.total or 0, "Count")}, task_name=attempt.task.name)
+    file: File = attempt.result
+    size = {"Rows": (sum(file.rows.values()), "Count"), "Bytes": (file.size_bytes, "Bytes")}
+    counted = metrics(size, task_name=attempt.task.name)
     log.info("published", extra={**attempt.log_facts, "action": "publish", **counted})
 
 

@@ -9,7 +9,7 @@ from chalicelib.adapters.email_service import LONGEST_S
 from chalicelib.exports.kinds import TOPIC as EXPORT
 from chalicelib.logs import metrics
 from chalicelib.outbox import messages
-from chalicelib.outbox.messages import MAX_TRIES, Message
+from chalicelib.outbox.messages import MAX_TRIES, REPEATABLE, Final, Message
 from chalicelib.wiring import Wiring
 from worker.outbox import account_email, export_email
 
@@ -64,27 +64,30 @@ def send(message: Message, wiring: Wiring, *, content: bytes | None = None) -> N
     """Send one claimed message."""
     needs_confirmed = wiring.settings.verify_email and message.topic in NEEDS_CONFIRMED
     if needs_confirmed and not message.confirmed:
-        message.lease.settle("unconfirmed", now=wiring.now())
+        message.lease.await_confirmation(now=wiring.now())
         return
     try:
         composed = COMPOSERS[message.topic](message, wiring, content)
     except Exception:
         # The object store may be down; a message that can never be written fails at its last try.
         log.warning("could not write", extra=_facts(message, "refused"), exc_info=True)
-        _retry_later(message, wiring)
+        _retry_later(message, wiring, last="failed")
         return
     sent = wiring.email_service.send(composed, message.address)
     level = logging.INFO if sent.state == "sent" else logging.WARNING
     log.log(level, "email", extra=_facts(message, sent.state))
     if sent.state == "refused":
-        _retry_later(message, wiring)
+        _retry_later(message, wiring, last="failed")
+    elif sent.state == "unknown" and message.topic in REPEATABLE:
+        _retry_later(message, wiring, last="unknown")
     else:
         message.lease.settle(sent.state, message_id=sent.message_id, now=wiring.now())
 
 
-def _retry_later(message: Message, wiring: Wiring) -> None:
+def _retry_later(message: Message, wiring: Wiring, *, last: Final) -> None:
+    """Try again after a pause, or say what became of the message after its last try."""
     if message.tries >= MAX_TRIES:
-        message.lease.settle("failed", now=wiring.now())
+        message.lease.settle(last, now=wiring.now())
         return
     pause_s = min(MAX_PAUSE_S, 2**message.tries) * random.uniform(0.5, 1)  # noqa: S311  # nosec B311
     message.lease.retry_later(pause_s=pause_s, now=wiring.now())

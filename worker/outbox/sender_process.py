@@ -5,20 +5,21 @@ import time
 
 from redis.exceptions import RedisError
 
+from chalicelib.adapters.wake_up import LOOK_INTERVAL_S
 from chalicelib.wiring import Wiring
+from worker.child_process import uninterrupted
 from worker.outbox import sender
 
 log = logging.getLogger(__name__)
-
-LOOK_INTERVAL_S = 5.0
-"""How long a due message waits at the most, where no hint came."""
 
 
 def send_for_ever(wiring: Wiring) -> None:
     """Send what is due, whenever there is a hint and at the latest after `LOOK_INTERVAL_S`."""
     while True:
         try:
-            sent = sender.send_due(wiring)
+            # A message that was cut short would be unknown for good: nobody would send it again.
+            with uninterrupted():
+                sent = sender.send_due(wiring)
         except Exception:
             log.warning("could not look into the outbox", extra={"action": "send"}, exc_info=True)
             sent = 0

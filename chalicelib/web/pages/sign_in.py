@@ -88,5 +88,5 @@ def cookie(call: Call, token: str, *, max_age_s: int) -> str:
 
 def submit_sign_out(call: Call) -> Response:
     """Revoke the session and forget the cookie."""
-    sign_out(call)
+    sign_out(call, call.cookie)
     return call.see_other("/", **{"Set-Cookie": cookie(call, "", max_age_s=0)})

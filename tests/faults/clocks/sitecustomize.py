@@ -36,7 +36,7 @@ class OffDatetime(RealDatetime, metaclass=IsDatetime):
         return cls.now(dt.UTC).replace(tzinfo=None)
 
 
-def put_off(off_s: int) -> None:
+def shift_clock(off_s: int) -> None:
     """Change this process's idea of the present."""
     real_time = time.time
     time.time = lambda: real_time() + off_s
@@ -56,4 +56,4 @@ def is_first() -> bool:
 
 if sys.orig_argv[-3:] == ["-m", "worker", "run"]:
     seconds = int(os.environ["CLOCKS_OFF_S"])
-    put_off(seconds if is_first() else -seconds)
+    shift_clock(seconds if is_first() else -seconds)

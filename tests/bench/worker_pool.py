@@ -4,10 +4,8 @@ The queue is filled while the workers stand still (SIGSTOP); the clock runs from
 until the last task is done and its result is kept.
 """
 
-import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -21,22 +19,22 @@ from redis import Redis
 from rq import Queue
 
 from chalicelib.adapters.job_queue import JobQueue, worker_client
-from chalicelib.db.models import ACTIVE, Task
+from chalicelib.db.models import ACTIVE, OPEN_MESSAGES, OutboxMessage, Task
 from chalicelib.wiring import Wiring
-from tests.bench import seeds
 from tests.bench.bench import Bench
-from tests.bench.ground import stop
-from tests.harness.servers import wait_until
+from tests.harness import seeds
+from tests.harness.processes import ROOT, WORKER, family, output, send, stop
+from tests.harness.waiting import wait_until
 
 PEERS = Path(__file__).parent / "peers"
 DONE_WITHIN_S = 300.0
-RUNG_AT_ONCE = 1_000
+ENQUEUED_AT_ONCE = 1_000
 
 KEPT_S = 3600
 """How long RQ keeps results: longer than a run takes."""
 
 
-class Crew(ABC):
+class WorkerPool(ABC):
     """Workers that run all the time.
 
     Args:
@@ -50,10 +48,10 @@ class Crew(ABC):
     name: str
 
     def __init__(self, bench: Bench) -> None:
-        self._ground = bench.ground
+        self._bench = bench
         self._least = bench.sizes.least
         self.workers = bench.sizes.workers
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[psutil.Popen] = []
         self._filled = 0
         self._rate = 0.0
 
@@ -95,18 +93,14 @@ class Crew(ABC):
     def _start(
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path = PEERS
     ) -> None:
-        self._processes.append(self._ground.start(command, env=env, folder=folder))
+        self._processes.append(self._bench.start(command, env=env, folder=folder))
 
     def _signal(self, number: int) -> None:
         for process in self._processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one = psutil.Process(process.pid)
-                for member in [one, *one.children(recursive=True)]:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        member.send_signal(number)
+            send(number, family(process))
 
 
-class Ours(Crew):
+class Carryout(WorkerPool):
     """Carryout's workers, on the ledger.
 
     Args:
@@ -129,16 +123,15 @@ class Ours(Crew):
         super().__init__(bench)
         self.name = "Carryout"
         self._environment = environment
-        self._wiring = bench.ground.wiring(environment)
+        self._wiring = bench.wiring(environment)
         self._task = task
         self._users = list(users)
         self.workers = workers or self.workers
 
     def start(self) -> None:
         """Start the workers, and wait until they listen."""
-        command = [sys.executable, "-m", "worker", "run"]
         for _ in range(self.workers):
-            self._start(command, env=self._environment, folder=PEERS.parents[2])
+            self._start([*WORKER, "run"], env=self._environment, folder=ROOT)
         queue = self._wiring.queue
         wait_until(lambda: queue.workers_alive() == self.workers, "the workers listen", within_s=60)
 
@@ -149,23 +142,24 @@ class Ours(Crew):
             stop(process)
 
     def fill(self, count: int) -> int:
-        """Insert tasks, one for each user, and ring for all."""
+        """Insert tasks, one for each user, and enqueue a job for each."""
         if self._task == "example" and count > len(self._users):
             more = count - len(self._users)
             self._users += seeds.make_users(self._wiring.database, more)
         task_ids = seeds.queue_tasks(self._wiring.database, self._users[:count], self._task)
-        ring(self._wiring, [(task_id, self._task) for task_id in task_ids])
+        enqueue(self._wiring, [(task_id, self._task) for task_id in task_ids])
         return len(task_ids)
 
     def done(self) -> int:
-        """Count the tasks that are over, and whose mail is out if they have one."""
-        going_on = sa.or_(Task.status.in_(ACTIVE), Task.mail_state.in_(("pending", "sending")))
+        """Count the tasks that are over, and whose email is out if they have one."""
+        active = sa.select(sa.func.count()).select_from(Task).where(Task.status.in_(ACTIVE))
+        unsent = sa.select(sa.func.count()).select_from(OutboxMessage).where(OPEN_MESSAGES)
         with self._wiring.database.read() as session:
-            left = session.scalar(sa.select(sa.func.count()).select_from(Task).where(going_on))
+            left = session.scalar(sa.select(active.scalar_subquery() + unsent.scalar_subquery()))
         return self._filled - (left or 0)
 
 
-class RQ(Crew):
+class RQ(WorkerPool):
     """RQ's own pool of workers.
 
     Args:
@@ -177,20 +171,16 @@ class RQ(Crew):
         super().__init__(bench)
         self.name = f"RQ, {worker}"
         self._worker = worker
-        self._url = bench.ground.redis_url()
+        self._url = bench.redis_url()
         self._redis = Redis.from_url(self._url)
         self._queue = Queue("bench", connection=self._redis)
 
     def start(self) -> None:
         """Start the pool."""
         command = [sys.executable, "-m", "rq.cli", "worker-pool", "bench", "--url", self._url]
-        command += [
-            "--num-workers",
-            str(self.workers),
-            "--worker-class",
-            f"rq.worker.{self._worker}",
-        ]
-        self._start([*command, "--quiet"], env={"PYTHONPATH": str(PEERS)})
+        command += ["--num-workers", str(self.workers)]
+        command += ["--worker-class", f"rq.worker.{self._worker}", "--quiet"]
+        self._start(command, env={"PYTHONPATH": str(PEERS)})
 
     def fill(self, count: int) -> int:
         """Enqueue jobs in one round trip."""
@@ -208,7 +198,7 @@ class RQ(Crew):
         return self._redis.zcard("rq:finished:bench")
 
 
-class Peer(Crew):
+class Peer(WorkerPool):
     """Workers of another library, from an environment of their own.
 
     Args:
@@ -223,7 +213,7 @@ class Peer(Crew):
     def __init__(self, bench: Bench, python: Path) -> None:
         super().__init__(bench)
         self._python = str(python)
-        urls = {name: bench.ground.redis_url() for name in ("BENCH_BROKER", "BENCH_RESULTS")}
+        urls = {name: bench.redis_url() for name in ("BENCH_BROKER", "BENCH_RESULTS")}
         self._environment = {"PYTHONPATH": str(PEERS), **urls}
         self._results = Redis.from_url(urls["BENCH_RESULTS"])
         self._broker = Redis.from_url(urls["BENCH_BROKER"])
@@ -235,13 +225,8 @@ class Peer(Crew):
 
     def fill(self, count: int) -> int:
         """Send messages, as the library does it."""
-        subprocess.run(
-            [self._python, str(PEERS / self.script), str(count)],
-            env={**os.environ, **self._environment},
-            cwd=PEERS,
-            check=True,
-            capture_output=True,
-        )
+        env = {**os.environ, **self._environment}
+        output(self._python, self.script, str(count), env=env, cwd=PEERS)
         return count
 
     def done(self) -> int:
@@ -278,10 +263,10 @@ class SAQ(Peer):
         return self._filled - int(self._broker.zcard("saq:default:incomplete"))
 
 
-def ring(wiring: Wiring, tasks: Sequence[tuple[str, str]]) -> None:
-    """Ring for many tasks, with more patience than one request's time limit allows."""
+def enqueue(wiring: Wiring, tasks: Sequence[tuple[str, str]]) -> None:
+    """Enqueue jobs for many tasks, with more patience than one request's time limit allows."""
     settings = wiring.settings
     with worker_client(settings.redis_url) as redis:
         queue = JobQueue(redis, settings.queue_name, timeout_s=settings.task_timeout_s)
-        for first in range(0, len(tasks), RUNG_AT_ONCE):
-            queue.enqueue(tasks[first : first + RUNG_AT_ONCE])
+        for first in range(0, len(tasks), ENQUEUED_AT_ONCE):
+            queue.enqueue(tasks[first : first + ENQUEUED_AT_ONCE])

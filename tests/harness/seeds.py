@@ -30,7 +30,7 @@ def make_users(database: Database, count: int) -> list[int]:
     now = datetime.now(UTC)
     common = {"password_hash": NOBODY, "language": "en", "created_at": now, "confirmed_at": now}
     rows = [{"username": name, "email": f"{name}@example.com", **common} for name in names]
-    _insert(database, User, rows)
+    insert(database, User, rows)
     with database.read() as session:
         statement = sa.select(User.id).where(User.username.startswith(f"{first}-"))
         return list(session.scalars(statement.order_by(User.id)))
@@ -105,12 +105,12 @@ def make_tokens(database: Database, users: Sequence[int]) -> list[str]:
         }
         for user, token in zip(users, tokens, strict=True)
     ]
-    _insert(database, Token, rows)
+    insert(database, Token, rows)
     return tokens
 
 
 def queue_tasks(database: Database, users: Sequence[int], name: str) -> list[str]:
-    """A queued task for each user, for which nobody has rung; return their ids."""
+    """A queued task for each user, without a job; return their ids."""
     now = datetime.now(UTC)
     common = {
         "name": name,
@@ -125,11 +125,12 @@ def queue_tasks(database: Database, users: Sequence[int], name: str) -> list[str
     rows = [
         {"id": task_id, "user_id": user, **common} for task_id, user in zip(ids, users, strict=True)
     ]
-    _insert(database, Task, rows)
+    insert(database, Task, rows)
     return ids
 
 
-def _insert(database: Database, table: type[Any], rows: list[dict[str, Any]]) -> None:
+def insert(database: Database, table: type[Any], rows: list[dict[str, Any]]) -> None:
+    """Insert rows, some thousand in a transaction."""
     for first in range(0, len(rows), ROWS):
         with database.write() as session:
             session.execute(sa.insert(table), rows[first : first + ROWS])

@@ -4,7 +4,6 @@ These functions are all that the benchmark knows of the engine.
 """
 
 import hashlib
-import inspect
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -16,21 +15,18 @@ import orjson
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy import orm as so
-from worker.tasks.export_posts import export_posts
 
-from chalicelib.db.engine import Database
-from chalicelib.db.models import Task
 from chalicelib.microblog.datasets import POSTS
 from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
-from chalicelib.tasks import requests as task_requests
+from chalicelib.tasks.registry import kind_of
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
+from tests.harness.ledgers import JSON, launch, the_email, the_export, the_task
 from worker.attempts import Attempt, Heartbeat, perform
 from worker.export.document import Document
 from worker.export.pages import Source
 from worker.export.upload import Upload
-from worker.outbox import sender
 
 Figures = dict[str, Any]
 
@@ -56,7 +52,7 @@ def timed() -> Iterator[Figures]:
 def warm(wiring: Wiring) -> Figures:
     """Make the clients and connect, as a worker has before its first job."""
     wiring.object_store.warm_up()
-    sender.ses(wiring.settings.aws_endpoint_url)
+    wiring.email_service.warm_up()
     with wiring.database.read() as session:
         session.execute(sa.select(1))
     return {}
@@ -110,7 +106,7 @@ def _copy(url: str, statement: str) -> None:
 
 
 def _fetch(url: str, statement: str) -> None:
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+    with closing(sqlite3.connect(sa.make_url(url).database or "")) as connection:
         cursor = connection.execute(statement)
         while cursor.fetchmany(FETCH_ROWS):
             pass
@@ -135,7 +131,7 @@ def orm(wiring: Wiring, user_id: int) -> Figures:
 
 def upload(wiring: Wiring, size_bytes: int) -> Figures:
     """So many bytes into the bucket, part by part, with nothing else to do."""
-    growing = Upload(wiring.object_store, f"exports/bench/{time.time_ns()}/posts.json")
+    growing = Upload(wiring.object_store, f"exports/bench/{time.time_ns()}/posts.json", JSON)
     with timed() as figures:
         while size_bytes > growing.part_bytes:
             size_bytes -= growing.part_bytes
@@ -145,33 +141,30 @@ def upload(wiring: Wiring, size_bytes: int) -> Figures:
 
 
 def whole(wiring: Wiring, user_id: int) -> Figures:
-    """All that a worker does for an export, mail included, from the claim on."""
-    task_id = _launch(wiring.database, user_id)
+    """All that a worker does for an export, email included, from the claim on."""
+    database = wiring.database
+    task_id = launch(database, user_id, max_attempts=1)
     with timed() as figures:
-        perform(task_id, inspect.unwrap(export_posts), wiring, name="export_posts")
-    with wiring.database.read() as session:
-        task = session.get_one(Task, task_id)
-    assert (task.status, task.mail_state) == ("succeeded", "sent")
-    return {**figures, "posts": task.posts, "bytes": task.size_bytes}
-
-
-def _launch(database: Database, user_id: int) -> str:
-    wish = task_requests.Wish(name="export_posts", params={}, max_attempts=1)
-    with database.write() as session:
-        return task_requests.launch_task(session, user_id, wish, now=datetime.now(UTC)).id
+        perform(task_id, wiring)
+    export, email = the_export(database, task_id), the_email(database, task_id)
+    assert the_task(database, task_id).status == "succeeded"
+    assert email is not None
+    assert email.state == "sent"
+    assert export.rows is not None
+    return {**figures, "posts": export.rows["posts"], "bytes": export.size_bytes}
 
 
 def progress(wiring: Wiring, user_id: int, times: int) -> Figures:
     """What an attempt spends on telling how far it is, once; in SQL and for RQ's tools."""
-    task_id = _launch(wiring.database, user_id)
-    taken = leases.claim(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
-    assert taken is not None
-    holder, task = taken
-    attempt = Attempt(task, wiring, holder, Heartbeat(holder, interval_s=60))
+    task_id = launch(wiring.database, user_id, max_attempts=1)
+    claimed = leases.claim(wiring.database, task_id, worker="bench", lease_s=60, now=wiring.now())
+    assert claimed is not None
+    task, lease, heartbeat = claimed.task, claimed.lease, Heartbeat(claimed.lease, interval_s=60)
+    attempt = Attempt(task, kind_of(task), claimed.facts, wiring, lease, heartbeat)
     with timed() as figures:
         for number in range(times):
-            attempt.checkpoint(number, times, {}, key="exports/bench/posts.json")
-    holder.fail("bench", "It is over.", now=wiring.now())
+            attempt.checkpoint(number, times, {"key": "exports/bench/posts.json"})
+    lease.fail("bench", "It is over.", now=wiring.now())
     return {"seconds": figures["seconds"] / times}
 
 

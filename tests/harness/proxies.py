@@ -1,7 +1,8 @@
-"""A TCP proxy on the loopback interface whose line can be cut, stalled and reset."""
+"""A TCP proxy on the loopback interface whose line can be cut, stalled, reset and encrypted."""
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -43,10 +44,14 @@ class Proxy:
 
     Args:
         connect: Makes a connection to the server behind it.
+        tls: Greets clients with a certificate, if given.
     """
 
-    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+    def __init__(
+        self, connect: Callable[[], socket.socket], *, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._connect = connect
+        self._tls = tls
         self._flows = threading.Event()
         self._flows.set()
         self._is_cut = False
@@ -98,6 +103,8 @@ class Proxy:
         try:
             if self._is_cut:
                 raise ConnectionResetError
+            if self._tls:
+                client = self._tls.wrap_socket(client, server_side=True)
             server = self._connect()
         except OSError:
             reset(client)

@@ -1,0 +1,85 @@
+"""The sender of a worker: it needs no hint, and ends when nothing is on its way."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from chalicelib.db.models import OutboxMessage
+from chalicelib.outbox import messages
+from chalicelib.wiring import Wiring
+from tests.faults.aws import AwsProxy, Slow
+from tests.harness.ledgers import make_user, now
+from tests.harness.proxies import Proxy, to_port
+from tests.harness.waiting import wait_until
+
+SENT_WITHIN_S = 25
+"""Two looks, and as much again for a machine that is busy."""
+
+
+@contextmanager
+def worker(environment: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A worker; it is killed if it has not ended by the end of the block."""
+    command = [sys.executable, "-m", "worker", "run"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=output, stderr=output
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def put(wiring: Wiring) -> None:
+    """Have a link sent, without a hint."""
+    user_id = make_user(wiring.database)
+    with wiring.database.write() as session:
+        messages.put(session, user_id, "moved", {}, now=now(), address="susan@example.com")
+
+
+def state(wiring: Wiring) -> str:
+    """What became of the one message."""
+    with wiring.database.read() as session:
+        return session.scalars(sa.select(OutboxMessage.state)).one()
+
+
+def test_stopped_while_it_sends(
+    environment: dict[str, str], wiring: Wiring, tmp_path: Path
+) -> None:
+    """A worker that is told to stop first hears what became of the email that it sends."""
+    proxy = AwsProxy(environment["AWS_ENDPOINT_URL"])
+    proxy.rule = lambda call: Slow(2) if call.is_email else None
+    put(wiring)
+    with worker(environment | {"AWS_ENDPOINT_URL": proxy.url}, tmp_path / "log") as process:
+        wait_until(lambda: any(call.is_email for call in proxy.calls), "SES is asked")
+        assert state(wiring) == "sending"
+        process.terminate()
+        assert process.wait(30) == 0
+    assert state(wiring) == "sent"
+    proxy.close()
+
+
+@pytest.mark.parametrize("take_away", [Proxy.cut, Proxy.stall], ids=["cut", "silent"])
+def test_without_a_hint(
+    environment: dict[str, str],
+    wiring: Wiring,
+    valkey_port: int,
+    tmp_path: Path,
+    take_away: Callable[[Proxy], None],
+) -> None:
+    """What is in the outbox is found by a look, even while Redis is away or silent."""
+    proxy = Proxy(to_port(valkey_port))
+    redis_url = f"redis://127.0.0.1:{proxy.port}/0"
+    with worker(environment | {"REDIS_URL": redis_url}, tmp_path / "log"):
+        wait_until(wiring.queue.workers_alive, "the worker listens")
+        take_away(proxy)
+        put(wiring)
+        wait_until(lambda: state(wiring) == "sent", "the email is sent", within_s=SENT_WITHIN_S)
+    proxy.close()
