@@ -69,7 +69,10 @@ def aws(servers: Servers) -> Aws:
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, servers: Servers) -> Iterator[str]:
-    """A fresh, migrated database: SQLite, unless the test asks for another by parameter."""
+    """A fresh, migrated database: SQLite, unless the test asks for another by parameter.
+
+    `owner` is PostgreSQL for a test that migrates; all others sign in as the application does.
+    """
     with servers.database(getattr(request, "param", "sqlite")) as url:
         yield url
 

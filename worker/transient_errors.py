@@ -9,7 +9,7 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.timeouts import JobTimeoutException
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from chalicelib.adapters.aws_errors import INCOMPLETE, THROTTLED
@@ -17,7 +17,9 @@ from chalicelib.adapters.aws_errors import INCOMPLETE, THROTTLED
 
 def transient(error: BaseException) -> tuple[str, str] | None:
     """Code and detail of an error that may be gone in a moment, or None for all others."""
-    if isinstance(error, OperationalError | InterfaceError | PoolTimeoutError):
+    # Of a transaction that was silent for too long psycopg says `InternalError`.
+    has_no_connection = isinstance(error, DBAPIError) and error.connection_invalidated
+    if has_no_connection or isinstance(error, OperationalError | InterfaceError | PoolTimeoutError):
         return "database_unavailable", "The database didn't respond."
     if isinstance(error, ClientError) and is_transient_response(error):
         return "storage_unavailable", "File storage rejected the file."

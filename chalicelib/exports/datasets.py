@@ -1,31 +1,323 @@
-"""Datasets (interim)."""
+"""A dataset: one kind of a user's rows, declared once.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+What an export needs is derived from the declaration: the SQL of its pages on both databases, the
+cursor and the snapshot in a checkpoint, the JSON of a row, and what `verify` expects of one.
+Whatever could fail later is refused where it is declared, with a sentence that says what to do.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache, cached_property
+from types import MappingProxyType
+from typing import Any, cast
+from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy import orm as so
+from sqlalchemy.dialects import postgresql, sqlite
+
+from chalicelib.db.engine import UtcDateTime
+from chalicelib.db.types import ExactDecimal, Json, SortableText
+from chalicelib.errors import DeclarationError
+from chalicelib.values.fields import format_time, parse_time
+
+MEMBERS_BEFORE = ("version", "user", "exported_at")
+MEMBERS_AFTER = ("count",)
+"""The members of every document, around the one that holds a dataset's rows."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_POSTGRESQL, _SQLITE = postgresql.dialect(), sqlite.dialect()  # type: ignore[no-untyped-call]
+
+Attribute = so.InstrumentedAttribute[Any] | sa.Column[Any]
+"""A column, as the model has it (`Post.body`) or as the table has it."""
+
+Cursor = tuple[Any, ...]
+"""The key of a row: the place after it, in the order of its dataset."""
+
+
+class Kind(StrEnum):
+    """What a column holds, and so how it is written."""
+
+    TEXT = "text"
+    ENUM = "enum"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    TIME = "time"
+    DATE = "date"
+    UUID = "uuid"
+    DECIMAL = "decimal"
+    JSON = "json"
+
+
+_TEXT = r"(?:VARCHAR(?:\(\d+\))?|TEXT)"
+_KINDS: tuple[tuple[type[sa.types.TypeEngine[Any]], Kind, str, str], ...] = (
+    (UtcDateTime, Kind.TIME, "TIMESTAMP WITH TIME ZONE", "DATETIME"),
+    (ExactDecimal, Kind.DECIMAL, r"NUMERIC\(.+\)", "BIGINT"),
+    (SortableText, Kind.TEXT, f'{_TEXT} COLLATE "C"', _TEXT),
+    (Json, Kind.JSON, "JSON", "TEXT"),
+    (sa.Boolean, Kind.BOOLEAN, "BOOLEAN", "BOOLEAN"),
+    (sa.Integer, Kind.INTEGER, "(?:SMALL|BIG)?INT(?:EGER)?", "(?:SMALL|BIG)?INT(?:EGER)?"),
+    (sa.Date, Kind.DATE, "DATE", "DATE"),
+    (sa.Uuid, Kind.UUID, "UUID", r"CHAR\(32\)"),
+    (sa.Enum, Kind.ENUM, ".+", _TEXT),
+    (sa.String, Kind.TEXT, _TEXT, _TEXT),
+)
+"""Types that both databases write alike, each with what the column is declared as on PostgreSQL and
+on SQLite: a variant for one of them may make it another type altogether."""
+
+_INSTEAD: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
+    (sa.Float, "the databases write floats differently; use chalicelib.db.types.ExactDecimal"),
+    (sa.Numeric, "SQLite rounds it; use chalicelib.db.types.ExactDecimal"),
+    (sa.LargeBinary, "JSON has no bytes; keep them as text (base64), or leave the field out"),
+    (sa.JSON, "the databases store it differently; use chalicelib.db.types.Json"),
+    (sa.DateTime, "SQLite forgets its zone; use chalicelib.db.engine.UtcDateTime"),
+    (sa.Time, "keep it as text"),
+    (sa.Interval, "keep it as a whole number of a unit that the name tells"),
+    (sa.CHAR, "PostgreSQL pads it with spaces; use sqlalchemy.String"),
+    (sa.NCHAR, "PostgreSQL pads it with spaces; use sqlalchemy.String"),
+    (sa.UUID, "SQLite takes it for a number; use sqlalchemy.Uuid()"),
+    (sa.Uuid, "the databases store it differently; use sqlalchemy.Uuid()"),
+    (sa.ARRAY, "SQLite has no arrays; use chalicelib.db.types.Json"),
+)
+"""What to use instead of a type that the databases would not write alike."""
+
+# How the value of a key or snapshot becomes JSON in a checkpoint, and comes back.
+_SORTABLE: Mapping[Kind, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    Kind.TEXT: (str, str),
+    Kind.INTEGER: (int, int),
+    Kind.TIME: (format_time, parse_time),
+    Kind.DATE: (date.isoformat, date.fromisoformat),
+    Kind.UUID: (str, UUID),
+    Kind.DECIMAL: (str, Decimal),
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column as it stands in an export.
+
+    Attributes:
+        name: What it is called there.
+        column: Where it is kept.
+        kind: What it holds.
+    """
+
+    name: str
+    column: sa.Column[Any]
+    kind: Kind
+
+    @property
+    def nullable(self) -> bool:
+        """Whether it may be null."""
+        return bool(self.column.nullable)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One kind of a user's rows."""
+    """One kind of a user's rows.
+
+    Attributes:
+        name: What it is called in files, addresses and checkpoints: `posts`.
+        title: What people read, in English; wrapped in `N_` it is translated.
+        owner: The column with the number of the user whose row it is.
+        key: The columns by which rows are sorted; together they are unique, and an index begins
+            with the owner and these.
+        snapshot: A column that is larger in rows that are added later. An export holds the rows
+            up to the largest value when its first attempt begins; an index begins with it.
+        fields: What is exported, by name, in this order.
+        accepts: By name of a field, what its text must be beyond the column's type, as a type of
+            `values.fields`: what the API accepts is what `verify` accepts.
+
+    Raises:
+        DeclarationError: Everything that is wrong with the declaration.
+    """
 
     name: str
+    _: KW_ONLY
     title: str
-    owner: Any
-    key: tuple[Any, ...]
-    snapshot: Any
-    fields: Mapping[str, Any]
+    owner: Attribute
+    key: Sequence[Attribute]
+    snapshot: Attribute
+    fields: Mapping[str, Attribute]
+    accepts: Mapping[str, Any] = field(default_factory=dict)
 
-    def snapshot_query(self) -> Any:
-        """The newest row."""
-        return sa.select(sa.func.max(self.snapshot)).scalar_subquery()
+    def __post_init__(self) -> None:
+        # The declaration may come with a list or a dict that its author goes on to use.
+        object.__setattr__(self, "key", tuple(self.key))
+        for name in ("fields", "accepts"):
+            # Plain strings: a column's own name is of a subclass that other libraries refuse.
+            given = {str(one): value for one, value in getattr(self, name).items()}
+            object.__setattr__(self, name, MappingProxyType(given))
+        if complaints := list(_complaints(self)):
+            raise DeclarationError("; ".join(f"dataset {self.name!r}: {one}" for one in complaints))
+
+    @cached_property
+    def table(self) -> sa.Table:
+        """Where the rows are."""
+        return column_of(self.owner).table
+
+    @cached_property
+    def owner_column(self) -> sa.Column[Any]:
+        """The number of the user whose row it is."""
+        return column_of(self.owner)
+
+    @cached_property
+    def key_columns(self) -> tuple[sa.Column[Any], ...]:
+        """The columns by which rows are sorted."""
+        return tuple(map(column_of, self.key))
+
+    @cached_property
+    def snapshot_column(self) -> sa.Column[Any]:
+        """The column that is larger in rows that are added later."""
+        return column_of(self.snapshot)
+
+    @cached_property
+    def columns(self) -> tuple[Field, ...]:
+        """What is exported, in its order."""
+        found = ((name, column_of(attribute)) for name, attribute in self.fields.items())
+        return tuple(Field(name, column, kind_of(column)) for name, column in found)
+
+    def snapshot_query(self) -> sa.ScalarSelect[Any]:
+        """The largest value of `snapshot` now, whosesoever row has it; NULL when there is none.
+
+        One step into an index, so that it may be part of the statement that claims a task.
+        """
+        newest = self.snapshot_column
+        return sa.select(newest).order_by(newest.desc()).limit(1).scalar_subquery()
 
     def snapshot_to_json(self, value: Any) -> Any:
-        """As JSON."""
-        return value
+        """A snapshot as the ledger keeps it; None stays None."""
+        return None if value is None else _to_json(self.snapshot_column, value)
 
     def snapshot_from_json(self, value: Any) -> Any:
-        """From JSON."""
-        return value
+        """A snapshot out of the ledger."""
+        return None if value is None else _from_json(self.snapshot_column, value)
+
+    def cursor_to_json(self, cursor: Cursor) -> list[Any]:
+        """A cursor as a checkpoint keeps it."""
+        return [_to_json(*one) for one in zip(self.key_columns, cursor, strict=True)]
+
+    def cursor_from_json(self, value: Sequence[Any]) -> Cursor:
+        """A cursor out of a checkpoint."""
+        return tuple(_from_json(*one) for one in zip(self.key_columns, value, strict=True))
+
+
+def is_name(name: str) -> bool:
+    """Whether a dataset can have a name: a document has no other member of it."""
+    return bool(_NAME.fullmatch(name)) and name not in (*MEMBERS_BEFORE, *MEMBERS_AFTER)
+
+
+def column_of(attribute: Attribute) -> sa.Column[Any]:
+    """The table's column behind a model's attribute."""
+    if isinstance(attribute, sa.Column):
+        return attribute
+    # Without configuring the mappers: a declaration may stand before the last model is known.
+    model = cast("type[Any]", attribute.class_)
+    return so.class_mapper(model, configure=False).columns[attribute.key]
+
+
+@cache  # asked for each page of an export
+def kind_of(column: sa.Column[Any]) -> Kind:
+    """What a column holds.
+
+    Raises:
+        DeclarationError: The two databases would not write it alike.
+    """
+    for known, kind, *patterns in _KINDS:
+        if not isinstance(column.type, known):
+            continue
+        declared = [column.type.compile(dialect=one) for one in (_POSTGRESQL, _SQLITE)]
+        if all(map(re.fullmatch, patterns, declared)) and getattr(column.type, "as_uuid", True):
+            return kind
+        break
+    instead = (say for known, say in _INSTEAD if isinstance(column.type, known))
+    reason = next(instead, "its type is not the same on SQLite and PostgreSQL")
+    raise DeclarationError(f"{column.name} ({column.type!r}) cannot be exported: {reason}")
+
+
+def _to_json(column: sa.Column[Any], value: Any) -> Any:
+    return _SORTABLE[kind_of(column)][0](value)
+
+
+def _from_json(column: sa.Column[Any], value: Any) -> Any:
+    return _SORTABLE[kind_of(column)][1](value)
+
+
+def _complaints(dataset: Dataset) -> Iterator[str]:
+    """Everything that is wrong with a declaration, as sentences."""
+    yield from _bad_names(dataset)
+    columns = [dataset.owner, *dataset.key, dataset.snapshot, *dataset.fields.values()]
+    if strangers := {one.key for one in columns if column_of(one).table is not dataset.table}:
+        yield f"{', '.join(sorted(strangers))} must be columns of {dataset.table.name}"
+        return
+    if not isinstance(dataset.owner_column.type, sa.Integer):
+        yield f"{dataset.owner_column.name} must hold the number of a user"
+    for column in dict.fromkeys(map(column_of, dataset.fields.values())):
+        yield from _bad_type(column)
+    for column in dict.fromkeys((*dataset.key_columns, dataset.snapshot_column)):
+        yield from _bad_order(column)
+    yield from _bad_indexes(dataset)
+
+
+def _bad_names(dataset: Dataset) -> Iterator[str]:
+    if not is_name(dataset.name):
+        taken = ", ".join((*MEMBERS_BEFORE, *MEMBERS_AFTER))
+        yield f"its name must be lower-case letters, digits and _, and none of {taken}"
+    if bad := [name for name in dataset.fields if not _FIELD.fullmatch(name)]:
+        yield f"{', '.join(bad)}: a field's name must be letters, digits and _"
+    if unknown := dataset.accepts.keys() - dataset.fields.keys():
+        yield f"`accepts` names {', '.join(sorted(unknown))}, which it has no field for"
+    if not dataset.fields or not dataset.key:
+        yield "it needs at least one field, and a key"
+
+
+def _bad_type(column: sa.Column[Any]) -> Iterator[str]:
+    try:
+        kind_of(column)
+    except DeclarationError as error:
+        yield str(error)
+
+
+def _bad_order(column: sa.Column[Any]) -> Iterator[str]:
+    """What keeps rows from being sorted by a column, in the same order on both databases."""
+    if column.nullable:
+        yield f"{column.name} must not be nullable: rows without it would be left out"
+    if complaint := list(_bad_type(column)):
+        yield from complaint
+    elif (kind := kind_of(column)) not in _SORTABLE:
+        yield f"rows cannot be sorted by {column.name}: it holds {kind}"
+    elif kind is Kind.TEXT and not isinstance(column.type, SortableText):
+        yield (
+            f"the databases sort {column.name} differently; declare it as"
+            " chalicelib.db.types.SortableText"
+        )
+
+
+def _bad_indexes(dataset: Dataset) -> Iterator[str]:
+    key, indexes = set(dataset.key_columns), list(_indexes(dataset.table))
+    if not any(unique and set(columns) <= key for unique, columns in indexes):
+        yield "its key must be unique; end it with the primary key"
+    wanted = tuple(dict.fromkeys((dataset.owner_column, *dataset.key_columns)))
+    for needed in (wanted, (dataset.snapshot_column,)):
+        if not any(columns[: len(needed)] == needed for _, columns in indexes):
+            names = ", ".join(column.name for column in needed)
+            yield f"{dataset.table.name} needs an index that begins with ({names})"
+
+
+def _indexes(table: sa.Table) -> Iterator[tuple[bool, tuple[sa.Column[Any], ...]]]:
+    """Every whole index of a table: whether it is unique, and its columns."""
+    for constraint in table.constraints:
+        if isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint):
+            yield True, tuple(constraint.columns)
+    for index in table.indexes:
+        if all(
+            index.dialect_options[name].get("where") is None for name in ("postgresql", "sqlite")
+        ):
+            expressions = index.expressions
+            if all(isinstance(one, sa.Column) for one in expressions):
+                yield index.unique, cast("tuple[sa.Column[Any], ...]", tuple(expressions))

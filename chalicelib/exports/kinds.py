@@ -12,6 +12,7 @@ from sqlalchemy import orm as so
 
 from chalicelib.adapters.object_store import Content
 from chalicelib.db.models import Task
+from chalicelib.errors import DeclarationError
 from chalicelib.exports import publication, removals
 from chalicelib.exports.datasets import Dataset
 from chalicelib.exports.publication import File
@@ -22,6 +23,10 @@ from chalicelib.values.languages import N_, NN_
 
 TOPIC = "export"
 """What the outbox calls a message about an export's outcome."""
+
+
+ONE_DATASET = "worker.tasks.export.export"
+"""The function that writes one dataset as one document."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,18 @@ class Export(TaskKind):
     datasets: tuple[Dataset, ...]
     content_type: str = "application/json"
     words: ExportWords = field(default_factory=ExportWords)
-    function: str = "worker.tasks.export.export"
+    function: str = ONE_DATASET
     follow_up: str = "worker.export.follow_up.follow_up"
+
+    def __post_init__(self) -> None:
+        """Refuse a declaration that would only fail in a worker.
+
+        Raises:
+            DeclarationError: The function does not write as many datasets.
+        """
+        super().__post_init__()
+        if self.function == ONE_DATASET and len(self.datasets) != 1:
+            raise DeclarationError(f"{self.name}: {ONE_DATASET} writes one dataset")
 
     @property
     def content(self) -> Content:

@@ -1,7 +1,8 @@
-"""Datasets of this application."""
+"""What of this application is exported."""
 
 from chalicelib.exports.datasets import Dataset
 from chalicelib.microblog.models import Post
+from chalicelib.values.fields import PostBody
 from chalicelib.values.languages import N_
 
 POSTS = Dataset(
@@ -11,4 +12,5 @@ POSTS = Dataset(
     key=(Post.timestamp, Post.id),
     snapshot=Post.id,
     fields={"body": Post.body, "timestamp": Post.timestamp},
+    accepts={"body": PostBody},
 )

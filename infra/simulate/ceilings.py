@@ -53,10 +53,10 @@ def _all(assumed: Assumptions, held_s: float) -> Iterator[Ceiling]:
             "workers do not start, as above; ask for a higher quota",
         ),
         (
-            "Lambda, at once",
-            assumed.lambdas,
+            "ApiConcurrency",
+            min(assumed.functions_most, assumed.lambdas),
             assumed.requests * assumed.request_s + held_s,
-            "the API answers 429; ask for a higher quota, or hold requests for less long",
+            "the API answers 429 or 503; raise it, or hold requests for less long",
         ),
         (
             "PostgreSQL, connections",
@@ -76,19 +76,19 @@ def _all(assumed: Assumptions, held_s: float) -> Iterator[Ceiling]:
             "Redis, commands",
             assumed.redis_per_s,
             assumed.redis_commands,
-            "rings come late, the sweeper makes up for them; a larger node",
+            "jobs come late, the reconciler makes up for them; a larger node",
         ),
         (
             "Redis, memory",
             assumed.redis_mb * 1000,
             JOB_TTL_S * assumed.job_kb,
-            "noeviction refuses rings, the sweeper rings later; a larger node",
+            "noeviction refuses jobs, the reconciler enqueues later; a larger node",
         ),
         (
             "API Gateway",
             assumed.gateway_per_s,
             assumed.requests,
-            "429, which clients take for a wish to wait; raise RequestsPerSecond",
+            "429, which tells clients to wait; raise RequestsPerSecond",
         ),
         (
             "S3, PUT",

@@ -16,6 +16,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
+from chalicelib.microblog.datasets import POSTS
 from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks.registry import kind_of
@@ -23,7 +24,7 @@ from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from tests.harness.ledgers import JSON, launch, the_email, the_export, the_task
 from worker.attempts import Attempt, Heartbeat, perform
-from worker.export import document
+from worker.export.document import Document
 from worker.export.pages import Source
 from worker.export.upload import Upload
 
@@ -59,15 +60,24 @@ def warm(wiring: Wiring) -> Figures:
 
 def engine(wiring: Wiring, user_id: int) -> Figures:
     """The export's bytes out of the database, hashed and thrown away."""
-    source, draft = Source(wiring.database, user_id, SNAPSHOT), document.Draft()
-    with timed() as figures, closing(source.pages(None)) as pages:
-        draft.add(document.head("bench", datetime.now(UTC)))
-        for page in pages:
-            draft.add_lines(page.lines, page.posts)
-            draft.pending.clear()
-        draft.add(document.tail(draft.posts))
-        draft.digest.hexdigest()
-    return {**figures, "posts": draft.posts, "bytes": draft.size_bytes}
+    source = Source(wiring.database, POSTS, user_id, SNAPSHOT)
+    written = Document(source, "bench", datetime.now(UTC))
+    digest, rows, size_bytes = hashlib.sha256(), 0, 0
+
+    def add(data: bytes) -> None:
+        nonlocal size_bytes
+        digest.update(data)
+        size_bytes += len(data)
+
+    with timed() as figures, closing(written.pieces(None, {"posts": 0})) as pieces:
+        add(written.head())
+        for piece in pieces:
+            for data in piece.data:
+                add(data)
+            rows += piece.rows
+        add(written.tail({"posts": rows}))
+        digest.hexdigest()
+    return {**figures, "posts": rows, "bytes": size_bytes}
 
 
 def raw(wiring: Wiring, user_id: int) -> Figures:

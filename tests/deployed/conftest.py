@@ -85,7 +85,7 @@ def database_url(
     if getattr(request, "param", "postgresql") == "sqlite":
         yield f"sqlite:///{tmp_path / 'carryout.db'}"
     else:
-        with postgresql.database(template="template1") as url:
+        with postgresql.database(template="template1", owner=True) as url:
             yield url
 
 

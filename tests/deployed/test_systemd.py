@@ -52,6 +52,15 @@ def test_services_are_hardened(units: Path, unit: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("unit", ["carryout-api.service", "carryout-worker@.service"])
+def test_services_are_started_again_for_ever(unit: str) -> None:
+    """By itself systemd gives up after 5 starts in 10 s, and then a service stays dead."""
+    text = (UNITS / unit).read_text()
+    section, _, service = text.partition("[Service]")
+    assert "\nStartLimitIntervalSec=0\n" in section  # it belongs to [Unit]
+    assert {"Restart=always", "RestartSec=5"} <= set(service.splitlines())
+
+
 def test_commands_are_those_of_the_procfile() -> None:
     """What systemd starts is what every other way to run the application starts."""
     start = re.compile(rf"^ExecStart={HOME}/.venv/bin/(.+)$", re.MULTILINE)

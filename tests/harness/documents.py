@@ -15,4 +15,4 @@ def lines(posts: Sequence[tuple[str, str]]) -> bytes:
 
 def whole(username: str, at: datetime, posts: Sequence[tuple[str, str]]) -> bytes:
     written = b"\n" + lines(posts) if posts else b""
-    return document.head(username, at) + written + document.tail(len(posts))
+    return document.head("posts", username, at) + written + document.tail(len(posts))

@@ -245,6 +245,14 @@ def test_worker_sends_as_one(app_template: Template) -> None:
     assert mail["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "MailAddress"}}}
 
 
+def test_worker_sends_to_anybody(app_template: Template) -> None:
+    """In the sandbox SES authorises the recipient's identity as well as the sender's."""
+    (mail,) = [one for one in statements(app_template, "WorkerRole") if one["Sid"] == "Mail"]
+    identity, configuration = (str(one["Fn::Sub"]) for one in mail["Resource"])
+    assert identity.endswith(":identity/*")
+    assert ":configuration-set/${Set}" in configuration
+
+
 def test_migration(foundation: Template) -> None:
     """A migration signs in to the ledger, and does nothing else on AWS."""
     assert granted(foundation, "MigrationRole") == {"secretsmanager:GetSecretValue"}

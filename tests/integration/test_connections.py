@@ -10,6 +10,7 @@ from chalicelib.db import engine
 from chalicelib.db.engine import Database
 from tests.harness import ledgers
 from tests.harness.waiting import wait_until
+from worker import transient_errors
 
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -100,3 +101,27 @@ def test_reading_begins_no_transaction(database: Database) -> None:
     with database.write() as session:
         first = session.scalar(sa.text("SELECT now()"))
         assert session.scalar(sa.text("SELECT now()")) == first
+
+
+@on_postgresql
+def test_a_silent_transaction(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that stood still within a transaction has its work tried again, not ended."""
+    monkeypatch.setattr(engine, "SILENCE_S", 0.1)
+    database = engine.connect(database_url)
+    with pytest.raises(sa.exc.DBAPIError) as caught:
+        stand_still(database, database_url)
+    database.close()
+    assert transient_errors.transient(caught.value) is not None
+
+
+def stand_still(database: Database, url: str) -> None:
+    """Begin a transaction, and do nothing in it until the server ends it."""
+    with database.write() as session:
+        pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
+        wait_until(lambda: pid not in processes(url), "the server ends it")
+
+
+def processes(url: str) -> set[int]:
+    """The numbers of the server's processes, one for each connection."""
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as operator:
+        return {row[0] for row in operator.execute("SELECT pid FROM pg_stat_activity")}

@@ -192,7 +192,7 @@ def test_another_password_with_a_fault(client: Client, current: str, new: str, t
     assert enter(client).get("/account").status_code == 200
 
 
-def test_guesses_on_the_account_page(client: Client, rewire: Rewire) -> None:
+def test_wrong_passwords_on_the_account_page(client: Client, rewire: Rewire) -> None:
     """They are counted together with those where one signs in, whatever form they come from."""
     browser = enter(client)
     rewire(LIMITS="on")

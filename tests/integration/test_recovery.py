@@ -385,7 +385,7 @@ def without_redis(rewire: Rewire) -> Wiring:
 
 @both_databases
 @pytest.mark.usefixtures("without_redis")
-def test_guesses_are_counted_without_redis(nobody: Person) -> None:
+def test_wrong_passwords_are_counted_without_redis(nobody: Person) -> None:
     """While Redis is away the ledger counts wrong passwords; nothing else is limited."""
     guess = {"username": "susan", "password": "a guess"}
     for _ in range(PER_ACCOUNT):

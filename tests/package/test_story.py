@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from tests.harness.processes import worker
 from tests.harness.stacks import emails_in
 from tests.harness.waiting import wait_until
 from tests.package.conftest import everything
-from tests.package.runtime import Function, Image
+from tests.package.runtime import TARGET, Function, Image
 
 pytestmark = pytest.mark.package
 
@@ -189,7 +188,8 @@ def uncompiled(folder: Path) -> set[str]:
     """Every module that has no byte-code, by its full name."""
     found = set()
     for path in folder.rglob("*.py"):
-        if not Path(importlib.util.cache_from_source(str(path))).exists():
+        bytecode = path.parent / "__pycache__" / f"{path.stem}.cpython-{TARGET.cpython}.pyc"
+        if not bytecode.exists():
             parts = path.relative_to(folder).with_suffix("").parts
             found.add(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     assert "pip" in found

@@ -20,7 +20,7 @@ from botocore.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.timeouts import JobTimeoutException
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from chalicelib.adapters.job_queue import FUNCTION
@@ -62,7 +62,7 @@ def task_id(database: Database) -> str:
 def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A heart that beats often, and no request to stop left over from another test."""
     monkeypatch.setattr(attempts, "HEARTBEAT_INTERVAL_S", 0.01)
-    monkeypatch.setattr(process, "_stop_requested", False)
+    monkeypatch.setattr(process, "_requested", [])
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
@@ -104,6 +104,7 @@ FAILURES = [
         "internal_error",
         "Something went wrong on our side.",
     ),
+    (InternalError(SECRET, {}, Exception()), "internal_error", "Something went wrong on our side."),
     (answer("AccessDenied", 403), "internal_error", "Something went wrong on our side."),
     (answer("NoSuchBucket", 404), "internal_error", "Something went wrong on our side."),
     (JobTimeoutException(), "timeout", "The task took longer than 3600 seconds."),
@@ -130,6 +131,7 @@ TRANSIENT = [
     (OperationalError(SECRET, {}, Exception()), "database_unavailable"),
     (InterfaceError(SECRET, {}, Exception()), "database_unavailable"),
     (PoolTimeoutError(SECRET), "database_unavailable"),
+    (InternalError(SECRET, {}, Exception(), connection_invalidated=True), "database_unavailable"),
     (EndpointConnectionError(endpoint_url="http://s3"), "storage_unavailable"),
     (ConnectTimeoutError(endpoint_url="http://s3"), "storage_unavailable"),
     (ReadTimeoutError(endpoint_url="http://s3"), "storage_unavailable"),

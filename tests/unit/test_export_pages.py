@@ -13,12 +13,14 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 from chalicelib.db.engine import Database
+from chalicelib.exports.datasets import Cursor
+from chalicelib.microblog.datasets import POSTS
 from chalicelib.microblog.models import Post
 from tests.conftest import both_databases
 from tests.harness.ledgers import START, make_user, write_posts
 from tests.harness.waiting import wait_until
 from worker.export import pages
-from worker.export.pages import Cursor, Page, PostTooLargeError, Source
+from worker.export.pages import Page, RowTooLargeError, Source
 
 pytestmark = both_databases
 
@@ -39,7 +41,7 @@ def read(source: Source, after: Cursor | None = None) -> list[tuple[str, str]]:
 def posts_of(page: Page) -> list[tuple[str, str]]:
     """Body and timestamp of each post of a page."""
     posts = json.loads(b"[" + page.lines + b"]")
-    assert page.posts == len(posts)
+    assert page.rows == len(posts)
     return [(post["body"], post["timestamp"]) for post in posts]
 
 
@@ -59,7 +61,7 @@ def test_time_then_number(
     same = [f"same {number}" for number in range(95)]
     write_posts(database, user_id, same)
     write_posts(database, user_id, ["earlier"], at=START - timedelta(days=1))
-    bodies = [body for body, _ in read(Source(database, user_id, ALL))]
+    bodies = [body for body, _ in read(Source(database, POSTS, user_id, ALL))]
     assert bodies == ["earlier", *same, "later"]
     assert later == [1]
 
@@ -79,7 +81,7 @@ def test_time_then_number(
 def test_times(database: Database, user_id: int, at: datetime, shown: str) -> None:
     """A time has six digits of fraction or none, from the year 1 to the year 9999."""
     write_posts(database, user_id, ["x"], at=at)
-    assert read(Source(database, user_id, ALL)) == [("x", shown)]
+    assert read(Source(database, POSTS, user_id, ALL)) == [("x", shown)]
 
 
 def test_pages_go_on_after_any_time(
@@ -91,7 +93,7 @@ def test_pages_go_on_after_any_time(
     times += [START + timedelta(seconds=1), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)]
     for at in times:
         write_posts(database, user_id, ["a", "b"], at=at)
-    assert [body for body, _ in read(Source(database, user_id, ALL))] == ["a", "b"] * 5
+    assert [body for body, _ in read(Source(database, POSTS, user_id, ALL))] == ["a", "b"] * 5
 
 
 def test_any_page_is_a_place_to_go_on(
@@ -100,20 +102,23 @@ def test_any_page_is_a_place_to_go_on(
     """From each cursor, also one that went through a checkpoint, the rest follows."""
     small_pages(monkeypatch, 3)
     write_posts(database, user_id, [str(number) for number in range(10)])
-    source = Source(database, user_id, ALL)
+    source = Source(database, POSTS, user_id, ALL)
     everything, seen = read(source), 0
     for page in source.pages(None):
-        seen += page.posts
-        cursor = Cursor.from_json(page.cursor.to_json())
+        seen += page.rows
+        if page.cursor is None:
+            break
+        cursor = POSTS.cursor_from_json(json.loads(json.dumps(POSTS.cursor_to_json(page.cursor))))
         assert cursor == page.cursor
         assert read(source, cursor) == everything[seen:]
+    assert seen == 10
 
 
 def test_what_comes_later_is_left_out(database: Database, user_id: int) -> None:
     """Posts are left out by number, whatever time they claim."""
-    *_, cutoff = write_posts(database, user_id, ["in", "in"])
+    *_, snapshot = write_posts(database, user_id, ["in", "in"])
     write_posts(database, user_id, ["out"], at=START - timedelta(days=1))
-    source = Source(database, user_id, cutoff)
+    source = Source(database, POSTS, user_id, snapshot)
     assert [body for body, _ in read(source)] == ["in", "in"]
     assert source.count() == 2
 
@@ -124,7 +129,7 @@ def test_what_is_deleted_is_left_out(
     """A post that is deleted before its page is read is not in it, and nothing else is lost."""
     small_pages(monkeypatch, 2, ahead=1)
     ids = write_posts(database, user_id, list("abcdef"))
-    pages = Source(database, user_id, ALL).pages(None)
+    pages = Source(database, POSTS, user_id, ALL).pages(None)
     bodies = [body for body, _ in posts_of(next(pages))]
     with database.write() as session:  # the post where the cursor stands, and the next one
         session.execute(sa.delete(Post).where(Post.id.in_([ids[1], ids[2]])))
@@ -136,12 +141,12 @@ def test_only_ones_own(database: Database, user_id: int) -> None:
     """Nobody else's posts are there."""
     write_posts(database, make_user(database, "david"), ["david's"])
     write_posts(database, user_id, ["susan's"])
-    assert [body for body, _ in read(Source(database, user_id, ALL))] == ["susan's"]
+    assert [body for body, _ in read(Source(database, POSTS, user_id, ALL))] == ["susan's"]
 
 
 def test_nothing(database: Database, user_id: int) -> None:
     """Somebody without posts has no pages."""
-    source = Source(database, user_id, ALL)
+    source = Source(database, POSTS, user_id, ALL)
     assert (read(source), source.count()) == ([], 0)
 
 
@@ -157,11 +162,11 @@ def test_huge_bodies_keep_pages_small(
     bodies = ["small"] * 600 + [body * 10_000 for body in ["\U0001f600", "\x01"] * 50]
     bodies += ["small"] * 3000
     write_posts(database, user_id, bodies)
-    found = list(Source(database, user_id, ALL).pages(None))
+    found = list(Source(database, POSTS, user_id, ALL).pages(None))
     assert [body for page in found for body, _ in posts_of(page)] == bodies
     assert max(len(page.lines) for page in found) <= pages.KEPT_BYTES
-    assert min(page.posts for page in found) < 10
-    assert max(page.posts for page in found[-3:]) > 500
+    assert min(page.rows for page in found) < 10
+    assert max(page.rows for page in found[-3:]) > 500
 
 
 def test_a_body_that_fits_no_page(
@@ -170,8 +175,8 @@ def test_a_body_that_fits_no_page(
     """It is an error, not the end of an export that lacks what follows."""
     monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 3000)
     write_posts(database, user_id, ["small", "x" * 5000, "small"])
-    with pytest.raises(PostTooLargeError):
-        read(Source(database, user_id, ALL))
+    with pytest.raises(RowTooLargeError):
+        read(Source(database, POSTS, user_id, ALL))
 
 
 def test_pages_are_not_empty(
@@ -180,8 +185,8 @@ def test_pages_are_not_empty(
     """A last page that is exactly full is not followed by an empty one."""
     small_pages(monkeypatch, 3)
     write_posts(database, user_id, list("abcdef"))
-    pages = list(Source(database, user_id, ALL).pages(None))
-    assert [page.posts for page in pages] == [3, 3]
+    pages = list(Source(database, POSTS, user_id, ALL).pages(None))
+    assert [page.rows for page in pages] == [3, 3]
     assert all(one.cursor != other.cursor for one, other in pairwise(pages))
 
 
@@ -202,7 +207,7 @@ def test_ahead(database: Database, user_id: int, monkeypatch: pytest.MonkeyPatch
     write_posts(database, user_id, bodies)
     read_by: list[list[str]] = []
     found: list[str] = []
-    with closing(Source(database, user_id, ALL).pages(None)) as pages:
+    with closing(Source(database, POSTS, user_id, ALL).pages(None)) as pages:
         for page in pages:
             read_by.append(threads())
             found += [body for body, _ in posts_of(page)]
@@ -218,8 +223,8 @@ def test_one_page_needs_no_thread(
     """Nothing is read ahead where nothing follows."""
     small_pages(monkeypatch, 3)
     write_posts(database, user_id, ["x"] * posts)
-    with closing(Source(database, user_id, ALL).pages(None)) as pages:
-        assert [(page.posts, threads()) for page in pages] == ([(posts, [])] if posts else [])
+    with closing(Source(database, POSTS, user_id, ALL).pages(None)) as pages:
+        assert [(page.rows, threads()) for page in pages] == ([(posts, [])] if posts else [])
 
 
 def test_a_fault_of_a_thread(
@@ -237,7 +242,7 @@ def test_a_fault_of_a_thread(
                 raise OperationalError(statement, {}, Exception())
 
     sa.event.listen(database.engine, "before_cursor_execute", fail)
-    with closing(Source(database, user_id, ALL).pages(None)) as pages:
+    with closing(Source(database, POSTS, user_id, ALL).pages(None)) as pages:
         good = len(readers(database))
         found = [body for page in islice(pages, good) for body, _ in posts_of(page)]
         with pytest.raises(OperationalError):
@@ -253,8 +258,8 @@ def test_who_stops_leaves_nothing(
     """Who has had enough leaves neither a thread nor a connection behind."""
     small_pages(monkeypatch, 1)
     write_posts(database, user_id, ["x"] * 100)
-    with closing(Source(database, user_id, ALL).pages(None)) as pages:
-        assert [page.posts for page in islice(pages, 3)] == [1] * 3
+    with closing(Source(database, POSTS, user_id, ALL).pages(None)) as pages:
+        assert [page.rows for page in islice(pages, 3)] == [1] * 3
         assert sorted(threads()) == readers(database)
     assert threads() == []
     pool = database.engine.pool
@@ -276,7 +281,7 @@ def test_no_transaction_waits_between_pages(
             return bool(driver.in_transaction)
         return bool(driver.info.transaction_status)
 
-    for _ in Source(database, user_id, ALL).pages(None):
+    for _ in Source(database, POSTS, user_id, ALL).pages(None):
         assert len(connections) == 1 + len(readers(database))
         wait_until(lambda: not any(map(busy, connections)), "what is read ahead is there")
 
@@ -297,8 +302,8 @@ def test_pages_are_read_by_the_index(
             plans.append("\n".join(str(row[-1]) for row in plan))
 
     sa.event.listen(database.engine, "before_cursor_execute", explain)
-    with closing(Source(database, user_id, ALL).pages(None)) as pages:
-        assert [page.posts for page in islice(pages, 5)] == [100] * 5
+    with closing(Source(database, POSTS, user_id, ALL).pages(None)) as pages:
+        assert [page.rows for page in islice(pages, 5)] == [100] * 5
     sa.event.remove(database.engine, "before_cursor_execute", explain)
     assert len(plans) >= 10
     assert [plan for plan in plans[1:] if "Sort" in plan or "B-TREE" in plan] == []
@@ -313,7 +318,7 @@ def test_who_comes_late_is_not_too_much(
     """Posts whose transaction ended between the cut and the reading make more pages of one."""
     small_pages(monkeypatch, 1, ahead=1)
     write_posts(database, user_id, ["a"])
-    with closing(Source(database, user_id, ALL).pages(None)) as pages:
+    with closing(Source(database, POSTS, user_id, ALL).pages(None)) as pages:
         write_posts(database, user_id, ["c", "d"], at=START + timedelta(seconds=2))
         found = [body for body, _ in posts_of(next(pages))]
         write_posts(database, user_id, ["b", "b"], at=START + timedelta(seconds=1))

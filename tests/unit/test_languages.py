@@ -166,7 +166,7 @@ def test_every_language_can_be_chosen() -> None:
         ("q=" * 10_000, "en"),
     ],
 )
-def test_the_browsers_wish(header: str, code: str) -> None:
+def test_what_the_browser_asks_for(header: str, code: str) -> None:
     """The language is the one that the header asks for most and that we speak."""
     assert negotiate(header) == code
 

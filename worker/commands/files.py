@@ -63,38 +63,65 @@ def _good(lines: Iterator[bytes], skip: Callable[[str], None]) -> Iterator[Any]:
 
 
 @click.command()
-@click.option("--user", "username", required=True, help="The user whose posts are exported.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
-def export(username: str, out: Path) -> None:
-    """Write a user's posts to the file OUT, like an export but without a task or an email."""
-    from worker.export.local import write_file  # noqa: PLC0415
+@click.option("--user", "username", required=True, help="The user whose data is exported.")
+@click.option("--out", required=True, help="The file to write; - for standard output.")
+@click.option("--dataset", "name", help="What to export; by default the first of what there is.")
+def export(username: str, out: str, name: str | None) -> None:
+    """Write a user's data to the file OUT, like an export but without a task or an email."""
+    from worker.export import local  # noqa: PLC0415
 
     wiring = wire()
-    user_id = find_user_id(wiring, username)
+    dataset = _dataset(name)
+    what = {"dataset": dataset, "user_id": find_user_id(wiring, username), "now": wiring.now()}
+    if out == "-":
+        local.write(wiring.database, sys.stdout.buffer, **what, progress=lambda _percent: None)
+        return
     with click.progressbar(length=100, label="exporting", file=sys.stderr) as bar:
-        count = write_file(
-            wiring.database,
-            user_id,
-            out,
-            now=wiring.now(),
-            progress=lambda percent: bar.update(percent - bar.pos),
-        )
-    click.echo(f"wrote {count} posts, {out.stat().st_size} bytes to {out}")
+        try:
+            count = local.write_file(
+                wiring.database,
+                Path(out),
+                **what,
+                progress=lambda percent: bar.update(percent - bar.pos),
+            )
+        except (local.NotAFileError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+    size = Path(out).stat().st_size
+    click.echo(f"wrote {count} {dataset.name}, {size} bytes to {out}")
+
+
+def _datasets() -> dict[str, Any]:
+    """Every dataset that some export holds, by name, in the order of their declarations."""
+    from chalicelib.exports.kinds import export_kinds  # noqa: PLC0415
+
+    return {one.name: one for kind in export_kinds() for one in kind.datasets}
+
+
+def _dataset(name: str | None) -> Any:
+    known = _datasets()
+    if name is not None and name not in known:
+        raise click.ClickException(f"no dataset named {name}; there is {', '.join(known)}")
+    return known[name] if name else next(iter(known.values()))
 
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
 @click.option("--sha256", help="The expected SHA-256 checksum, 64 hexadecimal digits.")
 def verify(file: BinaryIO, sha256: str | None) -> None:
-    """Check an exported FILE: its format, and the order and number of its posts."""
+    """Check an exported FILE: its format, and the content, order and number of its rows."""
     from worker.export.verify import verify as check  # noqa: PLC0415
 
     with _bar(file, "verifying") as bar:
-        verdict = check(file, progress=bar.update)
-    click.echo(f"posts:   {verdict.posts}\nbytes:   {verdict.bytes}\nsha256:  {verdict.sha256}")
+        verdict = check(file, [*_datasets().values()], progress=lambda at: bar.update(at - bar.pos))
+    facts = {verdict.name or "rows": verdict.rows, "bytes": verdict.bytes, "sha256": verdict.sha256}
+    width = max(map(len, facts)) + 1
+    for name, fact in facts.items():
+        click.echo(f"{name + ':':<{width}}  {fact}")
     faults = list(verdict.faults)
     if sha256 is not None and sha256.strip().lower() != verdict.sha256:
         faults.append("the SHA-256 checksum doesn't match the one given")
+    if verdict.name and not verdict.is_known:
+        click.echo(f"note:    {verdict.name} is not declared here, so its rows may hold anything")
     for fault in faults:
         click.echo(f"fault:   {fault}", err=True)
     if faults:

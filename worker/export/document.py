@@ -1,63 +1,84 @@
-"""The form of `posts.json`.
+"""The form of an exported document.
 
-One post a line, `posts` before `count`, so that both the writer and any reader can do with flat
-memory: the count is known only at the end. The lines themselves are written by the database, see
-`rows`.
+`{"version", "user", "exported_at", NAME: [rows], "count"}`, one row a line, the rows before
+`count`, so that both the writer and any reader can do with flat memory: the count is known only at
+the end. The lines themselves are written by the database, see `statements`.
 """
 
-import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
 
 from chalicelib.values.fields import format_time
+from worker.export.pages import Source
+from worker.export.publication import Piece, Rows
+from worker.export.statements import BETWEEN
 
 VERSION = 1
 
 BEFORE = b"\n"
 """What stands before the first line."""
 
-BETWEEN = b",\n"
-"""What stands between two lines."""
+
+@dataclass(frozen=True)
+class Document:
+    """A user's rows of one dataset as a document, in pieces.
+
+    Attributes:
+        source: The rows.
+        username: Whose they are.
+        exported_at: When the export was taken.
+    """
+
+    source: Source
+    username: str
+    exported_at: datetime
+
+    @property
+    def name(self) -> str:
+        """The member that holds the rows."""
+        return self.source.dataset.name
+
+    def head(self) -> bytes:
+        """What stands before the rows."""
+        return head(self.name, self.username, self.exported_at)
+
+    def pieces(self, cursor: Any, rows: Rows) -> Generator[Piece]:
+        """The rows after a cursor of a piece, of which so many were written.
+
+        Must be closed; see `Source.pages`.
+
+        Yields:
+            A piece for each page.
+        """
+        dataset, written = self.source.dataset, rows[self.name]
+        after = None if cursor is None else dataset.cursor_from_json(cursor)
+        with closing(self.source.pages(after)) as pages:
+            for page in pages:
+                place = None if page.cursor is None else dataset.cursor_to_json(page.cursor)
+                between = BETWEEN if written else BEFORE
+                yield Piece((between, page.lines), self.name, page.rows, place)
+                written += page.rows
+
+    def tail(self, rows: Rows) -> bytes:
+        """What stands after the rows."""
+        return tail(rows[self.name])
+
+    def count(self) -> int:
+        """How many rows there are."""
+        return self.source.count()
 
 
-def head(username: str, exported_at: datetime) -> bytes:
-    """What stands before the posts."""
+def head(name: str, username: str, exported_at: datetime) -> bytes:
+    """What stands before the rows of a dataset of this name."""
     facts = {"version": VERSION, "user": username, "exported_at": format_time(exported_at)}
-    return orjson.dumps(facts)[:-1] + b',"posts":['
+    return orjson.dumps(facts)[:-1] + b',"%b":[' % name.encode()
 
 
 def tail(count: int) -> bytes:
-    """What stands after the posts."""
+    """What stands after the rows."""
     return b'\n],"count":%d}\n' % count
-
-
-@dataclass
-class Draft:
-    """The end of a document, which was not taken away yet, and the digest of all that was written.
-
-    Attributes:
-        posts: How many posts are in the document so far.
-        pending: What was added since they were last cleared.
-        size_bytes: How much was added in all.
-        digest: The SHA-256 of that.
-    """
-
-    posts: int = 0
-    pending: bytearray = field(default_factory=bytearray)
-    size_bytes: int = 0
-    digest: Any = field(default_factory=hashlib.sha256)
-
-    def add(self, data: bytes) -> None:
-        """Write on."""
-        self.pending += data
-        self.digest.update(data)
-        self.size_bytes += len(data)
-
-    def add_lines(self, lines: bytes, posts: int) -> None:
-        """Write the lines of so many posts."""
-        self.add(BETWEEN if self.posts else BEFORE)
-        self.add(lines)
-        self.posts += posts

@@ -1,23 +1,25 @@
-"""Checks an export file in one pass and flat memory."""
+"""Checks an exported document in one pass and flat memory, strict by the letter.
+
+What is accepted is JSON by RFC 8259 in the form of `document`, with white space wherever JSON has
+it, and with members that are not known yet. Rows of a known dataset are checked by its declaration.
+Those of another application, which stand in the last array before `count`, must be JSON objects.
+"""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import ijson
+from chalicelib.exports.datasets import MEMBERS_AFTER, MEMBERS_BEFORE, Dataset, is_name
+from chalicelib.values.fields import Username, flaw, format_time, parse_time
+from worker.export.document import VERSION
+from worker.export.json_reader import CHUNK_BYTES, Array, JsonReader, Number, UnreadableError, Value
+from worker.export.row_checks import Faults, RowChecker
 
-from chalicelib.values.fields import parse_time
+MAX_MEMBERS = 1000
+"""A document has five; a file with more than this is no export."""
 
-CHUNK_BYTES = 1 << 16
-# Enough to see what is wrong; a file may hold a million of them.
-MAX_FAULTS = 20
-
-_MEMBERS = ("version", "user", "exported_at", "posts", "count")
-_POST_MEMBERS = ("body", "timestamp")
-
-Event = tuple[str, Any]
+_MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,39 +27,51 @@ class Verdict:
     """What an export file holds and what is wrong with it.
 
     Attributes:
-        posts: How many were found, as far as the file could be read.
+        name: The member that holds the rows; None when there is none.
+        is_known: Whether its dataset is one of those that are known.
+        rows: How many were found, as far as the file could be read.
         bytes: The size of the whole file.
         sha256: The digest of the whole file, in hexadecimal.
-        faults: In plain English, in the file's order; none when the file is right, and no more
-            than `MAX_FAULTS` and a remark that there are others.
+        faults: In plain English, about in the file's order; none when the file is right, and no
+            more than `row_checks.MAX_FAULTS` and a remark that there are others.
     """
 
-    posts: int
+    name: str | None
+    is_known: bool
+    rows: int
     bytes: int
     sha256: str
     faults: tuple[str, ...]
 
 
-def verify(file: BinaryIO, *, progress: Callable[[int], None] | None = None) -> Verdict:
+def verify(
+    file: BinaryIO,
+    datasets: Sequence[Dataset],
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Verdict:
     """Check form, order and count of an export.
 
     Args:
         file: Opened in binary mode; read from where it stands to its end.
+        datasets: Those that are known.
         progress: Called after each chunk with the number of bytes read so far.
 
     Returns:
         The verdict; a broken file makes for faults, never for an exception.
     """
     source = _Source(file, progress)
-    document = _Document()
+    document = _Document(datasets)
     try:
-        document.read(_events(source))
-    except (ijson.JSONError, ValueError) as error:  # its backends let some ValueErrors through
-        document.fault(f"not valid JSON: {_first_line(error)}")
-    for _ in source:
+        document.read(JsonReader(source.read))
+    except UnreadableError as error:
+        document.stop(str(error))
+    while source.read(CHUNK_BYTES):
         pass  # size and digest are those of the whole file
     return Verdict(
-        posts=document.posts,
+        name=document.rows.name if document.rows else None,
+        is_known=document.rows is not None and document.rows.is_known,
+        rows=document.rows.count if document.rows else 0,
         bytes=source.bytes,
         sha256=source.digest.hexdigest(),
         faults=tuple(document.faults),
@@ -73,143 +87,131 @@ class _Source:
         self.bytes = 0
         self.digest = hashlib.sha256()
 
-    def __iter__(self) -> Iterator[bytes]:
-        while chunk := self._file.read(CHUNK_BYTES):
-            self.bytes += len(chunk)
-            self.digest.update(chunk)
-            if self._progress:
-                self._progress(self.bytes)
-            yield chunk
-
-
-def _events(chunks: Iterable[bytes]) -> Iterator[Event]:
-    """Parse chunks into (event, value) pairs that always form one whole JSON value.
-
-    Raises:
-        ijson.JSONError, ValueError: The chunks are no JSON, or something follows the value.
-    """
-    events = ijson.sendable_list()
-    # Without `use_float` the C backend (3.6) answers a number of more digits than `int` takes
-    # with a half-built event and a SystemError.
-    parser = ijson.basic_parse_coro(events, use_float=True)
-    for chunk in chunks:
-        parser.send(chunk)
-        yield from events
-        events.clear()
-    parser.close()
-    yield from events
+    def read(self, size: int) -> bytes:
+        chunk = self._file.read(size)
+        self.bytes += len(chunk)
+        self.digest.update(chunk)
+        if self._progress and chunk:
+            self._progress(self.bytes)
+        return chunk
 
 
 class _Document:
-    """Reads events as an export document and notes what does not fit."""
+    """Reads a document and notes what does not fit.
 
-    def __init__(self) -> None:
-        self.posts = 0
-        self.faults: list[str] = []
+    Attributes:
+        rows: Those that `count` is about, as far as one can tell.
+        faults: What is wrong.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset]) -> None:
+        self.rows: RowChecker | None = None
+        self.faults = Faults()
+        self._datasets = {dataset.name: dataset for dataset in datasets}
         self._seen: set[str] = set()
-        self._last = datetime.min.replace(tzinfo=UTC)
+        self._is_settled = False
 
-    def fault(self, text: str) -> None:
-        if len(self.faults) < MAX_FAULTS:
-            self.faults.append(text)
-        elif len(self.faults) == MAX_FAULTS:
-            self.faults.append("there are further faults")
+    def read(self, reader: JsonReader) -> None:
+        """Read all of it.
 
-    def read(self, events: Iterator[Event]) -> None:
-        event, _ = next(events)
-        if event == "start_map":
-            self._read_members(events)
-        else:
-            self.fault("not a JSON object")
-        for _ in events:
-            pass  # the parser objects to anything after the value only when it is asked to go on
-
-    def _read_members(self, events: Iterator[Event]) -> None:
-        for event, name in events:
-            if event == "end_map":
-                break
-            if name in self._seen:
-                self.fault(f"{name} stands there twice")
-            if name in _MEMBERS:
-                self._seen.add(name)
-            self._read_member(name, events)
-        for name in _MEMBERS:
-            if name not in self._seen:
-                self.fault(f"{name} is missing")
-
-    def _read_member(self, name: str, events: Iterator[Event]) -> None:
-        event, value = next(events)
-        if name == "posts" and event == "start_array":
-            self._read_posts(events)
+        Raises:
+            UnreadableError: It is no JSON, or something in it is too long.
+        """
+        if reader.peek() != b"{":
+            reader.value()
+            reader.end()
+            self.faults.note("not a JSON object")
             return
-        if name == "posts":
-            self.fault("posts is not an array")
+        for name in reader.members():
+            self._read_member(name, reader)
+            if len(self._seen) > MAX_MEMBERS:
+                raise UnreadableError(f"more than {MAX_MEMBERS} members")
+        reader.end()
+        self._settle()
+        self._note_missing()
+
+    def stop(self, fault: str) -> None:
+        """Note why nothing more can be read."""
+        self._settle()
+        self.faults.note(fault)
+
+    def _read_member(self, name: str, reader: JsonReader) -> None:
+        is_new = name not in self._seen
+        self._seen.add(name)
+        if is_new and reader.peek() == b"[" and self._may_be_rows(name):
+            self.rows = RowChecker(name, self._datasets.get(name))
+            self.rows.read(reader)
+            return
+        value = reader.value()
+        if not is_new:
+            is_known = name in {*MEMBERS_BEFORE, *MEMBERS_AFTER, *self._datasets}
+            self.faults.note(f"{name if is_known else 'a member'} stands there twice")
+        elif name in _FLAWS and (detail := _FLAWS[name](value)):
+            self.faults.note(f"{name} {detail}")
+        elif name in self._datasets and self.rows is None and not isinstance(value, Array):
+            self.faults.note(f"{name} is not an array")
         elif name == "count":
-            self._compare_count(value if event == "number" else None)
-        _skip(event, events)
+            self._compare_count(value)
 
-    def _read_posts(self, events: Iterator[Event]) -> None:
-        for event, _ in events:
-            if event == "end_array":
-                return
-            self.posts += 1
-            if event == "start_map":
-                self._read_post(events)
-            else:
-                self.fault(f"post {self.posts}: not an object")
-                _skip(event, events)
+    def _may_be_rows(self, name: str) -> bool:
+        """Whether an array can be what `count` is about: a known dataset, or else the last one."""
+        if self._is_settled or not is_name(name):
+            return False
+        return self.rows is None or not self.rows.is_known
 
-    def _read_post(self, events: Iterator[Event]) -> None:
-        strings: dict[str, str] = {}
-        fits = True
-        for event, name in events:
-            if event == "end_map":
-                break
-            kind, value = next(events)
-            if kind == "string" and name in _POST_MEMBERS and name not in strings:
-                strings[name] = value
-            else:
-                fits = False
-                _skip(kind, events)
-        if not fits or len(strings) < len(_POST_MEMBERS):
-            self.fault(f"post {self.posts}: expected exactly two strings, body and timestamp")
-        if "timestamp" in strings:
-            self._check_order(strings["timestamp"])
+    def _settle(self) -> None:
+        """What the rows are is known from here on; what is wrong with them counts."""
+        if self.rows and not self._is_settled:
+            for fault in self.rows.faults:
+                self.faults.note(fault)
+        self._is_settled = True
 
-    def _check_order(self, timestamp: str) -> None:
-        try:
-            moment = parse_time(timestamp)
-        except ValueError as error:
-            self.fault(f"post {self.posts}: timestamp: {error}")
-            return
-        if moment < self._last:
-            self.fault(f"post {self.posts}: older than the post before it")
-        self._last = moment
+    def _compare_count(self, value: Value) -> None:
+        self._settle()
+        if self.rows is None:
+            if not self._seen & self._datasets.keys():
+                self.faults.note(f"count comes before {self._expected}")
+        elif not isinstance(value, Number) or not value.is_integer:
+            self.faults.note("count is not a whole number")
+        elif len(value.text) > _MAX_DIGITS or int(value.text) != self.rows.count:
+            shown = value.text[:_MAX_DIGITS]
+            self.faults.note(f"count is {shown}, but there are {self.rows.count} rows")
 
-    def _compare_count(self, count: float | None) -> None:
-        if "posts" not in self._seen:
-            self.fault("count comes before posts")
-        elif count is None:
-            self.fault("count is not a number")
-        elif count != self.posts:
-            self.fault(f"count is {count}, but there are {self.posts} posts")
+    def _note_missing(self) -> None:
+        for name in MEMBERS_BEFORE:
+            if name not in self._seen:
+                self.faults.note(f"{name} is missing")
+        if self.rows is None and not self._seen & self._datasets.keys():
+            self.faults.note(f"{self._expected} is missing")
+        for name in MEMBERS_AFTER:
+            if name not in self._seen:
+                self.faults.note(f"{name} is missing")
+
+    @property
+    def _expected(self) -> str:
+        return " or ".join(self._datasets) or "an array of rows"
 
 
-def _skip(event: str, events: Iterator[Event]) -> None:
-    """Pass over the rest of the value that the event began."""
-    depth = 0
-    while True:
-        if event.startswith("start_"):
-            depth += 1
-        elif event.startswith("end_"):
-            depth -= 1
-        if not depth:
-            return
-        event, _ = next(events)
+def _version_flaw(value: Value) -> str | None:
+    return None if value == Number(str(VERSION)) else f"is not {VERSION}"
 
 
-def _first_line(error: Exception) -> str:
-    """Leave out the excerpt that yajl appends: it holds somebody's words, perhaps as bytes."""
-    message = error.args[0] if error.args else ""
-    text = message.decode(errors="replace") if isinstance(message, bytes) else str(error)
-    return text.partition("\n")[0][:200]
+def _user_flaw(value: Value) -> str | None:
+    return flaw(value, Username) if isinstance(value, str) else "must be a string"
+
+
+def _time_flaw(value: Value) -> str | None:
+    if not isinstance(value, str):
+        return "must be a string"
+    try:
+        is_ours = format_time(parse_time(value)) == value
+    except ValueError as error:
+        return f"is no time: {error}"
+    return None if is_ours else "has a fraction of zero"
+
+
+_FLAWS: dict[str, Callable[[Value], str | None]] = {
+    "version": _version_flaw,
+    "user": _user_flaw,
+    "exported_at": _time_flaw,
+}

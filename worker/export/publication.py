@@ -1,0 +1,197 @@
+"""Puts a file into S3 that may be large, and takes it up again where a dead attempt left it.
+
+`publish` is the one place that chooses a file's key, cuts it into parts, notes checkpoints, resumes
+and computes the digest. What the file holds is the writer's: a head, pieces, and a tail.
+"""
+
+import hashlib
+import logging
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from chalicelib.adapters.object_store import UploadGoneError
+from chalicelib.exports.kinds import Export
+from chalicelib.exports.publication import File
+from chalicelib.exports.removals import attempt_prefix
+from worker.attempts import Attempt
+from worker.export.upload import Upload, digest_of
+
+log = logging.getLogger(__name__)
+
+Rows = Mapping[str, int]
+"""By dataset, how many rows are in a file."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a file's content after which it can go on in another attempt.
+
+    Attributes:
+        data: Its bytes, in their order.
+        dataset: Of which dataset its rows are.
+        rows: How many they are.
+        cursor: JSON from which the pieces after this one can be made again, byte for byte; None
+            when nothing follows.
+    """
+
+    data: tuple[bytes, ...]
+    dataset: str
+    rows: int
+    cursor: Any
+
+
+class Writer(Protocol):
+    """Writes what a file holds."""
+
+    def head(self) -> bytes:
+        """What stands before the pieces."""
+
+    def pieces(self, cursor: Any, rows: Rows, /) -> Generator[Piece]:
+        """The pieces after a cursor, when so many rows are written; after None, all.
+
+        The generator is closed when no more are wanted.
+        """
+
+    def tail(self, rows: Rows, /) -> bytes:
+        """What stands after the pieces, which held so many rows."""
+
+    def count(self) -> int:
+        """How many rows there will be, for progress; asked about large files only."""
+
+
+@dataclass
+class _Draft:
+    """A file on its way: what is in S3, where to go on, and what was written since.
+
+    Attributes:
+        upload: The parts so far.
+        rows: How many rows were written, by dataset.
+        cursor: That of the last piece in them; None at the beginning.
+        pending: What is not in S3 yet.
+        size_bytes: How much this attempt has written.
+        digest: The SHA-256 of that.
+    """
+
+    upload: Upload
+    rows: dict[str, int]
+    cursor: Any = None
+    pending: bytearray = field(default_factory=bytearray)
+    size_bytes: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, *data: bytes) -> None:
+        """Write on."""
+        for one in data:
+            self.pending += one
+            self.digest.update(one)
+            self.size_bytes += len(one)
+
+    def add_piece(self, piece: Piece) -> None:
+        """Write a piece."""
+        self.add(*piece.data)
+        self.rows[piece.dataset] += piece.rows
+
+    @property
+    def done(self) -> int:
+        """How many rows were written in all."""
+        return sum(self.rows.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """As a checkpoint."""
+        return {**self.upload.to_json(), "cursor": self.cursor, "rows": dict(self.rows)}
+
+
+def publish(attempt: Attempt, writer: Writer) -> File:
+    """Write a file, from its beginning or from the checkpoint of an earlier attempt.
+
+    Wherever attempts were killed, the file has the bytes of an undisturbed run.
+
+    Args:
+        attempt: The attempt at the task whose file it is.
+        writer: Makes its content, the same bytes in every attempt.
+
+    Returns:
+        The file, for the task's function to return.
+    """
+    draft = _resumed(attempt) or _begun(attempt)
+    try:
+        return _write(attempt, draft, writer)
+    except UploadGoneError:
+        # Aborted by a lifecycle rule, or lost with an emulator: all that can be done is again. Or
+        # another attempt has completed it, and this one must not write to its key any more.
+        attempt.confirm()
+        log.warning("upload is gone", extra={"action": "export", "task_id": attempt.task.id})
+        return _write(attempt, _begun(attempt), writer)
+
+
+def _begun(attempt: Attempt) -> _Draft:
+    """A new object of this claim's own."""
+    kind = _kind(attempt)
+    folder = attempt_prefix(attempt.task.user_id, attempt.task.id, attempt.lease.claim)
+    upload = Upload(attempt.wiring.object_store, folder + kind.filename, kind.content)
+    return _Draft(upload, {one.name: 0 for one in kind.datasets})
+
+
+def _resumed(attempt: Attempt) -> _Draft | None:
+    note = attempt.task.checkpoint
+    if note is None:
+        return None
+    upload = Upload.from_json(attempt.wiring.object_store, note, _kind(attempt).content)
+    return _Draft(upload, dict(note["rows"]), note["cursor"])
+
+
+def _kind(attempt: Attempt) -> Export:
+    """The kind of task that the file belongs to.
+
+    Raises:
+        TypeError: It is no export: nobody would ever find the file.
+    """
+    if not isinstance(attempt.kind, Export):
+        raise TypeError(f"{attempt.kind.name} is no Export, so it has no file to publish")
+    return attempt.kind
+
+
+def _write(attempt: Attempt, draft: _Draft, writer: Writer) -> File:
+    resumed = draft.cursor is not None
+    if not resumed:
+        draft.add(writer.head())
+    _write_pieces(attempt, draft, writer)
+    draft.add(writer.tail(draft.rows))
+    attempt.check()
+    draft.upload.finish(draft.pending)
+    if draft.upload.upload_id is None:
+        attempt.content = bytes(draft.pending)
+    attempt.total = draft.done
+    key, ttl_s = draft.upload.key, attempt.wiring.settings.export_ttl_s
+    sha256, size_bytes = draft.digest.hexdigest(), draft.size_bytes
+    if resumed:  # a digest cannot be taken up again
+        store = attempt.wiring.object_store
+        sha256, size_bytes = digest_of(store, key, check=attempt.check)
+    return File(key, draft.rows, size_bytes, sha256, ttl_s)
+
+
+def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
+    """Write all pieces, and upload all but what the last part will hold."""
+    total = 0
+    with closing(writer.pieces(draft.cursor, draft.rows)) as pieces:
+        for piece in pieces:
+            draft.add_piece(piece)
+            # Nothing can go on after the last piece: what is left is the last part, which is at
+            # most a piece larger than others.
+            if len(draft.pending) >= draft.upload.part_bytes and piece.cursor is not None:
+                # What fits one part is not counted before: it is over before anybody looks.
+                total = total or writer.count()
+                _upload_part(attempt, draft, piece.cursor)
+                attempt.checkpoint(draft.done, total, draft.to_json())
+            if total:
+                attempt.progress(draft.done, total)
+            attempt.check()
+
+
+def _upload_part(attempt: Attempt, draft: _Draft, cursor: Any) -> None:
+    attempt.check()
+    draft.upload.add(draft.pending)
+    draft.pending.clear()
+    draft.cursor = cursor
