@@ -98,7 +98,7 @@ class Stack:
 
     @property
     def mail_dir(self) -> Path:
-        """Where the emulated SES leaves its mails."""
+        """Where the emulated SES leaves its emails."""
         return self._options.data_dir / "mail"
 
     def start(self) -> None:

@@ -29,8 +29,6 @@ def to_port(port: int) -> Callable[[], socket.socket]:
 
 
 def to_socket(path: str) -> Callable[[], socket.socket]:
-    """Connects to a Unix socket."""
-
     def connect() -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(path)
@@ -83,7 +81,6 @@ class Proxy:
             reset(connection)
 
     def close(self) -> None:
-        """End it."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
         self._listener.close()

@@ -51,7 +51,6 @@ class Stubs:
         return self.stubbers[service]
 
     def answer(self, operation: str, answer: dict[str, Any], **expected: Any) -> None:
-        """Say what CloudFormation answers next."""
         self["cloudformation"].add_response(operation, answer, expected or None)
 
     def stack(self, status: str | None, **facts: Any) -> None:
@@ -86,7 +85,6 @@ def test_stack(stubs: Stubs) -> None:
 
 
 def expect_plan(stubs: Stubs, kind: str) -> None:
-    """Expect a change set."""
     stubs.answer(
         "create_change_set",
         {"Id": PLAN, "StackId": "arn:aws:stack"},
@@ -100,7 +98,6 @@ def expect_plan(stubs: Stubs, kind: str) -> None:
 
 
 def plan(stubs: Stubs) -> Plan | None:
-    """Ask for it."""
     return stubs.cloud.plan("test", {"TemplateURL": "https://x"}, {"A": "1"})
 
 

@@ -108,7 +108,6 @@ def test_functions_do_not_name_their_api(app_template: Template) -> None:
 
 
 def worker(app_template: Template) -> dict[str, Any]:
-    """The worker's container."""
     definition = app_template["Resources"]["WorkerDefinition"]["Properties"]
     (container,) = definition["ContainerDefinitions"]
     return dict(container)

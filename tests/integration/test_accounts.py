@@ -232,7 +232,6 @@ def test_attempts_at_once_are_no_more_attempts(wiring: Wiring) -> None:
 
 
 def login_attempt(wiring: Wiring) -> AbstractContextManager[None]:
-    """An attempt to sign in."""
     limit = SignInLimit(wiring.queue.redis, wiring.database, username="susan", address="::1")
     return limit.attempt(now=now())
 

@@ -74,7 +74,6 @@ def user_id(database: Database, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def row(number: int) -> dict[str, object]:
-    """A long note."""
     return {
         "id": UUID(int=number * 2**115 % (2**128 - 59)),
         "text": f"{number} " + "\u2028 ünï \\ " * 600 if number % 10 else None,
@@ -96,7 +95,6 @@ def undisturbed(database: Database, user_id: int, at: datetime) -> bytes:
 
 
 def checkpointed_parts(task: Task) -> int:
-    """How many parts the next attempt finds."""
     return len(task.checkpoint["parts"]) if task.checkpoint else 0
 
 

@@ -73,13 +73,11 @@ class Clock:
         self.now = 100.0
 
     def __call__(self) -> float:
-        """Now."""
         return self.now
 
 
 @pytest.fixture
 def said() -> Said:
-    """What the children and their keeper say."""
     return Said()
 
 

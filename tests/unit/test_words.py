@@ -53,7 +53,6 @@ def sentences() -> list[tuple[str, int, str]]:
 
 @pytest.fixture(scope="module", name="lines")
 def lines_once() -> list[tuple[str, int, str]]:
-    """The lines, read once."""
     return sentences()
 
 
