@@ -114,7 +114,7 @@ def test_counts_are_those_of_the_templates() -> None:
 
 def rows(text: str, heading: str) -> list[list[str]]:
     """The first table of a document under a heading."""
-    lines = text.partition(heading)[2].splitlines()
+    lines = text[text.index(heading) :].splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("|"))
     table = []
     for line in lines[start:]:
