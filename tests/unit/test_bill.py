@@ -114,7 +114,7 @@ def test_counts_are_those_of_the_templates() -> None:
 
 def rows(text: str, heading: str) -> list[list[str]]:
     """The first table of a document under a heading."""
-    lines = text.partition(heading)[2].splitlines()
+    lines = text[text.index(heading) :].splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("|"))
     table = []
     for line in lines[start:]:
@@ -137,7 +137,7 @@ def printed(*arguments: str) -> list[list[str]]:
         ("infra/SCALE.md", "## The bill of a month", ("--costs",)),
         (
             "infra/SCALE.md",
-            "with a page that asks once a minute",
+            "And with a page that asks once a minute",
             ("--costs", "--tab-held", "0", "--tab-poll-s", "60"),
         ),
         ("infra/SCALE.md", "## Pages that are only open", ("--tabs",)),
