@@ -150,7 +150,9 @@ class Dataset:
         # The declaration may come with a list or a dict that its author goes on to use.
         object.__setattr__(self, "key", tuple(self.key))
         for name in ("fields", "accepts"):
-            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+            # Plain strings: a column's own name is of a subclass that other libraries refuse.
+            given = {str(one): value for one, value in getattr(self, name).items()}
+            object.__setattr__(self, name, MappingProxyType(given))
         if complaints := list(_complaints(self)):
             raise DeclarationError("; ".join(f"dataset {self.name!r}: {one}" for one in complaints))
 

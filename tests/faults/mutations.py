@@ -238,13 +238,10 @@ MUTATIONS = (
     ),
     Mutation(
         "rows after the snapshot are left out",
-        "worker/export/pages.py",
-        ', Post.id <= sa.bindparam("cutoff")',
-        ', sa.bindparam("cutoff", type_=sa.BigInteger) >= 0',
-        (
-            ENGINE,
-            "tests/unit/test_export_pages.py",
-        ),
+        "worker/export/statements.py",
+        'snapshot <= sa.bindparam("snapshot", type_=snapshot.type)',
+        'sa.bindparam("snapshot", type_=snapshot.type).is_not(None)',
+        (ENGINE, "tests/unit/test_export_pages.py"),
     ),
     Mutation(
         "what a claim began is kept before it is in the ledger",
@@ -364,32 +361,30 @@ MUTATIONS = (
     ),
     Mutation(
         "a part is followed by a checkpoint",
-        "worker/tasks/export.py",
-        """                _upload_part(attempt, state, draft, page.cursor)
-                attempt.checkpoint(state.posts, total, state.to_json())
-""",
-        "                _upload_part(attempt, state, draft, page.cursor)\n",
+        "worker/export/publication.py",
+        "                attempt.checkpoint(draft.done, total, draft.to_json())\n",
+        "",
         (ENGINE,),
     ),
     Mutation(
         "an upload that is gone is begun anew",
-        "worker/tasks/export.py",
+        "worker/export/publication.py",
         "except UploadGoneError:",
         "except ZeroDivisionError:",
         (ENGINE,),
     ),
     Mutation(
         "whoever begins anew still has the lease",
-        "worker/tasks/export.py",
+        "worker/export/publication.py",
         "        attempt.confirm()\n",
         "",
         (ENGINE,),
     ),
     Mutation(
         "a resumed file is read back",
-        "worker/tasks/export.py",
-        "    if resumed:",
-        "    if False:",
+        "worker/export/publication.py",
+        "    if resumed:  #",
+        "    if False:  #",
         (ENGINE,),
     ),
     Mutation(

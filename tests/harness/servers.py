@@ -83,7 +83,6 @@ class PostgreSQL:
 
     @property
     def log(self) -> str:
-        """What the server has logged."""
         return Path(self._server.log).read_text(errors="replace")
 
     def configure(self, url: str, parameters: Mapping[str, str]) -> None:
@@ -93,7 +92,6 @@ class PostgreSQL:
             self._run(f"ALTER DATABASE {database} SET {name} TO '{value}'")
 
     def stop(self) -> None:
-        """Stop the server."""
         self._server.cleanup()
 
     def _named(self, name: str) -> str:
@@ -118,7 +116,6 @@ class Valkey:
         self.start()
 
     def url(self, database: int = 0) -> str:
-        """The URL of one of its databases."""
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
@@ -138,7 +135,7 @@ class Aws:
     """S3 and SES as `make run` has them, in a process of their own.
 
     Args:
-        folder: Where objects and mails will be.
+        folder: Where objects and emails will be.
         settings: Variables of the process, such as the bucket that is there from the beginning.
 
     Attributes:
@@ -203,14 +200,12 @@ class Servers:
 
     @cached_property
     def valkey(self) -> Valkey:
-        """The queue."""
         server = Valkey(self.folder / "valkey")
         self._cleanup.callback(server.stop)
         return server
 
     @cached_property
     def aws(self) -> Aws:
-        """S3 and SES."""
         server = Aws(self.folder / "aws", **self._aws)
         self._cleanup.callback(server.stop)
         return server

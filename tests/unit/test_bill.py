@@ -125,7 +125,6 @@ def rows(text: str, heading: str) -> list[list[str]]:
 
 
 def printed(*arguments: str) -> list[list[str]]:
-    """The table that the command prints."""
     done = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
     return rows(done.output, "")
 

@@ -73,7 +73,7 @@ class Page:
     Attributes:
         lines: Their lines of the document.
         rows: How many they are; at least one.
-        cursor: The place after them; None after the last row.
+        cursor: The place after them; None when nothing follows, as far as is known.
     """
 
     lines: bytes
@@ -233,19 +233,17 @@ def _reading(database: Database) -> Iterator[sa.Connection]:
 
     It may wait for long between two pages, so no transaction is left open, and none is needed.
     """
-    with database.engine.connect() as connection:
+    with database.engine.connect() as connection, ExitStack() as stack:
         if connection.dialect.name == "sqlite":
             connection.execution_options(begin="BEGIN")
             driver: Any = connection.connection.driver_connection
-            # Stays with the connection; nothing else in the ledger comes near it.
-            driver.setlimit(SQLITE_LIMIT_LENGTH, MAX_PAGE_BYTES)
+            usual = driver.setlimit(SQLITE_LIMIT_LENGTH, MAX_PAGE_BYTES)
+            stack.callback(driver.setlimit, SQLITE_LIMIT_LENGTH, usual)
         else:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             sa.event.listen(connection, "before_cursor_execute", _answer_in_bytes)
-        try:
-            yield connection
-        finally:
-            _forget_settings(connection)
+            stack.callback(_forget_settings, connection)
+        yield connection
 
 
 def _read_by_index(connection: sa.Connection) -> None:
@@ -255,7 +253,7 @@ def _read_by_index(connection: sa.Connection) -> None:
     load. An export of one page is over before it matters.
     """
     if connection.dialect.name == "postgresql":
-        connection.info["sorts"] = False  # before, for an alarm may ring in between
+        connection.info["sorts"] = False  # before, for a time limit may come in between
         with connection.begin():
             connection.exec_driver_sql("SET enable_sort = off")
 

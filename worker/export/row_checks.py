@@ -237,6 +237,8 @@ def _order_of(dataset: Dataset) -> tuple[list[str], bool]:
     exported = {field.column: field.name for field in dataset.columns}
     names: list[str] = []
     for column in dataset.key_columns:
+        if column is dataset.owner_column:  # the same in all of them
+            continue
         if column not in exported:
             return names, False
         names.append(exported[column])

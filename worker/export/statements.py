@@ -184,7 +184,9 @@ def _with_point(value: Text, field: Field) -> Text:
         return sa.cast(units, sa.Text)
     size = sa.func.abs(units, type_=sa.BigInteger)
     sign = sa.case((units < 0, _literal("-")), else_=_literal(""))
-    return _call("printf", _literal(f"%s%d.%0{scale}d"), sign, size // 10**scale, size % 10**scale)
+    form = _literal(f"%s%d.%0{scale}d")
+    written = _call("printf", form, sign, size // 10**scale, size % 10**scale)
+    return sa.case((units.is_not(None), written))  # printf takes null for 0
 
 
 def _on_one_line(json: Text, character: str) -> Text:
