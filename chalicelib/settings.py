@@ -38,6 +38,7 @@ class Settings:
     redis_url: str = field(repr=False)
     database_secret: str | None = None
     redis_secret: str | None = None
+    database_pooler: bool = False
     aws_endpoint_url: str | None = None
     export_bucket: str
     mail_sender: str
@@ -53,6 +54,7 @@ class Settings:
     token_ttl_s: int = 2_592_000
     registration: Literal["open", "closed"] = "open"
     allowed_origins: tuple[str, ...] = ()
+    proxy_hops: int = 0
     verify_email: bool = True
     limits: bool = True
     log_format: Literal["json", "text"] = "json"
@@ -75,6 +77,7 @@ class Settings:
             redis_url=read.one("REDIS_URL", _redis_url),
             database_secret=read.one("DATABASE_SECRET", _one_line, "") or None,
             redis_secret=read.one("REDIS_SECRET", _one_line, "") or None,
+            database_pooler=read.choice("DATABASE_POOLER", {"on": True, "off": False}, "off"),
             aws_endpoint_url=read.one("AWS_ENDPOINT_URL", _http_url, ""),
             export_bucket=read.one("EXPORT_BUCKET", _bucket),
             mail_sender=read.one("MAIL_SENDER", _sender),
@@ -90,6 +93,7 @@ class Settings:
             token_ttl_s=read.one("TOKEN_TTL_S", _positive, "2592000"),
             registration=read.choice("REGISTRATION", {"open": "open", "closed": "closed"}, "open"),
             allowed_origins=read.one("ALLOWED_ORIGINS", _origins, ""),
+            proxy_hops=read.one("PROXY_HOPS", _natural, "0"),
             verify_email=read.choice("VERIFY_EMAIL", {"on": True, "off": False}, "on"),
             limits=read.choice("LIMITS", {"on": True, "off": False}, "on"),
             log_format=read.choice("LOG_FORMAT", {"json": "json", "text": "text"}, "json"),

@@ -64,20 +64,21 @@ def postgresql(servers: Servers) -> PostgreSQL:
 
 @pytest.fixture(scope="session")
 def aws(servers: Servers) -> Aws:
-    """S3 and SES."""
     return servers.aws
 
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, servers: Servers) -> Iterator[str]:
-    """A fresh, migrated database: SQLite, unless the test asks for another by parameter."""
+    """A fresh, migrated database: SQLite, unless the test asks for another by parameter.
+
+    `owner` is PostgreSQL for a test that migrates; all others sign in as the application does.
+    """
     with servers.database(getattr(request, "param", "sqlite")) as url:
         yield url
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """The ledger on a fresh database."""
     ledger = connect(database_url)
     yield ledger
     ledger.close()
@@ -85,13 +86,11 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def valkey_port(servers: Servers) -> int:
-    """A Valkey server."""
     return servers.valkey.port
 
 
 @pytest.fixture
 def redis_url(servers: Servers) -> str:
-    """An empty Valkey."""
     with Redis(port=servers.valkey.port) as client:
         client.flushall()
     return servers.valkey.url()
@@ -99,7 +98,7 @@ def redis_url(servers: Servers) -> str:
 
 @pytest.fixture
 def mail_dir(aws: Aws) -> Path:
-    """Where this test's mails will be; empty."""
+    """Where this test's emails will be; empty."""
     for mail in aws.mail_dir.glob("*.eml"):
         mail.unlink()
     return aws.mail_dir
@@ -117,7 +116,6 @@ def environment(servers: Servers, database_url: str, redis_url: str) -> dict[str
 
 @pytest.fixture
 def wiring(environment: dict[str, str]) -> Iterator[Wiring]:
-    """The clients on this test's servers."""
     wired = Wiring.from_environment(environment)
     yield wired
     wired.database.close()
@@ -165,19 +163,16 @@ def join(client: Client, database: Database, now: datetime) -> Join:
 
 @pytest.fixture
 def susan(join: Join) -> Person:
-    """A user."""
     return join("susan")
 
 
 @pytest.fixture
 def david(join: Join) -> Person:
-    """Another user."""
     return join("david")
 
 
 @pytest.fixture
 def nobody(client: Client) -> Person:
-    """Somebody without an account."""
     return Person(client)
 
 

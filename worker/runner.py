@@ -10,11 +10,9 @@ import os
 import random
 import signal
 import socket
-import time
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 from uuid import uuid4
 
@@ -36,6 +34,7 @@ from chalicelib.tasks import leases
 from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
+from worker import alive
 from worker.child_process import ChildProcess, exit_with
 from worker.outbox.sender_process import send_for_ever
 from worker.process import process_wiring, request_stop
@@ -48,10 +47,6 @@ log = logging.getLogger(__name__)
 WORKER_TTL_S = 20
 """When Redis forgets a silent worker. RQ listens for 15 s less at a time, so that an idle worker
 shows a sign of life every 5 s; its own expiry, a minute more, is too long for an honest page."""
-
-HEALTHY_S = 180
-"""How old a sign of life may be for a container's health check: a worker that waits for Redis to
-come back is well, and starting it anew would not help."""
 
 ORPHAN_GRACE_S = 5
 """How long a work horse without a parent has to release its task."""
@@ -245,7 +240,7 @@ class Runner(Worker):
             log.warning("Redis was not told", extra={"action": "stop"})
 
     def request_force_stop(self, signum: int, frame: Any) -> None:
-        """Be as patient with a second signal as with the first: stopping takes a second or two."""
+        """Wait as long after a second signal as after the first: stopping takes a second or two."""
         del signum, frame
 
     def setup_work_horse_signals(self) -> None:
@@ -291,25 +286,15 @@ def recover(wiring: Wiring, *, worker: str, status: int) -> None:
 
 def alive_file(wiring: Wiring) -> Path:
     """What this process touches with every sign of life, for `python -m worker health`."""
-    return Path(gettempdir()) / f"{_alive_prefix(wiring)}{os.getpid()}"
+    return alive.file(_queue(wiring))
 
 
 def is_alive(wiring: Wiring) -> bool:
     """Whether a worker of this queue showed a sign of life on this machine lately."""
-    oldest = time.time() - HEALTHY_S
-    files = Path(gettempdir()).glob(f"{_alive_prefix(wiring)}*")
-    return any(_touched_at(file) > oldest for file in files)
+    return alive.is_alive(_queue(wiring))
 
 
-def _touched_at(file: Path) -> float:
-    try:
-        found = file.lstat()
-    except FileNotFoundError:
-        return 0  # its worker ended just now
-    # In a folder for everybody, what somebody else wrote is no sign of life.
-    return found.st_mtime if found.st_uid == os.getuid() else 0
-
-
-def _alive_prefix(wiring: Wiring) -> str:
+def _queue(wiring: Wiring) -> str:
+    """A name for this queue that a file can have."""
     queue = f"{wiring.settings.redis_url} {wiring.settings.queue_name}"
-    return f"carryout-{sha256(queue.encode()).hexdigest()[:16]}-"
+    return sha256(queue.encode()).hexdigest()[:16]

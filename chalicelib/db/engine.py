@@ -121,13 +121,17 @@ class Database:
         self.engine.dispose(close=False)
 
 
-def connect(url: str, *, pool_size: int = 5, secret: Secret | None = None) -> Database:
+def connect(
+    url: str, *, pool_size: int = 5, secret: Secret | None = None, pooler: bool = False
+) -> Database:
     """Prepare a database; nothing is connected before the first use.
 
     Args:
         url: `sqlite:///…` or `postgresql+psycopg://…`.
         pool_size: How many connections are kept; 0 opens one for each transaction.
         secret: User and password on PostgreSQL, where the URL has none.
+        pooler: Whether a pooler such as RDS Proxy or PgBouncer shares the server's connections
+            among transactions. The role that signs in must then bring the session's settings.
     """
     # A statement in an error message comes without its parameters: they hold what users wrote.
     options: dict[str, Any] = {"hide_parameters": True, "json_serializer": to_json}
@@ -140,12 +144,19 @@ def connect(url: str, *, pool_size: int = 5, secret: Secret | None = None) -> Da
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
         return Database(engine)
-    options_given = f"-c timezone=UTC -c idle_in_transaction_session_timeout={SILENCE_S * 1000}"
-    connect_args = {
+    connect_args: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT_S,
-        "options": options_given,
         "client_encoding": "UTF8",  # an export takes text as the bytes that are sent
     }
+    if pooler:
+        # A pooler refuses options, and whatever a session sets or prepares pins it to one of the
+        # server's connections (RDS Proxy) or reaches another session (PgBouncer).
+        connect_args["prepare_threshold"] = None
+    else:
+        silence_ms = SILENCE_S * 1000
+        connect_args["options"] = (
+            f"-c timezone=UTC -c idle_in_transaction_session_timeout={silence_ms}"
+        )
     engine = sa.create_engine(url, connect_args=connect_args, **options)
     _watch_pool(engine)
     if secret:

@@ -74,9 +74,16 @@ class Call:
 
     @property
     def address(self) -> str:
-        """Where the request comes from."""
+        """Where the request comes from; behind proxies of ours, where it reached the first."""
         found: str | None = self.request.context.get("identity", {}).get("sourceIp")
-        return found or ""
+        hops = self.wiring.settings.proxy_hops
+        if not hops:
+            return found or ""
+        # Each proxy, and API Gateway at last, adds the address that called it. What stands before
+        # those is the client's own word.
+        header = self.request.headers.get("x-forwarded-for", "")
+        told = [one.strip() for one in header.split(",")]
+        return told[-1 - hops] if len(told) > hops else found or ""
 
     @cached_property
     def token(self) -> str | None:

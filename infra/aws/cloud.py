@@ -6,6 +6,7 @@ Credentials and everything else about who signs in are boto3's own business.
 import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +15,28 @@ from typing import Any
 from botocore.exceptions import ClientError, WaiterError
 
 from infra.aws import DeploymentError
+from infra.aws.capacity import Account
 
 UNCHANGED = ("didn't contain changes", "No updates are to be performed")
 """What a change set that would change nothing fails with."""
+
+SERVICES = (
+    "ecs.amazonaws.com",
+    "ecs.application-autoscaling.amazonaws.com",
+    "elasticache.amazonaws.com",
+    "rds.amazonaws.com",
+)
+"""Services that act under a role of their own, which a new account lacks. Most make it when they
+are first called; ECS's comes too late for a cluster with capacity providers (ECS developer guide,
+"Using service-linked roles for Amazon ECS")."""
+
+STACK_WAIT = {"Delay": 30, "MaxAttempts": 480}
+"""Four hours. A worker is protected for up to 90 minutes while ECS replaces it, and CloudFormation
+itself waits three hours for a service; botocore's own waiter gives up after one."""
+
+TASK_WAIT = {"Delay": 10, "MaxAttempts": 8640}
+"""A day: whoever gives up on a migration must not start a second one. botocore's own waiter gives
+up after ten minutes."""
 
 EMPTY = "REVIEW_IN_PROGRESS"
 """The state of a stack that has a change set and nothing else."""
@@ -61,6 +81,19 @@ class Plan:
     stack: str
     id: str
     changes: Sequence[Change]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a one-off task ended.
+
+    Attributes:
+        code: What its container exited with, or None when it never ran.
+        reason: Why ECS stopped it, in ECS's words.
+    """
+
+    code: int | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +144,23 @@ class Cloud:
         """Whose account is signed in."""
         return str(self._client("sts").get_caller_identity()["Account"])
 
+    def create_service_roles(self) -> list[str]:
+        """Create the service-linked roles that this account lacks; return for which services."""
+        client = self._client("iam")
+        return [name for name in SERVICES if _create_service_role(client, name)]
+
+    def functions(self) -> Account:
+        """How many Lambda functions may run at the same time, and how many can be reserved."""
+        limit = self._client("lambda").get_account_settings()["AccountLimit"]
+        return Account(limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"])
+
+    def keep_logs(self, group: str, *, days: int) -> None:
+        """Keep a log group's lines for so many days; make it where it is not there yet."""
+        client = self._client("logs")
+        with suppress(client.exceptions.ResourceAlreadyExistsException):
+            client.create_log_group(logGroupName=group)
+        client.put_retention_policy(logGroupName=group, retentionInDays=days)
+
     # --- Stacks ---
 
     def stack(self, name: str) -> Stack | None:
@@ -131,7 +181,12 @@ class Cloud:
         )
 
     def plan(
-        self, name: str, template: Mapping[str, str], parameters: Mapping[str, str]
+        self,
+        name: str,
+        template: Mapping[str, str],
+        parameters: Mapping[str, str],
+        *,
+        role: str | None = None,
     ) -> Plan | None:
         """Have CloudFormation say what would change.
 
@@ -139,6 +194,7 @@ class Cloud:
             name: The stack.
             template: `TemplateBody` or `TemplateURL`.
             parameters: All that are not left at their defaults.
+            role: What CloudFormation acts as, or None for whoever is signed in.
 
         Returns:
             A change set, or None when nothing would change.
@@ -155,6 +211,7 @@ class Cloud:
             ],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             **template,
+            **({"RoleARN": role} if role else {}),
         )
         try:
             self._stacks.get_waiter("change_set_create_complete").wait(ChangeSetName=answer["Id"])
@@ -187,7 +244,7 @@ class Cloud:
         """Forget a plan."""
         self._stacks.delete_change_set(ChangeSetName=plan.id)
 
-    def carry_out(self, plan: Plan) -> None:
+    def execute(self, plan: Plan) -> None:
         """Do what a plan says, and wait for the end.
 
         Raises:
@@ -197,7 +254,7 @@ class Cloud:
         self._stacks.execute_change_set(ChangeSetName=plan.id)
         waiter = "stack_create_complete" if created else "stack_update_complete"
         try:
-            self._stacks.get_waiter(waiter).wait(StackName=plan.stack)
+            self._stacks.get_waiter(waiter).wait(StackName=plan.stack, WaiterConfig=STACK_WAIT)
         except WaiterError as error:
             raise DeploymentError(self._failure(plan.stack)) from error
 
@@ -232,7 +289,8 @@ class Cloud:
         """
         self._stacks.delete_stack(StackName=name, **({"RetainResources": [*keep]} if keep else {}))
         try:
-            self._stacks.get_waiter("stack_delete_complete").wait(StackName=name)
+            waiter = self._stacks.get_waiter("stack_delete_complete")
+            waiter.wait(StackName=name, WaiterConfig=STACK_WAIT)
         except WaiterError:
             pages = self._stacks.get_paginator("list_stack_resources").paginate(StackName=name)
             return [
@@ -279,16 +337,16 @@ class Cloud:
 
     def run_task(
         self, definition: Mapping[str, Any], *, cluster: str, network: Mapping[str, Any]
-    ) -> int | None:
-        """Run a container once, and wait for its end.
+    ) -> Ended:
+        """Run a container once, and wait for its end, however long it takes.
 
         Args:
             definition: The task's, as ECS registers it.
             cluster: Where.
             network: Its subnets and security groups.
 
-        Returns:
-            How it exited, or None when it could not be started.
+        Raises:
+            DeploymentError: ECS does not start it.
         """
         registered = self._tasks.register_task_definition(**definition)
         started = self._tasks.run_task(
@@ -301,7 +359,19 @@ class Cloud:
         if not arns:
             reasons = ", ".join(one.get("reason", "") for one in started["failures"])
             raise DeploymentError(f"ECS cannot run the task: {reasons}")
-        self._tasks.get_waiter("tasks_stopped").wait(cluster=cluster, tasks=arns)
+        waiter = self._tasks.get_waiter("tasks_stopped")
+        waiter.wait(cluster=cluster, tasks=arns, WaiterConfig=TASK_WAIT)
         (task,) = self._tasks.describe_tasks(cluster=cluster, tasks=arns)["tasks"]
-        code: int | None = task["containers"][0].get("exitCode")
-        return code
+        (container,) = task["containers"]
+        said = (task.get("stoppedReason"), container.get("reason"))
+        return Ended(container.get("exitCode"), "; ".join(one for one in said if one))
+
+
+def _create_service_role(client: Any, service: str) -> bool:
+    try:
+        client.create_service_linked_role(AWSServiceName=service)
+    except ClientError as error:
+        if "has been taken" not in error.response["Error"]["Message"]:
+            raise
+        return False
+    return True

@@ -1,12 +1,13 @@
 """The steps of a deployment, each of which is left out when there is nothing to do.
 
-    foundation ─▶ image ─▶ migration ─▶ application ─▶ its address
+    roles of services ─▶ foundation ─▶ image ─▶ migration ─▶ application ─▶ its address
 
 A deployment that was stopped anywhere is taken up by starting it again. The schema is migrated
 before the new code takes traffic, while the old code still runs: see the runbook on what a
 migration may do.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +17,20 @@ from typing import Any, Protocol
 
 from infra.aws import DeploymentError
 from infra.aws import image as images
+from infra.aws.capacity import Account, concurrency, connections
 from infra.aws.cloud import Change, Cloud, Plan, Resource, Stack
-from infra.aws.stage import ARCHITECTURES, Stage, check
-from infra.aws.validate import load
+from infra.aws.published import publish
+from infra.aws.stage import ARCHITECTURES, Parameters, Stage, check
+from infra.aws.validate import body, load
 
 NOT_YET = "https://not-yet.invalid"
 """PUBLIC_URL of a first deployment, until API Gateway has given an address."""
+
+DATABASE_LOG_DAYS = 30
+"""How long the database's own log is kept. RDS makes its group, and would keep it for ever."""
+
+RESERVATIONS = ("ApiConcurrency", "ReconcilerConcurrency")
+"""Parameters that take functions from all others of the account."""
 
 HOLDS_DATA = frozenset(
     {
@@ -62,10 +71,12 @@ class Builder:
 
     Attributes:
         tag: The tag of what is in this folder, for an architecture.
+        check: Raises `DeploymentError` where this machine cannot build for an architecture.
         build: Builds and pushes.
     """
 
     tag: Callable[[str], str] = images.tag
+    check: Callable[[str], None] = images.check
     build: Callable[..., None] = images.build
 
 
@@ -96,7 +107,11 @@ class Deployment:
             DeploymentError: Something stops it; all that was done before stands.
         """
         self._greet()
+        self._check_builder()
+        if made := self.cloud.create_service_roles():
+            self.say(f"roles: created for {', '.join(made)}")
         outputs = self._foundation()
+        self.cloud.keep_logs(outputs["DatabaseLogs"], days=DATABASE_LOG_DAYS)
         image = self._image(outputs)
         self._migration(outputs, image)
         self._application(outputs, image)
@@ -109,15 +124,31 @@ class Deployment:
 
     # --- Steps ---
 
+    def _check_builder(self) -> None:
+        """Find out before anything is created whether the image can be built here."""
+        stack = self.cloud.stack(self.stage.foundation_stack)
+        if stack is None or not self._has_image(stack.outputs):
+            self.builder.check(self.stage.architecture)
+
+    def _has_image(self, outputs: Mapping[str, str]) -> bool:
+        return "Images" in outputs and self.cloud.has_image(self._image_name(outputs))
+
+    def _image_name(self, outputs: Mapping[str, str]) -> str:
+        return f"{outputs['Images']}:{self.builder.tag(self.stage.architecture)}"
+
     def _foundation(self) -> Mapping[str, str]:
         template = self._template("foundation.yaml")
         parameters = self.stage.foundation_parameters()
         check(parameters, template)
-        body = (self.build / "foundation.yaml").read_text()
-        return self._bring_about(self.stage.foundation_stack, {"TemplateBody": body}, parameters)
+        sent = {"TemplateBody": body(self.build / "foundation.yaml")}
+        name = self.stage.foundation_stack
+        if self._settled(name) is None:
+            # CloudFormation cannot roll back a creation whose database is protected from deletion.
+            self._bring_about(name, sent, {**parameters, "ProtectDatabase": "no"})
+        return self._bring_about(name, sent, parameters)
 
     def _image(self, outputs: Mapping[str, str]) -> str:
-        image = f"{outputs['Images']}:{self.builder.tag(self.stage.architecture)}"
+        image = self._image_name(outputs)
         if self.cloud.has_image(image):
             self.say(f"image: {image} is there")
             return image
@@ -134,7 +165,7 @@ class Deployment:
         if not self.confirm("migrate the schema?"):
             raise Declined("not migrated; the old code goes on")
         self.say("migration: running")
-        code = self.cloud.run_task(
+        ended = self.cloud.run_task(
             migration(self.stage, outputs, image),
             cluster=outputs["Cluster"],
             network={
@@ -143,36 +174,66 @@ class Deployment:
                 "assignPublicIp": "DISABLED",
             },
         )
-        if code != 0:
-            log = outputs["MigrationLogs"]
-            raise DeploymentError(f"the migration failed ({code}); the log group {log} says why")
+        if ended.code != 0:
+            raise DeploymentError(
+                f"the migration failed (exit code {ended.code}; {ended.reason}); the log group"
+                f" {outputs['MigrationLogs']} has what it printed"
+            )
         self.say("migration: done")
 
     def _application(self, outputs: Mapping[str, str], image: str) -> None:
         name = self.stage.app_stack
         before = self._settled(name)
         known = before.parameters.get("PublicUrl", NOT_YET) if before else NOT_YET
+        reserved = self._reserved(before)
         url = self._publish(outputs["Artifacts"])
-        after = self._app(url, image=image, public_url=known)
+        role = outputs.get("DeployService")
+        after = self._app(url, reserved, image=image, public_url=known, role=role)
         address = after["EndpointURL"].rstrip("/")
         if not self.stage.has_address and after["PublicUrl"] != address:
             self.say(f"application: its address is {address}; functions and workers learn it")
-            after = self._app(url, image=image, public_url=address)
+            after = self._app(url, reserved, image=image, public_url=address, role=role)
         self.say(f"ready {after['PublicUrl']}/")
         if "DomainTarget" in after and "HostedZoneId" not in self.stage.app:
             self.say(f"point {self.stage.app['DomainName']} at {after['DomainTarget']}")
 
-    def _app(self, url: str, *, image: str, public_url: str) -> Mapping[str, str]:
-        parameters = self.stage.app_parameters(image=image, public_url=public_url)
+    def _reserved(self, before: Stack | None) -> Parameters:
+        """How many functions are reserved, and a word where that is none."""
+        account = self.cloud.functions()
+        own = sum(int((before.parameters if before else {}).get(name, 0)) for name in RESERVATIONS)
+        free = Account(account.functions, account.unreserved + own)
+        reserved = concurrency(self.stage.foundation, self.stage.app, free)
+        if int(reserved["ReconcilerConcurrency"]) == 0:
+            self.say(
+                f"functions: this account runs {account.functions} at a time, so none are reserved,"
+                " and a busy API can stop scaling: ask for a higher quota (Service Quotas, Lambda)"
+            )
+        if sum(map(int, reserved.values())) > free.reservable:
+            raise DeploymentError(
+                f"the stage reserves {' and '.join(reserved.values())} functions, and"
+                f" {free.reservable} can be reserved in this account"
+            )
+        return reserved
+
+    def _app(
+        self, url: str, reserved: Parameters, *, image: str, public_url: str, role: str | None
+    ) -> Mapping[str, str]:
+        parameters = self.stage.app_parameters(image=image, public_url=public_url) | reserved
+        parameters.setdefault("MaxConnections", str(connections(self.stage.foundation)))
         check(parameters, self._template("sam.yaml"))
-        return self._bring_about(self.stage.app_stack, {"TemplateURL": url}, parameters)
+        return self._bring_about(self.stage.app_stack, {"TemplateURL": url}, parameters, role)
 
     def _publish(self, bucket: str) -> str:
         """Upload the zip and a template that names it; return the template's address."""
         package = self.build / "deployment.zip"
         key = f"functions/{_digest(package)}.zip"
         self.cloud.store(bucket, key, package)
-        template = named_code(self._template("sam.yaml"), bucket=bucket, key=key)
+        named = named_code(self._template("sam.yaml"), bucket=bucket, key=key)
+        template = publish(
+            with_settings(named, self.stage.settings),
+            snap_start=self.stage.snap_start,
+            provisioned=self.stage.provisioned_concurrency,
+        )
         path = self.build / "deployed" / "template.json"  # not among those that are validated
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(template))
@@ -183,20 +244,25 @@ class Deployment:
     # --- Stacks ---
 
     def _bring_about(
-        self, name: str, template: Mapping[str, str], parameters: Mapping[str, str]
+        self,
+        name: str,
+        template: Mapping[str, str],
+        parameters: Mapping[str, str],
+        role: str | None = None,
     ) -> Mapping[str, str]:
+        """Change a stack to a template and parameters; with a role, CloudFormation acts as that."""
         self._settled(name)
-        plan = self.cloud.plan(name, template, parameters)
+        plan = self.cloud.plan(name, template, parameters, role=role)
         if plan is None:
             self.say(f"{name}: nothing to change")
         else:
-            self._carry_out(plan)
+            self._execute(plan)
         stack = self.cloud.stack(name)
         if stack is None:
             raise DeploymentError(f"{name} is gone")
         return stack.outputs
 
-    def _carry_out(self, plan: Plan) -> None:
+    def _execute(self, plan: Plan) -> None:
         self.say(f"{plan.stack}:")
         for change in plan.changes:
             self.say(f"  {shown(change)}")
@@ -206,7 +272,7 @@ class Deployment:
         if not self.confirm(f"change {plan.stack}?", about_data=bool(in_danger)):
             self.cloud.discard(plan)
             raise Declined(f"{plan.stack} is left as it is")
-        self.cloud.carry_out(plan)
+        self.cloud.execute(plan)
         self.say(f"{plan.stack}: done")
 
     def _settled(self, name: str) -> Stack | None:
@@ -216,9 +282,20 @@ class Deployment:
             return stack
         if stack.status.endswith("_IN_PROGRESS"):
             raise DeploymentError(f"{name} is {stack.status}: somebody changes it; wait")
-        if stack.status in {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"}:
+        if stack.status == "ROLLBACK_COMPLETE":
+            self._forget(name)
+            return None
+        if stack.status in {"ROLLBACK_FAILED", "CREATE_FAILED"}:
             raise DeploymentError(f"{name} never came about ({stack.status}): make destroy first")
         raise DeploymentError(f"{name} is {stack.status}: see the runbook, Rollback")
+
+    def _forget(self, name: str) -> None:
+        """Delete a stack whose creation failed; CloudFormation rolled back all that was in it."""
+        if not self.confirm(f"the creation of {name} failed and was rolled back; delete the rest?"):
+            raise Declined(f"{name} is left as it is")
+        if left := self.cloud.delete(name):
+            raise DeploymentError(f"{name} cannot delete {', '.join(left)}")
+        self.say(f"{name}: deleted")
 
     def _template(self, name: str) -> Mapping[str, Any]:
         path = self.build / name
@@ -262,15 +339,21 @@ class Deployment:
     def _kept(self, resources: Sequence[Resource]) -> list[Resource]:
         stated = self._template("foundation.yaml")["Resources"]
         return [
-            one for one in resources if stated.get(one.name, {}).get("DeletionPolicy") == "Retain"
+            one
+            for one in resources
+            if str(stated.get(one.name, {}).get("DeletionPolicy")).startswith("Retain")
         ]
 
 
 def migration(stage: Stage, outputs: Mapping[str, str], image: str) -> dict[str, Any]:
-    """The task that brings the schema to the newest revision: the worker's image, once."""
+    """The task that brings the schema to the newest revision: the worker's image, once.
+
+    It signs in as the owner of the database, and sets up the role that the application signs in as.
+    """
     environment = {
-        "DATABASE_URL": outputs["DatabaseUrl"],
-        "DATABASE_SECRET": outputs["DatabaseSecret"],
+        "DATABASE_URL": outputs["DatabaseOwnerUrl"],
+        "DATABASE_SECRET": outputs["DatabaseOwnerSecret"],
+        "APPLICATION_DATABASE_SECRET": outputs["DatabaseSecret"],
         "REDIS_URL": outputs["RedisUrl"],  # it connects to nothing but the ledger
         "EXPORT_BUCKET": outputs["Bucket"],
         "MAIL_SENDER": stage.mail_sender,
@@ -319,6 +402,15 @@ def named_code(template: Mapping[str, Any], *, bucket: str, key: str) -> dict[st
         else:
             resources[name] = resource
     return {**template, "Resources": resources}
+
+
+def with_settings(template: Mapping[str, Any], settings: Parameters) -> dict[str, Any]:
+    """A template whose functions and workers have a stage's settings besides their own."""
+    made: dict[str, Any] = copy.deepcopy(dict(template))
+    made["Globals"]["Function"]["Environment"]["Variables"] |= settings
+    (worker,) = made["Resources"]["WorkerDefinition"]["Properties"]["ContainerDefinitions"]
+    worker["Environment"] += [{"Name": name, "Value": value} for name, value in settings.items()]
+    return made
 
 
 def shown(change: Change) -> str:

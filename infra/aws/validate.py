@@ -1,6 +1,7 @@
-"""`python -m infra.aws.validate`: both templates, by cfn-lint and by checkov.
+"""`python -m infra.aws.validate`: both templates, by cfn-lint, checkov and `constraints`.
 
-cfn-lint knows what CloudFormation takes, checkov what is unwise. Nothing may be found; where a
+cfn-lint knows what CloudFormation takes, checkov what is unwise, and `constraints` what the
+services behind them refuse. Nothing may be found; where a
 rule of checkov's does not fit, the template says so beside the resource, with the reason. checkov's
 pins clash with ours, so it lives in an environment of its own, made at the first use.
 """
@@ -16,6 +17,8 @@ import click
 from chalice.package import YAMLTemplateSerializer
 
 from infra import environments
+from infra.aws import constraints
+from infra.aws.transformed import transform
 
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".venv-checkov"
@@ -49,6 +52,23 @@ def lint(paths: Sequence[Path]) -> list[str]:
         f"{one['Rule']['Id']} {one['Message']}"
         for one in found
     ]
+
+
+def refused(paths: Sequence[Path]) -> list[str]:
+    """What the services would refuse, once a template is what CloudFormation deploys."""
+    return [line for path in paths for line in _refused(path)]
+
+
+def _refused(path: Path) -> Iterator[str]:
+    text, template = path.read_text(), load(path)
+    serverless = any(one["Type"].startswith("AWS::Serverless") for one in _resources(template))
+    for one in constraints.faults(transform(template) if serverless else template):
+        yield f"{path.name}:{constraints.line_of(text, one.place)}: {one}"
+
+
+def _resources(template: Template) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = [*template["Resources"].values()]
+    return found
 
 
 def scan(paths: Sequence[Path], tool: Path) -> list[str]:
@@ -95,11 +115,16 @@ def exceptions(template: Template) -> Iterator[tuple[str, str, str]]:
             yield name, one["id"], one.get("comment", "")
 
 
+def body(path: Path) -> str:
+    """A template as it is sent in a request: what stands there for people takes no room."""
+    return json.dumps(load(path), separators=(",", ":"))
+
+
 def oversized(paths: Sequence[Path]) -> list[str]:
     """Whether the foundation does not fit into a request."""
-    sizes = {path.name: path.stat().st_size for path in paths}
+    sizes = {path.name: len(body(path).encode()) for path in paths}
     size = sizes.get("foundation.yaml", 0)
-    return [f"foundation.yaml has {size} bytes"] if size > MAX_BODY_BYTES else []
+    return [f"foundation.yaml takes {size} bytes"] if size > MAX_BODY_BYTES else []
 
 
 def _run(command: Sequence[str]) -> str:
@@ -120,14 +145,18 @@ def main(folder: Path) -> None:
     if not paths:
         sys.exit(f"no template in {folder}")
     environments.make(HOME, LOCK)
-    found = [*oversized(paths), *lint(paths), *scan(paths, HOME / "bin" / "checkov")]
+    found = [*oversized(paths), *lint(paths), *refused(paths)]
+    found += scan(paths, HOME / "bin" / "checkov")
     for line in found:
         click.echo(line)
     if found:
         sys.exit(1)
     excused = sum(1 for path in paths for _ in exceptions(load(path)))
     names = ", ".join(path.name for path in paths)
-    click.echo(f"{names}: cfn-lint and checkov find nothing; {excused} exceptions, each explained")
+    click.echo(
+        f"{names}: cfn-lint, checkov and the services' models find nothing; "
+        f"{excused} exceptions, each explained"
+    )
 
 
 if __name__ == "__main__":

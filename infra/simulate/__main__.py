@@ -12,6 +12,7 @@ from infra.simulate.drawing import draw
 
 VOLUMES = (1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7)
 FEW = (1e3, 1e5, 1e6)
+USERS = (10, 100, 1e3, 1e4)
 PLOT = Path("build") / "scale.svg"
 
 HELP = """How long exports wait for a worker, how many workers there are, and what that costs.
@@ -30,6 +31,7 @@ AWS's own, or assumed. Change those that you know better.
   python -m infra.simulate --exports 1e5 --as-is      MAX_WORKERS and SES's quotas as they are
   python -m infra.simulate --compare                  MIN_WORKERS and targets side by side
   python -m infra.simulate --costs                    the bill of a month
+  python -m infra.simulate --tabs                     what pages cost that are only open
 """
 
 
@@ -50,6 +52,7 @@ def _assumptions(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--as-is", is_flag=True, help="do not raise MAX_WORKERS and quotas with the load")
 @click.option("--compare", is_flag=True, help="compare MIN_WORKERS and targets")
 @click.option("--costs", is_flag=True, help="print the bill of a month")
+@click.option("--tabs", "open_pages", is_flag=True, help="print what open pages cost in a month")
 @click.option("--plot", type=click.Path(path_type=Path), default=PLOT, show_default=True)
 @_assumptions
 def main(
@@ -59,6 +62,7 @@ def main(
     as_is: bool,
     compare: bool,
     costs: bool,
+    open_pages: bool,
     plot: Path,
     **numbers: float,
 ) -> None:
@@ -69,6 +73,8 @@ def main(
         raise click.UsageError(str(error)) from error
     if costs:
         _print(tables.bills(world, exports or FEW))
+    elif open_pages:
+        _print(tables.tabs(world.assumed, USERS))
     elif compare:
         _print(tables.comparison(world, exports or FEW))
     else:

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from chalicelib.operations import scaling
+from infra.simulate import counted
 from worker.export.upload import PART_BYTES
 
 DAY_S = 86_400
@@ -47,8 +48,11 @@ class Assumptions:
     # --- Fargate ---
     start_least_s: float = _number(30, "a worker's shortest start, image included (assumed)")
     start_most_s: float = _number(90, "its longest (assumed)")
+    base: float = _number(
+        counted.default("app", "OnDemandBase"), "workers that are never on Spot (the template)"
+    )
     spot: float = _number(
-        0.75, "part of the workers that runs on Spot (the template: three in four)"
+        0.75, "part of the workers beyond the base that runs on Spot (the template: three in four)"
     )
     interruptions_per_h: float = _number(0.05, "of a Spot worker, in an hour (assumed)")
     release_s: float = _number(1.5, "from the warning until the task is queued again (measured)")
@@ -69,12 +73,33 @@ class Assumptions:
     request_s: float = _number(0.05, "of a Lambda function, for each (assumed)")
     watching: float = _number(1.0, "part of the exports that somebody watches (assumed)")
     patience_s: float = _number(60, "for how long at most; Lambda holds a request (assumed)")
-    lambda_gb: float = _number(0.5, "memory of the Lambda function, in GB")
+    lambda_gb: float = _number(
+        counted.api_gb(), "memory of the API's function, in GB (the package)"
+    )
+    sweep_gb: float = _number(
+        counted.reconciler_gb(), "memory of the reconciler's function, in GB (the package)"
+    )
+    arm: float = _number(1, "1 when functions are built for arm64, 0 for x86_64")
+    tab_s: float = _number(
+        600,
+        "how long the page stays open in front of somebody after an export, in seconds (assumed)",
+    )
+    tab_held: float = _number(
+        1.0,
+        "part of that time in which Lambda holds a request for the page (1 as long as it polls)",
+    )
+    tab_poll_s: float = _number(20, "how often the page asks in that time, in seconds")
+    functions_most: float = _number(
+        counted.default("app", "ApiConcurrency"), "ApiConcurrency, which caps held requests, too"
+    )
     statements: float = _number(24, "SQL statements, from the request to the download (measured)")
     held_statements: float = _number(4, "a second, while Lambda holds a request (assumed)")
     redis_commands: float = _number(40, "commands to Redis (measured)")
     job_kb: float = _number(2, "memory of a job in Redis, kept for 500 s (assumed)")
     log_kb: float = _number(8, "lines in the logs (assumed)")
+    request_log_kb: float = _number(0.6, "lines in the logs of each further request (assumed)")
+    kinds: float = _number(2, "kinds of tasks that run in a month (assumed)")
+    outcomes: float = _number(2, "ways in which each kind ends in a month (assumed)")
     kept_days: float = _number(7, "EXPORT_TTL_S, in days")
     attached_mb: float = _number(3.6, "largest file that travels in a mail; larger ones are links")
 
@@ -106,6 +131,8 @@ class Assumptions:
             "peak must be from 1 to 2": not 1 <= self.peak <= 2,  # noqa: PLR2004
             "least must not be above most": self.least > self.most,
             "vcpu must be above 0": self.vcpu <= 0,
+            "tab_poll_s must be above 0": self.tab_poll_s <= 0,
+            "tab_held must be from 0 to 1": not 0 <= self.tab_held <= 1,
             "tail must be above 0, and 1 has no mean; take 1.001": self.tail in (0, 1),
         }.items():
             if bad:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from infra.simulate import prices
+from infra.simulate import counted, prices
 from infra.simulate.assumptions import DAY_S, MB, Assumptions
 from infra.simulate.day import Outcome
 from infra.simulate.prices import HOURS
@@ -14,19 +14,17 @@ GB = 1e9
 BASE64 = 1.37
 """What a file grows by in a mail, its line ends included."""
 
+STATEMENTS_OF_A_LOOK = 2
+"""Of a request that asks for news and is not held: who it is, and what is new (measured)."""
+
 WRITES = 0.5
 """Which part of the statements writes; each takes about two I/O operations (assumed)."""
 
 IO_PER_WRITE = 2
 
-METRICS = 12
-ALARMS = 9
-SECRETS = 3
-"""What the templates set up, about."""
-
 ZONES = 2
 
-SWEEPS = 30 * 24 * 60
+SWEEPS = HOURS * 60
 """Scheduled sweeps a month, a second each."""
 
 
@@ -49,7 +47,7 @@ class Usage:
     def idle(cls, assumed: Assumptions) -> "Usage":
         """Nobody asks for anything."""
         hours = int(assumed.least) * 24
-        spot = int(assumed.least * assumed.spot) * 24
+        spot = int(max(0.0, assumed.least - assumed.base) * assumed.spot) * 24
         return cls(0, hours - spot, spot, 0)
 
     @classmethod
@@ -66,15 +64,31 @@ def month(usage: Usage, assumed: Assumptions) -> dict[str, float]:
     return {
         "Fargate": _fargate(usage, assumed),
         "Lambda": _lambda(usage, assumed, exports),
-        "API Gateway": exports * assumed.requests * prices.GATEWAY_REQUEST,
+        "API Gateway": exports * asked(assumed) * prices.GATEWAY_REQUEST,
         "Aurora PostgreSQL": _database(usage, assumed, exports),
         "ElastiCache": assumed.cache_nodes * prices.CACHE_NODE_H * HOURS,
         "S3": _storage(usage, assumed, exports),
         "SES": exports * (prices.SES_MAIL + attached_gb(assumed) * prices.SES_GB),
         "network": _network(assumed, exports),
         "CloudWatch": _watching(assumed, exports),
-        "secrets": SECRETS * prices.SECRET_MONTH,
+        "secrets": counted.secrets() * prices.SECRET_MONTH,
     }
+
+
+def asked(assumed: Assumptions) -> float:
+    """Requests of an export, those of the page that stays open included."""
+    return assumed.requests + assumed.tab_s / assumed.tab_poll_s
+
+
+def held_s(usage: Usage, assumed: Assumptions) -> float:
+    """For how long Lambda holds requests for an export: while it is watched, and afterwards.
+
+    However many pages are open, ApiConcurrency functions at most run at the same time.
+    """
+    wanted = assumed.watching * usage.watched_s + assumed.tab_s * assumed.tab_held
+    if not usage.per_day:
+        return wanted
+    return min(wanted, assumed.functions_most * DAY_S / usage.per_day)
 
 
 def attached_bytes(assumed: Assumptions) -> float:
@@ -99,17 +113,21 @@ def _fargate(usage: Usage, assumed: Assumptions) -> float:
 
 
 def _lambda(usage: Usage, assumed: Assumptions, exports: float) -> float:
-    running_s = assumed.requests * assumed.request_s + assumed.watching * usage.watched_s
-    seconds = exports * running_s + SWEEPS
-    requests = exports * assumed.requests + SWEEPS
-    return seconds * assumed.lambda_gb * prices.LAMBDA_GB_S + requests * prices.LAMBDA_REQUEST
+    price = prices.LAMBDA_GB_S if assumed.arm else prices.LAMBDA_X86_GB_S
+    # What is not held is answered at once, whether people or the page ask.
+    held = held_s(usage, assumed)
+    quick = assumed.requests + assumed.tab_s / assumed.tab_poll_s * (1 - assumed.tab_held)
+    running_s = quick * assumed.request_s + held
+    seconds_gb = exports * running_s * assumed.lambda_gb + SWEEPS * assumed.sweep_gb
+    return seconds_gb * price + (exports * asked(assumed) + SWEEPS) * prices.LAMBDA_REQUEST
 
 
 def _database(usage: Usage, assumed: Assumptions, exports: float) -> float:
     """Capacity follows the mean load, which is a little less than following every hour's."""
-    each = assumed.statements + assumed.watching * usage.watched_s * assumed.held_statements
+    polled = assumed.tab_s / assumed.tab_poll_s * (1 - assumed.tab_held) * STATEMENTS_OF_A_LOOK
+    each = assumed.statements + held_s(usage, assumed) * assumed.held_statements + polled
     wanted = usage.per_day / DAY_S * each / assumed.statements_per_acu
-    capacity = max(assumed.acu_least, wanted) * prices.ACU_H * HOURS
+    capacity = max(assumed.acu_least, min(assumed.acu_most, wanted)) * prices.ACU_H * HOURS
     return capacity + exports * assumed.statements * WRITES * IO_PER_WRITE * prices.AURORA_IO
 
 
@@ -121,13 +139,19 @@ def _storage(usage: Usage, assumed: Assumptions, exports: float) -> float:
 
 
 def _network(assumed: Assumptions, exports: float) -> float:
-    """The way to AWS, which mails and logs go; that to S3 is a gateway endpoint, which is free."""
-    through_gb = exports * (attached_gb(assumed) + assumed.log_kb / 1e6)
+    """The way to AWS, which emails and logs go; that to S3 is a gateway endpoint, which is free."""
+    through_gb = exports * (attached_gb(assumed) + logged_gb(assumed))
     each_gb = prices.ENDPOINT_GB if assumed.endpoints else prices.NAT_GB
     nat = assumed.nat_gateways * (prices.NAT_H + prices.ADDRESS_H) * HOURS
     return nat + assumed.endpoints * ZONES * prices.ENDPOINT_H * HOURS + through_gb * each_gb
 
 
+def logged_gb(assumed: Assumptions) -> float:
+    """Lines of an export, and of the requests of the page that stays open."""
+    return (assumed.log_kb + assumed.tab_s / assumed.tab_poll_s * assumed.request_log_kb) / 1e6
+
+
 def _watching(assumed: Assumptions, exports: float) -> float:
-    fixed = METRICS * prices.METRIC_MONTH + ALARMS * prices.ALARM_MONTH + prices.DASHBOARD_MONTH
-    return fixed + exports * assumed.log_kb / 1e6 * prices.LOGS_GB
+    metrics = counted.custom_metrics(kinds=assumed.kinds, outcomes=assumed.outcomes)
+    fixed = metrics * prices.METRIC_MONTH + counted.alarm_metrics() * prices.ALARM_MONTH
+    return fixed + prices.DASHBOARD_MONTH + exports * logged_gb(assumed) * prices.LOGS_GB

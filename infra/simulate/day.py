@@ -267,7 +267,8 @@ class Day:
 
     def _launch(self, now_s: float, *, listens_s: float | None = None) -> None:
         assumed = self._assumed
-        on_spot = self._on_spot + 1 <= assumed.spot * (len(self._workers) + 1)
+        beyond = max(0, len(self._workers) + 1 - assumed.base)
+        on_spot = self._on_spot + 1 <= assumed.spot * beyond
         worker = Worker(now_s, on_spot)
         self._workers.add(worker)
         self._on_spot += on_spot

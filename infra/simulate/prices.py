@@ -13,6 +13,7 @@ SPOT_PART = 0.3
 """What Fargate Spot costs, as a part of the price on demand: it moves, and is up to 70 % less."""
 
 LAMBDA_GB_S = 0.0000133334
+LAMBDA_X86_GB_S = 0.0000166667
 LAMBDA_REQUEST = 0.20 / 1e6
 GATEWAY_REQUEST = 3.50 / 1e6
 """API Gateway, REST, the first 333 million a month."""

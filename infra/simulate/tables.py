@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
+from infra.simulate import prices
 from infra.simulate.assumptions import DAY_S, Assumptions
 from infra.simulate.bill import DAYS, Usage, month
 from infra.simulate.ceilings import ceilings
@@ -23,6 +24,11 @@ CHOICES = (
     (1, 0.7, 0.25),
 )
 """MIN_WORKERS, target and `in_part` that are compared."""
+
+OPEN_S = 3600
+"""For how long a day people have the page open, where that alone is counted."""
+
+NOT_OF_TABS = frozenset({"Fargate", "SES", "S3"})
 
 Row = Sequence[str]
 
@@ -101,7 +107,7 @@ def scale(lives: Iterable[Life]) -> Iterator[Row]:
     """Waiting, workers and cost of each volume."""
     yield (
         "exports a day",
-        *("p50 wait", "p99 wait", "workers", "at most", "busy", "mails failed"),
+        *("p50 wait", "p99 wait", "workers", "at most", "busy", "emails failed"),
         *("$ a day", "$ per 1,000"),
     )
     for life in lives:
@@ -134,9 +140,44 @@ def bills(world: World, volumes: Sequence[float]) -> Iterator[Row]:
     yield "together", *(f"{sum(column.values()):,.2f}" for column in columns)
 
 
+def tabs(assumed: Assumptions, users: Iterable[float]) -> Iterator[Row]:
+    """What a month costs of people who have the page open for an hour a day, whatever they do."""
+    yield (
+        *("people", "the page", "functions at once", "Lambda", "API Gateway", "database, ACU"),
+        "together",
+    )
+    for many in users:
+        for name, chosen in (("polls, as now", assumed), ("asks once a minute", _polling(assumed))):
+            yield f"{many:,.0f}", name, *_tab_cells(chosen, many)
+
+
+def _polling(assumed: Assumptions) -> Assumptions:
+    """A page that holds no request while nothing happens, and asks once a minute."""
+    return replace(assumed, tab_held=0, tab_poll_s=60)
+
+
+def _tab_cells(assumed: Assumptions, users: float) -> Row:
+    """The difference that so many hours of an open page make to an otherwise idle month."""
+    opened = replace(assumed, tab_s=OPEN_S, requests=0, watching=0, statements=0, log_kb=0)
+    usage = Usage(users, 0, 0, 0)
+    made, idle = month(usage, opened), month(replace(usage, per_day=0), opened)
+    costs = {name: made[name] - idle[name] for name in made if name not in NOT_OF_TABS}
+    part = assumed.tab_held or assumed.request_s / assumed.tab_poll_s
+    at_once = min(assumed.functions_most, users * OPEN_S / DAY_S * assumed.peak * part)
+    acu = made["Aurora PostgreSQL"] / (prices.ACU_H * prices.HOURS)
+    shown = (costs["Lambda"], costs["API Gateway"])
+    return (
+        f"{at_once:,.1f}",
+        *(f"{one:,.2f}" for one in shown),
+        f"{acu:,.2f}",
+        f"{sum(costs.values()):,.2f}",
+    )
+
+
 def limits(assumed: Assumptions) -> Iterator[Row]:
     """What gives way, first things first; workers are taken to be there in no time."""
     held_s = assumed.watching * min(assumed.mean_task_s, assumed.patience_s)
+    held_s += assumed.tab_s * assumed.tab_held
     yield "gives way", "at exports a day", "then"
     for one in ceilings(assumed, held_s=held_s):
         yield one.part, f"{one.per_day:,.0f}", one.then

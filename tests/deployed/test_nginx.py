@@ -32,6 +32,8 @@ NGINX = shutil.which(
     "nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin"
 )
 LONGEST_POLL_S = 20
+HSTS = "max-age=31536000"
+"""So long, in seconds, a browser that was here once comes by TLS alone."""
 
 needs_nginx = pytest.mark.skipif(not NGINX, reason="nginx is not here")
 
@@ -100,7 +102,6 @@ class Held:
 
 @pytest.fixture
 def held() -> Iterator[Held]:
-    """What stands behind nginx."""
     held = Held()
     yield held
     held.let_go.set()
@@ -137,8 +138,6 @@ def site(tmp_path: Path, held: Held) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
-
     status: int
     headers: Message
     text: str
@@ -157,7 +156,6 @@ def ask(port: int, path: str = "/", body: bytes | None = None) -> Answer:
 
 
 def answers(port: int) -> bool:
-    """Whether somebody is there."""
     try:
         return ask(port).status == 200
     except OSError:
@@ -178,6 +176,7 @@ def test_one_address_holds_so_many_requests(site: int, held: Held) -> None:
     assert refused.status == 429
     assert refused.headers["Content-Type"] == "application/problem+json"
     assert refused.headers["Retry-After"] == "1"
+    assert refused.headers["Strict-Transport-Security"] == HSTS
     assert refused.headers["X-Request-Id"]
     assert json.loads(refused.text)["code"] == "too_many_requests"
     wait_until(partial(answers, site), "it is let in again")
@@ -190,8 +189,10 @@ def test_what_nginx_refuses_itself(site: int, held: Held) -> None:
     assert (answer.status, json.loads(answer.text)["code"]) == (413, "body_too_large")
     held.server.shutdown()
     held.server.server_close()
+    assert answer.headers["Strict-Transport-Security"] == HSTS
     answer = ask(site)
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.headers["Strict-Transport-Security"] == HSTS
     assert json.loads(answer.text)["detail"] == Unavailable().detail
     assert answer.headers["X-Request-Id"]
 
@@ -199,7 +200,8 @@ def test_what_nginx_refuses_itself(site: int, held: Held) -> None:
 @needs_nginx
 def test_one_address_asks_so_often(site: int) -> None:
     """A burst is let in without waiting, a flood is not; what the API says itself passes."""
-    assert ask(site, "/429").text == "127.0.0.1"
+    passed = ask(site, "/429")
+    assert (passed.text, passed.headers["Strict-Transport-Security"]) == ("127.0.0.1", HSTS)
     most = given(r"burst=(\d+) ") + 100
     found: list[int] = []
     with ThreadPoolExecutor(8) as pool:

@@ -32,7 +32,6 @@ def units(tmp_path: Path) -> Path:
 
 
 def analyze(units: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Ask systemd-analyze about units in a folder."""
     env = {**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:"}
     return run("systemd-analyze", *arguments, env=env)
 
@@ -51,6 +50,15 @@ def test_services_are_hardened(units: Path, unit: str) -> None:
     threshold = f"--threshold={MOST_EXPOSED}"
     done = analyze(units, "security", "--offline=true", threshold, "--no-pager", units / unit)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("unit", ["carryout-api.service", "carryout-worker@.service"])
+def test_services_are_started_again_for_ever(unit: str) -> None:
+    """By itself systemd gives up after 5 starts in 10 s, and then a service stays dead."""
+    text = (UNITS / unit).read_text()
+    section, _, service = text.partition("[Service]")
+    assert "\nStartLimitIntervalSec=0\n" in section  # it belongs to [Unit]
+    assert {"Restart=always", "RestartSec=5"} <= set(service.splitlines())
 
 
 def test_commands_are_those_of_the_procfile() -> None:

@@ -66,7 +66,6 @@ def three_people(lab: Lab) -> list[Author]:
 
 
 def three_exports(lab: Lab) -> list[str]:
-    """An export of each."""
     return [person.export() for person in three_people(lab)]
 
 
@@ -80,5 +79,4 @@ def recover(trial: Trial, lab: Lab, tasks: list[str]) -> None:
 
 
 def no_horse(lab: Lab) -> None:
-    """Wait until no work horse is left."""
     wait_until(lambda: not any(lab.horses(pid) for pid in lab.workers), "the workers are idle")

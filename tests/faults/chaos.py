@@ -57,8 +57,6 @@ def _kills(trial: Trial, whom: str, *, times: int) -> None:
 
 
 class Countdown:
-    """So many times, shared by threads."""
-
     def __init__(self, times: int) -> None:
         self._left = times
         self._lock = threading.Lock()
@@ -70,7 +68,6 @@ class Countdown:
             return self._left >= 0
 
     def give_back(self) -> None:
-        """One was used in vain."""
         with self._lock:
             self._left += 1
 
@@ -174,8 +171,8 @@ def term_dequeuing(trial: Trial) -> None:
             finally:
                 stopping.set()
             trial.result.notes["jobs"] = sum(client.result() for client in clients)
-        crashed = [look for look in lab.watch.latest.values() if look.failures]
-        assert not crashed, crashed
+        recovered = [look for look in lab.watch.latest.values() if look.failures]
+        assert not recovered, recovered
         all_stopped_well(lab)
 
 

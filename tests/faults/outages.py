@@ -36,7 +36,6 @@ def redis_killed(trial: Trial) -> None:
 
 @scenario("redis-flushed")
 def redis_flushed(trial: Trial) -> None:
-    """FLUSHALL with tasks queued and running."""
     with trial.lab(Plan(workers=2)) as lab:
         for _ in range(trial.few(4, 1)):
             tasks = three_exports(lab)

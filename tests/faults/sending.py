@@ -168,7 +168,6 @@ def _leave_to_senders(lab: Lab, count: int) -> list[str]:
 
 
 def _sender(lab: Lab) -> psutil.Process:
-    """Whoever sends an email just now."""
     found: list[psutil.Process] = []
 
     def is_there() -> bool:

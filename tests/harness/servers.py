@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from chalicelib.db import application_role
 from chalicelib.db.engine import connect
 from infra.local.plan import DEFAULTS, EMULATOR_CREDENTIALS
 from infra.local.stack import free_port, ping, redis_command
@@ -26,10 +27,24 @@ from worker.commands.operating import upgrade
 DATABASES = ("sqlite", "postgresql")
 
 
-def migrate(url: str) -> None:
+APPLICATION = ("carryout_app", "hunter2")
+"""Name and password of the role that API and workers sign in as on PostgreSQL."""
+
+
+def as_application(url: str) -> str:
+    """The URL of a database for the application's role."""
+    name, password = APPLICATION
+    parts = sa.make_url(url).set(username=name, password=password)
+    return parts.render_as_string(hide_password=False)
+
+
+def migrate(url: str, *, application: tuple[str, str] | None = None) -> None:
     """Bring a database to the newest schema, as `python -m worker migrate` does."""
     database = connect(url, pool_size=0)
     upgrade(database)
+    if application:
+        name, password = application
+        application_role.set_up(database, name=name, password=password)
     database.close()
 
 
@@ -50,18 +65,33 @@ class PostgreSQL:
         self._run("ALTER SYSTEM SET fsync = off")  # nothing here outlives the tests
         self._run("SELECT pg_reload_conf()")
         self._run("CREATE DATABASE template_ledger")
-        migrate(self._named("template_ledger"))
+        migrate(self._named("template_ledger"), application=APPLICATION)
 
     @contextmanager
-    def database(self, *, template: str = "template_ledger") -> Iterator[str]:
-        """The URL of a fresh database, migrated unless it is copied from another template."""
+    def database(self, *, template: str = "template_ledger", owner: bool = False) -> Iterator[str]:
+        """The URL of a fresh database, migrated unless it is copied from another template.
+
+        Args:
+            template: What it is copied from.
+            owner: Sign in as the owner, who may migrate; else as the application's role, so that
+                every test shows that its rights are enough.
+        """
         name = f"test_{uuid4().hex}"
         self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
-        yield self._named(name)
+        yield self._named(name) if owner else as_application(self._named(name))
         self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
+    @property
+    def log(self) -> str:
+        return Path(self._server.log).read_text(errors="replace")
+
+    def configure(self, url: str, parameters: Mapping[str, str]) -> None:
+        """Give new sessions of a database settings that only a superuser may change."""
+        database = sa.make_url(url).database
+        for name, value in parameters.items():
+            self._run(f"ALTER DATABASE {database} SET {name} TO '{value}'")
+
     def stop(self) -> None:
-        """Stop the server."""
         self._server.cleanup()
 
     def _named(self, name: str) -> str:
@@ -86,7 +116,6 @@ class Valkey:
         self.start()
 
     def url(self, database: int = 0) -> str:
-        """The URL of one of its databases."""
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
@@ -106,7 +135,7 @@ class Aws:
     """S3 and SES as `make run` has them, in a process of their own.
 
     Args:
-        folder: Where objects and mails will be.
+        folder: Where objects and emails will be.
         settings: Variables of the process, such as the bucket that is there from the beginning.
 
     Attributes:
@@ -171,14 +200,12 @@ class Servers:
 
     @cached_property
     def valkey(self) -> Valkey:
-        """The queue."""
         server = Valkey(self.folder / "valkey")
         self._cleanup.callback(server.stop)
         return server
 
     @cached_property
     def aws(self) -> Aws:
-        """S3 and SES."""
         server = Aws(self.folder / "aws", **self._aws)
         self._cleanup.callback(server.stop)
         return server
@@ -191,9 +218,9 @@ class Servers:
 
     @contextmanager
     def database(self, kind: str) -> Iterator[str]:
-        """The URL of a fresh, migrated database: `sqlite` or `postgresql`."""
-        if kind == "postgresql":
-            with self.postgresql.database() as url:
+        """The URL of a fresh, migrated database: `sqlite`, `postgresql`, or its `owner`'s."""
+        if kind in {"postgresql", "owner"}:
+            with self.postgresql.database(owner=kind == "owner") as url:
                 yield url
         else:
             folder = self.folder / uuid4().hex

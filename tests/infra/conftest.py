@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.aws.transformed import transform
 from tests.infra.templates import AWS, Template, load, merge
 
 
@@ -15,8 +16,12 @@ def app_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def app_template(app_path: Path) -> Template:
-    """What is in it."""
     return load(app_path)
+
+
+@pytest.fixture(scope="session")
+def deployed(app_template: Template) -> Template:
+    return transform(app_template)
 
 
 @pytest.fixture(scope="session")

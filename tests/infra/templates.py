@@ -1,5 +1,7 @@
 """The templates as they are deployed."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,13 @@ def load(path: Path) -> Template:
     """Read a template; `!Ref x` becomes `{"Ref": "x"}`, and so on."""
     loaded: Template = YAMLTemplateSerializer().load_template(path.read_text())
     return loaded
+
+
+def access_log_line(template: Template) -> dict[str, Any]:
+    """A line of the access log, with the names of variables for their values, and 0 for numbers."""
+    text = template["Resources"]["RestAPI"]["Properties"]["AccessLogSetting"]["Format"]
+    line: dict[str, Any] = json.loads(re.sub(r": \$context\.\w+", ": 0", text))
+    return line
 
 
 def merge(folder: Path) -> Path:

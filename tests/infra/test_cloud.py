@@ -8,17 +8,26 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 
 from infra.aws import DeploymentError
-from infra.aws.cloud import Change, Cloud, Plan, Stack
+from infra.aws.cloud import SERVICES, Change, Cloud, Ended, Plan, Stack
 from infra.aws.deployment import migration
 from infra.aws.stage import Stage
 from tests.harness.servers import Aws
 from tests.infra.test_deployment import OUTPUTS, STAGE
+from worker.protection import EXPIRES_IN_MIN
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 PLAN = "arn:aws:cloudformation:eu-central-1:123456789012:changeSet/carryout-1/0a"
+ROLE = {
+    "Path": "/",
+    "RoleName": "AWSServiceRoleForECS",
+    "RoleId": "AROA0123456789ABCDEF",
+    "Arn": "arn:aws:iam::123456789012:role/x",
+    "CreateDate": NOW,
+}
 GONE = "Stack with id test does not exist"
 
 
@@ -42,7 +51,6 @@ class Stubs:
         return self.stubbers[service]
 
     def answer(self, operation: str, answer: dict[str, Any], **expected: Any) -> None:
-        """Say what CloudFormation answers next."""
         self["cloudformation"].add_response(operation, answer, expected or None)
 
     def stack(self, status: str | None, **facts: Any) -> None:
@@ -77,7 +85,6 @@ def test_stack(stubs: Stubs) -> None:
 
 
 def expect_plan(stubs: Stubs, kind: str) -> None:
-    """Expect a change set."""
     stubs.answer(
         "create_change_set",
         {"Id": PLAN, "StackId": "arn:aws:stack"},
@@ -91,7 +98,6 @@ def expect_plan(stubs: Stubs, kind: str) -> None:
 
 
 def plan(stubs: Stubs) -> Plan | None:
-    """Ask for it."""
     return stubs.cloud.plan("test", {"TemplateURL": "https://x"}, {"A": "1"})
 
 
@@ -142,12 +148,12 @@ def test_plan_that_is_refused(stubs: Stubs) -> None:
         plan(stubs)
 
 
-def test_plan_is_carried_out(stubs: Stubs) -> None:
+def test_plan_is_executed(stubs: Stubs) -> None:
     """It is waited for; a failure tells which resource was the first."""
     stubs.stack("UPDATE_COMPLETE")
     stubs.answer("execute_change_set", {}, ChangeSetName=PLAN)
     stubs.stack("UPDATE_COMPLETE")
-    stubs.cloud.carry_out(Plan("test", PLAN, []))
+    stubs.cloud.execute(Plan("test", PLAN, []))
 
     stubs.stack("REVIEW_IN_PROGRESS")
     stubs.answer("execute_change_set", {})
@@ -177,7 +183,7 @@ def test_plan_is_carried_out(stubs: Stubs) -> None:
     ]
     stubs.answer("describe_stack_events", {"StackEvents": events})
     with pytest.raises(DeploymentError, match=r"(?s)Cache: no such node.*Worker"):
-        stubs.cloud.carry_out(Plan("test", PLAN, []))
+        stubs.cloud.execute(Plan("test", PLAN, []))
 
 
 def test_delete(stubs: Stubs) -> None:
@@ -245,10 +251,65 @@ def test_migration(stubs: Stubs, code: int | None) -> None:
         },
     )
     container = {"name": "migrate"} | ({} if code is None else {"exitCode": code})
-    stopped = {"tasks": [{"lastStatus": "STOPPED", "containers": [container]}]}
-    tasks.add_response("describe_tasks", stopped)
-    tasks.add_response("describe_tasks", stopped)
-    assert stubs.cloud.run_task(definition, cluster="cluster", network=network) == code
+    if code is None:
+        container |= {"reason": "CannotPullContainerError"}
+    stopped = {"lastStatus": "STOPPED", "stoppedReason": "ended", "containers": [container]}
+    for _ in range(2):
+        tasks.add_response("describe_tasks", {"tasks": [stopped]})
+    ended = stubs.cloud.run_task(definition, cluster="cluster", network=network)
+    assert ended == Ended(code, "ended; CannotPullContainerError" if code is None else "ended")
+
+
+def test_long_migration(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for however long it runs: an hour, and nobody starts a second one."""
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    tasks = stubs["ecs"]
+    tasks.add_response("register_task_definition", {"taskDefinition": {"taskDefinitionArn": "a"}})
+    tasks.add_response("run_task", {"tasks": [{"taskArn": "arn:task"}], "failures": []})
+    running = {"tasks": [{"lastStatus": "RUNNING", "containers": [{"name": "migrate"}]}]}
+    for _ in range(360):
+        tasks.add_response("describe_tasks", running)
+    stopped = {"lastStatus": "STOPPED", "containers": [{"name": "migrate", "exitCode": 0}]}
+    for _ in range(2):
+        tasks.add_response("describe_tasks", {"tasks": [stopped]})
+    definition = migration(STAGE, OUTPUTS, "i:1")
+    ended = stubs.cloud.run_task(definition, cluster="c", network={"subnets": []})
+    assert (ended, sum(waited)) == (Ended(0), 3600)
+
+
+def test_long_change(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stack is waited for longer than a worker is protected, which is 90 minutes."""
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    stubs.stack("UPDATE_COMPLETE")
+    stubs.answer("execute_change_set", {}, ChangeSetName=PLAN)
+    while 30 * len(stubs["cloudformation"]._queue) < 2 * EXPIRES_IN_MIN * 60:
+        stubs.stack("UPDATE_IN_PROGRESS")
+    stubs.stack("UPDATE_COMPLETE")
+    stubs.cloud.execute(Plan("test", PLAN, []))
+    assert sum(waited) > EXPIRES_IN_MIN * 60
+
+
+def test_service_roles(stubs: Stubs) -> None:
+    """A new account gets the roles that services act under; one that has them keeps them."""
+    roles = stubs["iam"]
+    answer = {"Role": {**ROLE, "AssumeRolePolicyDocument": "{}"}}
+    for number, name in enumerate(SERVICES):
+        expected = {"AWSServiceName": name}
+        if number:
+            roles.add_client_error(
+                "create_service_linked_role",
+                "InvalidInput",
+                "Service role name AWSServiceRoleForX has been taken in this account",
+                expected_params=expected,
+            )
+        else:
+            roles.add_response("create_service_linked_role", answer, expected)
+    assert stubs.cloud.create_service_roles() == ["ecs.amazonaws.com"]
+    roles.add_client_error("create_service_linked_role", "AccessDenied", "not authorized")
+    with pytest.raises(ClientError, match="not authorized"):
+        stubs.cloud.create_service_roles()
 
 
 def test_migration_that_cannot_start(stubs: Stubs) -> None:
@@ -258,6 +319,25 @@ def test_migration_that_cannot_start(stubs: Stubs) -> None:
     tasks.add_response("run_task", {"tasks": [], "failures": [{"reason": "RESOURCE:CPU"}]})
     with pytest.raises(DeploymentError, match="RESOURCE:CPU"):
         stubs.cloud.run_task(migration(STAGE, OUTPUTS, "i:1"), cluster="c", network={"subnets": []})
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_logs_are_kept_for_a_while(stubs: Stubs, *, is_there: bool) -> None:
+    """RDS's group is given a limit, whether RDS has made it already or not."""
+    logs, group = stubs["logs"], {"logGroupName": "/aws/rds/cluster/x/postgresql"}
+    if is_there:
+        logs.add_client_error("create_log_group", "ResourceAlreadyExistsException")
+    else:
+        logs.add_response("create_log_group", {}, group)
+    logs.add_response("put_retention_policy", {}, {**group, "retentionInDays": 30})
+    stubs.cloud.keep_logs(group["logGroupName"], days=30)
+
+
+def test_functions(stubs: Stubs) -> None:
+    """What Lambda grants, and what can still be reserved."""
+    limits = {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 400}
+    stubs["lambda"].add_response("get_account_settings", {"AccountLimit": limits})
+    assert stubs.cloud.functions().reservable == 300
 
 
 def test_account(stubs: Stubs) -> None:

@@ -1,19 +1,32 @@
 """The order of a deployment, where it is taken up again, and what it refuses."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from infra.aws import DeploymentError
-from infra.aws.cloud import Change, Cloud, Plan, Resource, Stack
-from infra.aws.deployment import NOT_YET, Builder, Declined, Deployment, endangers, shown
-from infra.aws.stage import Stage, check, read
-from tests.infra.templates import AWS, Template
+from chalicelib.settings import Settings
+from infra.aws import DeploymentError, constraints
+from infra.aws.capacity import Account, connections
+from infra.aws.cloud import Change, Cloud, Ended, Plan, Resource, Stack
+from infra.aws.deployment import (
+    NOT_YET,
+    RESERVATIONS,
+    Builder,
+    Declined,
+    Deployment,
+    endangers,
+    shown,
+)
+from infra.aws.published import publish
+from infra.aws.stage import DECIDED, SAMPLE, Stage, check, read
+from infra.aws.transformed import transform
+from tests.infra.templates import AWS, ROOT, Template
 
 STAGE = Stage(
     name="test",
@@ -40,6 +53,10 @@ class FakeCloud(Cloud):
     """
 
     region: str = "eu-central-1"
+    has_roles: bool = False
+    kept_days: dict[str, int] = field(default_factory=dict)
+    limit: int = 1000
+    deploy_service: str | None = None
     done: list[str] = field(default_factory=list)
     failing: str = ""
     exit_code: int | None = 0
@@ -57,17 +74,37 @@ class FakeCloud(Cloud):
         self.done.append(what)
 
     def account(self) -> str:
-        """Somebody's."""
         return "123456789012"
 
+    def create_service_roles(self) -> list[str]:
+        if self.has_roles:
+            return []
+        self._do("roles")
+        self.has_roles = True
+        return ["ecs.amazonaws.com"]
+
+    def keep_logs(self, group: str, *, days: int) -> None:
+        self.kept_days[group] = days
+
+    def functions(self) -> Account:
+        """What Lambda grants; what the application reserved is no longer free."""
+        app = self.stacks.get(APP)
+        own = sum(int((app.parameters if app else {}).get(name, 0)) for name in RESERVATIONS)
+        return Account(self.limit, self.limit - own)
+
     def stack(self, name: str) -> Stack | None:
-        """A stack as it is."""
         return self.stacks.get(name)
 
     def plan(
-        self, name: str, template: Mapping[str, str], parameters: Mapping[str, str]
+        self,
+        name: str,
+        template: Mapping[str, str],
+        parameters: Mapping[str, str],
+        *,
+        role: str | None = None,
     ) -> Plan | None:
         """A plan, when anything is different."""
+        assert role == (self.deploy_service if name == APP else None)
         now = self.stacks.get(name)
         if now and now.parameters == parameters and self.deployed[name] == template:
             return None
@@ -76,15 +113,15 @@ class FakeCloud(Cloud):
         return Plan(name, f"plan-{name}", [change, *self.dangerous])
 
     def discard(self, plan: Plan) -> None:
-        """Forget it."""
         self._do(f"discard {plan.stack}")
 
-    def carry_out(self, plan: Plan) -> None:
-        """Do it."""
+    def execute(self, plan: Plan) -> None:
         self._do(f"change {plan.stack}")
         template, parameters = self.wanted[plan.stack]
         self.deployed[plan.stack] = template
         outputs = {**OUTPUTS} if plan.stack == FOUNDATION else {"EndpointURL": f"{ADDRESS}/"}
+        if plan.stack == FOUNDATION and self.deploy_service:
+            outputs["DeployService"] = self.deploy_service
         if plan.stack == APP:
             outputs["PublicUrl"] = parameters["PublicUrl"]
         self.stacks[plan.stack] = Stack("UPDATE_COMPLETE", {**parameters}, outputs)
@@ -95,7 +132,6 @@ class FakeCloud(Cloud):
         return [Resource(one, f"AWS::{one}", f"{name}/{one}") for one in names]
 
     def delete(self, name: str, *, keep: Sequence[str] = ()) -> list[str]:
-        """Delete a stack."""
         self._do(f"delete {name}" + f" without {','.join(keep)}" * bool(keep))
         if self.undeletable and not keep and name == FOUNDATION:
             return self.undeletable
@@ -103,15 +139,12 @@ class FakeCloud(Cloud):
         return []
 
     def has_image(self, image: str) -> bool:
-        """Whether it was pushed."""
         return image in self.images
 
     def registry_login(self) -> tuple[str, str]:
-        """Some."""
         return "AWS", "a-password"
 
     def store(self, bucket: str, key: str, path: Path) -> bool:
-        """Keep the file's key."""
         assert path.is_file()
         if key in self.stored:
             return False
@@ -121,14 +154,13 @@ class FakeCloud(Cloud):
 
     def run_task(
         self, definition: Mapping[str, Any], *, cluster: str, network: Mapping[str, Any]
-    ) -> int | None:
-        """Migrate."""
+    ) -> Ended:
         (container,) = definition["containerDefinitions"]
         assert container["command"][-1] == "migrate"
         assert container["image"] in self.images
         assert (cluster, network["subnets"]) == ("cluster", ["a", "b"])
         self._do("migrate")
-        return self.exit_code
+        return Ended(self.exit_code, "Essential container in task exited")
 
 
 OUTPUTS = {
@@ -137,10 +169,13 @@ OUTPUTS = {
     "PrivateSubnets": "a,b",
     "WorkerSecurity": "sg",
     "MigrationLogs": "/carryout/test/migrations",
+    "DatabaseLogs": "/aws/rds/cluster/x/postgresql",
     "MigrationStart": "start-role",
     "MigrationRole": "role",
     "Artifacts": "artifacts",
-    "DatabaseUrl": "postgresql+psycopg://carryout@db/carryout",
+    "DatabaseUrl": "postgresql+psycopg://db/carryout",
+    "DatabaseOwnerUrl": "postgresql+psycopg://db/carryout",
+    "DatabaseOwnerSecret": "owner-secret",
     "DatabaseSecret": "secret",
     "RedisUrl": "rediss://queue",
     "Bucket": "exports",
@@ -154,7 +189,6 @@ def test_outputs_are_those_of_the_template(foundation: Template) -> None:
 
 @pytest.fixture
 def cloud() -> FakeCloud:
-    """An empty account."""
     return FakeCloud()
 
 
@@ -170,14 +204,19 @@ class Desk:
     cloud: FakeCloud
     build: Path
     tag: str = "arm64-1"
+    builds: bool = True
     said: list[str] = field(default_factory=list)
     answers: dict[str, bool] = field(default_factory=dict)
     asked_about_data: list[str] = field(default_factory=list)
 
     def deployment(self, stage: Stage = STAGE) -> Deployment:
-        """What they start."""
-        builder = Builder(tag=lambda _architecture: self.tag, build=self._build)
+        builder = Builder(lambda _architecture: self.tag, self._check, self._build)
         return Deployment(stage, self.cloud, self.build, self.said.append, self._confirm, builder)
+
+    def _check(self, architecture: str) -> None:
+        assert architecture == "arm64"
+        if not self.builds:
+            raise DeploymentError("exec format error")
 
     def _build(self, image: str, architecture: str, *, user: str, password: str) -> None:
         assert (architecture, user, password) == ("arm64", "AWS", "a-password")
@@ -189,7 +228,6 @@ class Desk:
         return all(answer for word, answer in self.answers.items() if word in question)
 
     def deploy(self, **options: Any) -> list[str]:
-        """Deploy; return what was done."""
         del self.cloud.done[:]
         self.deployment(**options).deploy()
         return self.cloud.done
@@ -202,19 +240,23 @@ def desk(cloud: FakeCloud, foundation: Template, app_template: Template, tmp_pat
         name: {"DeletionPolicy": resource.get("DeletionPolicy")}
         for name, resource in foundation["Resources"].items()
     }
-    functions = {name: app_template["Resources"][name] for name in ("APIHandler", "Sweep", "Board")}
+    names = ("APIHandler", "Sweep", "WorkerDefinition", "Board")
+    functions = {name: app_template["Resources"][name] for name in names}
     for name, template, resources in (
         ("foundation", foundation, kept),
         ("sam", app_template, functions),
     ):
         small = {"Parameters": template["Parameters"], "Resources": resources}
+        small |= {"Globals": template["Globals"]} if "Globals" in template else {}
         (tmp_path / f"{name}.yaml").write_text(json.dumps(small))
     (tmp_path / "deployment.zip").write_bytes(b"the zip")
     return Desk(cloud, tmp_path)
 
 
 FIRST = [
-    f"change {FOUNDATION}",
+    "roles",
+    f"change {FOUNDATION}",  # with a database that a failed creation can take away again
+    f"change {FOUNDATION}",  # with one that is protected from deletion
     "build",
     "migrate",
     "store artifacts/functions",
@@ -227,11 +269,13 @@ FIRST = [
 def test_first_deployment(desk: Desk) -> None:
     """Data first, then the image, the schema, and at last what takes traffic."""
     assert desk.deploy() == FIRST
+    assert "ProtectDatabase" not in desk.cloud.stacks[FOUNDATION].parameters  # so it is on
     app = desk.cloud.stacks[APP]
     assert app.parameters["PublicUrl"] == ADDRESS
     assert app.parameters["MailAddress"] == "carryout@example.com"
     assert app.parameters["Image"] == f"{OUTPUTS['Images']}:arm64-1"
     assert desk.said[-1] == f"ready {ADDRESS}/"
+    assert desk.cloud.kept_days == {"/aws/rds/cluster/x/postgresql": 30}
 
 
 def test_again(desk: Desk) -> None:
@@ -272,6 +316,100 @@ def test_taken_up_where_it_stopped(desk: Desk, failing: str) -> None:
     assert desk.deploy() == []
 
 
+@pytest.mark.parametrize("name", [FOUNDATION, APP])
+def test_failed_creation_is_started_anew(desk: Desk, name: str) -> None:
+    """What CloudFormation rolled back holds nothing: it goes, after a question."""
+    desk.deploy()
+    whole = desk.cloud.stacks[name]
+    desk.cloud.stacks[name] = replace(whole, status="ROLLBACK_COMPLETE")
+    desk.answers["rolled back"] = False
+    with pytest.raises(Declined):
+        desk.deploy()
+    desk.answers.clear()
+    assert [one for one in desk.deploy() if name in one][:2] == [f"delete {name}", f"change {name}"]
+    assert desk.cloud.stacks[name].parameters.keys() == whole.parameters.keys()
+    assert desk.deploy() == []
+
+
+def test_nothing_is_in_the_way_of_another_try(foundation: Template) -> None:
+    """CloudFormation rolls a failed creation back whole, so that every name is free again."""
+    for name, resource in foundation["Resources"].items():
+        assert resource.get("DeletionPolicy") != "Retain", name
+        protected = resource.get("Properties", {}).get("DeletionProtection")
+        assert protected in (None, {"Fn::If": ["ProtectsDatabase", True, False]}), name
+
+
+@pytest.mark.parametrize(
+    ("limit", "below", "chosen", "reserved"),
+    [
+        (1000, {}, {}, (200, 2)),
+        (1000, {"DatabaseKind": "rds"}, {}, (69, 2)),  # 189 connections
+        (1000, {"DatabaseKind": "rds"}, {"MaxWorkers": "4"}, (149, 2)),
+        (1000, {"DatabaseKind": "rds", "DatabaseProxy": "yes"}, {}, (200, 2)),
+        (1000, {}, {"ApiConcurrency": "500"}, (500, 2)),
+        (150, {}, {}, (48, 2)),
+        (10, {}, {}, (0, 0)),  # a new account
+        (1000, {}, {"ApiConcurrency": "0"}, (0, 2)),
+    ],
+)
+def test_functions_are_reserved(
+    desk: Desk,
+    limit: int,
+    below: dict[str, str],
+    chosen: dict[str, str],
+    reserved: tuple[int, int],
+) -> None:
+    """The API gets as many as the database bears, the reconciler its own, where there are any."""
+    desk.cloud.limit = limit
+    stage = replace(STAGE, foundation=below, app=chosen)
+    desk.deploy(stage=stage)
+    given = desk.cloud.stacks[APP].parameters
+    assert tuple(int(given[name]) for name in RESERVATIONS) == reserved
+    assert any("higher quota" in line for line in desk.said) == (reserved[1] == 0)
+    assert desk.deploy(stage=stage) == []  # its own reservations are not in its way
+
+
+def test_more_functions_than_there_are(desk: Desk) -> None:
+    """A stage that asks for more than the account has is told so before anything changes."""
+    desk.deploy()
+    desk.tag = "arm64-2"
+    greedy = replace(STAGE, app={"ApiConcurrency": "950"})
+    with pytest.raises(DeploymentError, match="950 and 0 functions, and 900 can be"):
+        desk.deploy(stage=greedy)
+    assert f"change {APP}" not in desk.cloud.done
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({"AuroraMaxCapacity": "1", "AuroraMinCapacity": "1"}, 189),
+        ({"AuroraMaxCapacity": "4"}, 823),
+        ({}, 1669),
+        ({"AuroraMaxCapacity": "16", "AuroraMinCapacity": "1"}, 3360),
+        ({"AuroraMaxCapacity": "16"}, 2000),
+        ({"AuroraMaxCapacity": "128", "AuroraMinCapacity": "2"}, 5000),
+        ({"DatabaseKind": "rds"}, 189),
+        ({"DatabaseKind": "rds", "RdsInstanceClass": "db.m7g.large"}, 823),
+        ({"DatabaseKind": "rds", "RdsInstanceClass": "db.x9z.huge"}, 83),
+    ],
+)
+def test_connections(chosen: dict[str, str], expected: int) -> None:
+    """What AWS documents for Aurora Serverless v2, and what follows for an instance's memory."""
+    assert connections(chosen) == expected
+
+
+def test_image_that_cannot_be_built(desk: Desk) -> None:
+    """It is found out before anything is created; whoever has the image needs no builder."""
+    desk.builds = False
+    with pytest.raises(DeploymentError, match="exec format error"):
+        desk.deploy()
+    assert desk.cloud.done == []
+    desk.builds = True
+    desk.deploy()
+    desk.builds = False
+    assert desk.deploy() == []
+
+
 def test_address_comes_last(desk: Desk) -> None:
     """A first deployment that stopped before people could be told the address tells it now."""
     desk.deploy()
@@ -288,7 +426,7 @@ def test_failed_migration_keeps_the_old_code(desk: Desk) -> None:
     """New code never meets a schema that it does not know."""
     desk.deploy()
     desk.tag, desk.cloud.exit_code = "arm64-2", 1
-    with pytest.raises(DeploymentError, match="/carryout/test/migrations"):
+    with pytest.raises(DeploymentError, match=r"Essential container.*/carryout/test/migrations"):
         desk.deploy()
     assert desk.cloud.done == ["build", "migrate"]
     assert desk.cloud.stacks[APP].parameters["Image"].endswith("arm64-1")
@@ -297,9 +435,9 @@ def test_failed_migration_keeps_the_old_code(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("word", "done"),
     [
-        (FOUNDATION, [f"discard {FOUNDATION}"]),
-        ("migrate", FIRST[:2]),
-        (APP, [*FIRST[:5], f"discard {APP}"]),
+        (FOUNDATION, ["roles", f"discard {FOUNDATION}"]),
+        ("migrate", FIRST[:4]),
+        (APP, [*FIRST[:7], f"discard {APP}"]),
     ],
 )
 def test_no_means_no(desk: Desk, word: str, done: list[str]) -> None:
@@ -355,7 +493,7 @@ def test_domain_of_ones_own(desk: Desk) -> None:
     ("status", "hint"),
     [
         ("UPDATE_IN_PROGRESS", "wait"),
-        ("ROLLBACK_COMPLETE", "make destroy"),
+        ("ROLLBACK_FAILED", "make destroy"),
         ("UPDATE_ROLLBACK_FAILED", "runbook"),
         ("DELETE_FAILED", "runbook"),
     ],
@@ -395,6 +533,55 @@ def test_functions_find_their_code(desk: Desk) -> None:
     }
     (key,) = keys
     assert key in desk.cloud.stored
+
+
+def test_role_of_cloudformation(desk: Desk) -> None:
+    """Where the foundation has a role for it, CloudFormation changes the application as that."""
+    desk.cloud.deploy_service = "arn:aws:iam::123456789012:role/deploy"
+    assert desk.deploy() == FIRST  # the fake compares the role of each plan
+
+
+@pytest.mark.parametrize(
+    ("chosen", "properties"),
+    [
+        ({"snap_start": True}, {"SnapStart": {"ApplyOn": "PublishedVersions"}}),
+        (
+            {"provisioned_concurrency": 2},
+            {"ProvisionedConcurrencyConfig": {"ProvisionedConcurrentExecutions": 2}},
+        ),
+    ],
+)
+def test_published_versions(
+    app_template: Template, chosen: dict[str, Any], properties: dict[str, Any]
+) -> None:
+    """SnapStart and warm functions are of versions: API Gateway calls those, and may call them."""
+    stage = replace(STAGE, **chosen)
+    template = publish(
+        app_template, snap_start=stage.snap_start, provisioned=stage.provisioned_concurrency
+    )
+    assert template["Resources"]["APIHandler"]["Properties"].items() >= properties.items()
+    made = transform(template)
+    (alias,) = (n for n, one in made["Resources"].items() if one["Type"] == "AWS::Lambda::Alias")
+    assert [one for one in made["Resources"].values() if one["Type"] == "AWS::Lambda::Version"]
+    called = {
+        integration["uri"]["Fn::Sub"]
+        for path in made["Resources"]["RestAPI"]["Properties"]["Body"]["paths"].values()
+        for method in path.values()
+        if (integration := method.get("x-amazon-apigateway-integration"))
+        and integration["type"] == "aws_proxy"
+    }
+    assert called
+    assert all(f"functions/${{{alias}}}/invocations" in one for one in called)
+    permission = made["Resources"]["APIHandlerInvokePermission"]["Properties"]
+    assert permission["FunctionName"] == {"Ref": alias}
+    assert constraints.faults(made) == []
+
+
+def test_nothing_is_published_by_default(desk: Desk, app_template: Template) -> None:
+    """Versions cost nothing and add up; nobody has them who did not ask."""
+    desk.deploy()
+    assert "AutoPublishAlias" not in (desk.build / "deployed" / "template.json").read_text()
+    assert publish(app_template, snap_start=False, provisioned=0) is app_template
 
 
 def test_destroy(desk: Desk) -> None:
@@ -442,9 +629,62 @@ def test_example_is_a_stage(tmp_path: Path, foundation: Template, app_template: 
         check({"Stage": "new"}, app_template)
 
 
+EVERY_SETTING = re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+
+
+def another_value(name: str) -> str:
+    """A value of a setting that is not its default."""
+    kind, default = get_type_hints(Settings)[name.lower()], getattr(Settings, name.lower(), None)
+    if kind is bool:
+        return "off" if default else "on"
+    if kind is int:
+        return "86399"
+    if kind == tuple[str, ...]:
+        return "https://example.com"
+    return next((str(one) for one in get_args(kind) if one != default), "another")
+
+
+@pytest.mark.parametrize("name", EVERY_SETTING)
+def test_every_setting_can_be_chosen_or_follows(tmp_path: Path, desk: Desk, name: str) -> None:
+    """Each setting goes from the stage's file to functions and workers, or says what decides it."""
+    value = another_value(name)
+    text = f'region = "x"\nmail_sender = "a@b.c"\n[settings]\n{name} = "{value}"'
+    (tmp_path / "one.toml").write_text(text)
+    if name in DECIDED:
+        with pytest.raises(DeploymentError, match=f"{name} is "):
+            read("one", tmp_path)
+        return
+    desk.deploy(stage=replace(STAGE, settings=read("one", tmp_path).settings))
+    template = json.loads((desk.build / "deployed" / "template.json").read_text())
+    assert template["Globals"]["Function"]["Environment"]["Variables"][name] == value
+    (worker,) = template["Resources"]["WorkerDefinition"]["Properties"]["ContainerDefinitions"]
+    assert {"Name": name, "Value": value} in worker["Environment"]
+    given = {**SAMPLE, **template["Globals"]["Function"]["Environment"]["Variables"], **SAMPLE}
+    texts = {key: one for key, one in given.items() if isinstance(one, str)}
+    default = Settings.from_mapping(SAMPLE)
+    assert getattr(Settings.from_mapping(texts), name.lower()) != getattr(default, name.lower())
+
+
+def test_files_outlive_their_links(foundation: Template) -> None:
+    """S3 deletes what the reconciler missed, and never what a link still leads to."""
+    for ttl_s, days in ((604_800, "8"), (86_400, "2"), (86_401, "3"), (1, "2")):
+        stage = replace(STAGE, settings={"EXPORT_TTL_S": str(ttl_s)})
+        assert stage.foundation_parameters()["ExportTtlDays"] == days
+        assert int(days) * 86_400 > ttl_s
+    assert STAGE.foundation_parameters()["ExportTtlDays"] == "8"
+    assert foundation["Parameters"]["ExportTtlDays"]["Default"] == 8
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
+        ('region = "x"\nmail_sender = "a@b.c"\n[settings]\nLIMITS = "some"', "LIMITS: expected"),
+        ('region = "x"\nmail_sender = "a@b.c"\n[settings]\nLIMIT = "on"', "no setting LIMIT"),
+        (
+            'region = "x"\nmail_sender = "a@b.c"\nsnap_start = true\nprovisioned_concurrency = 1',
+            "not both",
+        ),
+        ('region = "x"\nmail_sender = "a@b.c"\nsnap_start = "yes"', "snap_start is true or false"),
         ('region = "x"', "mail_sender is missing"),
         ('region = "x"\nmail_sender = "nobody"', "no address"),
         ('region = "x"\nmail_sender = "a@b.c"\narchitecture = "mips"', "architecture"),
@@ -459,7 +699,7 @@ def test_bad_stage(tmp_path: Path, text: str, complaint: str) -> None:
         read("bad", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["none", "No", "../example", ""])
+@pytest.mark.parametrize("name", ["none", "No", "../example", "", "a-", "a--b", "a" * 17])
 def test_no_stage(tmp_path: Path, name: str) -> None:
     """So is one that is not there."""
     with pytest.raises(DeploymentError):

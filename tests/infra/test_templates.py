@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from chalicelib import errors
+from chalicelib.accounts.rate_limits import REQUESTS_PER_ADDRESS
 from chalicelib.operations import scaling
 from chalicelib.settings import Settings
 from chalicelib.web.problems import describe
 from infra.aws import validate
-from tests.infra.templates import AWS, ROOT, Template
-from worker.runner import HEALTHY_S
+from infra.aws.deployment import migration
+from tests.infra.templates import AWS, ROOT, Template, access_log_line
+from tests.infra.test_deployment import OUTPUTS, STAGE
+from worker.alive import HEALTHY_S
 
 FOUNDATION = AWS / "foundation.yaml"
 
@@ -59,7 +62,7 @@ HOLDS_DATA = {
 
 def test_what_holds_data_is_kept(foundation: Template, app_template: Template) -> None:
     """Neither a deleted stack nor a replaced resource takes data along; what runs has none."""
-    kept = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
+    kept = {"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"}
     found = {
         name: resource
         for name, resource in foundation["Resources"].items()
@@ -105,7 +108,6 @@ def test_functions_do_not_name_their_api(app_template: Template) -> None:
 
 
 def worker(app_template: Template) -> dict[str, Any]:
-    """The worker's container."""
     definition = app_template["Resources"]["WorkerDefinition"]["Properties"]
     (container,) = definition["ContainerDefinitions"]
     return dict(container)
@@ -122,9 +124,8 @@ def test_everybody_has_every_setting_they_need(app_template: Template) -> None:
         "REDIS_URL": "rediss://queue:6379/0",
         "PUBLIC_URL": "https://example.com/api",
         "MAIL_SENDER": "Carryout <carryout@example.com>",
-        "EXPORT_TTL_S": str(app_template["Parameters"]["ExportTtlS"]["Default"]),
-        "REGISTRATION": app_template["Parameters"]["Registration"]["Default"],
         "LOG_FORMAT": "json",
+        "DATABASE_POOLER": "on",
     }
     settings = Settings.from_mapping({name: sample.get(name, "given") for name in functions})
     assert (settings.database_secret, settings.redis_secret) == ("given", "given")
@@ -140,9 +141,18 @@ def test_worker_container(app_template: Template) -> None:
     assert int(container["User"].partition(":")[0]) >= 10_000
     assert container["StopTimeout"] == 120
     check = container["HealthCheck"]
-    assert check["Command"] == ["CMD", "python", "-m", "worker", "health"]
+    assert check["Command"] == ["CMD", "python", "-S", "-m", "worker.alive"]
     assert check["StartPeriod"] + check["Interval"] * check["Retries"] < HEALTHY_S
     assert container["LogConfiguration"]["Options"]["mode"] == "non-blocking"
+
+
+def test_the_only_worker_is_not_on_spot(app_template: Template) -> None:
+    """ECS waits for Spot where there is none; it never takes an on-demand worker instead."""
+    parameters = app_template["Parameters"]
+    assert parameters["OnDemandBase"]["Default"] >= parameters["MinWorkers"]["Default"] == 1
+    on_demand, spot = app_template["Resources"]["Worker"]["Properties"]["CapacityProviderStrategy"]
+    assert on_demand["Base"] == {"Ref": "OnDemandBase"}
+    assert "Base" not in spot
 
 
 def test_scaling_is_what_the_formula_says(app_template: Template) -> None:
@@ -178,7 +188,7 @@ def test_scaling_is_what_the_formula_says(app_template: Template) -> None:
 def test_nobody_is_taken_away_who_is_missed(
     app_template: Template, workers: int, unfinished: int
 ) -> None:
-    """The alarm's expression, by hand: it rings when those who would stay are enough."""
+    """The alarm's expression, by hand: it goes off when those who would stay are enough."""
     (spare, *_) = app_template["Resources"]["TooMany"]["Properties"]["Metrics"]
     limits = scaling.Limits(least=0, most=1000)
     expression = spare["Expression"]["Fn::Sub"].replace("${BacklogPerWorker}", str(limits.target))
@@ -186,19 +196,20 @@ def test_nobody_is_taken_away_who_is_missed(
     assert step is not None
     assert step.groups() == ("workers", "4", "workers / 4", "1")
     at_once = workers / 4 if workers > 4 else 1
-    rings = (workers - unfinished / limits.target) / at_once >= 1
+    goes_off = (workers - unfinished / limits.target) / at_once >= 1
     stay = workers - max(1, int(at_once))
     backlog = scaling.backlog_per_worker(unfinished, workers)
     wanted = scaling.desired_workers(workers, backlog, limits)
-    assert not rings or wanted <= stay
-    assert rings or unfinished / limits.target > workers - max(1, at_once) or not workers
+    assert not goes_off or wanted <= stay
+    assert goes_off or unfinished / limits.target > workers - max(1, at_once) or not workers
 
 
+MAIL_RECORDS = ("MailRecords", "MailFromRecords", "MailPolicyRecord")
 PUBLISHED = {"Unfinished", "OldestWaiting", "Workers", "BacklogPerWorker"}
 
 
 def test_metrics_that_are_watched_are_published(app_template: Template) -> None:
-    """What alarms, scaling and the dashboard look at is what the sweeper measures."""
+    """What alarms, scaling and the dashboard look at is what the reconciler measures."""
     watched = set()
     for part in (one for key in ("Metric", "Properties") for one in values(app_template, key)):
         if part.get("Namespace") == "Carryout":
@@ -212,13 +223,14 @@ def test_metrics_that_are_watched_are_published(app_template: Template) -> None:
     body = app_template["Resources"]["Board"]["Properties"]["DashboardBody"]["Fn::Sub"][0]
     shown = json.loads(re.sub(r"\$\{[^}]+\}", "x", body))
     assert set(re.findall(r'"Carryout", "(\w+)", "queue"', body)) == PUBLISHED
-    assert len(shown["widgets"]) == 7
+    assert len(shown["widgets"]) == 9
 
 
 GATEWAY: dict[str, type[errors.RequestError]] = {
     "MISSING_AUTHENTICATION_TOKEN": errors.NotFound,
     "REQUEST_TOO_LARGE": errors.BodyTooLarge,
     "THROTTLED": errors.TooMany,
+    "WAF_FILTERED": errors.Forbidden,
     "DEFAULT_4XX": errors.RequestError,
     "DEFAULT_5XX": errors.Unavailable,
 }
@@ -239,6 +251,66 @@ def test_gateway_answers_as_the_application_does(app_template: Template, kind: s
     assert shown["status"] == int(responses[kind]["statusCode"])
 
 
+def of_type(template: Template, kind: str) -> list[dict[str, Any]]:
+    """The properties of all resources of a type."""
+    return [one["Properties"] for one in template["Resources"].values() if one["Type"] == kind]
+
+
+def test_there_is_one_stage(app_template: Template, deployed: Template) -> None:
+    """Whoever comes, comes by the stage that throttles and logs; the transform adds no other."""
+    (stage,) = of_type(deployed, "AWS::ApiGateway::Stage")
+    assert stage["StageName"] == "api"
+    (deployment,) = of_type(deployed, "AWS::ApiGateway::Deployment")
+    assert "StageName" not in deployment
+    assert stage["AccessLogSetting"]["DestinationArn"] == {"Fn::GetAtt": ["AccessLogs", "Arn"]}
+    logged = access_log_line(app_template)
+    assert logged["requestId"] == "$context.requestId"
+    told = " ".join(map(str, logged.values())).lower()
+    assert not {"path", "ip", "user"} & set(re.findall(r"[a-z]+", told))
+    (settings,) = stage["MethodSettings"]
+    assert (settings["ResourcePath"], settings["HttpMethod"]) == ("/*", "*")
+    for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+        assert settings[limit] == {"Ref": "RequestsPerSecond"}
+    assert (settings["LoggingLevel"], settings["DataTraceEnabled"]) == ("OFF", False)
+
+
+def test_door_can_be_shut(deployed: Template) -> None:
+    """With a domain, API Gateway's own address answers as long as one wants it to."""
+    (api,) = of_type(deployed, "AWS::ApiGateway::RestApi")
+    endpoint = api["Body"]["x-amazon-apigateway-endpoint-configuration"]
+    closed = {"Fn::If": ["ClosesExecuteApi", True, False]}
+    assert endpoint["disableExecuteApiEndpoint"] == closed
+    condition = json.dumps(deployed["Conditions"]["ClosesExecuteApi"])
+    assert "HasDomain" in condition  # without a domain nobody could come at all
+
+
+def test_draining_is_for_real(deployed: Template) -> None:
+    """A rate of 0 is none to API Gateway, so the function is not called; sweeps go on."""
+    functions = of_type(deployed, "AWS::Lambda::Function")
+    reserved = {str(one["FunctionName"]): one["ReservedConcurrentExecutions"] for one in functions}
+    assert deployed["Conditions"]["Drains"] == {"Fn::Equals": [{"Ref": "RequestsPerSecond"}, 0]}
+    (api,) = (one for name, one in reserved.items() if "-api" in name)
+    (sweep,) = (one for name, one in reserved.items() if "-sweep" in name)
+    assert api["Fn::If"][:2] == ["Drains", 0]
+    assert "Drains" not in json.dumps(sweep)
+
+
+def test_waf(deployed: Template) -> None:
+    """It stands before the stage that people use, and takes posts of the largest size."""
+    (association,) = of_type(deployed, "AWS::WAFv2::WebACLAssociation")
+    assert "/stages/${" in association["ResourceArn"]["Fn::Sub"]
+    (acl,) = of_type(deployed, "AWS::WAFv2::WebACL")
+    groups = {
+        one["Statement"]["ManagedRuleGroupStatement"]["Name"]
+        for one in acl["Rules"]
+        if "OverrideAction" in one
+    }
+    assert "AWSManagedRulesCommonRuleSet" not in groups  # it refuses bodies above 8 KB
+    per_address = deployed["Parameters"]["WafRequestsPerAddress"]["Default"]
+    rate = REQUESTS_PER_ADDRESS
+    assert per_address >= rate.most * 300 / rate.window_s  # the application's own limit comes first
+
+
 def test_runbook_knows_every_alarm(app_template: Template) -> None:
     """Whoever is woken finds what to do under the alarm's name."""
     runbook = (ROOT / "infra" / "README.md").read_text()
@@ -247,11 +319,59 @@ def test_runbook_knows_every_alarm(app_template: Template) -> None:
         for resource in app_template["Resources"].values()
         if resource["Type"] == "AWS::CloudWatch::Alarm"
     ]
-    assert len(alarms) == 10
+    assert len(alarms) == 18
     assert [name for name in alarms if f"`{name}`" not in runbook] == []
 
 
-def test_files_outlive_their_links(foundation: Template, app_template: Template) -> None:
-    """S3 deletes what the sweeper missed, and never what a link still leads to."""
-    days = foundation["Parameters"]["ExportTtlDays"]["Default"]
-    assert days * 86400 > app_template["Parameters"]["ExportTtlS"]["Default"]
+def test_mail_passes_dmarc(foundation: Template) -> None:
+    """Bounces come back under the domain itself; every record that this needs is an output."""
+    identity = foundation["Resources"]["MailIdentity"]["Properties"]
+    (_, mail_from, _) = identity["MailFromAttributes"]["Fn::If"]
+    assert mail_from["MailFromDomain"] == {"Fn::Sub": "${MailFromSubdomain}.${MailDomain}"}
+    assert mail_from["BehaviorOnMxFailure"] == "USE_DEFAULT_VALUE"
+    records = {name: foundation["Outputs"][name]["Value"]["Fn::Sub"] for name in MAIL_RECORDS}
+    assert 'TXT "v=spf1 include:amazonses.com -all"' in records["MailFromRecords"]
+    assert "MX 10 feedback-smtp.${AWS::Region}.amazonses.com" in records["MailFromRecords"]
+    assert records["MailPolicyRecord"].startswith('_dmarc.${MailDomain} TXT "v=DMARC1; p=')
+    runbook = (ROOT / "infra" / "README.md").read_text()
+    assert [name for name in MAIL_RECORDS if f"`{name}`" not in runbook] == []
+
+
+@pytest.mark.parametrize(("name", "version"), [("Aurora", "AuroraVersion"), ("Rds", "RdsVersion")])
+def test_engine_version_is_a_choice(foundation: Template, name: str, version: str) -> None:
+    """A snapshot that RDS took after an upgrade of its own can be restored."""
+    assert foundation["Resources"][name]["Properties"]["EngineVersion"] == {"Ref": version}
+    allowed = re.compile(foundation["Parameters"][version]["AllowedPattern"])
+    assert allowed.fullmatch("17.12")
+    assert not allowed.fullmatch("18.1")  # another family of parameters
+
+
+def test_nobody_else_signs_in_as_the_owner(foundation: Template, app_template: Template) -> None:
+    """Only the migration may read the owner's secret; what runs every day has a role of its own."""
+    owner = json.dumps({"Fn::GetAtt": ["Aurora", "MasterUserSecret.SecretArn"]})
+    readers = {
+        name
+        for name, one in foundation["Resources"].items()
+        if one["Type"] == "AWS::IAM::Role" and owner in json.dumps(one)
+    }
+    assert readers == {"MigrationRole"}
+    assert "Export" not in foundation["Outputs"]["DatabaseOwnerSecret"]
+    assert foundation["Outputs"]["DatabaseSecret"]["Value"] == {"Ref": "DatabaseAppSecret"}
+    assert "DatabaseOwnerSecret" not in json.dumps(app_template)
+    environment = {
+        one["name"]: one["value"]
+        for one in migration(STAGE, OUTPUTS, "image:1")["containerDefinitions"][0]["environment"]
+    }
+    assert environment["DATABASE_SECRET"] == OUTPUTS["DatabaseOwnerSecret"]
+    assert environment["APPLICATION_DATABASE_SECRET"] == OUTPUTS["DatabaseSecret"]
+
+
+def test_proxy(foundation: Template) -> None:
+    """Functions and workers go through it, told so; a migration, which holds a lock, does not."""
+    outputs = foundation["Outputs"]
+    (_, through, past) = outputs["DatabaseUrl"]["Value"]["Fn::Sub"][1]["Host"]["Fn::If"]
+    assert through == {"Fn::GetAtt": ["Proxy", "Endpoint"]}
+    assert past == outputs["DatabaseOwnerUrl"]["Value"]["Fn::Sub"][1]["Host"]
+    assert outputs["DatabasePooler"]["Value"] == {"Fn::If": ["UseProxy", "on", "off"]}
+    (auth,) = foundation["Resources"]["Proxy"]["Properties"]["Auth"]
+    assert auth["SecretArn"] == {"Ref": "DatabaseAppSecret"}

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from alembic.migration import MigrationContext
 
 from chalicelib import logs
 from chalicelib.accounts.accounts import check_password, find_user
-from chalicelib.db.engine import Database
+from chalicelib.db.engine import Database, connect
 from chalicelib.db.models import Base
 from chalicelib.microblog.models import Post
 from chalicelib.microblog.posts import write_post
@@ -27,9 +29,10 @@ from infra.local.stack import free_port
 from tests.conftest import both_databases
 from tests.harness import processes
 from tests.harness.ledgers import fail, launch, make_user, now, the_task, write_posts
+from tests.harness.servers import PostgreSQL
 from tests.harness.waiting import wait_until
 from worker import __main__ as command_line
-from worker.commands.operating import upgrade
+from worker.commands.operating import MIGRATIONS, upgrade
 from worker.importing.json_lines import PostLine
 from worker.importing.table import BATCH, store_posts
 from worker.runner import alive_file
@@ -100,7 +103,6 @@ def worker(
 
 @pytest.fixture
 def user_id(database: Database) -> int:
-    """The user susan."""
     return make_user(database)
 
 
@@ -365,7 +367,6 @@ def test_export_and_verify(worker: Call, database: Database, user_id: int, tmp_p
 
 @pytest.fixture
 def exported(worker: Call, database: Database, user_id: int, tmp_path: Path) -> Path:
-    """An export of two posts."""
     write_posts(database, user_id, ["one", "two"])
     assert worker("export", "--user", "susan", "--out", "posts.json").status == 0
     return tmp_path / "posts.json"
@@ -518,7 +519,13 @@ def test_sweep(worker: Call, database: Database, user_id: int, wiring: Wiring) -
     assert "enqueued: 0" in worker("sweep").out
 
 
-@both_databases
+on_databases_of_ones_own = pytest.mark.parametrize(
+    "database_url", ["sqlite", "owner"], indirect=True
+)
+"""Who migrates is the owner; the application's role may not."""
+
+
+@on_databases_of_ones_own
 def test_migrate(worker: Call, database: Database) -> None:
     """Migrating twice does nothing the second time."""
     for _ in range(2):
@@ -528,7 +535,29 @@ def test_migrate(worker: Call, database: Database) -> None:
         assert session.scalar(sa.text("SELECT count(*) FROM alembic_version")) == 1
 
 
-@both_databases
+def test_migrations_wait_for_each_other(
+    postgresql: PostgreSQL, environment: dict[str, str]
+) -> None:
+    """Of migrations that start at once, one does the work and the others find it done.
+
+    A deployment that lost sight of its migration is started again and runs another.
+    """
+    with postgresql.database(template="template1", owner=True) as url:
+        given = {**os.environ, **environment, "DATABASE_URL": url}
+        command = [sys.executable, "-m", "worker", "migrate"]
+        running = [
+            subprocess.Popen(command, env=given, stderr=subprocess.PIPE, text=True)
+            for _ in range(4)
+        ]
+        said = [one.communicate(timeout=120)[1] for one in running]
+        assert [one.returncode for one in running] == [0] * 4, said
+        ledger = connect(url)
+        with ledger.read() as session:
+            assert session.scalar(sa.text("SELECT count(*) FROM alembic_version")) == 1
+        ledger.close()
+
+
+@on_databases_of_ones_own
 def test_migrate_after_a_rollback(worker: Call, database: Database) -> None:
     """Old code leaves the schema of newer code as it is, and says so: a rollback can go on."""
     with database.write() as session:
@@ -588,6 +617,32 @@ def test_run_can_be_stopped_before_it_has_reached_redis(
 def _catches(pid: int, number: int) -> bool:
     caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return caught is not None and bool(int(caught[1], 16) & 1 << (number - 1))
+
+
+def test_cheap_health_check(wiring: Wiring, tmp_path: Path) -> None:
+    """A container's check says the same, and imports nothing that would cost its processor."""
+    command = [sys.executable, "-S", "-X", "importtime", "-m", "worker.alive"]
+    given = {**os.environ, "TMPDIR": str(tmp_path)}
+
+    def check() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=MIGRATIONS.parents[1],
+            env=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert check().returncode == 1
+    sign = tmp_path / alive_file(wiring).name
+    sign.touch()
+    done = check()
+    assert done.returncode == 0
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert imported - sys.stdlib_module_names - {"imported package"} <= {"worker"}
+    os.utime(sign, times=(0, 0))
+    assert check().returncode == 1
 
 
 def test_health(worker: Call, wiring: Wiring) -> None:

@@ -98,13 +98,11 @@ ROWS = st.fixed_dictionaries(
 
 @pytest.fixture
 def things(database: Database) -> Database:
-    """A database with the table."""
     METADATA.create_all(database.engine)
     return database
 
 
 def exported(database: Database, dataset: Dataset, user_id: int) -> bytes:
-    """A user's document."""
     with database.read() as session:
         snapshot = session.scalar(sa.select(dataset.snapshot_query()))
     written = document.Document(Source(database, dataset, user_id, snapshot), "susan", AT)
@@ -116,8 +114,6 @@ def exported(database: Database, dataset: Dataset, user_id: int) -> bytes:
 
 
 def by_orjson(row: dict[str, Any]) -> bytes:
-    """A row's line as orjson writes it."""
-
     def shown(name: str, value: Any) -> Any:
         if value is None:
             return None
@@ -175,7 +171,6 @@ def test_json_that_others_wrote(things: Database) -> None:
 
 
 def simple(number: int, **changed: Any) -> dict[str, Any]:
-    """A row with little in it."""
     row = {
         "text": str(number),
         "short": "",

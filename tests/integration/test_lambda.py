@@ -4,8 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from chalice.app import Request
 
 from app import app, sweep
+from chalicelib.web.request import Call
+from chalicelib.wiring import Wiring
 from tests.harness.events import Event, proxy_event, shown
 from tests.harness.people import JSON, Person
 from tests.harness.processes import ROOT, run
@@ -95,3 +98,24 @@ def test_without_settings(tmp_path: Path) -> None:
     done = run(sys.executable, "-c", WITHOUT_SETTINGS, cwd=tmp_path, env=env)  # no .env there
     assert done.stdout == "500 internal_error\n"
     assert "DATABASE_URL is not set" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("hops", "header", "address"),
+    [
+        (0, "198.51.100.1, 203.0.113.9, 192.0.2.1", "192.0.2.1"),
+        (1, "203.0.113.9, 192.0.2.1", "203.0.113.9"),
+        (1, "198.51.100.1, 203.0.113.9, 192.0.2.1", "203.0.113.9"),  # it says more than is known
+        (2, "203.0.113.9, 10.0.0.1, 192.0.2.1", "203.0.113.9"),
+        (1, "192.0.2.1", "192.0.2.1"),  # it went past the proxy
+        (1, "", "192.0.2.1"),
+    ],
+)
+def test_client_behind_a_proxy(
+    environment: dict[str, str], hops: int, header: str, address: str
+) -> None:
+    """Whoever comes by our own proxies is known by the address that the first of them saw."""
+    wiring = Wiring.from_environment({**environment, "PROXY_HOPS": str(hops)})
+    headers = {"X-Forwarded-For": header} if header else {}
+    event = proxy_event("GET", "/healthz", headers=headers)
+    assert Call(Request(event, None), wiring).address == address

@@ -34,7 +34,6 @@ def state_of(wiring: Wiring, task_id: str) -> str:
 
 
 def claim(wiring: Wiring, task_id: str) -> Message:
-    """Claim the email about a task."""
     (message,) = messages.claim_of_task(wiring.database, task_id, lease_s=LEASE_S)
     return message
 
@@ -233,7 +232,6 @@ def test_watchers_hear_what_became_of_an_email(wiring: Wiring) -> None:
 
 
 def newest(wiring: Wiring, user_id: int) -> int:
-    """The number of a user's newest notification."""
     with wiring.database.read() as session:
         found, last = notifications.since(session, user_id, after=0)
     assert found[-1].seq == last

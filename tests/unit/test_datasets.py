@@ -36,7 +36,6 @@ def table(*columns: sa.Column[Any], indexes: tuple[tuple[str, ...], ...] = ()) -
 
 
 def declare(orders: sa.Table, **changed: Any) -> Dataset:
-    """A dataset of orders."""
     given: dict[str, Any] = {
         "name": "orders",
         "title": "Orders",
@@ -304,6 +303,15 @@ def test_cursors_and_snapshots(known: Any, value: Any, json: Any) -> None:
     assert declared.snapshot_to_json(value) == json
     assert declared.snapshot_from_json(json) == value
     assert declared.snapshot_to_json(None) is declared.snapshot_from_json(None) is None
+
+
+def test_what_sorts_alike() -> None:
+    """PostgreSQL sorts such a text by its bytes, in whatever language its database is."""
+    declared = {
+        name: SortableText(9).compile(dialect=sa.create_mock_engine(url, print).dialect)
+        for name, url in (("postgresql", "postgresql+psycopg://"), ("sqlite", "sqlite://"))
+    }
+    assert declared == {"postgresql": 'VARCHAR(9) COLLATE "C"', "sqlite": "VARCHAR(9)"}
 
 
 def test_posts() -> None:

@@ -71,7 +71,6 @@ OUTCOMES = [
 
 @pytest.fixture
 def ses(wired: Wiring) -> FakeSes:
-    """SES in memory."""
     fake: FakeSes = vars(wired.email_service)["ses"]
     return fake
 
@@ -85,7 +84,6 @@ def task_id(wired: Wiring) -> str:
 
 
 def email(wired: Wiring, task_id: str) -> OutboxMessage:
-    """The email about a task."""
     found = the_email(wired.database, task_id)
     assert found is not None
     return found

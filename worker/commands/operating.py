@@ -3,16 +3,23 @@
 import json
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 import click
+import sqlalchemy as sa
 
 from chalicelib.db.engine import Database
 from chalicelib.values.fields import Status
+from chalicelib.wiring import Wiring
 from worker.commands import find_user_id, wire
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
+
+MIGRATION_LOCK = 0x63617272796F7574
+"""The advisory lock of migrations: "carryout", as a 64-bit number."""
 
 
 @click.command()
@@ -41,13 +48,44 @@ def sweep() -> None:
 
 
 @click.command()
-def migrate() -> None:
+@click.option(
+    "--application-url",
+    envvar="APPLICATION_DATABASE_URL",
+    help="Also create the user of this URL, which may read and write rows and nothing else.",
+)
+@click.option(
+    "--application-secret",
+    envvar="APPLICATION_DATABASE_SECRET",
+    help="Likewise the user of this secret in Secrets Manager.",
+)
+def migrate(application_url: str | None, application_secret: str | None) -> None:
     """Upgrade the database schema to the latest revision, if it isn't there already.
 
-    A schema that is newer than this code (after a rollback) is left unchanged.
+    A schema that is newer than this code (after a rollback) is left unchanged. Run it as the
+    owner of the database; the API and workers can then sign in as a user with fewer rights. Each
+    run sets that user's password and rights again.
     """
-    if not upgrade(wire().database):
+    wiring = wire()
+    if not upgrade(wiring.database):
         click.echo("the schema is newer than this code and was left unchanged")
+    for name, password in application_users(wiring, application_url, application_secret):
+        from chalicelib.db import application_role  # noqa: PLC0415
+
+        application_role.set_up(wiring.database, name=name, password=password)
+
+
+def application_users(
+    wiring: Wiring, url: str | None, secret: str | None
+) -> Iterator[tuple[str, str]]:
+    """Name and password of the users that the application signs in as."""
+    if url:
+        parts = sa.make_url(url)
+        if not parts.username or parts.password is None:
+            raise click.UsageError("--application-url has no user and password")
+        yield parts.username, str(parts.password)
+    if secret:
+        credentials = wiring.read_secret(secret)
+        yield credentials.username, credentials.password
 
 
 def upgrade(database: Database) -> bool:
@@ -65,12 +103,32 @@ def upgrade(database: Database) -> bool:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["database"] = database
     known = {one.revision for one in ScriptDirectory.from_config(config).walk_revisions()}
-    with database.engine.connect() as connection:
-        present = set(MigrationContext.configure(connection).get_current_heads())
-    if present - known:
-        return False
-    command.upgrade(config, "head")
+    with alone(database):
+        with database.engine.connect() as connection:
+            present = set(MigrationContext.configure(connection).get_current_heads())
+        if present - known:
+            return False
+        command.upgrade(config, "head")
     return True
+
+
+@contextmanager
+def alone(database: Database) -> Iterator[None]:
+    """Wait until no other process migrates this database, and keep others from it.
+
+    A deployment that lost sight of its migration may start a second one beside it. The lock is
+    the session's: PostgreSQL drops it when the process dies. SQLite has one writer at a time.
+    """
+    if database.engine.dialect.name == "sqlite":
+        yield
+        return
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # Outside a transaction: one that idles for as long as a migration takes would be ended.
+        connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
+        try:
+            yield
+        finally:
+            connection.execute(sa.select(sa.func.pg_advisory_unlock(MIGRATION_LOCK)))
 
 
 @click.command()

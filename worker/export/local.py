@@ -28,7 +28,7 @@ def write_file(
     dataset: Dataset,
     user_id: int,
     now: datetime,
-    progress: Callable[[int], None],
+    progress: Callable[[int], object],
 ) -> int:
     """Write a user's rows to a file; it appears under its name only when it is whole.
 
@@ -57,7 +57,7 @@ def write(
     dataset: Dataset,
     user_id: int,
     now: datetime,
-    progress: Callable[[int], None],
+    progress: Callable[[int], object],
 ) -> int:
     """Write a user's rows to an open file, such as standard output; as `write_file`."""
     with database.read() as session:
