@@ -32,6 +32,7 @@ from chalicelib.db.models import (
     Task,
     User,
 )
+from chalicelib.exports import files, removals
 from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
@@ -316,6 +317,14 @@ def cancel(wiring: Wiring, task_id: str) -> None:
         task_requests.cancel_task(session, task_id, lease_s=lease_s, now=wiring.now())
 
 
+def delete(wiring: Wiring, user_id: int, task_id: str) -> None:
+    """What the API does when the user deletes an export."""
+    with wiring.database.write() as session:
+        lease_s = wiring.settings.lease_s
+        files.remove_file(session, task_id, lease_s=lease_s, now=wiring.now())
+    removals.execute(wiring.database, wiring.object_store, user_id, task_id)
+
+
 def erase(wiring: Wiring, user_id: int) -> None:
     """What the API does when the user erases the account."""
     with wiring.database.write() as session:
@@ -355,8 +364,8 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _body(dice: random.Random, number: int) -> str:
-    letters = 'ab \n"\\\x07\u00e9\u2028\U0001f600'
-    return f"{number} " + "".join(dice.choices(letters, k=900))
+    characters = 'ab \n"\\\x07\u00e9\u2028\U0001f600'
+    return f"{number} " + "".join(dice.choices(characters, k=900))
 
 
 def _moment(dice: random.Random) -> datetime:

@@ -1,0 +1,38 @@
+"""Every scenario, by its name in lower case."""
+
+from tests.faults.scenarios import attempts, others
+from tests.faults.scenarios.base import READER, Scenario
+
+__all__ = ["READER", "SCENARIOS", "Scenario"]
+
+SCENARIOS: dict[str, type[Scenario]] = {
+    scenario.__name__.lower(): scenario
+    for scenario in (
+        attempts.Export,
+        attempts.Beating,
+        attempts.Resumed,
+        attempts.Small,
+        attempts.Cancelled,
+        attempts.Broken,
+        attempts.Released,
+        attempts.Erased,
+        attempts.Changed,
+        attempts.Aborted,
+        others.Reconciled,
+        others.Unheard,
+        others.Sent,
+        others.Attached,
+        others.Linked,
+        others.Asked,
+        others.Confirmed,
+        others.Launched,
+        others.Retried,
+        others.EmailedAgain,
+        others.Deleted,
+        others.Withdrawn,
+        others.Expired,
+        attempts.Outdated,
+        attempts.Crowd,
+        others.Senders,
+    )
+}
