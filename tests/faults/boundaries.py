@@ -24,7 +24,7 @@ from sqlalchemy.exc import OperationalError
 from tests.faults.calls import FAULTS, Call, Calls, Plan
 from tests.faults.oracle import violations
 from tests.faults.scenarios import READER, SCENARIOS, Scenario
-from tests.faults.world import PART_BYTES, World, hurry
+from tests.faults.world import PART_BYTES, World, hurry, log_in
 from tests.harness.servers import DATABASES, Servers, as_application
 
 SLOTS = 6
@@ -34,7 +34,11 @@ SMALL_PARTS = {"S3_UPLOAD_PART_MIN_SIZE": str(PART_BYTES)}
 """Of which a small export has several."""
 
 TRIES = 3
-"""How often a run is made in which the planned call does not come."""
+"""How often a run is made in which the planned call does not come: a busy machine may stand still
+for so long that PostgreSQL ends a transaction, and then an attempt takes another course."""
+
+SHOWN = 300
+"""How many characters of the log are shown of such a run."""
 
 ORPHANED = 0.5
 """For so many dead work horses there is a parent left that recovers their tasks."""
@@ -100,7 +104,7 @@ def _occupy(slots: Any) -> None:
     """Give a process of the pool a slot of its own."""
     slot: Slot = slots.get()
     os.environ |= slot.environment
-    hurry()
+    hurry(log_in(slot.folder))
     for name, owner_url in slot.databases.items():
         url = as_application(owner_url) if name == "postgresql" else owner_url
         _worlds[name] = World(
@@ -109,16 +113,32 @@ def _occupy(slots: Any) -> None:
         _worlds[name].spy(owner_url)
 
 
+class NotMetError(Exception):
+    """The run did not come as far as the planned call; the message says how far."""
+
+
 def _prepare(run: Run) -> Scenario:
     world = _worlds[run.database]
     world.reset(run.seed)
     scenario = SCENARIOS[run.scenario](world)
-    scenario.prepare()
+    try:
+        scenario.prepare()
+    except AssertionError as error:
+        raise NotMetError(f"not prepared, {world.log.read_text()[-SHOWN:]}") from error
     return scenario
 
 
 def record(run: Run) -> list[Plan]:
-    """Make a run in which all goes well; return what can go wrong in it."""
+    """Make runs in which all goes well, until two are alike; return what can go wrong in them."""
+    plans: list[Plan] = []
+    for _ in range(2 * TRIES):
+        before, plans = plans, _record(run)
+        if set(plans) == set(before):
+            return plans
+    raise NotMetError(f"no two runs are alike: {run}")
+
+
+def _record(run: Run) -> list[Plan]:
     scenario, calls = _prepare(run), Calls()
     path = scenario.world.folder / "calls.json"
 
@@ -149,17 +169,18 @@ def _may_lock(seen: list[Call], call: Call) -> bool:
 
 def execute(run: Run) -> Result:
     """Make one run, and judge it; again when the planned call did not come."""
-    for _ in range(TRIES):
+    met: list[str] = []
+    while len(met) < TRIES:
         try:
-            result = _execute(run)
+            return _execute(run)
+        except NotMetError as error:
+            met.append(str(error))
         except (AssertionError, OperationalError) as error:
-            return Result(run, (str(error),))
-        if result is not None:
-            return result
-    return Result(run, ("the planned call was never made",))
+            return Result(run, (repr(error),))
+    return Result(run, (f"the planned call was never made: {'; '.join(met)}",))
 
 
-def _execute(run: Run) -> Result | None:
+def _execute(run: Run) -> Result:
     scenario, calls = _prepare(run), Calls(run.plan)
     world, met = scenario.world, scenario.world.folder / "met"
     met.unlink(missing_ok=True)
@@ -167,7 +188,7 @@ def _execute(run: Run) -> Result | None:
     pid = scenario.start(calls)
     status = world.wait(pid)
     if run.plan is not None and not met.exists():
-        return None
+        raise NotMetError(f"status {status}, {world.log.read_text()[-SHOWN:]}")
     recovered_after_s = _recover(run, scenario, pid, status)
     found = violations(
         world.wiring,

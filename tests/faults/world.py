@@ -82,9 +82,9 @@ POOL_SIZE = 2
 """How many connections to SQL a process that is watched keeps."""
 
 
-def hurry() -> None:
-    """Make this process and its children small and impatient."""
-    logging.disable(logging.CRITICAL)
+def hurry(log: Path) -> None:
+    """Make this process and its children small and impatient, and have them log to a file."""
+    logging.basicConfig(filename=log, level=logging.WARNING, force=True)
     pages.FIRST_PAGE_ROWS = pages.MAX_PAGE_ROWS = 20
     upload.PART_BYTES = PART_BYTES
     # What only a slow machine would do is no boundary: progress that is not a checkpoint's, and
@@ -93,9 +93,14 @@ def hurry() -> None:
     engine.TRUSTED_S = math.inf
     leases.MAX_PAUSE_S = cast("int", PAUSE_S)
     sender.MAX_PAUSE_S = cast("int", PAUSE_S)
-    engine.SILENCE_S = 1
+    engine.SILENCE_S = 2
     # For the lease of a message alone: the client has time limits of its own.
     sender.LONGEST_S = 0  # type: ignore[attr-defined]
+
+
+def log_in(folder: Path) -> Path:
+    """Where processes log that work in a folder."""
+    return folder / "children.log"
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,7 @@ class World:
         """Begin anew; the user and their posts stay as they are, if they are right."""
         self.wiring.queue.redis.flushdb()
         self.clear("")
+        self.log.write_text("")  # whoever has it open goes on
         for email in self.mail_dir.glob("*.eml"):
             email.unlink()
         with self.wiring.database.write() as session:
@@ -233,11 +239,16 @@ class World:
             work(warm)
             status = 0
         except BaseException:  # noqa: BLE001 - written down, and the status tells
-            with (self.folder / "children.log").open("a") as log:
+            with self.log.open("a") as log:
                 traceback.print_exc(file=log)
         finally:
             sys.stdout.flush()
             os._exit(status)
+
+    @property
+    def log(self) -> Path:
+        """What processes have said since the world was reset."""
+        return log_in(self.folder)
 
     def perform(self, task_id: str) -> None:
         """Do a job in a child process, to its end."""
