@@ -89,6 +89,8 @@ def misread_alarm() -> Exception:
 
 
 class NoMoreInk(TaskError):
+    """There is no more ink."""
+
     code = "no_more_ink"
 
 
