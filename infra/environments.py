@@ -65,7 +65,7 @@ def make(folder: Path, lock: Path) -> None:
             return
         print(f"setting up {folder.name}", file=sys.stderr)  # noqa: T201 - a program's progress
         try:
-            _make_with_uv(folder, lock)
+            make_with_uv(folder, lock)
         except UvError as error:
             print(f"{error}\npip goes on without uv, and takes longer", file=sys.stderr)  # noqa: T201
             _make_with_pip(folder, lock)
@@ -88,7 +88,12 @@ def _starts(python: Path) -> bool:
         return False
 
 
-def _make_with_uv(folder: Path, lock: Path) -> None:
+def make_with_uv(folder: Path, lock: Path) -> None:
+    """Make an environment anew.
+
+    Raises:
+        UvError: uv cannot be had, or cannot do it.
+    """
     uv, environ = find_uv(), uv_environ()
     for arguments in (
         ("venv", "--clear", "--no-project", "--python", sys.executable, str(folder)),
