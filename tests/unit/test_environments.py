@@ -96,7 +96,7 @@ def test_a_wheel_that_was_tampered_with(lock: Path, tmp_path: Path) -> None:
     """It is not installed, and what was wrong with it is said."""
     folder = tmp_path / "made"
     lock.write_text(f"{lock.read_text()[:-5]}0000\n")
-    with pytest.raises(UvError, match="[Hh]ash"):
+    with pytest.raises(UvError, match=r"[Hh]ash"):
         environments.make_with_uv(folder, lock)
     assert not has_package(folder)
 
