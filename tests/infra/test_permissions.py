@@ -242,7 +242,7 @@ def test_worker(recorder: Recorder, wiring: Wiring, agent_url: str, app_template
 def test_worker_sends_as_one(app_template: Template) -> None:
     """The right to send emails is narrowed to one address."""
     (mail,) = [one for one in statements(app_template, "WorkerRole") if one["Sid"] == "Mail"]
-    assert mail["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "MailAddress"}}}
+    assert mail["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "SenderAddress"}}}
 
 
 def test_worker_sends_to_anybody(app_template: Template) -> None:
