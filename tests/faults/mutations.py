@@ -238,13 +238,10 @@ MUTATIONS = (
     ),
     Mutation(
         "rows after the snapshot are left out",
-        "worker/export/pages.py",
-        ', Post.id <= sa.bindparam("cutoff")',
-        ', sa.bindparam("cutoff", type_=sa.BigInteger) >= 0',
-        (
-            ENGINE,
-            "tests/unit/test_export_pages.py",
-        ),
+        "worker/export/statements.py",
+        """snapshot <= sa.bindparam("snapshot", type_=snapshot.type),""",
+        """(snapshot <= sa.bindparam("snapshot", type_=snapshot.type)).is_not(None),""",
+        (ENGINE, "tests/unit/test_export_pages.py"),
     ),
     Mutation(
         "what a claim began is kept before it is in the ledger",
@@ -364,30 +361,53 @@ MUTATIONS = (
     ),
     Mutation(
         "a part is followed by a checkpoint",
-        "worker/tasks/export.py",
-        """                _upload_part(attempt, state, draft, page.cursor)
-                attempt.checkpoint(state.posts, total, state.to_json())
+        "worker/export/publication.py",
+        """                _upload_part(attempt, draft, piece.cursor)
+                attempt.checkpoint(draft.done, total, draft.to_json())
 """,
-        "                _upload_part(attempt, state, draft, page.cursor)\n",
+        "                _upload_part(attempt, draft, piece.cursor)\n",
         (ENGINE,),
     ),
     Mutation(
         "an upload that is gone is begun anew",
-        "worker/tasks/export.py",
+        "worker/export/publication.py",
         "except UploadGoneError:",
         "except ZeroDivisionError:",
         (ENGINE,),
     ),
     Mutation(
         "whoever begins anew still has the lease",
-        "worker/tasks/export.py",
+        "worker/export/publication.py",
         "        attempt.confirm()\n",
         "",
         (ENGINE,),
     ),
     Mutation(
+        "the end is no place to go on",
+        "worker/export/publication.py",
+        " and piece.cursor is not None:",
+        ":",
+        (ENGINE,),
+    ),
+    Mutation(
+        "rows of a page that is too large are not left out",
+        "worker/export/pages.py",
+        "not (row.fits and row.rows",
+        "not (row.rows",
+        ("tests/integration/test_datasets.py", "tests/unit/test_export_pages.py"),
+    ),
+    Mutation(
+        "what verify reads fast is written again",
+        "worker/export/row_checks.py",
+        """        if written.replace(b"\\n", b",\\n") != lines + b",\\n":
+            return False
+""",
+        "",
+        ("tests/unit/test_verify.py",),
+    ),
+    Mutation(
         "a resumed file is read back",
-        "worker/tasks/export.py",
+        "worker/export/publication.py",
         "    if resumed:",
         "    if False:",
         (ENGINE,),

@@ -369,6 +369,7 @@ def test_all_that_is_wide_counts(
         found = list(read)
     assert b",\n".join(page.lines for page in found) == b",\n".join(map(by_orjson, kept))
     assert max(len(page.lines) for page in found) <= pages.KEPT_BYTES
-    user_id, _ = write(things, [simple(1), simple(2, **{wide: "x" * 20_000}), simple(3)])
-    with pytest.raises(RowTooLargeError):
-        list(Source(things, ALL, user_id, 2**31 - 1).pages(None))
+    for large in ("x" * 20_000, "\x01" * 5_000):  # the text, or what JSON makes of it
+        user_id, _ = write(things, [simple(1), simple(2, **{wide: large}), simple(3)])
+        with pytest.raises(RowTooLargeError):
+            list(Source(things, ALL, user_id, 2**31 - 1).pages(None))

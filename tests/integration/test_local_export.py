@@ -12,8 +12,7 @@ import pytest
 
 from chalicelib.db.engine import Database
 from chalicelib.microblog.datasets import POSTS
-from tests.harness.ledgers import make_user
-from tests.harness.writers import START, write_posts
+from tests.harness.ledgers import START, make_user, write_posts
 from worker.export.local import NotAFileError, write_file
 
 ROOT = Path(__file__).parents[2]
