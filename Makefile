@@ -8,6 +8,9 @@ ENVIRONMENT := $(PYTHON) infra/environments.py make
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 
+# uv leaves compiling to the first import; unless that is kept, every process compiles everything.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup demo run test faults bench browser servers image-check fuzz audit deploy destroy \
   package package-check translations check lock
 

@@ -20,7 +20,7 @@ from chalicelib.adapters.job_queue import (
     worker_client,
 )
 from chalicelib.adapters.object_store import ObjectStore
-from chalicelib.adapters.secrets_manager import Secret, secret
+from chalicelib.adapters.secrets_manager import Credentials, Secret, secret
 from chalicelib.adapters.wake_up import LOOK_INTERVAL_S, WakeUp
 from chalicelib.db.engine import Database, connect
 from chalicelib.microblog.tasks import KINDS
@@ -81,6 +81,14 @@ class Wiring:
 
     def _secret(self, arn: str | None) -> Secret | None:
         return secret(arn, self.settings.aws_endpoint_url or None) if arn else None
+
+    def read_secret(self, arn: str) -> Credentials:
+        """The user and password of a secret.
+
+        Raises:
+            SecretError: It cannot be read.
+        """
+        return secret(arn, self._endpoint_url).read()
 
     def read_secrets(self) -> None:
         """Read all secrets now, before a fork, so that children need not.

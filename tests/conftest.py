@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import boto3
 import pytest
+import sqlalchemy as sa
 from chalice.test import Client
 from hypothesis import HealthCheck, settings
 from redis import Redis
@@ -64,7 +65,6 @@ def postgresql(servers: Servers) -> PostgreSQL:
 
 @pytest.fixture(scope="session")
 def aws(servers: Servers) -> Aws:
-    """S3 and SES."""
     return servers.aws
 
 
@@ -80,21 +80,31 @@ def database_url(request: pytest.FixtureRequest, servers: Servers) -> Iterator[s
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """The ledger on a fresh database."""
     ledger = connect(database_url)
     yield ledger
     ledger.close()
 
 
+@pytest.fixture
+def create_tables(database_url: str, servers: Servers) -> Callable[[sa.MetaData], None]:
+    """Creates tables as a migration does: on PostgreSQL as the owner of the database."""
+
+    def create(metadata: sa.MetaData) -> None:
+        is_sqlite = database_url.startswith("sqlite")
+        owner = connect(database_url if is_sqlite else servers.postgresql.as_owner(database_url))
+        metadata.create_all(owner.engine)
+        owner.close()
+
+    return create
+
+
 @pytest.fixture(scope="session")
 def valkey_port(servers: Servers) -> int:
-    """A Valkey server."""
     return servers.valkey.port
 
 
 @pytest.fixture
 def redis_url(servers: Servers) -> str:
-    """An empty Valkey."""
     with Redis(port=servers.valkey.port) as client:
         client.flushall()
     return servers.valkey.url()
@@ -102,7 +112,7 @@ def redis_url(servers: Servers) -> str:
 
 @pytest.fixture
 def mail_dir(aws: Aws) -> Path:
-    """Where this test's mails will be; empty."""
+    """Where this test's emails will be; empty."""
     for mail in aws.mail_dir.glob("*.eml"):
         mail.unlink()
     return aws.mail_dir
@@ -120,7 +130,6 @@ def environment(servers: Servers, database_url: str, redis_url: str) -> dict[str
 
 @pytest.fixture
 def wiring(environment: dict[str, str]) -> Iterator[Wiring]:
-    """The clients on this test's servers."""
     wired = Wiring.from_environment(environment)
     yield wired
     wired.database.close()
@@ -168,19 +177,16 @@ def join(client: Client, database: Database, now: datetime) -> Join:
 
 @pytest.fixture
 def susan(join: Join) -> Person:
-    """A user."""
     return join("susan")
 
 
 @pytest.fixture
 def david(join: Join) -> Person:
-    """Another user."""
     return join("david")
 
 
 @pytest.fixture
 def nobody(client: Client) -> Person:
-    """Somebody without an account."""
     return Person(client)
 
 

@@ -240,7 +240,7 @@ class Runner(Worker):
             log.warning("Redis was not told", extra={"action": "stop"})
 
     def request_force_stop(self, signum: int, frame: Any) -> None:
-        """Be as patient with a second signal as with the first: stopping takes a second or two."""
+        """Wait as long after a second signal as after the first: stopping takes a second or two."""
         del signum, frame
 
     def setup_work_horse_signals(self) -> None:

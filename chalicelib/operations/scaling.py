@@ -1,11 +1,11 @@
 """How many workers there should be.
 
-The sweeper publishes `backlog_per_worker` each minute; Application Auto Scaling adds workers until
-it is at a target ("target tracking") by the arithmetic of `desired_workers`. It would also take
-away all that are too many at once, and then wait for minutes until it misses them, so taking away
-is a rule of its own: a part at a time. Zero workers times anything is zero, so the first one is a
-rule, too. The numbers here are those of `infra/aws/app.yaml`, or of AWS where the template cannot
-choose; a test compares the former.
+The reconciler publishes `backlog_per_worker` each minute; Application Auto Scaling adds workers
+until it is at a target ("target tracking") by the arithmetic of `desired_workers`. It would also
+take away all that are too many at once, and then wait for minutes until it misses them, so taking
+away is a rule of its own: a part at a time. Zero workers times anything is zero, so the first one
+is a rule, too. The numbers here are those of `infra/aws/app.yaml`, or of AWS where the template
+cannot choose; a test compares the former.
 """
 
 import math

@@ -36,7 +36,7 @@ class Page:
 
 
 def cursor(timestamp: datetime, item_id: object) -> str:
-    """Name the place after an item, for the client to hand back."""
+    """Name the place after an item; the client sends it with the next request."""
     return f"{(timestamp - _BEGINNING) // _MICROSECOND}_{item_id}"
 
 

@@ -244,7 +244,7 @@ class Cloud:
         """Forget a plan."""
         self._stacks.delete_change_set(ChangeSetName=plan.id)
 
-    def carry_out(self, plan: Plan) -> None:
+    def execute(self, plan: Plan) -> None:
         """Do what a plan says, and wait for the end.
 
         Raises:

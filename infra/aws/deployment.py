@@ -256,13 +256,13 @@ class Deployment:
         if plan is None:
             self.say(f"{name}: nothing to change")
         else:
-            self._carry_out(plan)
+            self._execute(plan)
         stack = self.cloud.stack(name)
         if stack is None:
             raise DeploymentError(f"{name} is gone")
         return stack.outputs
 
-    def _carry_out(self, plan: Plan) -> None:
+    def _execute(self, plan: Plan) -> None:
         self.say(f"{plan.stack}:")
         for change in plan.changes:
             self.say(f"  {shown(change)}")
@@ -272,7 +272,7 @@ class Deployment:
         if not self.confirm(f"change {plan.stack}?", about_data=bool(in_danger)):
             self.cloud.discard(plan)
             raise Declined(f"{plan.stack} is left as it is")
-        self.cloud.carry_out(plan)
+        self.cloud.execute(plan)
         self.say(f"{plan.stack}: done")
 
     def _settled(self, name: str) -> Stack | None:

@@ -1,4 +1,4 @@
-"""The main job, whole, before somebody's eyes: from a request over HTTP to the mail."""
+"""The main job, whole, before somebody's eyes: from a request over HTTP to the email."""
 
 import email
 import hashlib

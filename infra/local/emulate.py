@@ -24,7 +24,7 @@ def main(*, host: str, port: int, mailbox_port: int, data_dir: Path) -> None:
     env = {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
     emulator = Emulator(data_dir, env=env, host=host, port=port)
     mailbox = serve(Mailbox(data_dir / "mail"), host=host, port=mailbox_port)
-    click.echo(f"S3 and SES at {emulator.endpoint_url}, mails at http://{host}:{mailbox.port}/")
+    click.echo(f"S3 and SES at {emulator.endpoint_url}, emails at http://{host}:{mailbox.port}/")
     signal.sigwait(stopping)
     mailbox.shutdown()
     emulator.close()

@@ -17,7 +17,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from infra.local.mails import Mails
+from infra.local.emails import Emails
 from infra.local.neighbours import Neighbours
 from infra.local.objects import Objects, backend
 
@@ -46,7 +46,7 @@ class Emulator:
     """An AWS endpoint that remembers.
 
     Args:
-        data_dir: Objects are kept under `s3`, mails under `mail`.
+        data_dir: Objects are kept under `s3`, emails under `mail`.
         env: The settings that it serves: bucket, sender, region.
         host: The interface that it listens on.
         port: Its port; 0 takes a free one.
@@ -62,7 +62,7 @@ class Emulator:
             backend().create_bucket(env["EXPORT_BUCKET"], region)
         _, sender = parseaddr(env["MAIL_SENDER"])
         get_backend("ses")[DEFAULT_ACCOUNT_ID][region].verify_email_identity(sender)
-        self._mails = Mails(data_dir / "mail")
+        self._mails = Emails(data_dir / "mail")
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = serve(self._answer, handler=MotoRequestHandler, host=host, port=port)
         self.endpoint_url = f"http://{host}:{self._server.port}"

@@ -1,6 +1,6 @@
-"""A page that shows the mails of the embedded stack.
+"""A page that shows the emails of the embedded stack.
 
-What is in a mail is not trusted: everything is escaped, the HTML part is shown in a frame without
+What is in an email is not trusted: everything is escaped, the HTML part is shown in a frame without
 scripts and without an origin, and attachments are only ever downloaded.
 """
 
@@ -41,8 +41,8 @@ HEAD = """<!doctype html><html lang="en"><meta charset="utf-8">
 LIST = PAGES.from_string(
     HEAD
     + """<meta http-equiv="refresh" content="5"><title>Mailbox</title><h1>Mailbox</h1>
-{% if mails %}<table><tr><th>To<th>Subject<th>Date</tr>
-{% for name, mail in mails %}<tr><td>{{ mail.To }}<td><a href="/{{ name }}">{{ mail.Subject or
+{% if emails %}<table><tr><th>To<th>Subject<th>Date</tr>
+{% for name, mail in emails %}<tr><td>{{ mail.To }}<td><a href="/{{ name }}">{{ mail.Subject or
 "(no subject)" }}</a><td>{{ mail.Date }}</tr>{% endfor %}</table>
 {% else %}<p>No emails yet.{% endif %}"""
 )
@@ -80,7 +80,7 @@ class Mailbox:
     def _answer(self, path: str) -> tuple[HTTPStatus, dict[str, str], bytes]:
         name, _, part = path.partition("/")
         if not name:
-            return _page(LIST.render(mails=self._list()))
+            return _page(LIST.render(emails=self._list()))
         if name not in {mail.name for mail in self._paths()}:
             return _page("This email doesn't exist.", HTTPStatus.NOT_FOUND)
         source = (self._folder / name).read_bytes()
@@ -105,7 +105,7 @@ class Mailbox:
 
 
 def text_of(mail: EmailMessage, kind: str = "plain") -> str:
-    """The text of a mail's first body of a kind (`plain` or `html`), or nothing."""
+    """The text of an email's first body of a kind (`plain` or `html`), or nothing."""
     part = mail.get_body((kind,))
     if part is None:
         return ""

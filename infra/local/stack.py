@@ -98,7 +98,7 @@ class Stack:
 
     @property
     def mail_dir(self) -> Path:
-        """Where the emulated SES leaves its mails."""
+        """Where the emulated SES leaves its emails."""
         return self._options.data_dir / "mail"
 
     def start(self) -> None:
@@ -183,10 +183,10 @@ class Stack:
         deadline = time.monotonic() + LEFTOVERS_WITHIN_S
         while not _try_lock(lock.fileno()):
             lock.seek(0)
-            holder = lock.read().strip()
-            if _is_alive(holder) or time.monotonic() > deadline:
+            owner = lock.read().strip()
+            if _is_alive(owner) or time.monotonic() > deadline:
                 raise StackError(
-                    f"{data_dir} is in use by another stack (process {holder}); stop that one, "
+                    f"{data_dir} is in use by another stack (process {owner}); stop that one, "
                     "or choose another folder: make run DATA_DIR=…"
                 )
             self._pause()  # a launcher was killed; its guard is ending its children

@@ -1,7 +1,8 @@
 """Application Auto Scaling as the template uses it: when the formula is applied, and how.
 
-The numbers and the formula are `chalicelib.scaling`'s, which the sweeper publishes by. The rest
-follows the Application Auto Scaling user guide, "Target tracking scaling policies".
+The numbers and the formula are those of `chalicelib.operations.scaling`, by which the reconciler
+publishes. The rest follows the Application Auto Scaling user guide, "Target tracking scaling
+policies".
 """
 
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Autoscaling:
         return self.capacity
 
     def _add(self, now_s: float, backlog: float) -> None:
-        # What was added a moment ago has not worked yet, so it does not multiply the wish.
+        # What was added a moment ago has not worked yet, so it does not multiply what is wanted.
         before = self._before if now_s < self._out_until_s else self.capacity
         wanted = desired_workers(before, backlog, self.limits)
         if wanted > self.capacity:

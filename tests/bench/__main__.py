@@ -81,7 +81,6 @@ def _narrator() -> Callable[[str], None]:
 
 
 def _below(bench: Bench, rows: Sequence[Row], facts: dict[str, Any], folder: Path) -> Iterator[str]:
-    """What stands below the table."""
     yield ""
     yield f"Medians (and quartiles), ratios of samples taken in turns; {facts['took_s']:.0f} s."
     on = facts["machine"]

@@ -90,7 +90,6 @@ class Bench:
         return self.servers.environment(url) | own | {"AWS_ENDPOINT_URL": self.aws(aws)}
 
     def wiring(self, environment: Environment) -> Wiring:
-        """Clients for the benchmark itself."""
         wired = Wiring.from_environment(environment)
         self._cleanup.callback(wired.queue.redis.close)
         self._cleanup.callback(wired.database.close)

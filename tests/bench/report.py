@@ -67,7 +67,6 @@ def _bound(row: Row) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that count."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}" if value < 1 else f"{value:.{1 if value >= 10 else 2}f}"

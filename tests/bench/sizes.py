@@ -29,46 +29,28 @@ class Sizes:
         posts: Posts in the large table.
     """
 
-    name: str
-    rounds: int
-    engine: int
-    orm: int
-    memory: tuple[int, ...]
-    chapter: tuple[int, ...]
-    jobs: tuple[int, ...]
-    small_rounds: int
+    name: str = "full"
+    rounds: int = 3
+    engine: int = 1_000_000
+    orm: int = 1_000_000
+    memory: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    chapter: tuple[int, ...] = (1_000, 5_000)
+    jobs: tuple[int, ...] = (100, 1_000, 10_000, 100_000, 1_000_000)
+    small_rounds: int = 15
     against: tuple[str, ...] = ("stub", "moto")
     workers: int = 2
-    least: int
-    window_s: float
-    throughput_rounds: int
-    exporters: int
-    idle: int
-    answers: int
-    imports: int
-    queued: int
-    posts: int
+    least: int = 20
+    window_s: float = 5
+    throughput_rounds: int = 3
+    exporters: int = 300
+    idle: int = 200
+    answers: int = 400
+    imports: int = 7
+    queued: int = 100_000
+    posts: int = 10_000_000
 
 
-FULL = Sizes(
-    name="full",
-    rounds=3,
-    engine=1_000_000,
-    orm=1_000_000,
-    memory=(10_000, 100_000, 1_000_000),
-    chapter=(1_000, 5_000),
-    jobs=(100, 1_000, 10_000, 100_000, 1_000_000),
-    small_rounds=15,
-    least=20,
-    window_s=5,
-    throughput_rounds=3,
-    exporters=300,
-    idle=200,
-    answers=400,
-    imports=7,
-    queued=100_000,
-    posts=10_000_000,
-)
+FULL = Sizes()
 
 QUICK = Sizes(
     name="quick",

@@ -36,7 +36,6 @@ class Stub(asyncio.Protocol):
         self._request = (b"", b"", 0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to answer."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 

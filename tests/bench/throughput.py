@@ -49,7 +49,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def exports(bench: Bench) -> Iterator[Row]:
-    """Exports of 100 posts, whole, until their mails are out."""
+    """Exports of 100 posts, whole, until their emails are out."""
     for name in bench.sizes.against:
         bench.say(f"exports of {POSTS} posts against {name}")
         environment = bench.environment("postgresql", aws=name)

@@ -136,7 +136,6 @@ class Carryout(WorkerPool):
         wait_until(lambda: queue.workers_alive() == self.workers, "the workers listen", within_s=60)
 
     def stop(self) -> None:
-        """Have the workers stop."""
         self._signal(signal.SIGCONT)
         for process in self._processes:
             stop(process)
@@ -176,7 +175,6 @@ class RQ(WorkerPool):
         self._queue = Queue("bench", connection=self._redis)
 
     def start(self) -> None:
-        """Start the pool."""
         command = [sys.executable, "-m", "rq.cli", "worker-pool", "bench", "--url", self._url]
         command += ["--num-workers", str(self.workers)]
         command += ["--worker-class", f"rq.worker.{self._worker}", "--quiet"]
@@ -219,7 +217,6 @@ class Peer(WorkerPool):
         self._broker = Redis.from_url(urls["BENCH_BROKER"])
 
     def start(self) -> None:
-        """Start the library's own command."""
         command = [part.format(self.workers) for part in self.command]
         self._start([self._python, "-m", *command], env=self._environment)
 
@@ -235,8 +232,6 @@ class Peer(WorkerPool):
 
 
 class Celery(Peer):
-    """Celery's prefork pool."""
-
     name = "Celery, prefork"
     script = "celery_noop.py"
     command = ("celery", "-A", "celery_noop", "worker", "--concurrency", "{}",

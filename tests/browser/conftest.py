@@ -53,7 +53,6 @@ def stack(browser: Browser) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def wiring(stack: Stack) -> Iterator[Wiring]:
-    """Clients on the stack's servers."""
     wired = Wiring.from_environment(stack.facts["env"])
     yield wired
     wired.database.close()
@@ -77,5 +76,4 @@ def join(stack: Stack, browser: Browser) -> Iterator[Join]:
 
 @pytest.fixture
 def susan(join: Join) -> Visitor:
-    """Somebody."""
     return join()

@@ -67,7 +67,6 @@ class Visitor(Person):
 
     @property
     def context(self) -> BrowserContext:
-        """The browser's cookies and all its tabs."""
         return self.page.context
 
     def open(self, path: str, page: Page | None = None) -> Page:
@@ -77,7 +76,6 @@ class Visitor(Person):
         return page
 
     def percent(self, page: Page | None = None) -> int:
-        """What the first progress bar says."""
         return next(iter(percents(page or self.page)), -1)
 
 
@@ -102,7 +100,6 @@ def join(
 
 
 def sign_in(page: Page, name: str) -> None:
-    """Fill in the form and send it."""
     page.fill("[name=username]", name)
     page.fill("[name=password]", PASSWORD)
     page.click("main button")

@@ -53,7 +53,6 @@ def items(names: str, *, text: str = "", between: str = "\n") -> str:
 
 
 def morphed(page: Page, before: str, after: str, focus: str = "") -> dict[str, Any]:
-    """What becomes of a list."""
     found: dict[str, Any] = page.evaluate(MORPH, [before, after, focus])
     assert found["equal"], (before, after)
     return found

@@ -27,7 +27,7 @@ def test_without_javascript(join: Join) -> None:
 
 
 def test_in_korean(stack: Stack, browser: Browser) -> None:
-    """From the first page to the mail, for a browser that asks for Korean."""
+    """From the first page to the email, for a browser that asks for Korean."""
     page = browser.new_page(locale="ko-KR", timezone_id="Asia/Seoul")
     page.goto(stack.app_url)
     assert page.get_attribute("html", "lang") == "ko"
@@ -46,7 +46,7 @@ def test_in_korean(stack: Stack, browser: Browser) -> None:
         "년" if page.locator("text=년").count() else "."
     )
     shoot(page, "export-done-ko")
-    (mail,) = stack.mails("korean@example.com")
+    (mail,) = stack.emails("korean@example.com")
     assert mail["Subject"] == "게시물 내보내기가 완료되었습니다"
     page.goto(f"{stack.app_url}/exports/nothing")
     expect(page.locator("h1")).to_have_text("페이지를 찾을 수 없음")

@@ -23,7 +23,7 @@ class Deployed(Installation):
     Args:
         settings: The variables that each of its processes has.
         folder: Takes what they print.
-        mail_dir: Where SES leaves its mails.
+        mail_dir: Where SES leaves its emails.
     """
 
     def __init__(self, settings: Mapping[str, str], *, folder: Path, mail_dir: Path) -> None:
@@ -58,19 +58,15 @@ class Deployed(Installation):
 
 
 class Started:
-    """A process and what it has printed."""
-
     def __init__(self, process: psutil.Popen, log: Path) -> None:
         self.process = process
         self._log = log
 
     @property
     def output(self) -> str:
-        """What it has printed."""
         return self._log.read_text()
 
     def wait(self) -> int:
-        """Wait for its end; return its status."""
         return int(self.process.wait(timeout=90))
 
     def stop(self) -> int:

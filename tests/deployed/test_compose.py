@@ -17,7 +17,7 @@ from infra.local.plan import KNOWN
 from infra.local.stack import free_port
 from tests.deployed.conftest import Deployed, Started
 from tests.harness.processes import BIN, ROOT, run
-from tests.harness.story import from_request_to_mail
+from tests.harness.story import from_request_to_email
 from tests.harness.waiting import wait_until
 
 COMPOSE = ROOT / "infra/servers/compose.yaml"
@@ -56,7 +56,7 @@ def test_settings_are_those_of_the_application() -> None:
             assert (settings.verify_email, settings.limits) == (protected, protected)
 
 
-@pytest.mark.parametrize("name", REAL.keys() - {"COMPOSE_PROFILES", "AWS_ENDPOINT_URL"})
+@pytest.mark.parametrize("name", sorted(REAL.keys() - {"COMPOSE_PROFILES", "AWS_ENDPOINT_URL"}))
 def test_nothing_has_a_default_that_people_would_keep(name: str) -> None:
     """Without a password, credentials or an address of one's own compose refuses to start."""
     with pytest.raises(KeyError):
@@ -142,7 +142,6 @@ def test_commands(installation: Deployed, tmp_path: Path) -> None:
     redis_url = installation.settings["REDIS_URL"]
 
     def placed(environment: dict[str, str]) -> dict[str, str]:
-        """The same users, on the tests' database."""
         urls = {
             key: sa.make_url(value)
             for key, value in environment.items()
@@ -167,11 +166,11 @@ def test_commands(installation: Deployed, tmp_path: Path) -> None:
             return running.enter_context(installation.process(*command))
 
         aws = start("aws")
-        wait_until(lambda: "mails at" in aws.output, "S3 and SES")
+        wait_until(lambda: "emails at" in aws.output, "S3 and SES")
         migrate = start("migrate")
         assert migrate.wait() == 0, migrate.output
         api, worker = start("api"), start("worker")
         installation.wait_until_ready(api)
-        from_request_to_mail(installation, tmp_path / "posts.json")
+        from_request_to_email(installation, tmp_path / "posts.json")
         for started in (api, worker, aws):
             assert started.stop() == 0, started.output

@@ -10,7 +10,7 @@ from chalicelib.adapters.job_queue import api_client
 from tests.deployed.conftest import Deployed
 from tests.deployed.tls import terminated
 from tests.harness.processes import BIN, ROOT, output
-from tests.harness.story import from_request_to_mail
+from tests.harness.story import from_request_to_email
 
 PROFILE = ROOT / "infra/servers/heroku/profile"
 
@@ -24,7 +24,6 @@ def rediss_url(redis_url: str, valkey_port: int, tmp_path: Path) -> Iterator[str
 
 
 def profiled(redis_url: str) -> str:
-    """What the profile makes of a REDIS_URL."""
     script = f'. {PROFILE}; printf %s "$REDIS_URL"'
     return output("sh", "-euc", script, env={"REDIS_URL": redis_url})
 
@@ -65,7 +64,7 @@ def test_honcho(installation: Deployed, rediss_url: str, tmp_path: Path) -> None
         assert release.wait() == 0, release.output
     with installation.process("sh", "-euc", f"{start} web worker", variables=port) as honcho:
         installation.wait_until_ready(honcho)
-        from_request_to_mail(installation, tmp_path / "posts.json")
+        from_request_to_email(installation, tmp_path / "posts.json")
         assert honcho.stop() == 143, honcho.output  # what honcho answers to SIGTERM
     for name in ("web.1", "worker.1"):
         assert f"{name} stopped (rc=0)" in honcho.output, honcho.output

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from tests.deployed.conftest import Deployed, Started
 from tests.deployed.image import Box, Image, image
 from tests.harness.processes import output, run
-from tests.harness.story import from_request_to_mail
+from tests.harness.story import from_request_to_email
 from tests.harness.waiting import wait_until
 
 __all__ = ["image"]
@@ -32,7 +32,6 @@ def socket(installation: Deployed) -> Path:
 
 @pytest.fixture
 def box(image: Image, socket: Path) -> Iterator[Box]:
-    """A container of the image."""
     with image.mounted() as files:
         yield Box(image.configuration, files, socket=socket)
 
@@ -78,7 +77,7 @@ def test_story(installation: Deployed, box: Box, tmp_path: Path) -> None:
         assert output(*join("python", "-m", "worker", "health")) == "alive\n"
         assert run(*join("python", "-S", "-m", "worker.alive")).returncode == 0
         assert "Read-only file system" in run(*join("touch", "/app/new")).stderr
-        from_request_to_mail(installation, tmp_path / "posts.json")
+        from_request_to_email(installation, tmp_path / "posts.json")
         zombies = [child for child in inside.children() if child.status() == psutil.STATUS_ZOMBIE]
         assert zombies == []
         for container in (worker, api):

@@ -102,7 +102,6 @@ class Held:
 
 @pytest.fixture
 def held() -> Iterator[Held]:
-    """What stands behind nginx."""
     held = Held()
     yield held
     held.let_go.set()
@@ -139,8 +138,6 @@ def site(tmp_path: Path, held: Held) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
-
     status: int
     headers: Message
     text: str
@@ -159,7 +156,6 @@ def ask(port: int, path: str = "/", body: bytes | None = None) -> Answer:
 
 
 def answers(port: int) -> bool:
-    """Whether somebody is there."""
     try:
         return ask(port).status == 200
     except OSError:

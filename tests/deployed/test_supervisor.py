@@ -7,7 +7,7 @@ import pytest
 from chalicelib.wiring import Wiring
 from tests.deployed.conftest import Deployed
 from tests.harness.processes import BIN, ROOT, run
-from tests.harness.story import from_request_to_mail
+from tests.harness.story import from_request_to_email
 from tests.harness.waiting import wait_until
 
 CONFIGURATION = ROOT / "infra/servers/supervisord.conf"
@@ -35,7 +35,7 @@ def test_supervisord(installation: Deployed, tmp_path: Path) -> None:
         queue = Wiring.from_environment(installation.settings).queue
         with queue.redis:  # before it listens, it does not know yet what to do about a signal
             wait_until(lambda: again in {one.pid for one in queue.workers()}, "it listens")
-        from_request_to_mail(installation, tmp_path / "posts.json")
+        from_request_to_email(installation, tmp_path / "posts.json")
         assert "RUNNING" in control("status", "worker:worker-1"), supervisord.output
         assert supervisord.stop() == 0
     for name in ("api", "worker-1", "worker-2"):

@@ -32,7 +32,6 @@ def units(tmp_path: Path) -> Path:
 
 
 def analyze(units: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Ask systemd-analyze about units in a folder."""
     env = {**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:"}
     return run("systemd-analyze", *arguments, env=env)
 

@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 
 from tests.deployed.conftest import Deployed
 from tests.harness.processes import ROOT, WORKER
-from tests.harness.story import from_request_to_mail
+from tests.harness.story import from_request_to_email
 from worker.commands.operating import MIGRATIONS
 
 pytestmark = pytest.mark.servers
@@ -56,6 +56,6 @@ def test_old_and_new_code_on_the_new_schema(
         installation.process(*WORKER, "run", folder=folders["worker"]) as worker,
     ):
         installation.wait_until_ready(api)
-        from_request_to_mail(installation, tmp_path / "posts.json")
+        from_request_to_email(installation, tmp_path / "posts.json")
         assert worker.stop() == 0, worker.output
         assert api.stop() == 0, api.output

@@ -30,7 +30,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def susan(stack: Stack) -> Person:
-    """Somebody who wrote a lot."""
     person = stack.join("susan")
     person.load(POSTS, body="x" * 250)
     return person
@@ -145,7 +144,7 @@ def test_cancel(stack: Stack, susan: Person) -> None:
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_redis_is_down(stack: Stack, how: str) -> None:
-    """A request needs no Redis; its export is made and mailed when Redis is back."""
+    """A request needs no Redis; its export is made and emailed when Redis is back."""
     people = [stack.join(f"redis-{how}-{number}") for number in range(3)]
     redis, workers = psutil.Process(stack.facts["pids"]["redis"]), stack.facts["pids"]["workers"]
     if how == "killed":
@@ -162,7 +161,7 @@ def test_redis_is_down(stack: Stack, how: str) -> None:
         redis.resume()
     for person, task_id in zip(people, tasks, strict=True):
         person.wait_for(task_id, "succeeded")
-        person.wait_for_mail(task_id)
+        person.wait_for_email(task_id)
     assert stack.facts["pids"]["workers"] == workers
 
 
@@ -190,7 +189,7 @@ def test_account_is_erased(stack: Stack) -> None:
     horse.resume()
     wait_until(lambda: not work_horses(stack.worker()), "the worker has stopped")
     nothing_is_left(stack, f"exports/{person.user_id}/")
-    assert stack.mails(person.address) == []
+    assert stack.emails(person.address) == []
 
 
 def test_the_power_fails(tmp_path: Path) -> None:
@@ -207,4 +206,4 @@ def test_the_power_fails(tmp_path: Path) -> None:
     with running(tmp_path / "power") as after:
         person = replace(person, client=Remote(after.app_url))
         whole(person, task_id)
-        person.wait_for_mail(task_id)
+        person.wait_for_email(task_id)

@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from tests.faults import big, boundaries, chaos
+from tests.faults import big, boundaries, chaos, outages, sending
 from tests.faults.lab import BOUND_S
 from tests.faults.trial import SCENARIOS, SHOWN, Entry, Result, median, percentile, play
 from tests.harness.processes import ROOT
@@ -36,6 +36,8 @@ HEAD = ("fault", "runs", "kills", "recovered after (median, max)", "duplicates",
 
 assert big
 assert chaos
+assert outages
+assert sending
 
 Pair = tuple[Entry, str]
 

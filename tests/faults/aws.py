@@ -37,7 +37,6 @@ class Call:
 
     @property
     def is_email(self) -> bool:
-        """Whether SES is asked to send."""
         return self.path.endswith("/outbound-emails")
 
     @property
@@ -106,7 +105,6 @@ class AwsProxy:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
-        """End it."""
         self._server.shutdown()
         self._server.server_close()
 

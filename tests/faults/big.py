@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
+from tests.faults.actions import STOPS_WITHIN_S, kill_worker
 from tests.faults.aws import Call
-from tests.faults.chaos import STOPS_WITHIN_S, kill_worker
 from tests.faults.lab import Author, Lab, Plan, parent_of
 from tests.faults.trial import Trial, percentile, scenario
 from tests.harness.ledgers import the_export, the_task

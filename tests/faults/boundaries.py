@@ -99,7 +99,9 @@ def _occupy(slots: Any) -> None:
     os.environ |= slot.environment
     hurry()
     for name, url in slot.databases.items():
-        _worlds[name] = World(slot.environment | {"DATABASE_URL": url}, slot.folder)
+        _worlds[name] = World(
+            slot.environment | {"DATABASE_URL": url, "VERIFY_EMAIL": "on"}, slot.folder
+        )
         _worlds[name].spy()
 
 
@@ -249,6 +251,7 @@ def _run_all(executor: ProcessPoolExecutor, runs: Iterable[Run], report: Report)
 @click.option("--scenario", "scenarios", multiple=True, default=tuple(SCENARIOS))
 @click.option("--match", default="", help="Only runs whose description holds this.")
 @click.option("--most", default=0, help="Only so many of them, chosen by the seed.")
+@click.option("--shard", default="1/1", help="Only the I-th of N parts, as I/N.")
 @click.option("--list", "list_only", is_flag=True, help="Do not run them.")
 def main(
     *,
@@ -257,6 +260,7 @@ def main(
     scenarios: tuple[str, ...],
     match: str,
     most: int,
+    shard: str,
     list_only: bool,
 ) -> None:
     """Make runs again."""
@@ -265,6 +269,8 @@ def main(
         runs = all_runs(executor, plain_runs(databases, scenarios, seed))
         runs = [one for one in runs if match in str(one)]
         runs = random.Random(seed).sample(runs, k=most) if most else runs
+        part, parts = map(int, shard.split("/"))
+        runs = runs[part - 1 :: parts]
         if list_only:
             click.echo("\n".join(map(str, runs)))
             return
@@ -276,6 +282,9 @@ def main(
         click.echo(
             f"{name:22} {len(mine):5} runs {bad:4} bad {median(times):6.2f} s {times[-1]:6.2f} s"
         )
+    bad = sum(not row[1] for row in rows)
+    click.echo(f"{len(rows)} runs, {bad} bad")
+    sys.exit(bool(bad))
 
 
 if __name__ == "__main__":

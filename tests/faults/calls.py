@@ -69,8 +69,6 @@ class Call:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which call goes wrong, and how."""
-
     call: Call
     fault: Fault
 
@@ -148,7 +146,6 @@ class Calls:
         self._paused_by = None
 
     def install(self, engine: sa.Engine) -> None:
-        """See the calls of this process."""
         _install_sql(self, engine.dialect)
         _install_redis(self)
         _install_aws(self)

@@ -145,7 +145,6 @@ class Lab:
             raise
 
     def close(self) -> None:
-        """Stop everything and leave nothing behind."""
         self._cleanup.close()
 
     def _start(self) -> None:
@@ -227,7 +226,6 @@ class Lab:
         return Wiring.from_environment(env)
 
     def join(self, posts: int = 0) -> Author:
-        """A new user with so many posts."""
         self._names += 1
         name = f"user-{self._names}"
         user_id = make_user(self.wiring.database, name)
@@ -292,8 +290,6 @@ class Lab:
         return seen[-1]
 
     def wait_for_end(self, task_id: str, *, within_s: float = SETTLED_WITHIN_S) -> Look:
-        """Wait until a task is over."""
-
         def is_over() -> bool:
             look = self.look(task_id)
             return look is not None and look.is_over
@@ -327,7 +323,6 @@ class Lab:
         return False
 
     def horses(self, parent: int) -> list[int]:
-        """The work horses of a worker."""
         with contextlib.suppress(psutil.NoSuchProcess):
             if self.is_worker(parent):
                 return [one.pid for one in work_horses(psutil.Process(parent))]

@@ -152,7 +152,6 @@ class Beating(Scenario):
         return mine[: end + 1]
 
     def midway(self, wiring: Wiring) -> None:
-        """Wait until it has beaten."""
         seen = the_task(wiring.database, self.task_id).last_seen_at
         wait_until(
             lambda: the_task(wiring.database, self.task_id).last_seen_at != seen, "a heartbeat"
@@ -185,7 +184,6 @@ class Cancelled(Scenario):
     outcomes = ("cancelled",)
 
     def midway(self, wiring: Wiring) -> None:
-        """Cancel."""
         worlds.cancel(wiring, self.task_id)
 
 
@@ -199,7 +197,6 @@ class Broken(Scenario):
         return super().concerns(calls)[1:]
 
     def midway(self, wiring: Wiring) -> None:
-        """Raise what nobody foresaw."""
         del wiring
         raise RuntimeError("a bug")
 
@@ -210,7 +207,6 @@ class Released(Scenario):
     beats = True
 
     def midway(self, wiring: Wiring) -> None:
-        """Ask, and wait until the heartbeat knows."""
         del wiring
         process.request_stop(signal.SIGTERM, None)
         (beat,) = [one for one in threading.enumerate() if one.name == "heartbeat"]
@@ -223,7 +219,6 @@ class Erased(Scenario):
     outcomes = (ERASED,)
 
     def midway(self, wiring: Wiring) -> None:
-        """Erase it."""
         worlds.erase(wiring, self.user_id)
 
 
@@ -236,7 +231,6 @@ class Changed(Scenario):
         self.may = {self.posts[index][0] for index in (0, 25, 45)}
 
     def midway(self, wiring: Wiring) -> None:
-        """Add and delete."""
         worlds.add_and_delete(wiring, list(self.may))
 
 
@@ -244,7 +238,6 @@ class Aborted(Scenario):
     """The upload is aborted behind the attempt's back."""
 
     def midway(self, wiring: Wiring) -> None:
-        """Do what a lifecycle rule does."""
         del wiring
         self.world.clear("exports/")
 
@@ -284,7 +277,6 @@ class Unheard(Scenario):
         assert _sending(self.world, overdue=True) == 2
 
     def work(self, wiring: Wiring) -> None:
-        """Make a pass."""
         wiring.reconciler.sweep(now=wiring.now())
 
 
@@ -300,7 +292,6 @@ class Sent(Scenario):
         worlds.cancel(self.world.wiring, self.task_id)
 
     def work(self, wiring: Wiring) -> None:
-        """Send."""
         worlds.send_all(wiring)
 
 
@@ -344,7 +335,6 @@ class Asked(Linked):
         self.user_id = self.world.user_id
 
     def work(self, wiring: Wiring) -> None:
-        """Ask."""
         worlds.send_link(wiring, "reset")
 
 
@@ -358,7 +348,6 @@ class Confirmed(Scenario):
         self.world.perform(self.task_id)
 
     def work(self, wiring: Wiring) -> None:
-        """Confirm."""
         worlds.confirm(wiring)
 
 
@@ -371,7 +360,6 @@ class Launched(Scenario):
         self.user_id = self.world.user_id
 
     def work(self, wiring: Wiring) -> None:
-        """Launch and enqueue."""
         request = TaskRequest(kind=TASKS["export_posts"], params={}, max_attempts=5)
         with wiring.database.write() as session:
             task = task_requests.launch_task(session, self.user_id, request, now=wiring.now()).task
@@ -389,7 +377,6 @@ class Retried(Scenario):
         worlds.cancel(self.world.wiring, self.task_id)
 
     def work(self, wiring: Wiring) -> None:
-        """Try again."""
         with wiring.database.write() as session:
             task = task_requests.retry_task(session, self.task_id, now=wiring.now())
         wiring.queue.hint(task.id, task.name)
@@ -406,7 +393,6 @@ class EmailedAgain(Scenario):
         self.world.perform(self.task_id)
 
     def work(self, wiring: Wiring) -> None:
-        """Ask for it."""
         with wiring.database.write() as session:
             files.email_again(session, self.task_id, now=wiring.now())
         wiring.outbox_hint.send()
@@ -421,7 +407,6 @@ class Deleted(Scenario):
         self.world.perform(self.task_id)
 
     def work(self, wiring: Wiring) -> None:
-        """Delete."""
         with wiring.database.write() as session:
             lease_s = wiring.settings.lease_s
             files.remove_file(session, self.task_id, lease_s=lease_s, now=wiring.now())
@@ -453,7 +438,6 @@ class Outdated(Scenario):
     faults: Collection[Fault] = frozenset[Fault]({"stall"})
 
     def meanwhile(self) -> None:
-        """Delete it."""
         Deleted.work(self, self.world.wiring)  # type: ignore[arg-type]
 
 
@@ -463,7 +447,6 @@ class Crowd(Scenario):
     faults = ()
 
     def work(self, wiring: Wiring) -> None:
-        """Be ten."""
         with as_many(10):
             super().work(wiring)
 
@@ -474,7 +457,6 @@ class Senders(Sent):
     faults = ()
 
     def work(self, wiring: Wiring) -> None:
-        """Be ten."""
         with as_many(10):
             super().work(wiring)
 

@@ -31,7 +31,6 @@ class Ledger:
 
     @classmethod
     def read(cls, database: Database) -> "Ledger":
-        """Read it."""
         with database.read() as session:
             return cls(
                 {one.id: one for one in session.scalars(sa.select(Task))},

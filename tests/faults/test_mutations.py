@@ -9,7 +9,6 @@ from tests.faults.mutations import MUTATIONS, Mutation, copy_tree, killers
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project."""
     return copy_tree(tmp_path_factory.mktemp("mutations"))
 
 

@@ -53,11 +53,9 @@ class Done:
 
     @property
     def user_id(self) -> int:
-        """Whose it is."""
         return the_task(self.wiring.database, self.task_id).user_id
 
     def put(self, **values: Any) -> None:
-        """Change the task."""
         put(self.wiring.database, self.task_id, **values)
 
     def put_email(self, **values: Any) -> None:
@@ -65,20 +63,16 @@ class Done:
         put_email(self.wiring.database, self.task_id, **values)
 
     def put_export(self, **values: Any) -> None:
-        """Change the export."""
         self.execute(sa.update(ExportFile).values(**values))
 
     def put_link(self, **values: Any) -> None:
-        """Change the message with the link."""
         self.execute(sa.update(OutboxMessage).where(OF_LINK).values(**values))
 
     def execute(self, statement: Any) -> None:
-        """Change whatever it is."""
         with self.wiring.database.write() as session:
             session.execute(statement)
 
     def add(self, row: object) -> None:
-        """Add a row."""
         with self.wiring.database.write() as session:
             session.add(row)
 
@@ -102,11 +96,9 @@ class Done:
         self.wiring.object_store.put(key, b"{}", JSON)
 
     def rewrite(self) -> None:
-        """Replace the published file."""
         self.store(the_export(self.wiring.database, self.task_id).object_key or "")
 
     def lose_file(self) -> None:
-        """Lose the file."""
         self.wiring.object_store.clear("exports/", needed=lambda: lambda _key: False)
 
     def email(self, subject: str = "export is ready") -> Path:
@@ -174,7 +166,6 @@ TAMPERINGS: dict[str, Callable[[Done], object]] = {
 
 @pytest.fixture
 def done(wiring: Wiring, mail_dir: Path) -> Done:
-    """What went well."""
     user_id = make_user(wiring.database)
     write_posts(wiring.database, user_id, BODIES)
     with wiring.database.write() as session:

@@ -63,7 +63,6 @@ class Result:
     took_s: float = 0
 
     def count(self, violations: Sequence[str]) -> None:
-        """Take in what the oracle said."""
         self.violations += violations
         for sentence in violations:
             if "emails for one ending" in sentence:

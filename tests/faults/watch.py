@@ -39,7 +39,6 @@ class Look:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has its outcome."""
         return self.status in TERMINAL
 
     @property
@@ -81,7 +80,6 @@ class Watch:
     _thread: threading.Thread = field(default_factory=threading.Thread)
 
     def start(self) -> None:
-        """Begin."""
         self._thread = threading.Thread(target=self._run, daemon=True, name="watch")
         self._thread.start()
 
@@ -151,5 +149,4 @@ RULES: dict[str, Callable[[Look, Look], bool]] = {
 
 
 def in_progress(looks: dict[str, Look]) -> list[Look]:
-    """The tasks that are not over."""
     return [look for look in list(looks.values()) if look.status in ACTIVE]

@@ -109,7 +109,6 @@ class World:
 
     @property
     def mail_dir(self) -> Path:
-        """Every email that was sent."""
         return self.folder / "mail"
 
     @cached_property
@@ -167,7 +166,6 @@ class World:
 
     @property
     def user_id(self) -> int:
-        """The one user."""
         with self.wiring.database.read() as session:
             return session.scalars(sa.select(User.id)).one()
 
@@ -270,7 +268,6 @@ class World:
         self.wiring.object_store.clear(prefix, needed=lambda: lambda _key: False)
 
     def empty_queue(self) -> None:
-        """Lose all jobs."""
         self.wiring.queue.redis.flushdb()
 
 

@@ -14,6 +14,5 @@ def lines(posts: Sequence[tuple[str, str]]) -> bytes:
 
 
 def whole(username: str, at: datetime, posts: Sequence[tuple[str, str]]) -> bytes:
-    """The document of these posts."""
     written = b"\n" + lines(posts) if posts else b""
     return document.head("posts", username, at) + written + document.tail(len(posts))

@@ -56,14 +56,12 @@ class FakeObjectStore(ObjectStore):
         """There is nothing to warm up."""
 
     def put(self, key: str, data: bytes | bytearray, content: Content) -> None:
-        """Store an object."""
         del content
         self.before("put")
         self.objects[key] = bytes(data)
         self.after("put")
 
     def begin(self, key: str, content: Content) -> str:
-        """Begin an upload."""
         del content
         self.before("begin")
         upload_id = uuid4().hex
@@ -92,12 +90,10 @@ class FakeObjectStore(ObjectStore):
         self.after("complete")
 
     def size(self, key: str) -> int | None:
-        """The size of an object, or None."""
         self.before("size")
         return len(self.objects[key]) if key in self.objects else None
 
     def read(self, key: str) -> Iterator[bytes]:
-        """The bytes of an object."""
         self.before("read")
         if key not in self.objects:
             raise _refusal("NoSuchKey", status=404)
@@ -113,7 +109,6 @@ class FakeObjectStore(ObjectStore):
         return f"https://{self.bucket}.example.com/{key}?{urlencode(query)}"
 
     def clear(self, prefix: str, *, needed: Callable[[], Callable[[str], bool]]) -> None:
-        """Forget objects and uploads."""
         self.before("clear")
         objects = [key for key in self.objects if key.startswith(prefix)]
         uploads = [one for one in self.uploads.items() if one[1].key.startswith(prefix)]
@@ -152,18 +147,15 @@ class FakeQueue(JobQueue):
         self.down = False
 
     def enqueue(self, tasks: Iterable[tuple[str, str]]) -> int:
-        """Note which tasks got a job."""
         self._answer()
         self.enqueued += list(dict(tasks))
         return 0
 
     def waiting_ids(self) -> set[str]:
-        """All of them."""
         self._answer()
         return set(self.enqueued)
 
     def depth(self) -> int:
-        """How many jobs there are."""
         self._answer()
         return len(self.enqueued)
 
@@ -173,7 +165,6 @@ class FakeQueue(JobQueue):
         return []
 
     def workers_alive(self) -> int:
-        """None."""
         return len(self.workers())
 
     def save_progress(self, task_id: str, percent: int) -> None:
@@ -198,7 +189,6 @@ class FakeWakeUp(WakeUp):
         self.hints = 0
 
     def send(self) -> None:
-        """Count it."""
         self.hints += 1
 
 
@@ -215,7 +205,6 @@ class FakeSes:
         self.error: Exception | None = None
 
     def send_email(self, **request: Any) -> dict[str, str]:
-        """Take an email."""
         self.sent.append(request)
         if self.error is not None:
             raise self.error

@@ -25,7 +25,6 @@ JSON = Content("posts.json", "application/json")
 
 
 def now() -> datetime:
-    """The time."""
     return datetime.now(UTC)
 
 

@@ -17,7 +17,6 @@ class Elements(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note it."""
         self.found.append((tag, dict(attrs)))
 
 
@@ -46,11 +45,9 @@ class Browser:
         return self.client.http.request(method, path, headers=given | (headers or {}), body=body)
 
     def get(self, path: str, **headers: str) -> HTTPResponse:
-        """Open a page."""
         return self.ask("GET", path, headers=headers)
 
     def send(self, path: str, **fields: str) -> HTTPResponse:
-        """Send a form of this session."""
         return self.ask("POST", path, {"csrf": self.csrf(), **fields})
 
     def csrf(self) -> str:

@@ -18,13 +18,11 @@ TIMEOUT_S = 60
 
 
 class Home(Protocol):
-    """Where the application runs."""
-
     def command(self, *arguments: str, given: str = "") -> str:
         """Run `python -m worker …` against it; return what it printed."""
 
-    def mails(self, to: str) -> list[EmailMessage]:
-        """The mails that somebody got, the oldest first."""
+    def emails(self, to: str) -> list[EmailMessage]:
+        """The emails that somebody got, the oldest first."""
 
 
 class Remote:
@@ -38,7 +36,6 @@ class Remote:
 
     @property
     def http(self) -> "Remote":
-        """Itself, as Chalice has it."""
         return self
 
     def request(self, method: str, path: str, headers: dict[str, str], body: bytes) -> HTTPResponse:
@@ -88,12 +85,10 @@ class Person:
 
     @property
     def address(self) -> str:
-        """Where mails go."""
         return f"{self.username}@example.com"
 
     @property
     def headers(self) -> dict[str, str]:
-        """The credentials."""
         return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
 
     def ask(
@@ -119,13 +114,11 @@ class Person:
         return answer.json_body if answer.body else None
 
     def load(self, count: int, *, body: str = "x" * 100) -> None:
-        """Get many posts at once."""
         assert self.home
         post = json.dumps({"body": body, "timestamp": "2026-01-02T03:04:05Z"}) + "\n"
         self.home.command("load-posts", "-", "--user", self.username, given=count * post)
 
     def write(self, *bodies: str) -> None:
-        """Write posts, one after the other."""
         for body in bodies:
             self.call("POST", "/v1/posts", {"body": body}, 201)
 
@@ -134,11 +127,9 @@ class Person:
         return str(self.call("POST", "/v1/tasks", {"name": name, "params": params}, 202)["id"])
 
     def cancel(self, task_id: str) -> HTTPResponse:
-        """Ask for the end of a task."""
         return self.ask("POST", f"/v1/tasks/{task_id}/cancel")
 
     def task(self, task_id: str) -> Any:
-        """A task as it stands."""
         return self.call("GET", f"/v1/tasks/{task_id}")
 
     def wait(
@@ -153,23 +144,22 @@ class Person:
         return wait_until(found, what, within_s=within_s)
 
     def wait_for(self, task_id: str, status: str, *, within_s: float = 90) -> Any:
-        """Wait for a status."""
         return self.wait(task_id, lambda one: one["status"] == status, status, within_s=within_s)
 
-    def wait_until_mailed(self, task_id: str) -> None:
-        """Wait until SES has taken the mail about an export."""
+    def wait_until_emailed(self, task_id: str) -> None:
+        """Wait until SES has taken the email about an export."""
 
         def is_sent(task: Any) -> bool:
             return bool(task["result"] and task["result"]["mail"]["state"] == "sent")
 
-        self.wait(task_id, is_sent, "it is mailed")
+        self.wait(task_id, is_sent, "it is emailed")
 
-    def wait_for_mail(self, task_id: str) -> EmailMessage:
-        """Wait for the one mail about an export."""
+    def wait_for_email(self, task_id: str) -> EmailMessage:
+        """Wait for the one email about an export."""
         assert self.home
         home = self.home
-        self.wait_until_mailed(task_id)
-        (mail,) = wait_until(lambda: home.mails(self.address), "the mail is a file")
+        self.wait_until_emailed(task_id)
+        (mail,) = wait_until(lambda: home.emails(self.address), "the email is a file")
         return mail
 
     def download(self, task_id: str) -> bytes:
@@ -192,6 +182,5 @@ def refused(answer: HTTPResponse, status: int, code: str) -> dict[str, Any]:
 
 
 def pointers(problem: dict[str, Any]) -> set[str]:
-    """What a validation error points at."""
     assert all(set(error) == {"pointer", "detail"} for error in problem["errors"])
     return {error["pointer"] for error in problem["errors"]}

@@ -145,7 +145,6 @@ def release(processes: Iterable[psutil.Process]) -> None:
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
-    """Kill processes."""
     send(signal.SIGKILL, processes)
 
 

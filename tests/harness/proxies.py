@@ -15,7 +15,7 @@ RESET = struct.pack("ii", 1, 0)
 
 
 def reset(connection: socket.socket) -> None:
-    """Close a connection as a crashed machine would."""
+    """Close a connection as a machine that breaks down does."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     with contextlib.suppress(OSError):
@@ -29,8 +29,6 @@ def to_port(port: int) -> Callable[[], socket.socket]:
 
 
 def to_socket(path: str) -> Callable[[], socket.socket]:
-    """Connects to a Unix socket."""
-
     def connect() -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(path)
@@ -83,7 +81,6 @@ class Proxy:
             reset(connection)
 
     def close(self) -> None:
-        """End it."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
         self._listener.close()

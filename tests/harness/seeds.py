@@ -93,7 +93,6 @@ def _moment(dialect: str, number: sa.ColumnElement[int]) -> sa.ColumnElement[Any
 
 
 def make_tokens(database: Database, users: Sequence[int]) -> list[str]:
-    """A bearer token for each user."""
     now = datetime.now(UTC)
     tokens = [str(uuid4()) for _ in users]
     rows = [

@@ -81,9 +81,12 @@ class PostgreSQL:
         yield self._named(name) if owner else as_application(self._named(name))
         self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def as_owner(self, url: str) -> str:
+        """The URL of a database for its owner, who may create tables."""
+        return self._named(sa.make_url(url).database or "")
+
     @property
     def log(self) -> str:
-        """What the server has logged."""
         return Path(self._server.log).read_text(errors="replace")
 
     def configure(self, url: str, parameters: Mapping[str, str]) -> None:
@@ -93,7 +96,6 @@ class PostgreSQL:
             self._run(f"ALTER DATABASE {database} SET {name} TO '{value}'")
 
     def stop(self) -> None:
-        """Stop the server."""
         self._server.cleanup()
 
     def _named(self, name: str) -> str:
@@ -118,7 +120,6 @@ class Valkey:
         self.start()
 
     def url(self, database: int = 0) -> str:
-        """The URL of one of its databases."""
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
@@ -138,7 +139,7 @@ class Aws:
     """S3 and SES as `make run` has them, in a process of their own.
 
     Args:
-        folder: Where objects and mails will be.
+        folder: Where objects and emails will be.
         settings: Variables of the process, such as the bucket that is there from the beginning.
 
     Attributes:
@@ -203,14 +204,12 @@ class Servers:
 
     @cached_property
     def valkey(self) -> Valkey:
-        """The queue."""
         server = Valkey(self.folder / "valkey")
         self._cleanup.callback(server.stop)
         return server
 
     @cached_property
     def aws(self) -> Aws:
-        """S3 and SES."""
         server = Aws(self.folder / "aws", **self._aws)
         self._cleanup.callback(server.stop)
         return server

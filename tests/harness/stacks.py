@@ -28,8 +28,8 @@ QUICK = {"LEASE_S": "3", "SWEEP_INTERVAL_S": "1"}
 _numbers = count(1)
 
 
-def mails_in(folder: Path) -> list[EmailMessage]:
-    """The mails that the emulated SES took, the oldest first."""
+def emails_in(folder: Path) -> list[EmailMessage]:
+    """The emails that the emulated SES took, the oldest first."""
     paths = sorted(folder.glob("*.eml"), key=lambda one: one.stat().st_mtime)
     return [email.message_from_bytes(path.read_bytes(), policy=policy.default) for path in paths]
 
@@ -44,7 +44,6 @@ class Installation:
 
     @property
     def app_url(self) -> str:
-        """Where it is."""
         return str(self.facts["app_url"])
 
     def command(self, *arguments: str, given: str = "") -> str:
@@ -56,9 +55,9 @@ class Installation:
         """Somebody new, who signs up and signs in."""
         return Person.sign_up(Remote(self.app_url), username, home=self, **options)
 
-    def mails(self, to: str) -> list[EmailMessage]:
-        """The mails that somebody got, the oldest first."""
-        return [mail for mail in mails_in(Path(self.facts["mail_dir"])) if to in mail["To"]]
+    def emails(self, to: str) -> list[EmailMessage]:
+        """The emails that somebody got, the oldest first."""
+        return [mail for mail in emails_in(Path(self.facts["mail_dir"])) if to in mail["To"]]
 
     def is_ready(self) -> bool:
         """Whether the API says that it, the database, Redis and a worker are well."""
@@ -89,12 +88,10 @@ class Stack(Installation):
 
     @property
     def log(self) -> str:
-        """What it and its children have printed."""
         return self._log.read_text(errors="replace")
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `stack.json` says now."""
         found: dict[str, Any] = json.loads((self.folder / "stack.json").read_text())
         return found
 

@@ -9,8 +9,8 @@ from tests.harness.stacks import Installation
 BODIES = ["first", "second \u2028 \U0001f600", 'a "quoted" \\ one\nof two lines']
 
 
-def from_request_to_mail(place: Installation, file: Path) -> None:
-    """Sign up, write, ask for all posts, and compare what the mail, the download and the task say.
+def from_request_to_email(place: Installation, file: Path) -> None:
+    """Sign up, write, ask for all posts, and compare what the email, the download and the task say.
 
     Args:
         place: Any installation of the application.
@@ -26,7 +26,7 @@ def from_request_to_mail(place: Installation, file: Path) -> None:
     task = susan.wait_for(task_id, "succeeded")
     assert (task["progress"], task["attempt"]) == ({"percent": 100, "done": 3, "total": 3}, 1)
 
-    (attachment,) = susan.wait_for_mail(task_id).iter_attachments()
+    (attachment,) = susan.wait_for_email(task_id).iter_attachments()
     assert attachment.get_filename() == "posts.json"
     assert attachment.get_content_type() == "application/json"
     data = attachment.get_payload(decode=True)

@@ -21,7 +21,6 @@ def wait_until(
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long something takes."""
     began = time.monotonic()
     action()
     return time.monotonic() - began

@@ -16,13 +16,11 @@ def app_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def app_template(app_path: Path) -> Template:
-    """What is in it."""
     return load(app_path)
 
 
 @pytest.fixture(scope="session")
 def deployed(app_template: Template) -> Template:
-    """What CloudFormation makes of it."""
     return transform(app_template)
 
 

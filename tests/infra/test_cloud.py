@@ -51,7 +51,6 @@ class Stubs:
         return self.stubbers[service]
 
     def answer(self, operation: str, answer: dict[str, Any], **expected: Any) -> None:
-        """Say what CloudFormation answers next."""
         self["cloudformation"].add_response(operation, answer, expected or None)
 
     def stack(self, status: str | None, **facts: Any) -> None:
@@ -86,7 +85,6 @@ def test_stack(stubs: Stubs) -> None:
 
 
 def expect_plan(stubs: Stubs, kind: str) -> None:
-    """Expect a change set."""
     stubs.answer(
         "create_change_set",
         {"Id": PLAN, "StackId": "arn:aws:stack"},
@@ -100,7 +98,6 @@ def expect_plan(stubs: Stubs, kind: str) -> None:
 
 
 def plan(stubs: Stubs) -> Plan | None:
-    """Ask for it."""
     return stubs.cloud.plan("test", {"TemplateURL": "https://x"}, {"A": "1"})
 
 
@@ -151,12 +148,12 @@ def test_plan_that_is_refused(stubs: Stubs) -> None:
         plan(stubs)
 
 
-def test_plan_is_carried_out(stubs: Stubs) -> None:
+def test_plan_is_executed(stubs: Stubs) -> None:
     """It is waited for; a failure tells which resource was the first."""
     stubs.stack("UPDATE_COMPLETE")
     stubs.answer("execute_change_set", {}, ChangeSetName=PLAN)
     stubs.stack("UPDATE_COMPLETE")
-    stubs.cloud.carry_out(Plan("test", PLAN, []))
+    stubs.cloud.execute(Plan("test", PLAN, []))
 
     stubs.stack("REVIEW_IN_PROGRESS")
     stubs.answer("execute_change_set", {})
@@ -186,7 +183,7 @@ def test_plan_is_carried_out(stubs: Stubs) -> None:
     ]
     stubs.answer("describe_stack_events", {"StackEvents": events})
     with pytest.raises(DeploymentError, match=r"(?s)Cache: no such node.*Worker"):
-        stubs.cloud.carry_out(Plan("test", PLAN, []))
+        stubs.cloud.execute(Plan("test", PLAN, []))
 
 
 def test_delete(stubs: Stubs) -> None:
@@ -290,7 +287,7 @@ def test_long_change(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
     while 30 * len(stubs["cloudformation"]._queue) < 2 * EXPIRES_IN_MIN * 60:
         stubs.stack("UPDATE_IN_PROGRESS")
     stubs.stack("UPDATE_COMPLETE")
-    stubs.cloud.carry_out(Plan("test", PLAN, []))
+    stubs.cloud.execute(Plan("test", PLAN, []))
     assert sum(waited) > EXPIRES_IN_MIN * 60
 
 

@@ -140,7 +140,6 @@ def test_application(app_path: Path, deployed: Template) -> None:
 
 
 def documentation(service: str, operation: str, *members: str) -> str:
-    """What botocore says about a member."""
     shape = get_session().get_service_model(service).operation_model(operation).input_shape
     for name in members:
         shape = (shape.member if shape.type_name == "list" else shape).members[name]

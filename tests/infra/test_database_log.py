@@ -21,7 +21,6 @@ SLOW_S = 1.1
 
 @pytest.fixture
 def database_url(postgresql: PostgreSQL) -> Iterator[str]:
-    """A database of the application's role."""
     with postgresql.database() as url:
         yield url
 

@@ -35,7 +35,6 @@ DELETES = {"DeleteStack"}
 
 
 def statements(template: Template, role: str) -> list[dict[str, Any]]:
-    """Everything that a role's policies state."""
     policies = template["Resources"][role]["Properties"]["Policies"]
     return [one for policy in policies for one in policy["PolicyDocument"]["Statement"]]
 
@@ -47,12 +46,10 @@ def actions(statement: dict[str, Any]) -> set[str]:
 
 
 def allowed(found: list[dict[str, Any]]) -> set[str]:
-    """All actions of statements."""
     return set().union(*map(actions, found))
 
 
 def granted(action: str, patterns: set[str]) -> bool:
-    """Whether one of them allows an action."""
     return any(fnmatchcase(action, pattern) for pattern in patterns)
 
 

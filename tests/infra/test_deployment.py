@@ -74,11 +74,9 @@ class FakeCloud(Cloud):
         self.done.append(what)
 
     def account(self) -> str:
-        """Somebody's."""
         return "123456789012"
 
     def create_service_roles(self) -> list[str]:
-        """Create them once."""
         if self.has_roles:
             return []
         self._do("roles")
@@ -86,7 +84,6 @@ class FakeCloud(Cloud):
         return ["ecs.amazonaws.com"]
 
     def keep_logs(self, group: str, *, days: int) -> None:
-        """Note it."""
         self.kept_days[group] = days
 
     def functions(self) -> Account:
@@ -96,7 +93,6 @@ class FakeCloud(Cloud):
         return Account(self.limit, self.limit - own)
 
     def stack(self, name: str) -> Stack | None:
-        """A stack as it is."""
         return self.stacks.get(name)
 
     def plan(
@@ -117,11 +113,9 @@ class FakeCloud(Cloud):
         return Plan(name, f"plan-{name}", [change, *self.dangerous])
 
     def discard(self, plan: Plan) -> None:
-        """Forget it."""
         self._do(f"discard {plan.stack}")
 
-    def carry_out(self, plan: Plan) -> None:
-        """Do it."""
+    def execute(self, plan: Plan) -> None:
         self._do(f"change {plan.stack}")
         template, parameters = self.wanted[plan.stack]
         self.deployed[plan.stack] = template
@@ -138,7 +132,6 @@ class FakeCloud(Cloud):
         return [Resource(one, f"AWS::{one}", f"{name}/{one}") for one in names]
 
     def delete(self, name: str, *, keep: Sequence[str] = ()) -> list[str]:
-        """Delete a stack."""
         self._do(f"delete {name}" + f" without {','.join(keep)}" * bool(keep))
         if self.undeletable and not keep and name == FOUNDATION:
             return self.undeletable
@@ -146,15 +139,12 @@ class FakeCloud(Cloud):
         return []
 
     def has_image(self, image: str) -> bool:
-        """Whether it was pushed."""
         return image in self.images
 
     def registry_login(self) -> tuple[str, str]:
-        """Some."""
         return "AWS", "a-password"
 
     def store(self, bucket: str, key: str, path: Path) -> bool:
-        """Keep the file's key."""
         assert path.is_file()
         if key in self.stored:
             return False
@@ -165,7 +155,6 @@ class FakeCloud(Cloud):
     def run_task(
         self, definition: Mapping[str, Any], *, cluster: str, network: Mapping[str, Any]
     ) -> Ended:
-        """Migrate."""
         (container,) = definition["containerDefinitions"]
         assert container["command"][-1] == "migrate"
         assert container["image"] in self.images
@@ -200,7 +189,6 @@ def test_outputs_are_those_of_the_template(foundation: Template) -> None:
 
 @pytest.fixture
 def cloud() -> FakeCloud:
-    """An empty account."""
     return FakeCloud()
 
 
@@ -222,7 +210,6 @@ class Desk:
     asked_about_data: list[str] = field(default_factory=list)
 
     def deployment(self, stage: Stage = STAGE) -> Deployment:
-        """What they start."""
         builder = Builder(lambda _architecture: self.tag, self._check, self._build)
         return Deployment(stage, self.cloud, self.build, self.said.append, self._confirm, builder)
 
@@ -241,7 +228,6 @@ class Desk:
         return all(answer for word, answer in self.answers.items() if word in question)
 
     def deploy(self, **options: Any) -> list[str]:
-        """Deploy; return what was done."""
         del self.cloud.done[:]
         self.deployment(**options).deploy()
         return self.cloud.done

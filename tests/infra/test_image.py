@@ -9,7 +9,6 @@ from tests.infra.templates import ROOT
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Something like this project."""
     for name in (*FILES, "worker/Dockerfile", "worker/runner.py", "chalicelib/db/engine.py"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +68,6 @@ def programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def install(folder: Path, name: str, script: str = "") -> None:
-    """Put a program there."""
     path = folder / name
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)

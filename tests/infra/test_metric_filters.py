@@ -26,12 +26,10 @@ def matches(pattern: str, line: dict[str, Any]) -> bool:
 
 
 def pattern(template: Template, name: str) -> str:
-    """A filter's."""
     return str(template["Resources"][name]["Properties"]["FilterPattern"])
 
 
 def broken(_attempt: Attempt) -> None:
-    """Fail."""
     raise RuntimeError
 
 

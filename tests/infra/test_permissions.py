@@ -73,7 +73,6 @@ class Recorder:
         self._on = False
 
     def attach(self, session: Any) -> None:
-        """Listen to a new session."""
         session.register("before-sign", self._note)
 
     def _note(self, event_name: str, request: Any, **_rest: Any) -> None:
@@ -82,13 +81,11 @@ class Recorder:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Write down what happens inside."""
         self._on = True
         yield
         self._on = False
 
     def needed(self) -> set[str]:
-        """The actions that all of it needs."""
         return set().union(*(NEEDS[name] for name, _ in self.requests))
 
 
@@ -198,7 +195,6 @@ def agent_url(recorder: Recorder) -> Iterator[str]:
 
     class Agent(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
-            """Protect, or no longer."""
             recorder.requests.append((f"PUT {self.path}", ""))
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(200)

@@ -108,7 +108,6 @@ def test_functions_do_not_name_their_api(app_template: Template) -> None:
 
 
 def worker(app_template: Template) -> dict[str, Any]:
-    """The worker's container."""
     definition = app_template["Resources"]["WorkerDefinition"]["Properties"]
     (container,) = definition["ContainerDefinitions"]
     return dict(container)
@@ -189,7 +188,7 @@ def test_scaling_is_what_the_formula_says(app_template: Template) -> None:
 def test_nobody_is_taken_away_who_is_missed(
     app_template: Template, workers: int, unfinished: int
 ) -> None:
-    """The alarm's expression, by hand: it rings when those who would stay are enough."""
+    """The alarm's expression, by hand: it goes off when those who would stay are enough."""
     (spare, *_) = app_template["Resources"]["TooMany"]["Properties"]["Metrics"]
     limits = scaling.Limits(least=0, most=1000)
     expression = spare["Expression"]["Fn::Sub"].replace("${BacklogPerWorker}", str(limits.target))
@@ -197,12 +196,12 @@ def test_nobody_is_taken_away_who_is_missed(
     assert step is not None
     assert step.groups() == ("workers", "4", "workers / 4", "1")
     at_once = workers / 4 if workers > 4 else 1
-    rings = (workers - unfinished / limits.target) / at_once >= 1
+    goes_off = (workers - unfinished / limits.target) / at_once >= 1
     stay = workers - max(1, int(at_once))
     backlog = scaling.backlog_per_worker(unfinished, workers)
     wanted = scaling.desired_workers(workers, backlog, limits)
-    assert not rings or wanted <= stay
-    assert rings or unfinished / limits.target > workers - max(1, at_once) or not workers
+    assert not goes_off or wanted <= stay
+    assert goes_off or unfinished / limits.target > workers - max(1, at_once) or not workers
 
 
 MAIL_RECORDS = ("MailRecords", "MailFromRecords", "MailPolicyRecord")
@@ -210,7 +209,7 @@ PUBLISHED = {"Unfinished", "OldestWaiting", "Workers", "BacklogPerWorker"}
 
 
 def test_metrics_that_are_watched_are_published(app_template: Template) -> None:
-    """What alarms, scaling and the dashboard look at is what the sweeper measures."""
+    """What alarms, scaling and the dashboard look at is what the reconciler measures."""
     watched = set()
     for part in (one for key in ("Metric", "Properties") for one in values(app_template, key)):
         if part.get("Namespace") == "Carryout":

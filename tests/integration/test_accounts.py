@@ -232,7 +232,6 @@ def test_attempts_at_once_are_no_more_attempts(wiring: Wiring) -> None:
 
 
 def login_attempt(wiring: Wiring) -> AbstractContextManager[None]:
-    """An attempt to sign in."""
     limit = SignInLimit(wiring.queue.redis, wiring.database, username="susan", address="::1")
     return limit.attempt(now=now())
 
@@ -321,7 +320,7 @@ def test_a_new_address_takes_the_password(carol: Person, proof: dict[str, str]) 
     assert carol.patch("/v1/me", same | proof).json_body["language"] == "es"
 
 
-def test_guesses_beside_a_new_address_count(carol: Person, rewire: Rewire) -> None:
+def test_wrong_passwords_beside_a_new_address_count(carol: Person, rewire: Rewire) -> None:
     """They are counted together with those where one signs in, whatever route they come by."""
     rewire(LIMITS="on")
     routes = [

@@ -103,7 +103,6 @@ def worker(
 
 @pytest.fixture
 def user_id(database: Database) -> int:
-    """The user susan."""
     return make_user(database)
 
 
@@ -368,7 +367,6 @@ def test_export_and_verify(worker: Call, database: Database, user_id: int, tmp_p
 
 @pytest.fixture
 def exported(worker: Call, database: Database, user_id: int, tmp_path: Path) -> Path:
-    """An export of two posts."""
     write_posts(database, user_id, ["one", "two"])
     assert worker("export", "--user", "susan", "--out", "posts.json").status == 0
     return tmp_path / "posts.json"

@@ -14,10 +14,12 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chalicelib.accounts.accounts import erase
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Removal, Task
 from chalicelib.microblog.datasets import POSTS
 from chalicelib.microblog.models import Post
+from chalicelib.tasks.requests import cancel_task, retry_task
 from chalicelib.values.fields import PostBody, flaw, format_time
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
@@ -61,14 +63,12 @@ def user_id(database: Database) -> int:
 
 
 def export_to(database: Database, user_id: int, out: Path, *, at: datetime) -> int:
-    """Export somebody's posts straight to a file."""
     return write_file(
         database, out, dataset=POSTS, user_id=user_id, now=at, progress=lambda _percent: None
     )
 
 
 def storage_of(wired: Wiring) -> FakeObjectStore:
-    """The bucket."""
     return cast("FakeObjectStore", wired.object_store)
 
 
@@ -365,8 +365,6 @@ def test_posts_of_meanwhile(wired: Wiring, user_id: int) -> None:
 
 def test_retried_by_the_user(wired: Wiring, user_id: int) -> None:
     """A task that the user tries again is taken as of its new first attempt."""
-    from chalicelib.tasks.requests import cancel_task, retry_task  # noqa: PLC0415
-
     task_id = killed_in_the_middle(wired, user_id)
     with wired.database.write() as session:
         cancel_task(session, task_id, lease_s=30, now=wired.now())
@@ -384,8 +382,6 @@ def test_retried_by_the_user(wired: Wiring, user_id: int) -> None:
 
 def test_account_is_erased_meanwhile(wired: Wiring, user_id: int) -> None:
     """A worker whose user is gone stops, and what it wrote goes."""
-    from chalicelib.accounts.accounts import erase  # noqa: PLC0415
-
     task_id = launch(wired.database, user_id)
 
     def vanish(operation: str) -> None:

@@ -22,7 +22,6 @@ from tests.harness.people import Person, refused
 
 
 def request_export(person: Person) -> str:
-    """Ask for an export; return its id."""
     task_id: str = person.post("/v1/exports", {}).json_body["id"]
     return task_id
 
@@ -74,7 +73,6 @@ def test_download(susan: Person, export: str) -> None:
 
 
 def start(database: Database, task_id: str) -> None:
-    """Have a task running."""
     ledgers.claim(database, task_id)
 
 
@@ -162,7 +160,7 @@ def test_delete(susan: Person, export: str, wiring: Wiring) -> None:
         assert wiring.object_store.size(key) is None
     gone(susan, export)
     mail = susan.get(f"/v1/tasks/{export}").json_body["result"]["mail"]
-    assert mail["state"] == "failed"  # it was still to be sent: with no file there is no mail
+    assert mail["state"] == "failed"  # it was still to be sent: with no file there is no email
 
 
 @pytest.mark.parametrize("bring", [lambda *_: None, start])
@@ -177,7 +175,7 @@ def test_delete_too_early(
 
 @both_databases
 def test_mail_again(susan: Person, export: str, wiring: Wiring) -> None:
-    """A mail can be asked for again when the last one is not on its way any more."""
+    """An email can be asked for again when the last one is not on its way any more."""
     path = f"/v1/exports/{export}/mail"
     for state in ("pending", "sending"):
         settle_email(wiring, export, state)

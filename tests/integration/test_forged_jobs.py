@@ -115,7 +115,6 @@ def leave_mark(*_: Any) -> None:
 
 @pytest.fixture
 def marks(tmp_path: Path) -> Path:
-    """Where forged code would leave its marks."""
     folder = tmp_path / "marks"
     folder.mkdir()
     return folder
@@ -158,7 +157,6 @@ def worker(
 
 
 def count_tokens(database: Database) -> int:
-    """How many tokens there are."""
     with database.read() as session:
         return session.scalar(sa.select(sa.func.count()).select_from(Token)) or 0
 
@@ -183,7 +181,6 @@ def wait_for(wiring: Wiring, task_id: str, status: str) -> None:
 
 
 def do(wiring: Wiring, user_id: int, *, seconds: int) -> None:
-    """Have a real task done."""
     task_id = launch(wiring.database, user_id, "example", seconds=seconds)
     wiring.queue.enqueue([(task_id, "example")])
     wait_for(wiring, task_id, "succeeded")

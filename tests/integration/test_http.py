@@ -15,7 +15,6 @@ GETS = [path for method, path in ROUTES if method == "GET"]
 
 
 def event_of(method: str, path: str, person: Person) -> Event:
-    """A person's request of a route."""
     parameters = {name: value for name, value in NAMES.items() if f"{{{name}}}" in path}
     return proxy_event(method, path, parameters or None, headers=person.headers)
 

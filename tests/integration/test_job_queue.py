@@ -31,7 +31,6 @@ NAME = "microblog-tasks"
 
 @pytest.fixture
 def real(redis_url: str) -> Iterator[JobQueue]:
-    """An empty queue in Valkey."""
     with closing(api_client(redis_url)) as redis:
         yield JobQueue(redis, NAME, timeout_s=77)
 
@@ -46,8 +45,6 @@ def queue(request: pytest.FixtureRequest) -> JobQueue:
 
 
 class TestContract:
-    """What holds for both."""
-
     def test_an_empty_queue(self, queue: JobQueue) -> None:
         """Nobody waits, nobody works."""
         assert queue.waiting_ids() == set()
@@ -78,8 +75,6 @@ class TestContract:
 
 
 class TestJobs:
-    """What stands in Redis."""
-
     def test_a_job(self, real: JobQueue) -> None:
         """Whatever its kind, a job names one function and carries the task's id, as JSON."""
         real.enqueue([("one", "export_posts")])
@@ -177,13 +172,11 @@ class Counting(Connection):
     sent = 0
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """Count and send."""
         Counting.sent += 1
         super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
 
 
 def counting_pool(url: str) -> ConnectionPool:
-    """A pool of counting connections."""
     return ConnectionPool.from_url(url, connection_class=Counting)
 
 

@@ -37,26 +37,22 @@ def try_to_claim(database: Database, task_id: str) -> Lease | None:
 
 
 def cancel(database: Database, task_id: str) -> None:
-    """Ask to cancel a task."""
     with database.write() as session:
         task_requests.cancel_task(session, task_id, lease_s=LEASE_S, now=now())
 
 
 def last_seq(database: Database, user_id: int) -> int:
-    """The number of the user's last notification."""
     with database.read() as session:
         return session.get_one(User, user_id).notification_seq
 
 
 @pytest.fixture
 def user_id(database: Database) -> int:
-    """A user."""
     return make_user(database)
 
 
 @pytest.fixture
 def task_id(database: Database, user_id: int) -> str:
-    """An export of theirs, queued."""
     return launch(database, user_id)
 
 

@@ -34,20 +34,17 @@ class Restarted(Aws):
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Restarted]:
-    """A fresh emulator, killed at the end."""
     running = Restarted(tmp_path, EXPORT_BUCKET=BUCKET)
     yield running
     running.stop()
 
 
 def get(s3: Any, key: str) -> dict[str, Any]:
-    """An object with its bytes read."""
     answer: dict[str, Any] = s3.get_object(Bucket=BUCKET, Key=key)
     return {**answer, "Body": answer["Body"].read()}
 
 
 def is_missing(s3: Any, key: str) -> bool:
-    """Whether an object is not there."""
     try:
         s3.head_object(Bucket=BUCKET, Key=key)
     except ClientError as error:
@@ -145,7 +142,6 @@ def test_half_written_file_is_no_object(running: Restarted, tmp_path: Path) -> N
 
 
 def make_mail(text: str) -> bytes:
-    """A message as the worker makes them."""
     message = EmailMessage()
     message["From"] = "Carryout <carryout@example.com>"
     message["To"] = "susan@example.com"

@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def user_id(database: Database) -> int:
-    """Somebody with two posts."""
     user_id = make_user(database)
     write_posts(database, user_id, ["one", "two"])
     return user_id
@@ -29,12 +28,10 @@ def user_id(database: Database) -> int:
 def export(
     database: Database, user_id: int, out: Path, *, progress: Callable[[int], object] = str
 ) -> int:
-    """Export somebody's posts."""
     return write_file(database, out, dataset=POSTS, user_id=user_id, now=START, progress=progress)
 
 
 def mode(path: Path) -> int:
-    """Who may read and write a file."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
@@ -61,23 +58,19 @@ def test_a_new_file_has_the_usual_mode(database: Database, user_id: int, tmp_pat
 
 
 def make_fifo(path: Path) -> None:
-    """A pipe with a name."""
     os.mkfifo(path)
 
 
 def make_link(path: Path) -> None:
-    """A link to a file."""
     path.with_name("target").write_text("precious")
     path.symlink_to("target")
 
 
 def make_dangling_link(path: Path) -> None:
-    """A link to nothing."""
     path.symlink_to("nowhere")
 
 
 def make_folder(path: Path) -> None:
-    """A folder."""
     path.mkdir()
 
 

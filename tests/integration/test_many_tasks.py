@@ -151,7 +151,6 @@ def reading(ask: Callable[[Any], object]) -> Ask:
 
 
 def launch(database: Database, now: datetime) -> None:
-    """Launch a task."""
     with database.write() as session:
         task_requests.launch_task(session, 1, an_export(), now=now)
 
@@ -166,7 +165,6 @@ def sweep(database: Database, now: datetime) -> None:
 
 
 def sample_markers(database: Database, now: datetime) -> None:
-    """Sample markers."""
     task = Task(id="x", queued_at=now)
     QueuePositions(database).position(task, EXACT_UP_TO + 1, now=now)
 

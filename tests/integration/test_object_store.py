@@ -16,13 +16,11 @@ KEY = "exports/1/task/1/posts.json"
 
 
 def nothing() -> Callable[[str], bool]:
-    """No key is needed any more."""
     return lambda _key: False
 
 
 @pytest.fixture
 def s3(environment: dict[str, str]) -> Iterator[ObjectStore]:
-    """An empty bucket of the emulator's."""
     url = environment["AWS_ENDPOINT_URL"]
     storage = ObjectStore(environment["EXPORT_BUCKET"], endpoint_url=url)
     yield storage
@@ -39,7 +37,6 @@ def storage(request: pytest.FixtureRequest) -> ObjectStore:
 
 
 def read(storage: ObjectStore, key: str) -> bytes:
-    """All of an object."""
     return b"".join(storage.read(key))
 
 
@@ -57,8 +54,6 @@ def over(storage: ObjectStore, ending: str) -> tuple[str, Part]:
 
 
 class TestContract:
-    """What holds for both."""
-
     def test_put(self, storage: ObjectStore) -> None:
         """What was put is there, whole, and replaced by what is put next."""
         storage.put(KEY, b"first", JSON)

@@ -5,7 +5,7 @@ from threading import Barrier, Thread
 
 import pytest
 
-from chalicelib.db.models import User
+from chalicelib.db.models import OutboxMessage, User
 from chalicelib.exports import files
 from chalicelib.outbox import messages
 from chalicelib.outbox.messages import Message
@@ -33,7 +33,6 @@ def state_of(wiring: Wiring, task_id: str) -> str:
 
 
 def claim(wiring: Wiring, task_id: str) -> Message:
-    """Claim the email about a task."""
     (message,) = messages.claim_of_task(wiring.database, task_id, lease_s=LEASE_S)
     return message
 
@@ -113,6 +112,45 @@ def test_an_address_that_was_confirmed_just_now(
     assert claim(wiring, task_id).confirmed
 
 
+@pytest.mark.parametrize("state", ["sending", "sent", "failed", "unknown", "pending"])
+def test_a_confirmation_releases_what_waits(wiring: Wiring, state: str) -> None:
+    """It changes nothing about other messages, nor about anybody else's."""
+    users = [make_user(wiring.database, name) for name in ("susan", "david")]
+    waiting = [launch(wiring.database, user_id) for user_id in users]
+    other = launch(wiring.database, users[0], "example")
+    for task_id in (*waiting, other):
+        fail(wiring.database, task_id)
+    with wiring.database.write() as session:
+        messages.put(session, users[0], "export", {}, now=now(), task_id=other)
+    for task_id in waiting:
+        put_email(wiring.database, task_id, state="unconfirmed")
+    put_email(wiring.database, other, state=state)
+    confirm(wiring, users[0], confirmed_at=now())
+    with wiring.database.read() as session:
+        states = {one.task_id: one.state for one in session.query(OutboxMessage)}
+    assert states == {waiting[0]: "pending", waiting[1]: "unconfirmed", other: state}
+
+
+@pytest.mark.parametrize(
+    ("state", "left"),
+    [
+        ("pending", "failed"),
+        ("unconfirmed", "failed"),
+        ("sending", "sending"),
+        ("sent", "sent"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_withdrawn(wiring: Wiring, state: str, left: str) -> None:
+    """What is on its way or was sent cannot be withdrawn: the ledger goes on telling the truth."""
+    task_id = launch(wiring.database, make_user(wiring.database))
+    publish(wiring, task_id)
+    put_email(wiring.database, task_id, state=state)
+    with wiring.database.write() as session:
+        files.remove_file(session, task_id, lease_s=LEASE_S, now=now())
+    assert state_of(wiring, task_id) == left
+
+
 def confirm(wiring: Wiring, user_id: int, *, confirmed_at: datetime | None) -> None:
     """Note when the user's address was confirmed, and release what waited for that."""
     with wiring.database.write() as session:
@@ -166,7 +204,6 @@ def test_watchers_hear_what_became_of_an_email(wiring: Wiring) -> None:
 
 
 def newest(wiring: Wiring, user_id: int) -> int:
-    """The number of a user's newest notification."""
     with wiring.database.read() as session:
         found, last = notifications.since(session, user_id, after=0)
     assert found[-1].seq == last

@@ -50,12 +50,10 @@ CAROL = {"username": "carol", "email": "carol@example.com", "password": "correct
 
 @pytest.fixture
 def browser(susan: Person) -> Browser:
-    """Susan's browser, signed in."""
     return Browser(susan.client, susan.token)
 
 
 def session_of(cookie: str) -> str:
-    """The token in a Set-Cookie header."""
     return cookie.partition("=")[2].partition(";")[0]
 
 
@@ -69,7 +67,6 @@ def enter(client: Client) -> Browser:
 
 
 def values(page: str) -> dict[str | None, str | None]:
-    """What the fields of a page hold."""
     return {a.get("name"): a.get("value") for tag, a in Elements(page).found if tag == "input"}
 
 
@@ -130,7 +127,7 @@ def test_registration_is_closed(client: Client, rewire: Rewire) -> None:
 
 
 def test_account(client: Client, join: Join) -> None:
-    """Mail address and language are changed; the page speaks the new one at once."""
+    """Email address and language are changed; the page speaks the new one at once."""
     browser = enter(client)
     join("david")
     new = {"language": "es", "current_password": SUSAN["password"]}
@@ -195,7 +192,7 @@ def test_another_password_with_a_fault(client: Client, current: str, new: str, t
     assert enter(client).get("/account").status_code == 200
 
 
-def test_guesses_on_the_account_page(client: Client, rewire: Rewire) -> None:
+def test_wrong_passwords_on_the_account_page(client: Client, rewire: Rewire) -> None:
     """They are counted together with those where one signs in, whatever form they come from."""
     browser = enter(client)
     rewire(LIMITS="on")

@@ -20,7 +20,6 @@ SUSAN = {"username": "susan", "email": "susan@example.com", "password": "correct
 
 @pytest.fixture
 def browser(susan: Person) -> Browser:
-    """Susan's browser, signed in."""
     return Browser(susan.client, susan.token)
 
 

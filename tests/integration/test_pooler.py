@@ -74,7 +74,6 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture
 def pooled(pooler_url: str) -> Iterator[Database]:
-    """The ledger through the pooler."""
     ledger = connect(pooler_url, pool_size=10, pooler=True)
     yield ledger
     ledger.close()

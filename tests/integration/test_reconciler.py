@@ -36,7 +36,6 @@ NOTHING = dict.fromkeys(("recovered", "recovered_messages", "expired", "enqueued
 
 @pytest.fixture
 def user_id(database: Database) -> int:
-    """A user."""
     return make_user(database)
 
 

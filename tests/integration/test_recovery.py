@@ -1,10 +1,8 @@
-import email
 import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
-from email import policy
 from email.message import EmailMessage
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,6 +29,7 @@ from tests.conftest import Join, Rewire, both_databases
 from tests.harness.ledgers import launch, now, publish, put_email, the_email
 from tests.harness.pages import Elements
 from tests.harness.people import Person, refused
+from tests.harness.stacks import emails_in
 from worker.outbox import sender
 
 PASSWORD = "correct horse"
@@ -49,7 +48,6 @@ def maria(nobody: Person, wiring: Wiring) -> Person:
 
 
 def sign_in(nobody: Person, user_id: int = 0, password: str = PASSWORD) -> Person:
-    """Maria with a token of her own."""
     answer = nobody.post("/v1/tokens", {"username": "maria", "password": password})
     assert answer.status_code == 201, answer.json_body
     return Person(nobody.client, answer.json_body["token"], user_id)
@@ -57,11 +55,10 @@ def sign_in(nobody: Person, user_id: int = 0, password: str = PASSWORD) -> Perso
 
 def emails(mail_dir: Path, wiring: Wiring) -> list[EmailMessage]:
     """What the sender sends now, the oldest first."""
-    known = set(mail_dir.glob("*.eml"))
+    known = len(emails_in(mail_dir))
     while sender.send_due(wiring):
         pass
-    new = sorted(set(mail_dir.glob("*.eml")) - known, key=lambda path: path.stat().st_mtime)
-    return [email.message_from_bytes(one.read_bytes(), policy=policy.default) for one in new]
+    return emails_in(mail_dir)[known:]
 
 
 def state_of(wiring: Wiring, task_id: str) -> str:
@@ -71,7 +68,7 @@ def state_of(wiring: Wiring, task_id: str) -> str:
 
 
 def link(mail: EmailMessage) -> tuple[str, str]:
-    """The page and the key that a mail links to."""
+    """The page and the key that an email links to."""
     body = mail.get_body(("plain",))
     assert body is not None
     url = urlsplit(re.findall(r"https://\S+", body.get_content())[0])
@@ -98,7 +95,7 @@ def test_change_of_password_needs_the_present_one(maria: Person) -> None:
 
 @both_databases
 def test_reset(maria: Person, nobody: Person, mail_dir: Path, wiring: Wiring) -> None:
-    """A link in a mail, in the user's language, sets a new password once and ends all sessions."""
+    """A link by email, in the user's language, sets a new password once and ends all sessions."""
     assert nobody.post("/v1/password-resets", {"email": "MARIA@example.com"}).status_code == 202
     (mail,) = emails(mail_dir, wiring)
     assert mail["To"] == "maria <maria@example.com>"
@@ -116,7 +113,7 @@ def test_reset(maria: Person, nobody: Person, mail_dir: Path, wiring: Wiring) ->
 
 
 def test_reset_for_nobody(nobody: Person, maria: Person, mail_dir: Path, wiring: Wiring) -> None:
-    """An address that nobody has gets the same answer, and no mail."""
+    """An address that nobody has gets the same answer, and no email."""
     assert maria
     answers = [
         nobody.post("/v1/password-resets", {"email": f"{name}@example.com"})
@@ -140,7 +137,7 @@ def test_reset_is_over_soon(
 
 
 def test_no_secret_is_kept(nobody: Person, maria: Person, mail_dir: Path, wiring: Wiring) -> None:
-    """The key of a link is in the mail and nowhere else: a digest in SQL, nothing in Redis."""
+    """The key of a link is in the email and nowhere else: a digest in SQL, nothing in Redis."""
     assert maria
     nobody.post("/v1/password-resets", {"email": "maria@example.com"})
     _, key = link(emails(mail_dir, wiring)[0])
@@ -209,7 +206,7 @@ def test_a_link_to_an_address_of_the_past(
 def test_a_letter_that_cannot_be_written(
     nobody: Person, maria: Person, mail_dir: Path, wiring: Wiring
 ) -> None:
-    """An address that has no place in a header costs its own letter and nobody else's."""
+    """An address that has no place in a header costs its own email and nobody else's."""
     with wiring.database.write() as session:
         session.get_one(User, maria.user_id).email = "x@example.com\r\nBcc: y@example.com"
     new = {"username": "rita", "email": "rita@example.com", "password": PASSWORD}
@@ -263,7 +260,6 @@ def test_a_password_manager_learns_whose_password_it_is(
 
 @pytest.fixture
 def limited(rewire: Rewire) -> Wiring:
-    """The app with LIMITS=on."""
     return rewire(LIMITS="on")
 
 
@@ -367,7 +363,7 @@ def test_exports_per_user(limited: Wiring, susan: Person) -> None:
 
 
 def test_mails_per_user(limited: Wiring, susan: Person) -> None:
-    """Mails that one asks for are limited for each user."""
+    """Emails that one asks for are limited for each user."""
     task_id = launch(limited.database, susan.user_id)
     publish(limited, task_id)
     put_email(limited.database, task_id, state="sent")
@@ -378,7 +374,6 @@ def test_mails_per_user(limited: Wiring, susan: Person) -> None:
 
 
 def counter(name: str, who: object) -> str:
-    """The name of a counter in Redis."""
     return f"carryout:{name}:{_digest(str(who))}"
 
 
@@ -390,7 +385,7 @@ def without_redis(rewire: Rewire) -> Wiring:
 
 @both_databases
 @pytest.mark.usefixtures("without_redis")
-def test_guesses_are_counted_without_redis(nobody: Person) -> None:
+def test_wrong_passwords_are_counted_without_redis(nobody: Person) -> None:
     """While Redis is away the ledger counts wrong passwords; nothing else is limited."""
     guess = {"username": "susan", "password": "a guess"}
     for _ in range(PER_ACCOUNT):

@@ -17,8 +17,6 @@ from tests.harness.servers import Aws, PostgreSQL
 
 
 class Rotated:
-    """A secret in an emulated Secrets Manager."""
-
     def __init__(self, endpoint_url: str) -> None:
         self.endpoint_url = endpoint_url
         self._client: Any = boto3.client("secretsmanager", endpoint_url=endpoint_url)
@@ -26,7 +24,6 @@ class Rotated:
         self._client.create_secret(Name=self.name, SecretString="{}")
 
     def put(self, username: str, password: str) -> None:
-        """Rotate it, as RDS does."""
         value = json.dumps({"username": username, "password": password})
         self._client.put_secret_value(SecretId=self.name, SecretString=value)
 
@@ -37,7 +34,6 @@ class Rotated:
 
 @pytest.fixture
 def rotated(aws: Aws) -> Rotated:
-    """A secret of this test's own."""
     return Rotated(aws.url)
 
 

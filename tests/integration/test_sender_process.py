@@ -38,14 +38,12 @@ def worker(environment: dict[str, str], log: Path) -> Iterator["subprocess.Popen
 
 
 def put(wiring: Wiring) -> None:
-    """Have a link sent, without a hint."""
     user_id = make_user(wiring.database)
     with wiring.database.write() as session:
         messages.put(session, user_id, "moved", {}, now=now(), address="susan@example.com")
 
 
 def state(wiring: Wiring) -> str:
-    """What became of the one message."""
     with wiring.database.read() as session:
         return session.scalars(sa.select(OutboxMessage.state)).one()
 

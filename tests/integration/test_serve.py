@@ -54,7 +54,6 @@ class Served:
         assert not ended(self.process), self._log.read_text()
 
     def connect(self) -> http.client.HTTPConnection:
-        """A connection that is kept between requests."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
 
     def stop(self) -> tuple[int, str]:
@@ -75,7 +74,6 @@ class Served:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    """A running server, killed at the end."""
     served = Served(tmp_path)
     yield served
     kill([served.process])

@@ -21,7 +21,6 @@ EXPORT = {"name": "export_posts"}
 
 
 def request_export(person: Person) -> str:
-    """Ask for an export; return its id."""
     answer = person.post("/v1/exports", {})
     assert answer.status_code == 202, answer.json_body
     task_id: str = answer.json_body["id"]
@@ -287,7 +286,6 @@ def test_cancel_while_running(susan: Person, database: Database) -> None:
 
 
 def succeed(database: Database, task_id: str) -> None:
-    """End a task well."""
     ledgers.claim(database, task_id).succeed({"seconds": 1}, now=ledgers.now())
 
 
@@ -380,7 +378,6 @@ def test_launch_while_redis_is_away(susan: Person, rewire: Rewire) -> None:
 
 
 def keyed(person: Person, key: str, body: object = EXPORT) -> Any:
-    """Launch a task under a key."""
     return person.post("/v1/tasks", body, headers={"Idempotency-Key": key})
 
 

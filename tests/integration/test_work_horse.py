@@ -53,7 +53,6 @@ def ask(wiring: Wiring, *names: str) -> list[str]:
 
 
 def statuses(wiring: Wiring, asked: list[str]) -> list[str]:
-    """How the tasks stand."""
     return [the_task(wiring.database, task_id).status for task_id in asked]
 
 

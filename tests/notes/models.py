@@ -20,8 +20,6 @@ class Base(so.DeclarativeBase):
 
 
 class Note(Base):
-    """Something to remember."""
-
     __tablename__ = "notes"
     __table_args__ = (sa.Index("ix_notes_user_id_id", "user_id", "id"),)
 

@@ -62,10 +62,14 @@ def command(environment: dict[str, str], tmp_path: Path) -> Iterator[Command]:
 
 
 @pytest.fixture
-def user_id(database: Database, monkeypatch: pytest.MonkeyPatch) -> int:
+def user_id(
+    database: Database,
+    create_tables: Callable[[sa.MetaData], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> int:
     """Somebody who has kept a lot of notes, of this application."""
     monkeypatch.setitem(TASKS, EXPORT_NOTES.name, EXPORT_NOTES)
-    Base.metadata.create_all(database.engine)
+    create_tables(Base.metadata)
     user_id = make_user(database)
     rows = [row(number) | {"user_id": user_id} for number in range(NOTES_KEPT)]
     with database.write() as session:
@@ -74,7 +78,6 @@ def user_id(database: Database, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def row(number: int) -> dict[str, object]:
-    """A long note."""
     return {
         "id": UUID(int=number * 2**115 % (2**128 - 59)),
         "text": f"{number} " + "\u2028 ünï \\ " * 600 if number % 10 else None,
@@ -96,7 +99,6 @@ def undisturbed(database: Database, user_id: int, at: datetime) -> bytes:
 
 
 def checkpointed_parts(task: Task) -> int:
-    """How many parts the next attempt finds."""
     return len(task.checkpoint["parts"]) if task.checkpoint else 0
 
 

@@ -31,7 +31,6 @@ class Cost:
 
     @classmethod
     def median(cls, costs: Sequence["Cost"]) -> "Cost":
-        """The median of each."""
         return cls(
             statistics.median(one.wall_s for one in costs),
             statistics.median(one.cpu_s for one in costs),
@@ -58,7 +57,6 @@ class ColdStart:
         return self.handler.cpu_s / self.peers.cpu_s
 
     def __str__(self) -> str:
-        """For people."""
         rows = [(HANDLER, self.handler), (PEERS, self.peers)]
         wall_ratio = self.handler.wall_s / self.peers.wall_s
         return "\n".join(

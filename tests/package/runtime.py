@@ -21,6 +21,7 @@ from infra.package import dependencies
 from infra.package.application import ROOT
 from infra.package.interpreter import Interpreter
 from infra.package.target import DEFAULT_PYTHON, Target
+from tests.harness.processes import output
 
 API = "/2018-06-01/runtime"
 CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
@@ -69,17 +70,8 @@ class Image:
 
     def run(self, script: str, **environment: str) -> str:
         """Run a script to its end; return what it printed."""
-        done = subprocess.run(
-            [self._python, "-S", "-c", script],
-            cwd=self.task_root,
-            env=self._environment(environment),
-            capture_output=True,
-            text=True,
-            timeout=150,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        env = self._environment(environment)
+        return output(self._python, "-S", "-c", script, cwd=self.task_root, env=env)
 
     def _environment(self, chosen: Mapping[str, str]) -> dict[str, str]:
         """What Lambda sets, as far as anything here reads it, and what the function is given."""
@@ -143,7 +135,6 @@ class Function:
 
     @property
     def log(self) -> str:
-        """What it has printed."""
         return self._log.read_text()
 
     def invoke(self, event: object) -> Any:

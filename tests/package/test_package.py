@@ -1,6 +1,5 @@
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from infra.package import PackagingError, template
 from infra.package.__main__ import LOCK, build
 from infra.package.application import ROOT
 from infra.package.inspection import ELF, Package
+from tests.harness.processes import output
 from tests.package import cold_start
 from tests.package.cold_start import PACKAGE
 from tests.package.runtime import TARGET, Image
@@ -85,8 +85,7 @@ def test_only_the_package_is_seen(image: Image) -> None:
 @pytest.mark.parametrize("script", [LANGUAGES, ADDRESSES])
 def test_what_is_left_does_the_same(image: Image, script: str) -> None:
     """What was cut changes no number, no time and no endpoint in what stayed."""
-    command = [sys.executable, "-c", script]
-    whole = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    whole = output(sys.executable, "-c", script)
     assert whole
     assert image.run(script) == whole
 

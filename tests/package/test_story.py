@@ -1,10 +1,7 @@
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from email import message_from_bytes, policy
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -13,11 +10,12 @@ import pytest
 import requests
 
 from chalicelib.adapters.job_queue import JobQueue, api_client
-from infra.package.application import ROOT
 from tests.conftest import both_databases
 from tests.harness.events import proxy_event, shown
 from tests.harness.pages import HOST
 from tests.harness.people import JSON
+from tests.harness.processes import worker
+from tests.harness.stacks import emails_in
 from tests.harness.waiting import wait_until
 from tests.package.conftest import everything
 from tests.package.runtime import TARGET, Function, Image
@@ -54,7 +52,8 @@ class Deployment:
         self.sweep = Function(image, "app.sweep", settings, log=folder / "sweep.log")
         self.queue = JobQueue(api_client(environment["REDIS_URL"]), "microblog-tasks", timeout_s=1)
         self._environment = environment
-        self._worker: subprocess.Popen[bytes] | None = None
+        self._log = folder / "worker.log"
+        self._workers = ExitStack()
 
     def ask(self, method: str, resource: str, **options: Any) -> dict[str, Any]:
         """Send a request through API Gateway's stage `api`."""
@@ -73,18 +72,10 @@ class Deployment:
         return shown(answer)
 
     def start_worker(self) -> None:
-        """Start a worker, as its image does."""
-        self._worker = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run"],
-            cwd=ROOT,
-            env={**os.environ, **self._environment},
-        )
+        self._workers.enter_context(worker(self._environment, log=self._log))
 
     def stop(self) -> None:
-        """End everything."""
-        if self._worker:
-            self._worker.terminate()
-            self._worker.wait(timeout=60)
+        self._workers.close()
         self.api.stop()
         self.sweep.stop()
         self.queue.redis.close()
@@ -92,7 +83,6 @@ class Deployment:
 
 @pytest.fixture
 def deployment(image: Image, environment: dict[str, str], tmp_path: Path) -> Iterator[Deployment]:
-    """What runs, on this test's servers."""
     running = Deployment(image, environment, tmp_path)
     yield running
     running.stop()
@@ -128,10 +118,8 @@ def test_from_sign_up_to_download(
     assert answer["headers"]["Location"].startswith(environment["AWS_ENDPOINT_URL"])
     data = requests.get(answer["headers"]["Location"], timeout=60).content
     assert [post["body"] for post in json.loads(data)["posts"]] == BODIES
-    wait_until(lambda: list(mail_dir.glob("*.eml")), "the mail")
-    (mail,) = mail_dir.glob("*.eml")
-    message = message_from_bytes(mail.read_bytes(), policy=policy.default)
-    (attachment,) = message.iter_attachments()
+    (email,) = wait_until(lambda: emails_in(mail_dir), "the email")
+    (attachment,) = email.iter_attachments()
     assert attachment.get_payload(decode=True) == data
 
     look_at_pages(deployment, task["id"])

@@ -33,11 +33,9 @@ if "CARRYOUT_TOKEN" in os.environ:
         """An administrator, who may call everything; a newcomer where the account ends."""
 
         def get(self, case: Any, _context: Any) -> str:
-            """Find a token."""
             return join(case.operation.base_url) if _is_last(case) else os.environ["CARRYOUT_TOKEN"]
 
         def set(self, case: Any, data: str, _context: Any) -> None:
-            """Send it along."""
             fresh = join(case.operation.base_url) if _is_last(case) else data
             case.headers = {**(case.headers or {}), "Authorization": f"Bearer {fresh}"}
 

@@ -190,7 +190,6 @@ def test_who_may_call(route: str, people: dict[str, Person], place: Any) -> None
 
 
 def _nowhere(pattern: str) -> str:
-    """The path of what nobody has."""
     return pattern.format(post_id=10**9, task_id="x", username="nobody", name="y")
 
 

@@ -47,11 +47,9 @@ class Canaries:
         self.planted: dict[str, str] = {"the AWS secret": SECRET}
 
     def plant(self, where: str) -> str:
-        """Make one."""
         return self.planted.setdefault(where, "canary" + uuid4().hex)
 
     def found_in(self, text: str) -> list[str]:
-        """Which of them a text holds."""
         return [where for where, word in self.planted.items() if word in text]
 
 
@@ -63,7 +61,7 @@ def act(stack: Stack, canaries: Canaries) -> tuple[str, str]:
     person.write(plant("a body"))
     task_id = str(person.call("POST", "/v1/exports", {}, 202)["id"])
     person.wait_for(task_id, "succeeded")
-    person.wait_for_mail(task_id)
+    person.wait_for_email(task_id)
     signed = person.get(f"/v1/exports/{task_id}/download").headers["Location"]
     canaries.planted["a signature"] = signed.partition("X-Amz-Signature=")[2].partition("&")[0]
     person.post("/v1/exports", headers={"Idempotency-Key": plant("an idempotency key")})

@@ -22,7 +22,6 @@ ENOUGH = 2500 if WHOLE else 50
 
 
 def token(stack: Stack) -> str:
-    """A token of the administrator's."""
     secrets = {"username": "admin", "password": PASSWORD}
     return str(Person(Remote(stack.app_url)).call("POST", "/v1/tokens", secrets, 201)["token"])
 

@@ -227,6 +227,14 @@ def test_names_say_something() -> None:
     assert top.isdisjoint(sys.stdlib_module_names)
 
 
+def test_every_test_says_what_it_promises() -> None:
+    """What must hold is a sentence under a test's name."""
+    nodes = (node for path in modules("tests") for node in ast.walk(ast.parse(path.read_bytes())))
+    tests = [one for one in nodes if isinstance(one, ast.FunctionDef) and one.name[:5] == "test_"]
+    assert len(tests) > 500
+    assert [one.name for one in tests if "." not in (ast.get_docstring(one) or "")] == []
+
+
 def test_nothing_slow_is_imported_for_a_request() -> None:
     """A cold start pays for no client of AWS, no templates and no command line."""
     done = run(sys.executable, "-X", "importtime", "-c", "import app")

@@ -66,8 +66,6 @@ def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
-    """A task's function that raises."""
-
     def function(_attempt: Attempt, **_: Any) -> None:
         raise error
 
@@ -232,13 +230,11 @@ def test_a_file_of_a_task_that_publishes_none(wired: Wiring, task_id: str) -> No
 
 
 def until_told(attempt: Attempt, **_: Any) -> None:
-    """Work until the attempt is over."""
     while True:
         attempt.check()
 
 
 def in_the_background(action: Callable[[], object]) -> threading.Thread:
-    """Do something while an attempt works."""
     thread = threading.Thread(target=action)
     thread.start()
     return thread
@@ -455,7 +451,6 @@ class Counted:
         self._reports = reports
 
     def report(self, done: int, total: int, **notes: Any) -> int:
-        """Count and report."""
         self._reports.append(done)
         return self._report(done, total, **notes)
 
@@ -482,7 +477,6 @@ def test_one_outcome_line(wired: Wiring, task_id: str, caplog: pytest.LogCapture
 
 
 def perform_quietly(task_id: str, function: Callable[..., Any], wired: Wiring) -> None:
-    """Perform, whatever the outcome."""
     try:
         perform(task_id, wired, function=function)
     except FailedAttemptError:

@@ -37,7 +37,6 @@ def table(*columns: sa.Column[Any], indexes: tuple[tuple[str, ...], ...] = ()) -
 
 
 def declare(orders: sa.Table, **changed: Any) -> Dataset:
-    """A dataset of orders."""
     given: dict[str, Any] = {
         "name": "orders",
         "title": "Orders",

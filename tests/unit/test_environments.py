@@ -49,7 +49,6 @@ def without_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def uv() -> Path:
-    """The uv that `make setup` works with."""
     try:
         return find_uv()
     except UvError as error:
@@ -57,7 +56,6 @@ def uv() -> Path:
 
 
 def has_package(folder: Path) -> bool:
-    """Whether an environment's Python finds the package."""
     command = [str(folder / "bin" / "python"), "-c", "import small"]
     return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
 

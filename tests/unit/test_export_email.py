@@ -52,7 +52,6 @@ CANCELLED = having(SUCCEEDED, status="cancelled")
 
 
 def outcome(value: object) -> str | None:
-    """What a case is called."""
     return value.payload["status"] if isinstance(value, Message) else None
 
 
@@ -62,7 +61,6 @@ def not_read() -> bytes:
 
 
 def build(message: Message, *, max_bytes: int = 5_000_000) -> bytes:
-    """Compose a mail."""
     return write_email(
         message,
         sender="Carryout <no-reply@carryout.example>",
@@ -73,14 +71,14 @@ def build(message: Message, *, max_bytes: int = 5_000_000) -> bytes:
 
 
 def parse(raw: bytes) -> EmailMessage:
-    """Read a mail as a mail program would."""
+    """Read an email as an email program would."""
     message = email.message_from_bytes(raw, policy=default)
     assert isinstance(message, EmailMessage)
     return message
 
 
 def part(raw: bytes, kind: str) -> str:
-    """Give the text or the HTML of a mail."""
+    """Give the text or the HTML of an email."""
     body = parse(raw).get_body((kind,))
     assert isinstance(body, EmailMessage)
     return str(body.get_content())
@@ -96,11 +94,9 @@ class Words(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
         self.elements.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        """Note words, but not style sheets."""
         if data.strip() and self.elements[-1][0] != "style":
             self.pieces.append(data)
 
@@ -217,7 +213,7 @@ def test_any_server_can_carry_it(message: Message, language: str) -> None:
     ],
 )
 def test_header_injection_is_refused(change: dict[str, Any]) -> None:
-    """What could open another header or name another recipient makes no mail at all."""
+    """What could open another header or name another recipient makes no email at all."""
     with pytest.raises(ValueError, match=r"."):
         build(replace(SUCCEEDED, **change))
 

@@ -116,9 +116,9 @@ def test_any_page_is_a_place_to_go_on(
 
 def test_what_comes_later_is_left_out(database: Database, user_id: int) -> None:
     """Posts are left out by number, whatever time they claim."""
-    *_, cutoff = write_posts(database, user_id, ["in", "in"])
+    *_, snapshot = write_posts(database, user_id, ["in", "in"])
     write_posts(database, user_id, ["out"], at=START - timedelta(days=1))
-    source = Source(database, POSTS, user_id, cutoff)
+    source = Source(database, POSTS, user_id, snapshot)
     assert [body for body, _ in read(source)] == ["in", "in"]
     assert source.count() == 2
 

@@ -42,7 +42,6 @@ class Person(Struct, forbid_unknown_fields=True):
 
 
 def faults(data: object, model: type[Struct] = Person, *, at: str = "") -> dict[str, str]:
-    """Check data that is wrong."""
     with pytest.raises(Invalid) as caught:
         check(data, model, at=at)
     found = {fault.pointer: fault.detail for fault in caught.value.faults}
@@ -129,7 +128,7 @@ def test_flaw(kind: Any, value: object, detail: str | None) -> None:
 
 @given(st.emails() | st.from_regex(_EMAIL))
 def test_accepted_addresses_are_one_address(address: str) -> None:
-    """What the field accepts, the mail library reads as exactly that address."""
+    """What the field accepts, the email library reads as exactly that address."""
     if flaw(address, Email) is None:
         assert Address(addr_spec=address).addr_spec == address
 

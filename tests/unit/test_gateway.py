@@ -62,7 +62,6 @@ class Client:
         self.headers: list[tuple[str, str]] = []
 
     def call(self, method: str, uri: str, body: bytes = b"", **environ: str) -> bytes:
-        """Send a request; return the body."""
         path, _, query = uri.partition("?")
         environment = {
             "REQUEST_METHOD": method,

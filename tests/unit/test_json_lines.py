@@ -14,7 +14,6 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def line(**members: Any) -> bytes:
-    """Write one object as a line."""
     return json.dumps({"body": "x", "timestamp": TIME} | members).encode() + b"\n"
 
 

@@ -17,7 +17,6 @@ TRANSLATED = [code for code in get_args(fields.Language) if code != "en"]
 
 
 def strings(catalog: Catalog) -> dict[str, object]:
-    """Give every message with its translation."""
     return {str(message.id): message.string for message in catalog if message.id}
 
 
@@ -32,7 +31,6 @@ translated = pytest.mark.parametrize("code", TRANSLATED)
 
 
 def catalogue(folder: Path, code: str) -> Catalog:
-    """Read a language's .po."""
     with (folder / code / "LC_MESSAGES" / "messages.po").open("rb") as file:
         return read_po(file, locale=code)
 
@@ -168,7 +166,7 @@ def test_every_language_can_be_chosen() -> None:
         ("q=" * 10_000, "en"),
     ],
 )
-def test_the_browsers_wish(header: str, code: str) -> None:
+def test_what_the_browser_asks_for(header: str, code: str) -> None:
     """The language is the one that the header asks for most and that we speak."""
     assert negotiate(header) == code
 

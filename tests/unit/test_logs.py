@@ -13,7 +13,6 @@ from chalicelib.logs import JsonFormatter, TextFormatter
 
 @pytest.fixture(autouse=True)
 def root_as_it_was() -> Iterator[None]:
-    """Puts the root logger back."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -21,7 +20,6 @@ def root_as_it_was() -> Iterator[None]:
 
 
 def written(log_format: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> str:
-    """What one warning looks like."""
     stream = StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     logs.configure(log_format)

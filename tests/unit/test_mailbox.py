@@ -28,7 +28,7 @@ class Browser:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with one mail that means no good."""
+    """A folder with one email that means no good."""
     mail = EmailMessage()
     mail["From"] = "Carryout <carryout@example.com>"
     mail["To"] = "susan@example.com"
@@ -46,7 +46,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def browser(folder: Path) -> Browser:
-    """A browser on that folder."""
     return Browser(folder)
 
 
@@ -60,7 +59,7 @@ def test_list_shows_whole_mails(browser: Browser) -> None:
 
 
 def test_empty_folder(tmp_path: Path) -> None:
-    """Without mail the page says so."""
+    """Without email the page says so."""
     assert b"No emails yet" in Browser(tmp_path).get("/")
 
 
@@ -94,7 +93,7 @@ def test_source_is_the_file(browser: Browser, folder: Path) -> None:
     "path", ["/secret.txt", "/../secret.txt", "/.2-b.eml", "/x.eml", "/1-a.eml/1", "/1-a.eml/x"]
 )
 def test_nothing_else_is_served(browser: Browser, path: str) -> None:
-    """Only mails and their parts are there."""
+    """Only emails and their parts are there."""
     browser.get(path)
     assert browser.status.startswith("404")
 

@@ -7,7 +7,6 @@ from infra.local.neighbours import Neighbours
 
 
 def application(_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """Tells everybody everything."""
     start_response("200 OK", [])
     return [b"secret"]
 

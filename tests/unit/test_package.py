@@ -90,7 +90,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def zipped(files: dict[str, bytes], path: Path) -> Package:
-    """A package of these files."""
     with zipfile.ZipFile(path, "w") as made:
         for name, data in files.items():
             made.writestr(name, data)

@@ -10,7 +10,6 @@ HOUR = timedelta(hours=1)
 
 
 def ended(minutes_ago: float, status: str = "succeeded", duration_s: float | None = 1.0) -> Ended:
-    """A task that ended some minutes ago."""
     return Ended(status, NOW - timedelta(minutes=minutes_ago), duration_s)
 
 

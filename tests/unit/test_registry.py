@@ -48,7 +48,6 @@ def registered() -> Iterator[TaskKind]:
 
 
 def launch(database: Database, user_id: int, kind: TaskKind, **given: Any) -> str:
-    """Launch a task as the API does."""
     params = kind.store(check(given, kind.model))
     with database.write() as session:
         request = TaskRequest(kind=kind, params=params, max_attempts=1)

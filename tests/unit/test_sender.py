@@ -71,7 +71,6 @@ OUTCOMES = [
 
 @pytest.fixture
 def ses(wired: Wiring) -> FakeSes:
-    """SES in memory."""
     fake: FakeSes = vars(wired.email_service)["ses"]
     return fake
 
@@ -85,7 +84,6 @@ def task_id(wired: Wiring) -> str:
 
 
 def email(wired: Wiring, task_id: str) -> OutboxMessage:
-    """The email about a task."""
     found = the_email(wired.database, task_id)
     assert found is not None
     return found
@@ -101,6 +99,24 @@ def test_sent(wired: Wiring, ses: FakeSes, task_id: str) -> None:
     (request,) = ses.sent
     assert request["Destination"] == {"ToAddresses": ["susan@example.com"]}
     assert b"posts.json" in request["Content"]["Raw"]["Data"]
+
+
+def test_how_long_a_sender_has(
+    wired: Wiring, task_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody takes a sender for dead that waits for SES as long as it may."""
+    left_s: list[float] = []
+
+    def send_email(**_request: object) -> dict[str, str]:
+        lease_until = email(wired, task_id).lease_until
+        assert lease_until is not None
+        left_s.append((lease_until - now()).total_seconds())
+        return {"MessageId": "0102"}
+
+    monkeypatch.setattr(vars(wired.email_service)["ses"], "send_email", send_email)
+    send_of_task(task_id, wired)
+    (left,) = left_s
+    assert left > email_service.READ_TIMEOUT_S
 
 
 def test_no_email_is_due(wired: Wiring, ses: FakeSes) -> None:

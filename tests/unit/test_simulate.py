@@ -73,7 +73,7 @@ def test_sizes_have_their_mean() -> None:
     ids=["defaults", "none at night", "sandbox", "burst", "spot"],
 )
 def test_every_request_ends_once(assumed: Assumptions) -> None:
-    """Every export that was asked for begins once, ends once, and its mail has one outcome."""
+    """Every export that was asked for begins once, ends once, and its email has one outcome."""
     outcome = simulate(assumed, 10_000, seed=5, fewest=5_000)
     assert outcome.asked == outcome.succeeded == len(outcome.waits_s) > 4_000
     assert outcome.asked == outcome.mails_sent + outcome.mails_failed
@@ -115,7 +115,7 @@ def test_the_first_worker_takes_its_time() -> None:
 
 
 def test_throttled_mails() -> None:
-    """In SES's sandbox 200 mails go out by midnight; the others fail after ten tries each."""
+    """In SES's sandbox 200 emails go out by midnight; the others fail after ten tries each."""
     assumed = Assumptions(least=2, mails_per_s=1, mails_per_day=200)
     outcome = simulate(assumed, 1000, seed=1, fewest=900)
     assert 200 <= outcome.mails_sent < 205

@@ -73,13 +73,11 @@ class Clock:
         self.now = 100.0
 
     def __call__(self) -> float:
-        """Now."""
         return self.now
 
 
 @pytest.fixture
 def said() -> Said:
-    """What the children and their keeper say."""
     return Said()
 
 
@@ -164,7 +162,7 @@ def test_child_is_started_again_and_that_is_said(make: Callable[..., Child], sai
 
 def test_last_words_are_kept(make: Callable[..., Child]) -> None:
     """What a child printed before it failed can be told."""
-    child = make("import sys; print('a'); print('why', file=sys.stderr); sys.exit(3)")
+    child = make("import sys; print('a', flush=True); print('why', file=sys.stderr); sys.exit(3)")
     child.start()
     assert wait_until(child.death, "it is dead") == "ended with status 3"
     assert child.tail == "  a\n  why"

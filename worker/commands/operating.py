@@ -11,7 +11,6 @@ from typing import Any, get_args
 import click
 import sqlalchemy as sa
 
-from chalicelib.adapters.secrets_manager import Secret
 from chalicelib.db.engine import Database
 from chalicelib.values.fields import Status
 from chalicelib.wiring import Wiring
@@ -85,8 +84,8 @@ def application_users(
             raise click.UsageError("--application-url has no user and password")
         yield parts.username, str(parts.password)
     if secret:
-        held = Secret(secret, endpoint_url=wiring.settings.aws_endpoint_url or None).read()
-        yield held.username, held.password
+        credentials = wiring.read_secret(secret)
+        yield credentials.username, credentials.password
 
 
 def upgrade(database: Database) -> bool:

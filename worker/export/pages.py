@@ -253,7 +253,7 @@ def _read_by_index(connection: sa.Connection) -> None:
     load. An export of one page is over before it matters.
     """
     if connection.dialect.name == "postgresql":
-        connection.info["sorts"] = False  # before, for an alarm may ring in between
+        connection.info["sorts"] = False  # before, for a time limit may come in between
         with connection.begin():
             connection.exec_driver_sql("SET enable_sort = off")
 

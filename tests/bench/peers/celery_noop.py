@@ -10,7 +10,6 @@ app = Celery("celery_noop", broker=os.environ["BENCH_BROKER"], backend=os.enviro
 
 @app.task
 def noop() -> int:
-    """Do nothing."""
     return 1
 
 

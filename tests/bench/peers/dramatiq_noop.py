@@ -17,7 +17,6 @@ dramatiq.set_broker(broker)
 
 @dramatiq.actor(actor_name="noop", store_results=True, result_ttl=KEPT_MS)
 def noop() -> int:
-    """Do nothing."""
     return 1
 
 

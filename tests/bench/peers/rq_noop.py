@@ -2,5 +2,4 @@
 
 
 def noop() -> int:
-    """Do nothing."""
     return 1

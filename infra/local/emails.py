@@ -9,7 +9,7 @@ from typing import Any
 from moto.backends import get_backend
 
 
-class Mails:
+class Emails:
     """The files, named so that they sort by time.
 
     Args:
