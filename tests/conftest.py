@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import boto3
 import pytest
+import sqlalchemy as sa
 from chalice.test import Client
 from hypothesis import HealthCheck, settings
 from redis import Redis
@@ -82,6 +83,19 @@ def database(database_url: str) -> Iterator[Database]:
     ledger = connect(database_url)
     yield ledger
     ledger.close()
+
+
+@pytest.fixture
+def create_tables(database_url: str, servers: Servers) -> Callable[[sa.MetaData], None]:
+    """Creates tables as a migration does: on PostgreSQL as the owner of the database."""
+
+    def create(metadata: sa.MetaData) -> None:
+        is_sqlite = database_url.startswith("sqlite")
+        owner = connect(database_url if is_sqlite else servers.postgresql.as_owner(database_url))
+        metadata.create_all(owner.engine)
+        owner.close()
+
+    return create
 
 
 @pytest.fixture(scope="session")
