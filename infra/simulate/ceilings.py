@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from chalicelib.adapters.job_queue import JOB_TTL_S
 from infra.simulate.assumptions import DAY_S, Assumptions
+from infra.simulate.bill import asked
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ def _all(assumed: Assumptions, held_s: float) -> Iterator[Ceiling]:
             "SES, rate",
             assumed.mails_per_s,
             1.0,
-            "mails wait and are tried ten times, then fail; ask for a higher rate",
+            "emails wait and are tried ten times, then fail; ask for a higher rate",
         ),
         (
             "MAX_WORKERS",
             assumed.most,
             assumed.mean_task_s,
-            "exports wait until the night; raise it",
+            "exports wait until night; raise it",
         ),
         (
             "Fargate, vCPU",
@@ -64,7 +65,7 @@ def _all(assumed: Assumptions, held_s: float) -> Iterator[Ceiling]:
             assumed.requests * assumed.request_s
             + held_s
             + assumed.connections_per_worker * assumed.mean_task_s,
-            "the API answers 503, tasks are put off; RDS Proxy, or more ACU",
+            "the API answers 503, tasks are retried later; DatabaseProxy, or more ACU",
         ),
         (
             "PostgreSQL, statements",
@@ -76,30 +77,30 @@ def _all(assumed: Assumptions, held_s: float) -> Iterator[Ceiling]:
             "Redis, commands",
             assumed.redis_per_s,
             assumed.redis_commands,
-            "jobs come late, the reconciler makes up for them; a larger node",
+            "jobs are enqueued late, by the reconciler; a larger node",
         ),
         (
             "Redis, memory",
             assumed.redis_mb * 1000,
             JOB_TTL_S * assumed.job_kb,
-            "noeviction refuses jobs, the reconciler enqueues later; a larger node",
+            "Redis refuses jobs, the reconciler enqueues them later; a larger node",
         ),
         (
             "API Gateway",
             assumed.gateway_per_s,
-            assumed.requests,
-            "429, which tells clients to wait; raise RequestsPerSecond",
+            asked(assumed),
+            "429, upon which clients wait; raise RequestsPerSecond",
         ),
         (
             "S3, PUT",
             assumed.puts_per_s,
             1.0,
-            "503 SlowDown, tasks are put off; S3 splits the prefix by itself",
+            "503 SlowDown, tasks are retried later; S3 splits the prefix by itself",
         ),
     ):
         yield Ceiling(part, per_s / each / assumed.peak * DAY_S, then)
     yield Ceiling(
         "SES, quota of a day",
         assumed.mails_per_day,
-        "mails fail after ten tries, files stay; ask for a higher quota",
+        "emails fail after ten tries, files stay; ask for a higher quota",
     )

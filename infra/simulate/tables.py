@@ -107,7 +107,7 @@ def scale(lives: Iterable[Life]) -> Iterator[Row]:
     """Waiting, workers and cost of each volume."""
     yield (
         "exports a day",
-        *("p50 wait", "p99 wait", "workers", "at most", "busy", "mails failed"),
+        *("p50 wait", "p99 wait", "workers", "at most", "busy", "emails failed"),
         *("$ a day", "$ per 1,000"),
     )
     for life in lives:

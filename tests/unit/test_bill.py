@@ -136,7 +136,7 @@ def printed(*arguments: str) -> list[list[str]]:
         ("infra/SCALE.md", "## The bill of a month", ("--costs",)),
         (
             "infra/SCALE.md",
-            "with a page that asks once a minute",
+            "And with a page that asks once a minute",
             ("--costs", "--tab-held", "0", "--tab-poll-s", "60"),
         ),
         ("infra/SCALE.md", "## Pages that are only open", ("--tabs",)),
