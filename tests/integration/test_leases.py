@@ -193,6 +193,15 @@ def test_not_before_its_pause_is_over(database: Database, task_id: str) -> None:
 
 
 @both_databases
+def test_a_kind_that_this_code_does_not_know(database: Database, task_id: str) -> None:
+    """A task that newer code queued, before a rollback, waits for newer code."""
+    put(database, task_id, name="of_tomorrow")
+    assert try_to_claim(database, task_id) is None
+    task = the_task(database, task_id)
+    assert (task.status, task.claim) == ("queued", 0)
+
+
+@both_databases
 def test_crash_on_the_last_attempt(database: Database, task_id: str) -> None:
     """A worker that dies costs an attempt; after the last the task failed, and says why."""
     for _ in range(3):
