@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -146,7 +147,7 @@ def _fetch_uv() -> None:
     shutil.rmtree(UV_FOLDER, ignore_errors=True)
     options = ("--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(UV_LOCK))
     pip, target = [sys.executable, "-m", "pip"], ["--target", str(UV_FOLDER)]
-    if _run([*pip, "--version"], quiet=True).returncode:  # Debian's Python comes without pip
+    if find_spec("pip") is None:  # Debian's Python comes without it
         _run([sys.executable, "-m", "venv", str(UV_FOLDER)], quiet=True)
         pip, target = [str(UV_FOLDER / "bin" / "python"), "-m", "pip"], []
     try:
