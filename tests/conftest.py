@@ -17,7 +17,7 @@ from chalicelib.accounts import accounts
 from chalicelib.db.engine import Database, connect
 from chalicelib.settings import Settings
 from chalicelib.wiring import Wiring
-from tests.harness.ledgers import make_user
+from tests.harness.ledgers import launch, make_user
 from tests.harness.people import Person
 from tests.harness.servers import DATABASES, Aws, PostgreSQL, Servers
 
@@ -96,6 +96,17 @@ def create_tables(database_url: str, servers: Servers) -> Callable[[sa.MetaData]
         owner.close()
 
     return create
+
+
+@pytest.fixture
+def user_id(database: Database) -> int:
+    return make_user(database)
+
+
+@pytest.fixture
+def task_id(database: Database, user_id: int) -> str:
+    """An export of theirs, queued, without a job."""
+    return launch(database, user_id)
 
 
 @pytest.fixture(scope="session")
