@@ -1,6 +1,7 @@
 """Notes as a document: the same bytes out of both databases, from any place on."""
 
 import json
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -58,9 +59,9 @@ def line(one: Note) -> bytes:
 
 
 @pytest.fixture
-def user_id(database: Database) -> int:
+def user_id(database: Database, create_tables: Callable[[sa.MetaData], None]) -> int:
     """Somebody who keeps notes, beside somebody else who does."""
-    Base.metadata.create_all(database.engine)
+    create_tables(Base.metadata)
     user_id, other_id = make_user(database), make_user(database, "david")
     with database.write() as session:
         for number in range(100):

@@ -33,7 +33,8 @@ PAGE_BYTES = 640 * 1024
 """About how much a page holds, so that memory is flat whatever people write."""
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024
-"""More text is never in a page. A row with more cannot be exported; a post has 40,000 at most."""
+"""More text is never in a page, nor is JSON in the page of a single row: a row with more cannot be
+exported. A post has 60,000 at most."""
 
 KEPT_BYTES = 3 * PAGE_BYTES
 """A page with more than this is not kept: it is read again in smaller ones, for many may wait at
@@ -202,9 +203,8 @@ class Source:
                 row = connection.execute(statement, values).one()
         except sa.exc.DataError:  # SQLite's
             return None
-        if row.rows and not (
-            row.fits and row.rows <= span.rows and (span.rows == 1 or len(row.lines) <= KEPT_BYTES)
-        ):
+        most = MAX_PAGE_BYTES if span.rows == 1 else KEPT_BYTES
+        if row.rows and not (row.fits and row.rows <= span.rows and len(row.lines) <= most):
             return None
         return Page(row.lines, row.rows, span.to)
 
