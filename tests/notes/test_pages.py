@@ -1,4 +1,4 @@
-"""Notes as a document: the same bytes out of both databases, from any place on."""
+"""Notes as a document: the same bytes out of both databases, from any cursor on."""
 
 import json
 from collections.abc import Callable
@@ -98,10 +98,10 @@ def test_the_document(database: Database, user_id: int) -> None:
 
 
 @pytest.mark.parametrize("page_rows", [1, 7, 80])
-def test_any_place_is_one_to_go_on(
+def test_any_cursor_is_one_to_go_on(
     database: Database, user_id: int, page_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pages of any size are the same lines, and from each place the rest follows."""
+    """Pages of any size are the same lines, and after each cursor the rest follows."""
     monkeypatch.setattr(pages, "FIRST_PAGE_ROWS", page_rows)
     monkeypatch.setattr(pages, "MAX_PAGE_ROWS", page_rows)
     source = Source(database, NOTES, user_id, note(99).created_at)
