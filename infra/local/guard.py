@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Collection, Iterable
 from typing import IO
 
@@ -87,14 +86,28 @@ class Guard:
 
 def guard(lines: Iterable[str]) -> None:
     """Follow the launcher's lines; at their end, end the sessions that the last one names."""
-    (line,) = deque(lines, maxlen=1) or [""]
-    stages = [[int(word) for word in stage.split()] for stage in line.split(";")]
-    for leaders in stages:
+    stages: list[list[int]] = []
+    born: dict[int, float | None] = {}
+    for line in lines:
+        stages = [[int(word) for word in stage.split()] for stage in line.split(";")]
+        named = [pid for stage in stages for pid in stage]
+        born = {pid: born[pid] if pid in born else _born_at(pid) for pid in named}
+    for stage in stages:
+        # A child that ended leaves its number to anybody; while its session lives, to nobody.
+        leaders = [pid for pid in stage if _born_at(pid) in {born[pid], None}]
         _signal(leaders, signal.SIGTERM)
         deadline = time.monotonic() + GRACE_S
         while members(leaders) and time.monotonic() < deadline:
             time.sleep(0.05)
         kill(leaders)
+
+
+def _born_at(pid: int) -> float | None:
+    """What tells a process from a later one of the same number; None when there is none."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def members(leaders: Collection[int]) -> list[int]:

@@ -89,6 +89,10 @@ class PostgreSQL:
         yield self._named(name) if owner else as_application(self._named(name))
         self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def as_owner(self, url: str) -> str:
+        """The URL of a database for its owner, who may create tables."""
+        return self._named(sa.make_url(url).database or "")
+
     @property
     def log(self) -> str:
         return Path(self._server.log).read_text(errors="replace")

@@ -33,7 +33,7 @@ from tests.harness.ledgers import (
     the_export,
     write_posts,
 )
-from tests.infra.templates import AWS, Template
+from tests.infra.templates import AWS, Template, actions, statements
 from worker.attempts import Attempt, FailedAttemptError, perform
 from worker.export.upload import Upload
 from worker.protection import protected
@@ -120,18 +120,6 @@ def environment(environment: dict[str, str], valkey_port: int) -> Iterator[dict[
         )
         yield environment | {"REDIS_SECRET": name}
         admin.acl_deluser(name)
-
-
-def statements(template: Template, role: str) -> list[dict[str, Any]]:
-    """Everything that a role's policies state."""
-    policies = template["Resources"][role]["Properties"]["Policies"]
-    return [one for policy in policies for one in policy["PolicyDocument"]["Statement"]]
-
-
-def actions(statement: dict[str, Any]) -> set[str]:
-    """The actions of a statement, one or many."""
-    action = statement["Action"]
-    return {action} if isinstance(action, str) else set(action)
 
 
 def granted(template: Template, role: str) -> set[str]:

@@ -21,7 +21,6 @@ from tests.harness.ledgers import (
     claim,
     lapse,
     launch,
-    make_user,
     now,
     put,
     the_email,
@@ -44,16 +43,6 @@ def cancel(database: Database, task_id: str) -> None:
 def last_seq(database: Database, user_id: int) -> int:
     with database.read() as session:
         return session.get_one(User, user_id).notification_seq
-
-
-@pytest.fixture
-def user_id(database: Database) -> int:
-    return make_user(database)
-
-
-@pytest.fixture
-def task_id(database: Database, user_id: int) -> str:
-    return launch(database, user_id)
 
 
 @both_databases
@@ -190,6 +179,15 @@ def test_not_before_its_pause_is_over(database: Database, task_id: str) -> None:
     assert try_to_claim(database, task_id) is None
     lapse(database, task_id)
     assert try_to_claim(database, task_id)
+
+
+@both_databases
+def test_a_kind_that_this_code_does_not_know(database: Database, task_id: str) -> None:
+    """A task that newer code queued, before a rollback, waits for newer code."""
+    put(database, task_id, name="of_tomorrow")
+    assert try_to_claim(database, task_id) is None
+    task = the_task(database, task_id)
+    assert (task.status, task.claim) == ("queued", 0)
 
 
 @both_databases

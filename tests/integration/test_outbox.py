@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from threading import Barrier, Thread
+from typing import Literal
 
 import pytest
 
@@ -53,6 +54,33 @@ def test_a_late_sender_settles_nothing(wiring: Wiring) -> None:
     email = the_email(wiring.database, task_id)
     assert email is not None
     assert (email.state, email.message_id, email.claim) == ("sent", "second", 2)
+
+
+@pytest.mark.parametrize("state", ["sent", "unknown"])
+def test_settled_for_good(wiring: Wiring, state: Literal["sent", "unknown"]) -> None:
+    """Whoever comes back to a message that is settled by now changes nothing."""
+    task_id = launch(wiring.database, make_user(wiring.database))
+    fail(wiring.database, task_id)
+    message = claim(wiring, task_id)
+    message.lease.settle(state, now=now())
+    message.lease.settle("failed", now=now())
+    message.lease.retry_later(pause_s=0, now=now())
+    assert state_of(wiring, task_id) == state
+
+
+def test_addressed_anew(wiring: Wiring) -> None:
+    """An email about an export goes where its owner can be reached by the time it is sent."""
+    user_id = make_user(wiring.database)
+    task_id = launch(wiring.database, user_id)
+    fail(wiring.database, task_id)
+    first = claim(wiring, task_id)
+    first.lease.retry_later(pause_s=0, now=now())
+    with wiring.database.write() as session:
+        session.get_one(User, user_id).email = "moved@example.com"
+    assert (first.address, claim(wiring, task_id).address) == (
+        "susan@example.com",
+        "moved@example.com",
+    )
 
 
 @both_databases

@@ -62,10 +62,14 @@ def command(environment: dict[str, str], tmp_path: Path) -> Iterator[Command]:
 
 
 @pytest.fixture
-def user_id(database: Database, monkeypatch: pytest.MonkeyPatch) -> int:
+def user_id(
+    database: Database,
+    create_tables: Callable[[sa.MetaData], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> int:
     """Somebody who has kept a lot of notes, of this application."""
     monkeypatch.setitem(TASKS, EXPORT_NOTES.name, EXPORT_NOTES)
-    Base.metadata.create_all(database.engine)
+    create_tables(Base.metadata)
     user_id = make_user(database)
     rows = [row(number) | {"user_id": user_id} for number in range(NOTES_KEPT)]
     with database.write() as session:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.local import guard as guard_module
 from infra.local import stack as stack_module
 from infra.local.child import Backoff, Child
 from infra.local.console import Console
@@ -279,6 +280,29 @@ def test_guard_forgets(make: Callable[..., Child]) -> None:
     guard.watch()
     guard.close()
     assert child.death() is None
+
+
+def test_guard_ends_nobody_else(
+    make: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has the number of a child that ended is not the guard's business."""
+    children = [make(SLEEPER), make(SLEEPER)]
+    for child in children:
+        child.start()
+    mine, stranger = (child.pid for child in children)
+    assert mine
+    assert stranger
+
+    def lines() -> Iterator[str]:
+        yield f"{mine};{stranger}"
+        born_at = guard_module._born_at
+        monkeypatch.setattr(
+            guard_module, "_born_at", lambda pid: (born_at(pid) or 0) + (pid == stranger)
+        )
+
+    guard_module.guard(lines())
+    wait_until(lambda: ended(mine), "the child has ended")
+    assert not ended(stranger)
 
 
 def test_nobody_waits_for_the_terminal() -> None:
