@@ -203,7 +203,13 @@ def pool(databases: Sequence[str], *, slots: int = SLOTS) -> Iterator[ProcessPoo
         with ThreadPoolExecutor(slots) as starting:
             environments = starting.map(lambda home: home.environment(""), homes)
         for home, environment in zip(homes, environments, strict=True):
-            urls = {name: stack.enter_context(shared.database(name)) for name in databases}
+            urls = {
+                # As the owner: a spy is a table with triggers.
+                name: stack.enter_context(
+                    shared.database("owner" if name == "postgresql" else name)
+                )
+                for name in databases
+            }
             queue.put(Slot(home.aws.folder, environment, urls))
         executor = ProcessPoolExecutor(slots, context, _occupy, (queue,))
         yield stack.enter_context(executor)
