@@ -25,7 +25,7 @@ from tests.faults.calls import FAULTS, Call, Calls, Plan
 from tests.faults.oracle import violations
 from tests.faults.scenarios import READER, SCENARIOS, Scenario
 from tests.faults.world import PART_BYTES, World, hurry
-from tests.harness.servers import DATABASES, Servers
+from tests.harness.servers import DATABASES, Servers, as_application
 
 SLOTS = 6
 """How many runs go on at once; they wait most of the time."""
@@ -38,6 +38,9 @@ TRIES = 3
 
 ORPHANED = 0.5
 """For so many dead work horses there is a parent left that recovers their tasks."""
+
+OWNER = {"sqlite": "sqlite", "postgresql": "owner"}
+"""What the harness calls a database of each kind, as its owner signs in."""
 
 OUTSIDE = {"COMMIT", "ROLLBACK", "CONNECT", "PING"}
 """The calls to SQL that no transaction goes on after."""
@@ -81,7 +84,7 @@ class Slot:
     Attributes:
         folder: Its files.
         environment: How to join its servers.
-        databases: A migrated database of each kind.
+        databases: A migrated database of each kind, as its owner signs in.
     """
 
     folder: Path
@@ -98,11 +101,12 @@ def _occupy(slots: Any) -> None:
     slot: Slot = slots.get()
     os.environ |= slot.environment
     hurry()
-    for name, url in slot.databases.items():
+    for name, owner_url in slot.databases.items():
+        url = as_application(owner_url) if name == "postgresql" else owner_url
         _worlds[name] = World(
             slot.environment | {"DATABASE_URL": url, "VERIFY_EMAIL": "on"}, slot.folder
         )
-        _worlds[name].spy()
+        _worlds[name].spy(owner_url)
 
 
 def _prepare(run: Run) -> Scenario:
@@ -203,13 +207,7 @@ def pool(databases: Sequence[str], *, slots: int = SLOTS) -> Iterator[ProcessPoo
         with ThreadPoolExecutor(slots) as starting:
             environments = starting.map(lambda home: home.environment(""), homes)
         for home, environment in zip(homes, environments, strict=True):
-            urls = {
-                # As the owner: a spy is a table with triggers.
-                name: stack.enter_context(
-                    shared.database("owner" if name == "postgresql" else name)
-                )
-                for name in databases
-            }
+            urls = {name: stack.enter_context(shared.database(OWNER[name])) for name in databases}
             queue.put(Slot(home.aws.folder, environment, urls))
         executor = ProcessPoolExecutor(slots, context, _occupy, (queue,))
         yield stack.enter_context(executor)

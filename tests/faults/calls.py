@@ -142,8 +142,10 @@ class Calls:
     def paused(self) -> Iterator[None]:
         """Let calls of this thread pass unseen."""
         self._paused_by = threading.get_ident()
-        yield
-        self._paused_by = None
+        try:
+            yield
+        finally:
+            self._paused_by = None
 
     def install(self, engine: sa.Engine) -> None:
         _install_sql(self, engine.dialect)

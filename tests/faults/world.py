@@ -59,6 +59,8 @@ _SPY = f"BEGIN {_NOTE}; RETURN NULL; END"
 _SPIES = {
     "sqlite": [f"CREATE TRIGGER spy AFTER UPDATE OF percent ON tasks BEGIN {_NOTE}; END"],
     "postgresql": [
+        "GRANT SELECT, INSERT, DELETE ON seen TO PUBLIC",
+        "GRANT USAGE ON SEQUENCE seen_number_seq TO PUBLIC",
         f"CREATE FUNCTION spy() RETURNS trigger LANGUAGE plpgsql AS '{_SPY}'",
         "CREATE TRIGGER spy AFTER UPDATE OF percent ON tasks FOR EACH ROW EXECUTE FUNCTION spy()",
     ],
@@ -176,12 +178,13 @@ class World:
             found = session.scalars(statement).all()
         return [(post.id, (post.body, format_time(post.timestamp))) for post in found]
 
-    def spy(self) -> None:
-        """Have the database itself note each percentage that a task gets."""
-        engine = self.wiring.database.engine
-        with engine.begin() as connection:
+    @staticmethod
+    def spy(owner_url: str) -> None:
+        """Have the database itself note each percentage that a task gets; its owner may say so."""
+        owner = engine.connect(owner_url, pool_size=0).engine
+        with owner.begin() as connection:
             _SEEN.create(connection)
-            for statement in _SPIES[engine.dialect.name]:
+            for statement in _SPIES[owner.dialect.name]:
                 connection.exec_driver_sql(statement)
 
     def percentages(self) -> list[tuple[str, int]]:
