@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +65,7 @@ def make(folder: Path, lock: Path) -> None:
             return
         print(f"setting up {folder.name}", file=sys.stderr)  # noqa: T201 - a program's progress
         try:
-            _make_with_uv(folder, lock)
+            make_with_uv(folder, lock)
         except UvError as error:
             print(f"{error}\npip goes on without uv, and takes longer", file=sys.stderr)  # noqa: T201
             _make_with_pip(folder, lock)
@@ -87,7 +88,12 @@ def _starts(python: Path) -> bool:
         return False
 
 
-def _make_with_uv(folder: Path, lock: Path) -> None:
+def make_with_uv(folder: Path, lock: Path) -> None:
+    """Make an environment anew.
+
+    Raises:
+        UvError: uv cannot be had, or cannot do it.
+    """
     uv, environ = find_uv(), uv_environ()
     for arguments in (
         ("venv", "--clear", "--no-project", "--python", sys.executable, str(folder)),
@@ -146,7 +152,7 @@ def _fetch_uv() -> None:
     shutil.rmtree(UV_FOLDER, ignore_errors=True)
     options = ("--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(UV_LOCK))
     pip, target = [sys.executable, "-m", "pip"], ["--target", str(UV_FOLDER)]
-    if _run([*pip, "--version"], quiet=True).returncode:  # Debian's Python comes without pip
+    if find_spec("pip") is None:  # Debian's Python comes without it
         _run([sys.executable, "-m", "venv", str(UV_FOLDER)], quiet=True)
         pip, target = [str(UV_FOLDER / "bin" / "python"), "-m", "pip"], []
     try:

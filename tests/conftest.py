@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import boto3
 import pytest
+import sqlalchemy as sa
 from chalice.test import Client
 from hypothesis import HealthCheck, settings
 from redis import Redis
@@ -16,7 +17,7 @@ from chalicelib.accounts import accounts
 from chalicelib.db.engine import Database, connect
 from chalicelib.settings import Settings
 from chalicelib.wiring import Wiring
-from tests.harness.ledgers import make_user
+from tests.harness.ledgers import launch, make_user
 from tests.harness.people import Person
 from tests.harness.servers import DATABASES, Aws, PostgreSQL, Servers
 
@@ -82,6 +83,30 @@ def database(database_url: str) -> Iterator[Database]:
     ledger = connect(database_url)
     yield ledger
     ledger.close()
+
+
+@pytest.fixture
+def create_tables(database_url: str, servers: Servers) -> Callable[[sa.MetaData], None]:
+    """Creates tables as a migration does: on PostgreSQL as the owner of the database."""
+
+    def create(metadata: sa.MetaData) -> None:
+        is_sqlite = database_url.startswith("sqlite")
+        owner = connect(database_url if is_sqlite else servers.postgresql.as_owner(database_url))
+        metadata.create_all(owner.engine)
+        owner.close()
+
+    return create
+
+
+@pytest.fixture
+def user_id(database: Database) -> int:
+    return make_user(database)
+
+
+@pytest.fixture
+def task_id(database: Database, user_id: int) -> str:
+    """An export of theirs, queued, without a job."""
+    return launch(database, user_id)
 
 
 @pytest.fixture(scope="session")

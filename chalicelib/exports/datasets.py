@@ -1,8 +1,8 @@
 """A dataset: one kind of a user's rows, declared once.
 
-What an export needs is derived from the declaration: the SQL of its pages on both databases, the
-cursor and the snapshot in a checkpoint, the JSON of a row, and what `verify` expects of one.
-Whatever could fail later is refused where it is declared, with a sentence that says what to do.
+Everything that an export needs is derived from the declaration: the SQL of its pages on both
+databases, the cursor and the snapshot in a checkpoint, the JSON of a row, and what `verify` expects
+of one. A declaration that would fail later is refused at once, and the error says what to do.
 """
 
 import re
@@ -37,7 +37,7 @@ Attribute = so.InstrumentedAttribute[Any] | sa.Column[Any]
 """A column, as the model has it (`Post.body`) or as the table has it."""
 
 Cursor = tuple[Any, ...]
-"""The key of a row: the place after it, in the order of its dataset."""
+"""The key of a row: an export goes on after it."""
 
 
 class Kind(StrEnum):

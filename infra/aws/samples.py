@@ -19,7 +19,7 @@ AT_THE_LIMIT: Mapping[str, Sequence[str]] = {
     "Foundation": ("carryout-prod-foundation",),
     "Image": ("123456789012.dkr.ecr.eu-central-1.amazonaws.com/carryout-prod:arm64-0",),
     "MailSender": ("Carryout <carryout@example.com>",),
-    "MailAddress": ("carryout@example.com",),
+    "SenderAddress": ("carryout@example.com",),
     "PublicUrl": ("https://abcdefghij.execute-api.eu-central-1.amazonaws.com/api",),
 }
 """Values of parameters whose default says too little; a template may refuse some of them."""

@@ -55,7 +55,7 @@ class Stage:
         name: Part of the name of everything that belongs to it.
         region: Where it is.
         account: The only account that may be touched, or None for whichever is signed in.
-        mail_sender: The From header of mails.
+        mail_sender: The From header of emails.
         architecture: What the worker's image is built for, `arm64` or `x86_64`.
         foundation: Chosen parameters of the first stack.
         app: Chosen parameters of the second.
@@ -86,7 +86,7 @@ class Stage:
         return f"carryout-{self.name}-app"
 
     @property
-    def mail_address(self) -> str:
+    def sender_address(self) -> str:
         """The address in the From header."""
         return parseaddr(self.mail_sender)[1]
 
@@ -97,7 +97,7 @@ class Stage:
 
     def foundation_parameters(self) -> Parameters:
         """All parameters of the first stack that are not left at their defaults."""
-        domain = self.mail_address.rpartition("@")[2]
+        domain = self.sender_address.rpartition("@")[2]
         # Files outlive their links by a day at least.
         ttl_s = int(self.settings.get("EXPORT_TTL_S", Settings.export_ttl_s))
         days = math.ceil(ttl_s / DAY_S) + 1
@@ -113,7 +113,7 @@ class Stage:
             "Image": image,
             "ImageArchitecture": ARCHITECTURES[self.architecture],
             "MailSender": self.mail_sender,
-            "MailAddress": self.mail_address,
+            "SenderAddress": self.sender_address,
             "PublicUrl": f"https://{domain}" if domain else public_url,
             **self.app,
         }
@@ -163,7 +163,7 @@ def _stage(name: str, given: Mapping[str, Any], path: Path) -> Stage:
         raise DeploymentError(f"{path}: {error.args[0]} is missing") from error
     if stage.architecture not in ARCHITECTURES:
         raise DeploymentError(f"{path}: architecture is one of {', '.join(ARCHITECTURES)}")
-    if "@" not in stage.mail_address:
+    if "@" not in stage.sender_address:
         raise DeploymentError(f"{path}: mail_sender holds no address")
     if not isinstance(stage.snap_start, bool) or type(stage.provisioned_concurrency) is not int:
         raise DeploymentError(

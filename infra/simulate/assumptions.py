@@ -37,7 +37,7 @@ class Assumptions:
     post_bytes: float = _number(250, "bytes of a post in the file (assumed)")
 
     # --- A worker ---
-    task_s: float = _number(0.045, "processor time of an empty export and its mail (measured)")
+    task_s: float = _number(0.045, "processor time of an empty export and its email (measured)")
     post_s: float = _number(5e-6, "processor time of each post (measured)")
     page_s: float = _number(8e-6, "waiting for PostgreSQL, for each post (measured)")
     mb_s: float = _number(0.02, "waiting for S3, for each MB (assumed)")
@@ -65,8 +65,8 @@ class Assumptions:
     alarm_s: float = _number(20, "from a measurement to what it changes (assumed)")
 
     # --- SES ---
-    mails_per_s: float = _number(14, "SES's rate (AWS: 1 in the sandbox, often 14 outside)")
-    mails_per_day: float = _number(50_000, "SES's quota (AWS: 200 in the sandbox, often 50,000)")
+    emails_per_s: float = _number(14, "SES's rate (AWS: 1 in the sandbox, often 14 outside)")
+    emails_per_day: float = _number(50_000, "SES's quota (AWS: 200 in the sandbox, often 50,000)")
 
     # --- What an export asks of the rest ---
     requests: float = _number(15, "requests to the API, from the page to the download (assumed)")
@@ -101,7 +101,9 @@ class Assumptions:
     kinds: float = _number(2, "kinds of tasks that run in a month (assumed)")
     outcomes: float = _number(2, "ways in which each kind ends in a month (assumed)")
     kept_days: float = _number(7, "EXPORT_TTL_S, in days")
-    attached_mb: float = _number(3.6, "largest file that travels in a mail; larger ones are links")
+    attached_mb: float = _number(
+        3.6, "largest file that travels in an email; larger ones are links"
+    )
 
     # --- What the rest can take ---
     acu_least: float = _number(0.5, "least capacity of Aurora Serverless, in ACU")

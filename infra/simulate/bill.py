@@ -12,7 +12,7 @@ DAYS = HOURS / 24
 
 GB = 1e9
 BASE64 = 1.37
-"""What a file grows by in a mail, its line ends included."""
+"""What a file grows by in an email, its line ends included."""
 
 STATEMENTS_OF_A_LOOK = 2
 """Of a request that asks for news and is not held: who it is, and what is new (measured)."""
@@ -68,7 +68,7 @@ def month(usage: Usage, assumed: Assumptions) -> dict[str, float]:
         "Aurora PostgreSQL": _database(usage, assumed, exports),
         "ElastiCache": assumed.cache_nodes * prices.CACHE_NODE_H * HOURS,
         "S3": _storage(usage, assumed, exports),
-        "SES": exports * (prices.SES_MAIL + attached_gb(assumed) * prices.SES_GB),
+        "SES": exports * (prices.SES_EMAIL + attached_gb(assumed) * prices.SES_GB),
         "network": _network(assumed, exports),
         "CloudWatch": _watching(assumed, exports),
         "secrets": counted.secrets() * prices.SECRET_MONTH,
@@ -92,7 +92,7 @@ def held_s(usage: Usage, assumed: Assumptions) -> float:
 
 
 def attached_bytes(assumed: Assumptions) -> float:
-    """Of the mean export, what travels in its mail: the part of Pareto's mean below the limit."""
+    """Of the mean export, what travels in its email: the part of Pareto's mean below the limit."""
     limit = min(assumed.largest_posts, assumed.attached_mb * MB / assumed.post_bytes)
     power = 1 - assumed.tail
     low, high = assumed.smallest_posts, assumed.largest_posts

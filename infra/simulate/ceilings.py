@@ -37,7 +37,7 @@ def _all(assumed: Assumptions, held_s: float) -> Iterator[Ceiling]:
     for part, per_s, each, then in (
         (
             "SES, rate",
-            assumed.mails_per_s,
+            assumed.emails_per_s,
             1.0,
             "emails wait and are tried ten times, then fail; ask for a higher rate",
         ),
@@ -101,6 +101,6 @@ def _all(assumed: Assumptions, held_s: float) -> Iterator[Ceiling]:
         yield Ceiling(part, per_s / each / assumed.peak * DAY_S, then)
     yield Ceiling(
         "SES, quota of a day",
-        assumed.mails_per_day,
+        assumed.emails_per_day,
         "emails fail after ten tries, files stay; ask for a higher quota",
     )

@@ -1,7 +1,7 @@
-"""A simulated day: requests, a queue, workers that come and go, and mails.
+"""A simulated day: requests, a queue, workers that come and go, and emails.
 
 Discrete events in order of time; the same seed gives the same day. An export waits in one queue,
-oldest first. Each worker does one task at a time, as RQ's does, and sends the mail at its end.
+oldest first. Each worker does one task at a time, as RQ's does, and sends the email at its end.
 """
 
 import heapq
@@ -30,14 +30,14 @@ INFINITY = math.inf
 
 @dataclass(slots=True, eq=False)
 class Export:
-    """A request in the queue; once `mailing`, only its mail is left to do."""
+    """A request in the queue; once `emailing`, only its email is left to do."""
 
     asked_s: float
     posts: float
     begun: bool = False
     in_s3: float = 0.0
-    mailing: bool = False
-    mail_tries: int = 0
+    emailing: bool = False
+    email_tries: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +66,7 @@ class Outcome:
         workers_s, spot_s: Workers that were paid for: on demand, and on Spot.
         most_workers: At once.
         launches, interruptions, released: Of workers; of tasks.
-        mails_sent, mails_refused, mails_failed: SES's answers; failed after the last try.
+        emails_sent, emails_refused, emails_failed: SES's answers; failed after the last try.
         unfinished: What was left when it was given up.
     """
 
@@ -82,9 +82,9 @@ class Outcome:
     launches: int = 0
     interruptions: int = 0
     released: int = 0
-    mails_sent: int = 0
-    mails_refused: int = 0
-    mails_failed: int = 0
+    emails_sent: int = 0
+    emails_refused: int = 0
+    emails_failed: int = 0
     unfinished: int = 0
 
     @property
@@ -98,7 +98,7 @@ class Outcome:
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
 
 
-Kind = Literal["listens", "ends", "warned", "measure", "decide", "mail"]
+Kind = Literal["listens", "ends", "warned", "measure", "decide", "email"]
 
 
 class Day:
@@ -130,7 +130,7 @@ class Day:
         self._listening = 0
         self._busy = 0
         self._on_spot = 0
-        self._mail_credit, self._mail_credit_s, self._mails_today = 0.0, 0.0, 0
+        self._email_credit, self._email_credit_s, self._emails_today = 0.0, 0.0, 0
         self._policy = Autoscaling(assumed.limits, self._first_capacity(), assumed.in_part)
         self.outcome = Outcome(days)
 
@@ -176,7 +176,7 @@ class Day:
 
     def _goes_on(self) -> bool:
         done = self.outcome
-        unsettled = done.asked - done.mails_sent - done.mails_failed
+        unsettled = done.asked - done.emails_sent - done.emails_failed
         return unsettled > 0 and self._events[0][0] < self._until_s + LONGEST_DRAIN_S
 
     def _close(self, now_s: float) -> Outcome:
@@ -202,7 +202,7 @@ class Day:
         if not export.begun:
             export.begun = True
             self.outcome.waits_s.append(now_s - export.asked_s)
-        left = 0.0 if export.mailing else export.posts - export.in_s3
+        left = 0.0 if export.emailing else export.posts - export.in_s3
         worker.does, worker.began_s = export, now_s
         worker.ends_s = now_s + self._overhead_s + left * self._each_s
         self._busy += 1
@@ -212,11 +212,11 @@ class Day:
         export = worker.does
         if export is None or worker.ends_s != now_s:
             return  # it was released
-        if not export.mailing:
+        if not export.emailing:
             self.outcome.succeeded += 1
             self.outcome.watched_s += min(now_s - export.asked_s, self._assumed.patience_s)
-            export.mailing = True
-        self._mail(export, now_s)
+            export.emailing = True
+        self._email(export, now_s)
         self._let_go(worker, now_s)
         self._next(worker, now_s)
 
@@ -235,30 +235,30 @@ class Day:
 
     # --- Mails ---
 
-    def _mail(self, export: Export, now_s: float) -> None:
-        export.mail_tries += 1
+    def _email(self, export: Export, now_s: float) -> None:
+        export.email_tries += 1
         if self._ses_takes(now_s):
-            self.outcome.mails_sent += 1
-        elif export.mail_tries >= MAX_TRIES:
-            self.outcome.mails_failed += 1
+            self.outcome.emails_sent += 1
+        elif export.email_tries >= MAX_TRIES:
+            self.outcome.emails_failed += 1
         else:
-            self.outcome.mails_refused += 1
-            pause_s = min(MAX_PAUSE_S, 2.0**export.mail_tries) * self._chance.uniform(0.5, 1)
-            self._at(now_s + pause_s, "mail", export)
+            self.outcome.emails_refused += 1
+            pause_s = min(MAX_PAUSE_S, 2.0**export.email_tries) * self._chance.uniform(0.5, 1)
+            self._at(now_s + pause_s, "email", export)
 
     def _ses_takes(self, now_s: float) -> bool:
-        rate = self._assumed.mails_per_s
-        earned = (now_s - self._mail_credit_s) * rate
-        self._mail_credit = min(max(rate, 1.0), self._mail_credit + earned)
-        self._mail_credit_s = now_s
-        quota = self._assumed.mails_per_day * min(1.0, self.outcome.days)
+        rate = self._assumed.emails_per_s
+        earned = (now_s - self._email_credit_s) * rate
+        self._email_credit = min(max(rate, 1.0), self._email_credit + earned)
+        self._email_credit_s = now_s
+        quota = self._assumed.emails_per_day * min(1.0, self.outcome.days)
         days_gone = now_s // self._curve_s
-        if self._mail_credit < 1 or self.outcome.mails_sent >= quota * (days_gone + 1):
+        if self._email_credit < 1 or self.outcome.emails_sent >= quota * (days_gone + 1):
             return False
-        self._mail_credit -= 1
+        self._email_credit -= 1
         return True
 
-    def _on_mail(self, now_s: float, export: Export) -> None:
+    def _on_email(self, now_s: float, export: Export) -> None:
         self._queue.append(export)
         if self._idle:
             self._begin(self._idle.pop(), now_s)
@@ -293,11 +293,11 @@ class Day:
         self.outcome.interruptions += 1
         export = worker.does
         if export is not None:
-            if not export.mailing:
+            if not export.emailing:
                 export.in_s3 = self._safe_posts(worker, export, now_s)
             self._let_go(worker, now_s)
             self.outcome.released += 1
-            self._at(now_s + self._assumed.release_s, "mail", export)
+            self._at(now_s + self._assumed.release_s, "email", export)
         self._stop(worker, now_s)
         self._adjust(now_s)
 

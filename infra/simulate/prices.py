@@ -18,7 +18,7 @@ LAMBDA_REQUEST = 0.20 / 1e6
 GATEWAY_REQUEST = 3.50 / 1e6
 """API Gateway, REST, the first 333 million a month."""
 
-SES_MAIL = 0.10 / 1000
+SES_EMAIL = 0.10 / 1000
 SES_GB = 0.12
 """Of attachments."""
 

@@ -98,8 +98,8 @@ def enough(assumed: Assumptions, per_day: float) -> Assumptions:
     return replace(
         assumed,
         most=max(assumed.most, ceil(ENOUGH * peak_per_s * assumed.mean_task_s)),
-        mails_per_s=max(assumed.mails_per_s, ENOUGH * peak_per_s),
-        mails_per_day=max(assumed.mails_per_day, ENOUGH * per_day),
+        emails_per_s=max(assumed.emails_per_s, ENOUGH * peak_per_s),
+        emails_per_day=max(assumed.emails_per_day, ENOUGH * per_day),
     )
 
 
@@ -111,7 +111,7 @@ def scale(lives: Iterable[Life]) -> Iterator[Row]:
         *("$ a day", "$ per 1,000"),
     )
     for life in lives:
-        failed = life.outcome.mails_failed / max(1, life.outcome.asked)
+        failed = life.outcome.emails_failed / max(1, life.outcome.asked)
         costs = (f"{life.a_day:,.2f}", f"{life.point.cost:,.3f}")
         yield f"{life.per_day:,.0f}", *life.cells, f"{failed:.1%}", *costs
 

@@ -319,6 +319,29 @@ MUTATIONS = (
         (ENGINE,),
     ),
     Mutation(
+        "the end is no place to go on",
+        "worker/export/publication.py",
+        " and piece.cursor is not None:",
+        ":",
+        (ENGINE,),
+    ),
+    Mutation(
+        "rows of a page that is too large are not left out",
+        "worker/export/pages.py",
+        "not (row.fits and row.rows",
+        "not (row.rows",
+        ("tests/integration/test_datasets.py", "tests/unit/test_export_pages.py"),
+    ),
+    Mutation(
+        "what verify reads fast is written again",
+        "worker/export/row_checks.py",
+        """        if written.replace(b"\\n", b",\\n") != lines + b",\\n":
+            return False
+""",
+        "",
+        ("tests/unit/test_verify.py",),
+    ),
+    Mutation(
         "a resumed file is read back",
         "worker/export/publication.py",
         "    if resumed:  #",

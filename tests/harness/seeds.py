@@ -1,6 +1,7 @@
 """Users, posts and tasks by the hundred thousand, the same in every run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -9,10 +10,11 @@ import sqlalchemy as sa
 
 from chalicelib.accounts.accounts import NOBODY
 from chalicelib.accounts.secrets import digest
-from chalicelib.db.engine import Database
+from chalicelib.db.engine import Database, connect
 from chalicelib.db.models import Task, Token, User
 from chalicelib.microblog.models import Post
 from infra.local.demo import PHRASES
+from tests.harness.servers import as_owner
 
 FIRST_POST = datetime(2024, 2, 29, 23, 59, 58, tzinfo=UTC)
 TEXT = " ".join(PHRASES * 3)
@@ -46,7 +48,7 @@ def make_posts(database: Database, users: Sequence[int], count: int) -> None:
     """
     for first in range(0, count, POSTS_AT_ONCE):
         last = min(count, first + POSTS_AT_ONCE)
-        with database.write() as session:
+        with _owner(database) as owner, owner.write() as session:
             if session.get_bind().dialect.name == "postgresql":
                 # The posts are known to have a user: a look for each would take most of the time.
                 session.execute(sa.text("SET LOCAL session_replication_role = replica"))
@@ -56,9 +58,20 @@ def make_posts(database: Database, users: Sequence[int], count: int) -> None:
 def settle(database: Database) -> None:
     """Leave nothing that a reader would have to tidy up first."""
     if database.engine.dialect.name == "postgresql":
-        with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as one:
-            one.exec_driver_sql("VACUUM ANALYZE")
-            one.exec_driver_sql("CHECKPOINT")
+        with _owner(database) as owner:
+            autocommit = owner.engine.execution_options(isolation_level="AUTOCOMMIT")
+            with autocommit.connect() as one:
+                one.exec_driver_sql("VACUUM ANALYZE")
+                one.exec_driver_sql("CHECKPOINT")
+
+
+@contextmanager
+def _owner(database: Database) -> Iterator[Database]:
+    """The same ledger for its owner: the application's role may do neither of these things."""
+    url = database.engine.url.render_as_string(hide_password=False)
+    owner = connect(as_owner(url), pool_size=0)
+    yield owner
+    owner.close()
 
 
 def _insert_posts(dialect: str, users: Sequence[int], first: int, last: int) -> Any:

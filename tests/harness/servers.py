@@ -38,6 +38,14 @@ def as_application(url: str) -> str:
     return parts.render_as_string(hide_password=False)
 
 
+def as_owner(url: str) -> str:
+    """The URL of a database for its owner, whom the embedded server trusts."""
+    parts = sa.make_url(url)
+    if parts.get_backend_name() == "postgresql":
+        parts = parts.set(username="postgres", password="")
+    return parts.render_as_string(hide_password=False)
+
+
 def migrate(url: str, *, application: tuple[str, str] | None = None) -> None:
     """Bring a database to the newest schema, as `python -m worker migrate` does."""
     database = connect(url, pool_size=0)
@@ -80,6 +88,10 @@ class PostgreSQL:
         self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
         yield self._named(name) if owner else as_application(self._named(name))
         self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def as_owner(self, url: str) -> str:
+        """The URL of a database for its owner, who may create tables."""
+        return self._named(sa.make_url(url).database or "")
 
     @property
     def log(self) -> str:

@@ -36,3 +36,15 @@ def merge(folder: Path) -> Path:
         folder: An empty folder.
     """
     return template.write(folder, Target("x86_64"), scratch=folder, merge=AWS / "app.yaml")
+
+
+def statements(template: Template, role: str) -> list[dict[str, Any]]:
+    """Everything that a role's policies state."""
+    policies = template["Resources"][role]["Properties"]["Policies"]
+    return [one for policy in policies for one in policy["PolicyDocument"]["Statement"]]
+
+
+def actions(statement: dict[str, Any]) -> set[str]:
+    """The actions of a statement, one or many."""
+    action = statement["Action"]
+    return {action} if isinstance(action, str) else set(action)

@@ -15,7 +15,7 @@ import yaml
 from infra.aws import calls, cloud
 from infra.aws.published import publish
 from infra.aws.transformed import transform
-from tests.infra.templates import AWS, ROOT, Template
+from tests.infra.templates import AWS, ROOT, Template, actions, statements
 
 WORKFLOW = ROOT / ".github" / "workflows" / "deploy.yaml"
 SERVICES = {"cloudformation", "ecr", "ecs", "iam", "lambda", "logs", "s3"}
@@ -32,17 +32,6 @@ NAMES = {"s3:HeadObject": "s3:GetObject"}
 
 DELETES = {"DeleteStack"}
 """What `make destroy` alone does."""
-
-
-def statements(template: Template, role: str) -> list[dict[str, Any]]:
-    policies = template["Resources"][role]["Properties"]["Policies"]
-    return [one for policy in policies for one in policy["PolicyDocument"]["Statement"]]
-
-
-def actions(statement: dict[str, Any]) -> set[str]:
-    """The actions of a statement, one or many."""
-    action = statement["Action"]
-    return {action} if isinstance(action, str) else set(action)
 
 
 def allowed(found: list[dict[str, Any]]) -> set[str]:

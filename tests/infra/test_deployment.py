@@ -272,7 +272,7 @@ def test_first_deployment(desk: Desk) -> None:
     assert "ProtectDatabase" not in desk.cloud.stacks[FOUNDATION].parameters  # so it is on
     app = desk.cloud.stacks[APP]
     assert app.parameters["PublicUrl"] == ADDRESS
-    assert app.parameters["MailAddress"] == "carryout@example.com"
+    assert app.parameters["SenderAddress"] == "carryout@example.com"
     assert app.parameters["Image"] == f"{OUTPUTS['Images']}:arm64-1"
     assert desk.said[-1] == f"ready {ADDRESS}/"
     assert desk.cloud.kept_days == {"/aws/rds/cluster/x/postgresql": 30}
@@ -620,7 +620,7 @@ def test_example_is_a_stage(tmp_path: Path, foundation: Template, app_template: 
     """The example is read, and its parameters are those of the templates."""
     shutil.copy(AWS / "stages" / "example.toml", tmp_path / "new.toml")
     stage = read("new", tmp_path)
-    assert stage.mail_address == "carryout@example.com"
+    assert stage.sender_address == "carryout@example.com"
     check(stage.foundation_parameters(), foundation)
     check(stage.app_parameters(image="image:tag", public_url=NOT_YET), app_template)
     with pytest.raises(DeploymentError, match="no parameter Nothing"):

@@ -33,7 +33,7 @@ from tests.harness.ledgers import (
     the_export,
     write_posts,
 )
-from tests.infra.templates import AWS, Template
+from tests.infra.templates import AWS, Template, actions, statements
 from worker.attempts import Attempt, FailedAttemptError, perform
 from worker.export.upload import Upload
 from worker.protection import protected
@@ -120,18 +120,6 @@ def environment(environment: dict[str, str], valkey_port: int) -> Iterator[dict[
         )
         yield environment | {"REDIS_SECRET": name}
         admin.acl_deluser(name)
-
-
-def statements(template: Template, role: str) -> list[dict[str, Any]]:
-    """Everything that a role's policies state."""
-    policies = template["Resources"][role]["Properties"]["Policies"]
-    return [one for policy in policies for one in policy["PolicyDocument"]["Statement"]]
-
-
-def actions(statement: dict[str, Any]) -> set[str]:
-    """The actions of a statement, one or many."""
-    action = statement["Action"]
-    return {action} if isinstance(action, str) else set(action)
 
 
 def granted(template: Template, role: str) -> set[str]:
@@ -242,7 +230,7 @@ def test_worker(recorder: Recorder, wiring: Wiring, agent_url: str, app_template
 def test_worker_sends_as_one(app_template: Template) -> None:
     """The right to send emails is narrowed to one address."""
     (mail,) = [one for one in statements(app_template, "WorkerRole") if one["Sid"] == "Mail"]
-    assert mail["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "MailAddress"}}}
+    assert mail["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "SenderAddress"}}}
 
 
 def test_worker_sends_to_anybody(app_template: Template) -> None:

@@ -132,7 +132,7 @@ def test_everybody_has_every_setting_they_need(app_template: Template) -> None:
 
 
 def test_worker_container(app_template: Template) -> None:
-    """It can write nowhere but in /tmp, is nobody, and has time to hand its task back."""
+    """It can write nowhere but in /tmp, is nobody, and has time to release its task."""
     container = worker(app_template)
     assert container["ReadonlyRootFilesystem"] is True
     assert [one["ContainerPath"] for one in container["MountPoints"]] == ["/tmp"]

@@ -101,11 +101,6 @@ def worker(
         wiring.queue.redis.close()
 
 
-@pytest.fixture
-def user_id(database: Database) -> int:
-    return make_user(database)
-
-
 def bodies(database: Database) -> list[str]:
     """All posts, by number."""
     with database.read() as session:

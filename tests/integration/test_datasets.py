@@ -1,7 +1,7 @@
 """Rows of every type, sorted by every key: the same bytes in the same order on both databases."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -61,6 +61,7 @@ ALL = Dataset(
     fields={column.name: column for column in THINGS.c if column.name != "user_id"},
 )
 NUMBERS = count(1)
+CreateTables = Callable[[sa.MetaData], None]
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 AWKWARD = st.sampled_from(
@@ -97,8 +98,8 @@ ROWS = st.fixed_dictionaries(
 
 
 @pytest.fixture
-def things(database: Database) -> Database:
-    METADATA.create_all(database.engine)
+def things(database: Database, create_tables: CreateTables) -> Database:
+    create_tables(METADATA)
     return database
 
 
@@ -273,13 +274,17 @@ def sorted_table(kinds: Sequence[str]) -> tuple[sa.Table, Dataset]:
 )
 @pytest.mark.parametrize("page_rows", [1, 4])
 def test_any_key(
-    database: Database, kinds: list[str], page_rows: int, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    create_tables: CreateTables,
+    kinds: list[str],
+    page_rows: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Rows come in the order of their key, and go on after any, on both databases alike."""
     monkeypatch.setattr(pages, "FIRST_PAGE_ROWS", page_rows)
     monkeypatch.setattr(pages, "MAX_PAGE_ROWS", page_rows)
     made, dataset = sorted_table(kinds)
-    made.metadata.create_all(database.engine)
+    create_tables(made.metadata)
     keys: list[tuple[Any, ...]] = [()]
     for kind in kinds:
         values = sorted(KEYS[kind][1])[:: len(kinds)]
@@ -312,12 +317,14 @@ def test_any_key(
     assert len(verify(BytesIO(b"\n".join(lines)), [dataset]).faults) == 1
 
 
-def test_pages_are_read_by_the_index(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_read_by_the_index(
+    database: Database, create_tables: CreateTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No page is sorted anew, whatever the language that the database sorts other texts by."""
     monkeypatch.setattr(pages, "FIRST_PAGE_ROWS", 50)
     monkeypatch.setattr(pages, "MAX_PAGE_ROWS", 50)
     made, dataset = sorted_table(["text"])
-    made.metadata.create_all(database.engine)
+    create_tables(made.metadata)
     rows = [{"user_id": 7, "k_text": f"é{number}"} for number in range(1000)]
     with database.write() as session:
         session.execute(sa.insert(made), rows)
@@ -364,6 +371,7 @@ def test_all_that_is_wide_counts(
         found = list(read)
     assert b",\n".join(page.lines for page in found) == b",\n".join(map(by_orjson, kept))
     assert max(len(page.lines) for page in found) <= pages.KEPT_BYTES
-    user_id, _ = write(things, [simple(1), simple(2, **{wide: "x" * 20_000}), simple(3)])
-    with pytest.raises(RowTooLargeError):
-        list(Source(things, ALL, user_id, 2**31 - 1).pages(None))
+    for large in ("x" * 20_000, "\x01" * 5_000):  # the text, or what JSON makes of it
+        user_id, _ = write(things, [simple(1), simple(2, **{wide: large}), simple(3)])
+        with pytest.raises(RowTooLargeError):
+            list(Source(things, ALL, user_id, 2**31 - 1).pages(None))

@@ -21,7 +21,6 @@ from tests.harness.ledgers import (
     claim,
     lapse,
     launch,
-    make_user,
     now,
     put,
     the_email,
@@ -44,16 +43,6 @@ def cancel(database: Database, task_id: str) -> None:
 def last_seq(database: Database, user_id: int) -> int:
     with database.read() as session:
         return session.get_one(User, user_id).notification_seq
-
-
-@pytest.fixture
-def user_id(database: Database) -> int:
-    return make_user(database)
-
-
-@pytest.fixture
-def task_id(database: Database, user_id: int) -> str:
-    return launch(database, user_id)
 
 
 @both_databases

@@ -1,7 +1,6 @@
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
 import sqlalchemy as sa
 
 from chalicelib.accounts import accounts
@@ -21,8 +20,6 @@ from tests.harness.ledgers import (
     claim,
     fail,
     lapse,
-    launch,
-    make_user,
     now,
     publish,
     put,
@@ -32,17 +29,6 @@ from tests.harness.ledgers import (
 )
 
 NOTHING = dict.fromkeys(("recovered", "recovered_messages", "expired", "enqueued", "removed"), 0)
-
-
-@pytest.fixture
-def user_id(database: Database) -> int:
-    return make_user(database)
-
-
-@pytest.fixture
-def task_id(database: Database, user_id: int) -> str:
-    """An export of theirs, queued, without a job."""
-    return launch(database, user_id)
 
 
 def swept(wiring: Wiring, *, later_s: float = 0) -> dict[str, int]:

@@ -58,14 +58,18 @@ def command(environment: dict[str, str], tmp_path: Path) -> Iterator[Command]:
     for process in running:
         if process.poll() is None:
             process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=150)
 
 
 @pytest.fixture
-def user_id(database: Database, monkeypatch: pytest.MonkeyPatch) -> int:
+def user_id(
+    database: Database,
+    create_tables: Callable[[sa.MetaData], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> int:
     """Somebody who has kept a lot of notes, of this application."""
     monkeypatch.setitem(TASKS, EXPORT_NOTES.name, EXPORT_NOTES)
-    Base.metadata.create_all(database.engine)
+    create_tables(Base.metadata)
     user_id = make_user(database)
     rows = [row(number) | {"user_id": user_id} for number in range(NOTES_KEPT)]
     with database.write() as session:
@@ -135,7 +139,7 @@ def test_killed_and_resumed(
     wait_until(is_sent, "its user is told")
     file = tmp_path / "notes.json"
     file.write_bytes(found)
-    assert command("verify", str(file), "--sha256", str(export.sha256)).wait(timeout=60) == 0
+    assert command("verify", str(file), "--sha256", str(export.sha256)).wait(timeout=150) == 0
 
 
 def test_from_the_command_line(
@@ -144,11 +148,11 @@ def test_from_the_command_line(
     """`export` and `verify` know this application's data by its name."""
     out = tmp_path / "notes.json"
     arguments = ("export", "--user", "susan", "--dataset", "notes", "--out", str(out))
-    assert command(*arguments).wait(timeout=60) == 0
+    assert command(*arguments).wait(timeout=150) == 0
     whole, again = out.read_bytes(), undisturbed(database, user_id, START)
     assert whole.partition(b'"notes":[')[2] == again.partition(b'"notes":[')[2] != b""
-    assert command("verify", str(out)).wait(timeout=60) == 0
+    assert command("verify", str(out)).wait(timeout=150) == 0
     assert f"\nnotes:   {NOTES_KEPT}\n" in (tmp_path / "log-1").read_text()
     out.write_bytes(whole.replace(b'"is_done":true', b'"is_done":null', 1))
-    assert command("verify", str(out)).wait(timeout=60) == 1
+    assert command("verify", str(out)).wait(timeout=150) == 1
     assert ": is_done: must be true or false" in (tmp_path / "log-2").read_text()

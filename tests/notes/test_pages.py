@@ -1,6 +1,7 @@
-"""Notes as a document: the same bytes out of both databases, from any place on."""
+"""Notes as a document: the same bytes out of both databases, from any cursor on."""
 
 import json
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -58,9 +59,9 @@ def line(one: Note) -> bytes:
 
 
 @pytest.fixture
-def user_id(database: Database) -> int:
+def user_id(database: Database, create_tables: Callable[[sa.MetaData], None]) -> int:
     """Somebody who keeps notes, beside somebody else who does."""
-    Base.metadata.create_all(database.engine)
+    create_tables(Base.metadata)
     user_id, other_id = make_user(database), make_user(database, "david")
     with database.write() as session:
         for number in range(100):
@@ -97,10 +98,10 @@ def test_the_document(database: Database, user_id: int) -> None:
 
 
 @pytest.mark.parametrize("page_rows", [1, 7, 80])
-def test_any_place_is_one_to_go_on(
+def test_any_cursor_is_one_to_go_on(
     database: Database, user_id: int, page_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pages of any size are the same lines, and from each place the rest follows."""
+    """Pages of any size are the same lines, and after each cursor the rest follows."""
     monkeypatch.setattr(pages, "FIRST_PAGE_ROWS", page_rows)
     monkeypatch.setattr(pages, "MAX_PAGE_ROWS", page_rows)
     source = Source(database, NOTES, user_id, note(99).created_at)

@@ -43,7 +43,7 @@ def independent(assumed: Assumptions, usage: Usage) -> dict[str, float]:
     exports = usage.per_day * MONTH_DAYS
     size = mean_bytes(assumed)
     attached = mean_bytes(assumed, below=assumed.attached_mb * 1e6)
-    in_mail = attached * 1.37 / 1e9
+    in_email = attached * 1.37 / 1e9
 
     page_requests = exports * assumed.tab_s / assumed.tab_poll_s
     requests = exports * assumed.requests + page_requests
@@ -69,8 +69,8 @@ def independent(assumed: Assumptions, usage: Usage) -> dict[str, float]:
         "ElastiCache": 2 * 0.0256 * MONTH_H,
         "S3": usage.per_day * assumed.kept_days * size / 1e9 * 0.023
         + exports * (0.005 / 1000 + 0.0004 / 1000 + (size - attached) / 1e9 * 0.09),
-        "SES": exports * (0.0001 + in_mail * 0.12),
-        "network": MONTH_H * (0.045 + 0.005) + (exports * in_mail + logs_gb) * 0.045,
+        "SES": exports * (0.0001 + in_email * 0.12),
+        "network": MONTH_H * (0.045 + 0.005) + (exports * in_email + logs_gb) * 0.045,
         "CloudWatch": (4 + 1 + 4 + 2 * (5 + 2 * 2)) * 0.30
         + counted.alarm_metrics() * 0.10
         + 3.00

@@ -17,6 +17,7 @@ from chalicelib.db.engine import UtcDateTime
 from chalicelib.db.types import ExactDecimal, Json, SortableText
 from chalicelib.errors import DeclarationError
 from chalicelib.exports.datasets import Dataset, Kind
+from chalicelib.exports.kinds import Export
 from chalicelib.microblog.datasets import POSTS
 from chalicelib.microblog.models import Post
 
@@ -318,6 +319,13 @@ def test_posts() -> None:
     """Posts are a dataset like any other."""
     assert [field.name for field in POSTS.columns] == ["body", "timestamp"]
     assert POSTS.table is Post.__table__
+
+
+@pytest.mark.parametrize("datasets", [(), (POSTS, POSTS)], ids=["none", "two"])
+def test_an_export_of_one_dataset(datasets: tuple[Dataset, ...]) -> None:
+    """The function that writes one dataset is not given none, or two."""
+    with pytest.raises(DeclarationError, match=r"export_posts: .+ writes one dataset"):
+        Export(name="export_posts", title="", filename="posts.json", datasets=datasets)
 
 
 def test_declaring_imports_nothing_slow() -> None:

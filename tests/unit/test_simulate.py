@@ -23,8 +23,8 @@ STEADY = Assumptions(
     mb_s=0,
     vcpu=1,
     spot=0,
-    mails_per_s=1e9,
-    mails_per_day=1e9,
+    emails_per_s=1e9,
+    emails_per_day=1e9,
 )
 """A post takes a second and there is nothing else: service times are what is drawn."""
 
@@ -66,7 +66,7 @@ def test_sizes_have_their_mean() -> None:
     [
         Assumptions(),
         Assumptions(least=0, target=10),
-        Assumptions(mails_per_s=1, mails_per_day=200),
+        Assumptions(emails_per_s=1, emails_per_day=200),
         Assumptions(burst=50, most=3),
         Assumptions(spot=1, interruptions_per_h=120),
     ],
@@ -76,7 +76,7 @@ def test_every_request_ends_once(assumed: Assumptions) -> None:
     """Every export that was asked for begins once, ends once, and its email has one outcome."""
     outcome = simulate(assumed, 10_000, seed=5, fewest=5_000)
     assert outcome.asked == outcome.succeeded == len(outcome.waits_s) > 4_000
-    assert outcome.asked == outcome.mails_sent + outcome.mails_failed
+    assert outcome.asked == outcome.emails_sent + outcome.emails_failed
     assert outcome.unfinished == 0
 
 
@@ -116,10 +116,10 @@ def test_the_first_worker_takes_its_time() -> None:
 
 def test_throttled_mails() -> None:
     """In SES's sandbox 200 emails go out by midnight; the others fail after ten tries each."""
-    assumed = Assumptions(least=2, mails_per_s=1, mails_per_day=200)
+    assumed = Assumptions(least=2, emails_per_s=1, emails_per_day=200)
     outcome = simulate(assumed, 1000, seed=1, fewest=900)
-    assert 200 <= outcome.mails_sent < 205
-    assert outcome.mails_refused >= outcome.mails_failed * 9
+    assert 200 <= outcome.emails_sent < 205
+    assert outcome.emails_refused >= outcome.emails_failed * 9
     assert outcome.succeeded == outcome.asked
 
 
@@ -166,7 +166,7 @@ def test_bill() -> None:
 
 def test_what_gives_way_first() -> None:
     """Ceilings come in their order; a quota of a day knows no peak."""
-    ordered = ceilings(Assumptions(mails_per_day=200, mails_per_s=1), held_s=2)
+    ordered = ceilings(Assumptions(emails_per_day=200, emails_per_s=1), held_s=2)
     assert [one.part for one in ordered[:2]] == ["SES, quota of a day", "SES, rate"]
     assert [round(one.per_day) for one in ordered[:2]] == [200, 48_000]
     assert ordered == sorted(ordered, key=lambda one: one.per_day)

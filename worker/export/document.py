@@ -1,8 +1,8 @@
 """The form of an exported document.
 
-`{"version", "user", "exported_at", NAME: [rows], "count"}`, one row a line, the rows before
-`count`, so that both the writer and any reader can do with flat memory: the count is known only at
-the end. The lines themselves are written by the database, see `statements`.
+`{"version", "user", "exported_at", NAME: [rows], "count"}`, with one row a line. The rows come
+before `count`, which is known only at the end: so neither the writer nor a reader needs more memory
+for more rows. The database writes the lines themselves; see `statements`.
 """
 
 from collections.abc import Generator
@@ -59,9 +59,9 @@ class Document:
         after = None if cursor is None else dataset.cursor_from_json(cursor)
         with closing(self.source.pages(after)) as pages:
             for page in pages:
-                place = None if page.cursor is None else dataset.cursor_to_json(page.cursor)
+                following = None if page.cursor is None else dataset.cursor_to_json(page.cursor)
                 between = BETWEEN if written else BEFORE
-                yield Piece((between, page.lines), self.name, page.rows, place)
+                yield Piece((between, page.lines), self.name, page.rows, following)
                 written += page.rows
 
     def tail(self, rows: Rows) -> bytes:

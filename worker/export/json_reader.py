@@ -1,9 +1,9 @@
 """Reads JSON of any size, piece by piece, strict by the letter of RFC 8259.
 
-No parser that we know does both: those that stream forgive what is no JSON (form feeds for white
-space, an open string after the value), and those that are strict want the whole text in memory.
-What is long for good reason, such as an array of a million rows, passes through in flat memory;
-a single string or number is bounded.
+We know no parser that does both. Those that stream accept what is not JSON: ijson 3.6 takes a form
+feed for white space, and its yajl backend an open string after the value. Those that are strict
+want the whole text in memory. Here an array of a million rows passes through in flat memory, and a
+single string or number is bounded.
 """
 
 import json
@@ -106,7 +106,7 @@ class JsonReader:
             if self._at < len(self._buffer) or not self._more():
                 return self._buffer[self._at : self._at + 1]
 
-    def take(self, expected: bytes) -> bytes:
+    def expect(self, expected: bytes) -> bytes:
         """Pass over the next byte, which must be one of these.
 
         Raises:
@@ -133,13 +133,13 @@ class JsonReader:
         Raises:
             NotJsonError: No object is there.
         """
-        self.take(b"{")
+        self.expect(b"{")
         if self.peek() == b"}":
-            self.take(b"}")
+            self.expect(b"}")
             return
         while True:
             yield self._name()
-            if self.take(b",}") == b"}":
+            if self.expect(b",}") == b"}":
                 return
 
     def pairs(self, *, max_bytes: int) -> list[tuple[str, Value]]:
@@ -200,8 +200,8 @@ class JsonReader:
     def lines(self) -> bytes | None:
         """What is read already, up to the last comma that ends a line; None if there is none.
 
-        Nothing is passed over: see `advance`. To a document of one row a line this gives whole
-        rows, to be read by a faster parser.
+        In a document with one row a line, these are whole rows, for a faster parser. Nothing is
+        passed over; see `advance`.
         """
         if self.ahead < CHUNK_BYTES // 2:
             self._more()
@@ -259,7 +259,7 @@ class JsonReader:
             else:
                 self._scalar(first)
             while opened:
-                if self.take(b"," + _CLOSING[opened[-1]]) == b",":
+                if self.expect(b"," + _CLOSING[opened[-1]]) == b",":
                     self._begin_item(opened[-1])
                     break
                 opened.pop()
@@ -272,7 +272,7 @@ class JsonReader:
 
     def _name(self) -> str:
         name = self.string()
-        self.take(b":")
+        self.expect(b":")
         return name
 
     def _match(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
@@ -286,7 +286,7 @@ class JsonReader:
     def _more(self) -> bool:
         """Read on; whether there was more."""
         rest = self._buffer[self._at :]
-        # As much again as is there: so a long token is looked at a few times, not once a chunk.
+        # Twice as much each time, so that a long token is scanned a few times, not once a chunk.
         chunk = self._read(max(CHUNK_BYTES, len(rest)))
         self._passed += self._at
         self._at = 0

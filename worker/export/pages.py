@@ -3,12 +3,12 @@
 Pages are cut by a key, not an offset: each costs the same, a crash loses at most one, and no
 transaction lasts longer than a page.
 
-The database itself writes a page's lines of the document and joins them, in one statement. So a
-page is one row of one value: the driver makes no object for a row of the dataset, and Python, whose
-lock neither libpq nor SQLite holds while it works, is free to hash and upload what came before. To
-write the lines is most of the work, so two connections do it for a large export; where its pages
-end, the index alone tells before. All this and the size of pages were chosen with `make bench`,
-beside rows that the driver hands over and orjson writes.
+One statement makes the database write a page's lines of the document and join them. So a page is
+one row of one value: the driver makes no object for a row of the dataset, and Python, whose lock
+neither libpq nor SQLite holds while it works, can hash and upload the pages before. Writing the
+lines is most of the work, so two connections do it for a large export; the index alone tells in
+advance where the pages end. `make bench` chose all this and the size of pages, against rows that
+the driver hands over and orjson writes.
 """
 
 from collections import deque
@@ -33,7 +33,8 @@ PAGE_BYTES = 640 * 1024
 """About how much a page holds, so that memory is flat whatever people write."""
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024
-"""More text is never in a page. A row with more cannot be exported; a post has 40,000 at most."""
+"""More text is never in a page, nor is JSON in the page of a single row: a row with more cannot be
+exported. A post has 60,000 at most."""
 
 KEPT_BYTES = 3 * PAGE_BYTES
 """A page with more than this is not kept: it is read again in smaller ones, for many may wait at
@@ -56,8 +57,8 @@ class Span:
     """What is to become a page.
 
     Attributes:
-        after: The place before it; None is before all rows.
-        to: The place after it; None is after all rows.
+        after: The key of the row before it; None for a span from the first row on.
+        to: The key of its last row; None for a span up to the last row.
         rows: How many rows were in it when it was cut, at most.
     """
 
@@ -73,7 +74,7 @@ class Page:
     Attributes:
         lines: Their lines of the document.
         rows: How many they are; at least one.
-        cursor: The place after them; None when nothing follows, as far as is known.
+        cursor: The key of the last one, or of one after it; None when it is known that none follow.
     """
 
     lines: bytes
@@ -110,10 +111,10 @@ class Source:
             return session.scalar(count_statement(self.dataset), self._mine) or 0
 
     def pages(self, after: Cursor | None) -> Generator[Page]:
-        """All rows after a place, or all there are.
+        """All rows after a cursor, or all there are.
 
-        Most exports have one page. Where there are more, threads read the next ones while the
-        caller works; they and their connections end with this generator, which must be closed.
+        Most exports have one page. If there are more, threads read ahead while the caller works on
+        a page; they and their connections end with this generator, which must be closed.
 
         Yields:
             Pages.
@@ -179,9 +180,9 @@ class Source:
     def _cut(
         self, connection: sa.Connection, after: Cursor | None, to: Cursor | None, *, rows: int
     ) -> Span:
-        """The next so many rows between two places, or all where there are fewer."""
+        """The next `rows` rows between two cursors, or all of them if there are fewer."""
         statement = last_statement(self.dataset, *_bounds(after, to))
-        values = {**self._mine, **_places(after, to), "offset": rows - 1}
+        values = {**self._mine, **_parameters(after, to), "offset": rows - 1}
         with connection.begin():
             last = connection.execute(statement, values).one_or_none()
         return Span(after, to if last is None else tuple(last), rows)
@@ -194,7 +195,7 @@ class Source:
         """
         dialect = connection.dialect.name
         statement = page_statement(self.dataset, dialect, *_bounds(span.after, span.to))
-        values = {**self._mine, **_places(span.after, span.to), "limit": span.rows + 1}
+        values = {**self._mine, **_parameters(span.after, span.to), "limit": span.rows + 1}
         if dialect == "postgresql":
             values["most"] = MAX_PAGE_BYTES // span.rows
         try:
@@ -202,9 +203,8 @@ class Source:
                 row = connection.execute(statement, values).one()
         except sa.exc.DataError:  # SQLite's
             return None
-        if row.rows and not (
-            row.fits and row.rows <= span.rows and (span.rows == 1 or len(row.lines) <= KEPT_BYTES)
-        ):
+        most = MAX_PAGE_BYTES if span.rows == 1 else KEPT_BYTES
+        if row.rows and not (row.fits and row.rows <= span.rows and len(row.lines) <= most):
             return None
         return Page(row.lines, row.rows, span.to)
 
@@ -217,13 +217,13 @@ def _bounds(after: Cursor | None, to: Cursor | None) -> tuple[bool, bool]:
     return after is not None, to is not None
 
 
-def _places(after: Cursor | None, to: Cursor | None) -> dict[str, Any]:
-    """The parameters of two places, by the names that `statements` gives them."""
-    places = {"after": after or (), "to": to or ()}
+def _parameters(after: Cursor | None, to: Cursor | None) -> dict[str, Any]:
+    """The values of two cursors, by the names of the parameters in `statements`."""
+    cursors = {"after": after or (), "to": to or ()}
     return {
         f"{name}_{number}": value
-        for name, place in places.items()
-        for number, value in enumerate(place)
+        for name, cursor in cursors.items()
+        for number, value in enumerate(cursor)
     }
 
 

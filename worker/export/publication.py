@@ -1,7 +1,7 @@
-"""Puts a file into S3 that may be large, and takes it up again where a dead attempt left it.
+"""Puts a file into S3 that may be large, and resumes it where a dead attempt left it.
 
-`publish` is the one place that chooses a file's key, cuts it into parts, notes checkpoints, resumes
-and computes the digest. What the file holds is the writer's: a head, pieces, and a tail.
+Nothing but `publish` chooses a file's key, cuts it into parts, notes checkpoints, resumes, or
+computes the digest. A writer provides the content: a head, pieces, and a tail.
 """
 
 import hashlib
@@ -178,10 +178,10 @@ def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
     with closing(writer.pieces(draft.cursor, draft.rows)) as pieces:
         for piece in pieces:
             draft.add_piece(piece)
-            # Nothing can go on after the last piece: what is left is the last part, which is at
-            # most a piece larger than others.
+            # Nothing follows the last piece, so it is no checkpoint: what is pending becomes the
+            # last part, which is at most one piece larger than the others.
             if len(draft.pending) >= draft.upload.part_bytes and piece.cursor is not None:
-                # What fits one part is not counted before: it is over before anybody looks.
+                # A file of one part needs no count: it is finished before anybody looks.
                 total = total or writer.count()
                 _upload_part(attempt, draft, piece.cursor)
                 attempt.checkpoint(draft.done, total, draft.to_json())

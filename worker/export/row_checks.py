@@ -1,9 +1,9 @@
 """Checks the rows of a document: what each holds, and their order.
 
-Rows that are written as `document` writes them are read by msgspec, many at once. It forgives some
-of what is no JSON, and does not tell how a value was written; so what it has read is written again,
-and counts only if that gives the same bytes. All else is read value by value, which takes longer
-and knows what is wrong.
+msgspec reads rows in the worker's own layout, many at once. It accepts some text that is not JSON,
+and does not tell how a value was written; so `RowChecker` writes the rows again, and accepts them
+only if that gives the same bytes. All other rows are read value by value, which takes longer and
+tells what is wrong.
 """
 
 import operator
@@ -123,9 +123,9 @@ class RowChecker:
         Raises:
             UnreadableError: It is no JSON, or a row is too long.
         """
-        reader.take(b"[")
+        reader.expect(b"[")
         if reader.peek() == b"]":
-            reader.take(b"]")
+            reader.expect(b"]")
             return
         one_by_one_until = 0
         while True:
@@ -137,7 +137,7 @@ class RowChecker:
                     continue
                 one_by_one_until = reader.offset + (len(lines) if lines else reader.ahead)
             self._check_row(reader)
-            if reader.take(b",]") == b"]":
+            if reader.expect(b",]") == b"]":
                 return
 
     def _check_lines(self, lines: bytes) -> bool:

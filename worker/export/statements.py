@@ -1,7 +1,7 @@
 """The SQL of a dataset: how many rows there are, where a page ends, and a page's lines.
 
-Built once for each dataset and database, for that takes as long as to read a few hundred rows; a
-worker builds them before it forks (`prepare`).
+Each statement is built once for a dataset and a database, because building one takes as long as
+reading a few hundred rows; a worker builds all of them before it forks (`prepare`).
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ _UUID_GROUPS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 
 
 def prepare(dataset: Dataset) -> None:
-    """Build every statement of a dataset, so that no export has to wait for it."""
+    """Build every statement of a dataset, so that no export waits for one."""
     count_statement(dataset)
     for after, to in product((False, True), repeat=2):
         last_statement(dataset, after, to)
@@ -47,7 +47,13 @@ def count_statement(dataset: Dataset) -> Statement:
 
 @cache
 def last_statement(dataset: Dataset, after: bool, to: bool) -> Statement:
-    """The key of the row that is `offset` rows away, between places that are given or not."""
+    """The key of the row `offset` rows further on.
+
+    Args:
+        dataset: Which rows.
+        after: Whether there is a cursor to begin after.
+        to: Whether there is a cursor to end at.
+    """
     found = _between(dataset, after, to, *dataset.key_columns)
     return found.offset(sa.bindparam("offset", type_=sa.Integer)).limit(1)
 
@@ -56,8 +62,14 @@ def last_statement(dataset: Dataset, after: bool, to: bool) -> Statement:
 def page_statement(dataset: Dataset, database: str, after: bool, to: bool) -> Statement:
     """A page: its lines, how many they are, and whether all rows were small enough.
 
-    SQLite gives up on too large a value by itself. PostgreSQL is told the size above which a row is
-    left out, and `fits` says that there were some.
+    SQLite itself gives up on too large a value. On PostgreSQL the statement leaves out the text of
+    rows above a size, and `fits` tells that there were some.
+
+    Args:
+        dataset: Which rows.
+        database: The dialect's name.
+        after: Whether there is a cursor to begin after.
+        to: Whether there is a cursor to end at.
     """
     columns = (field.column.label(field.name) for field in dataset.columns)
     limit = sa.bindparam("limit", type_=sa.Integer)
@@ -88,13 +100,13 @@ def _between(dataset: Dataset, after: bool, to: bool, *columns: Any) -> Statemen
     key = _tuple(dataset.key_columns)
     found = sa.select(*columns).where(*_mine(dataset))
     if after:
-        found = found.where(key > _place(dataset, "after"))
+        found = found.where(key > _cursor(dataset, "after"))
     if to:
-        found = found.where(key <= _place(dataset, "to"))
+        found = found.where(key <= _cursor(dataset, "to"))
     return found.order_by(*dataset.key_columns)
 
 
-def _place(dataset: Dataset, name: str) -> sa.ColumnElement[Any]:
+def _cursor(dataset: Dataset, name: str) -> sa.ColumnElement[Any]:
     columns = enumerate(dataset.key_columns)
     return _tuple([sa.bindparam(f"{name}_{number}", type_=one.type) for number, one in columns])
 

@@ -1,8 +1,8 @@
 """Checks an exported document in one pass and flat memory, strict by the letter.
 
-What is accepted is JSON by RFC 8259 in the form of `document`, with white space wherever JSON has
-it, and with members that are not known yet. Rows of a known dataset are checked by its declaration.
-Those of another application, which stand in the last array before `count`, must be JSON objects.
+A right file is JSON by RFC 8259 in the form of `document`, with any white space that JSON allows,
+and perhaps with members that nobody knows yet. Rows of a known dataset must be what its declaration
+says. The rows of another application are in the last array before `count`, and must be objects.
 """
 
 import hashlib
