@@ -27,7 +27,7 @@ SENDER = "tests/unit/test_sender.py"
 SENDER_PROCESS = "tests/integration/test_sender_process.py"
 RECOVERY = "tests/integration/test_recovery.py"
 FORGED_JOBS = "tests/integration/test_forged_jobs.py"
-AUDIT = "tests/unit/test_audit.py"
+AUDIT = "tests/integration/test_audit_trail.py"
 BOUNDARIES = "tests/faults/test_boundaries.py"
 
 
@@ -381,7 +381,7 @@ MUTATIONS = (
         "chalicelib/adapters/job_queue.py",
         "if list(self.args) != [self.id]:",
         "if False:",
-        (FORGED_JOBS,),
+        ("tests/integration/test_job_queue.py",),
     ),
     Mutation(
         "a message's claim is compared",
@@ -402,7 +402,7 @@ MUTATIONS = (
         "chalicelib/outbox/messages.py",
         '.where(ROW.state == "pending", ROW.due_at',
         '.where(ROW.state.in_(("pending", "sending")), ROW.due_at',
-        (OUTBOX, SENDER),
+        (LEASES,),
     ),
     Mutation(
         "a message's pause is waited for",

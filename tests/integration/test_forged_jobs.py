@@ -28,6 +28,7 @@ from tests.harness import processes
 from tests.harness.ledgers import launch, make_user, now, the_task
 from tests.harness.waiting import wait_until
 
+LEAVE_MARK = "tests.integration.test_forged_jobs.leave_mark"
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
@@ -67,6 +68,7 @@ def forgeries(marks: Path, hook_url: str) -> dict[str, dict[str, Any]]:
         "pickled-compressed": {"data": zlib.compress(pickle.dumps(Pickled(touch("pickled"))))},
         "instance": {"data": call("system", touch("instance"), instance="os")},
         "kwargs": {"data": call(FUNCTION, "kwargs", seconds=0)},
+        "own-id": {"data": call(LEAVE_MARK, "own-id")},
         "wrong-id": {"data": harmless(NOBODY)},
         "no-args": {"data": call(FUNCTION)},
         "not-json": {"data": b"\xff\xfe nonsense"},
@@ -75,14 +77,14 @@ def forgeries(marks: Path, hook_url: str) -> dict[str, dict[str, Any]]:
             "data": harmless("callbacks"),
             "success_callback_name": "os.system",
             "success_callback_timeout": 10,
-            "failure_callback_name": "tests.integration.test_forged_jobs.leave_mark",
+            "failure_callback_name": LEAVE_MARK,
             "failure_callback_timeout": 10,
-            "stopped_callback_name": "tests.integration.test_forged_jobs.leave_mark",
+            "stopped_callback_name": LEAVE_MARK,
             "stopped_callback_timeout": 10,
         },
         "failure-callback": {
             "data": call("os.system", touch("failure-callback")),
-            "failure_callback_name": "tests.integration.test_forged_jobs.leave_mark",
+            "failure_callback_name": LEAVE_MARK,
             "failure_callback_timeout": 10,
         },
         "webhooks": {
@@ -251,7 +253,7 @@ def test_a_stopped_callback_does_not_run(worker: psutil.Popen, wiring: Wiring, m
     user_id = make_user(wiring.database)
     task_id = launch(wiring.database, user_id, "example", seconds=60)
     redis = wiring.queue.redis
-    callback = "tests.integration.test_forged_jobs.leave_mark"
+    callback = LEAVE_MARK
     stopped = {"stopped_callback_name": callback, "stopped_callback_timeout": 10}
     plant(redis, task_id, {"data": call(FUNCTION, task_id), **stopped})
     wait_for(wiring, task_id, "running")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from redis import Connection, ConnectionPool, Redis
+from rq.exceptions import NoSuchJobError
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 from rq.utils import import_attribute
@@ -88,6 +89,15 @@ class TestJobs:
     def test_the_function_of_jobs(self) -> None:
         """The name that every job carries is that of the worker's function."""
         assert import_attribute(FUNCTION) is run
+
+    def test_another_task_s_job(self, real: JobQueue) -> None:
+        """A job does what is to be done for the task that it is called after, or nothing."""
+        real.enqueue([("one", "example")])
+        forged = json.dumps([FUNCTION, None, ["another"], {}])
+        real.redis.hset("rq:job:one", "data", forged)
+        job = RegisteredJob.fetch("one", connection=real.redis, serializer=JSONSerializer)
+        with pytest.raises(NoSuchJobError):
+            job.perform()
 
     def test_stock_rq_reads_it(self, real: JobQueue) -> None:
         """RQ's own classes find the job, so its command line does, too."""
