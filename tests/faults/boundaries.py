@@ -152,13 +152,15 @@ def _record(run: Run) -> list[Plan]:
         for call in scenario.concerns(seen)
         for fault in FAULTS[call.kind]
         if fault in scenario.faults
-        and (fault != "stall" or run.database == "postgresql" or not _may_lock(seen, call))
+        and (
+            fault != "stall" or run.database == "postgresql" or not _may_lock(seen, call, scenario)
+        )
     ]
 
 
-def _may_lock(seen: list[Call], call: Call) -> bool:
+def _may_lock(seen: list[Call], call: Call, scenario: Scenario) -> bool:
     """Whether it may have locks: on SQLite, a process stopped with those stops everybody."""
-    if call.thread.startswith(READER):
+    if call.thread.startswith(READER) or (scenario.beats and call.thread == "MainThread"):
         return True  # who knows where the others are
     if call.kind == "sql" and call.what not in OUTSIDE:
         return True  # the transaction has begun: that is no call of its own
@@ -182,10 +184,18 @@ def execute(run: Run) -> Result:
 
 def _execute(run: Run) -> Result:
     scenario, calls = _prepare(run), Calls(run.plan)
-    world, met = scenario.world, scenario.world.folder / "met"
+    met = scenario.world.folder / "met"
     met.unlink(missing_ok=True)
     calls.met = met.touch
     pid = scenario.start(calls)
+    try:
+        return _judge(run, scenario, pid)
+    finally:
+        scenario.world.end(pid)  # stopped with a lock, it would be in the way of all that follow
+
+
+def _judge(run: Run, scenario: Scenario, pid: int) -> Result:
+    world, met = scenario.world, scenario.world.folder / "met"
     status = world.wait(pid)
     if run.plan is not None and not met.exists():
         raise NotMetError(f"status {status}, {world.log.read_text()[-SHOWN:]}")

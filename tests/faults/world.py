@@ -10,9 +10,11 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -270,6 +272,12 @@ class World:
         """Send what is due in the outbox in a child process, to its end."""
         self.wait(self.fork(send_all))
 
+    def end(self, pid: int) -> None:
+        """Kill a child that may be stopped, and that has ended if all went well."""
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
     def settle(self) -> float:
         """Let the product recover; return the seconds until every task was over."""
         return settle(self.wiring, self.perform, self.send, within_s=WITHIN_S)
@@ -304,6 +312,18 @@ def _not_at_all(*_: object) -> None:
 def without_follow_up() -> None:
     """In a child: leave the email about an outcome to a sender."""
     follow_up.follow_up = _not_at_all  # type: ignore[assignment]
+
+
+def beating_after(reached: threading.Event) -> None:
+    """In a child: the heart beats only after something was reached, or when all is over."""
+    beat = attempts.Heartbeat.run
+
+    def run(heart: attempts.Heartbeat) -> None:
+        while not (heart._done.is_set() or reached.wait(POLL_S)):
+            pass
+        beat(heart)
+
+    attempts.Heartbeat.run = run  # type: ignore[assignment, method-assign]
 
 
 def quietly() -> None:

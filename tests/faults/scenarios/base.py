@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
@@ -34,8 +35,9 @@ class Scenario:
         outcomes: How the tasks may end.
         asked_again: How often, at most, the user asked to have the last email sent once more.
         promised: Emails about the account that must be sent.
-        beats: Whether the attempt's heart beats, in a thread of its own. Then each transaction has
-            a connection of its own, or it would depend on chance who opens which.
+        beats: Whether the attempt's heart beats, in a thread of its own, from the middle on. Then
+            each transaction has a connection of its own, or it would depend on chance who opens
+            which.
         faults: What goes wrong with each call; none where the scenario is enough.
         may: Numbers of the posts that may be missing.
     """
@@ -50,7 +52,7 @@ class Scenario:
         self.world = world
         self.may: Collection[int] = ()
         self.task_id = ""
-        self._happened = False
+        self._reached = threading.Event()
 
     def prepare(self) -> None:
         """Bring about what must be there before."""
@@ -84,7 +86,9 @@ class Scenario:
         calls.midway = lambda what: self._midway(what, calls)
 
         def work(wiring: Wiring) -> None:
-            if not self.beats:
+            if self.beats:
+                worlds.beating_after(self._reached)
+            else:
                 worlds.quietly()
             try:
                 self.work(wiring)
@@ -94,8 +98,8 @@ class Scenario:
         return self.world.fork(work, calls, pool_size=0 if self.beats else worlds.POOL_SIZE)
 
     def _midway(self, what: str, calls: Calls) -> None:
-        if what == MIDWAY and not self._happened:
-            self._happened = True
+        if what == MIDWAY and not self._reached.is_set():
+            self._reached.set()
             with calls.paused():
                 self.midway(self.world.rewired())
 
