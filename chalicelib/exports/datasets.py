@@ -117,6 +117,21 @@ class Field:
         return bool(self.column.nullable)
 
 
+@dataclass(frozen=True)
+class Activity:
+    """How the rows of a dataset are told in ActivityStreams 2.0: each is a note that was created.
+
+    Attributes:
+        number: The column that tells a note from all others of its owner; part of its address.
+        content: The field with its text.
+        published: The field with its time.
+    """
+
+    number: Attribute
+    content: str
+    published: str
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """One kind of a user's rows.
@@ -132,6 +147,9 @@ class Dataset:
         fields: What is exported, by name, in this order.
         accepts: By name of a field, what its text must be beyond the column's type, as a type of
             `values.fields`: what the API accepts is what `verify` accepts.
+        time: The column with the time of a row, for exports of a period; None when no row is of
+            one time, so that a period leaves out none.
+        activity: How its rows are told in ActivityStreams; None when they are not.
 
     Raises:
         DeclarationError: Everything that is wrong with the declaration.
@@ -145,6 +163,8 @@ class Dataset:
     snapshot: Attribute
     fields: Mapping[str, Attribute]
     accepts: Mapping[str, Any] = field(default_factory=dict)
+    time: Attribute | None = None
+    activity: Activity | None = None
 
     def __post_init__(self) -> None:
         # The declaration may come with a list or a dict that its author goes on to use.
@@ -175,6 +195,11 @@ class Dataset:
     def snapshot_column(self) -> sa.Column[Any]:
         """The column that is larger in rows that are added later."""
         return column_of(self.snapshot)
+
+    @cached_property
+    def time_column(self) -> sa.Column[Any] | None:
+        """The column with the time of a row."""
+        return None if self.time is None else column_of(self.time)
 
     @cached_property
     def columns(self) -> tuple[Field, ...]:
@@ -252,6 +277,8 @@ def _complaints(dataset: Dataset) -> Iterator[str]:
     """Everything that is wrong with a declaration, as sentences."""
     yield from _bad_names(dataset)
     columns = [dataset.owner, *dataset.key, dataset.snapshot, *dataset.fields.values()]
+    columns += [] if dataset.time is None else [dataset.time]
+    columns += [] if dataset.activity is None else [dataset.activity.number]
     if strangers := {one.key for one in columns if column_of(one).table is not dataset.table}:
         yield f"{', '.join(sorted(strangers))} must be columns of {dataset.table.name}"
         return
@@ -262,6 +289,20 @@ def _complaints(dataset: Dataset) -> Iterator[str]:
     for column in dict.fromkeys((*dataset.key_columns, dataset.snapshot_column)):
         yield from _bad_order(column)
     yield from _bad_indexes(dataset)
+    if dataset.time_column is not None and not isinstance(dataset.time_column.type, UtcDateTime):
+        yield f"{dataset.time_column.name} must be a time (chalicelib.db.engine.UtcDateTime)"
+    yield from _bad_activity(dataset)
+
+
+def _bad_activity(dataset: Dataset) -> Iterator[str]:
+    activity = dataset.activity
+    if activity is None:
+        return
+    yield from _bad_order(column_of(activity.number))
+    for name, kind in ((activity.content, Kind.TEXT), (activity.published, Kind.TIME)):
+        given = dataset.fields.get(name)
+        if given is None or kind_of(column_of(given)) is not kind:
+            yield f"`activity` needs a field {name} that holds {kind}"
 
 
 def _bad_names(dataset: Dataset) -> Iterator[str]:
