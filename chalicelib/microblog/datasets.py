@@ -13,4 +13,5 @@ POSTS = Dataset(
     snapshot=Post.id,
     fields={"body": Post.body, "timestamp": Post.timestamp},
     accepts={"body": PostBody},
+    time=Post.timestamp,
 )

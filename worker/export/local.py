@@ -61,7 +61,7 @@ def write(
 ) -> int:
     """Write a user's rows to an open file, such as standard output; as `write_file`."""
     with database.read() as session:
-        snapshot = session.scalar(sa.select(dataset.snapshot_query()))
+        snapshot = session.scalar(sa.select(dataset.snapshot_query()), {"of": user_id})
         username = session.get_one(User, user_id).username
     document = Document(Source(database, dataset, user_id, snapshot), username, now)
     total, rows = document.count(), 0
