@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db.engine import UtcDateTime
-from chalicelib.db.types import Json, UuidText
+from chalicelib.db.types import JsonObject, UuidText
 
 NOT_EXPORTED = "not_exported"
 """The key in a table's `info` under which it says why the data of an account goes without it."""
@@ -49,7 +49,7 @@ class Base(so.DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: Json(none_as_null=True)}  # noqa: RUF012 - SQLAlchemy's own form
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JsonObject(none_as_null=True)}  # noqa: RUF012 - SQLAlchemy's own form
 
 
 class User(Base):

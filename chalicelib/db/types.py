@@ -101,6 +101,15 @@ class Json(sa.JSON):
     cache_ok = True
 
 
+class JsonObject(sa.JSON):
+    """A JSON object: of a text that begins with `{` SQLite makes no number, as it may of others.
+
+    So the column is declared as SQLAlchemy's own is.
+    """
+
+    cache_ok = True
+
+
 @compiles(Json, "sqlite")
 def _sqlite_json(_element: Json, _compiler: Any, **_kwargs: Any) -> str:
     return "TEXT"

@@ -21,7 +21,7 @@ from sqlalchemy import orm as so
 from sqlalchemy.dialects import postgresql, sqlite
 
 from chalicelib.db.engine import UtcDateTime
-from chalicelib.db.types import ExactDecimal, Json, SortableText, UuidText
+from chalicelib.db.types import ExactDecimal, Json, JsonObject, SortableText, UuidText
 from chalicelib.errors import DeclarationError
 from chalicelib.values.fields import format_time, parse_time
 
@@ -61,6 +61,7 @@ _KINDS: tuple[tuple[type[sa.types.TypeEngine[Any]], Kind, str, str], ...] = (
     (SortableText, Kind.TEXT, f'{_TEXT} COLLATE "C"', _TEXT),
     (UuidText, Kind.TEXT, _TEXT, _TEXT),
     (Json, Kind.JSON, "JSON", "TEXT"),
+    (JsonObject, Kind.JSON, "JSON", "JSON"),
     (sa.Boolean, Kind.BOOLEAN, "BOOLEAN", "BOOLEAN"),
     (sa.Integer, Kind.INTEGER, "(?:SMALL|BIG)?INT(?:EGER)?", "(?:SMALL|BIG)?INT(?:EGER)?"),
     (sa.Date, Kind.DATE, "DATE", "DATE"),

@@ -138,6 +138,8 @@ class Export(TaskKind):
         }
         email_id = _put(session, task, {**_outcome_of(task), **file}, now=now)
         publication.publish(session, task.id, outcome, expires_at=expires_at, email_id=email_id)
+        if outcome.kept is not None:
+            publication.retire_older(session, task, outcome.kept, lease_s=lease_s, now=now)
         if task.claim > 1:
             # An earlier attempt may have left something behind; after the first claim nobody has.
             removals.request_removal(session, task.user_id, task.id, now=now, lease_s=lease_s)

@@ -35,6 +35,33 @@ def line_of(dataset: Dataset, database: str, row: Any) -> Text:
     return _joined([*parts, "}"])
 
 
+def size_of_line(dataset: Dataset, database: str, row: Any) -> Text:
+    """How many bytes a row's line is, without making it where that can be told otherwise."""
+    names = sum(len(field.name) + len('"":,') for field in dataset.columns)
+    sizes = (_member_size(field, database, row.c[field.name]) for field in dataset.columns)
+    return sum(sizes, sa.literal(names + len("{}") - len(",")))
+
+
+def _member_size(field: Field, database: str, value: Text) -> Text:
+    size: Any = _LONG.get(field.kind)
+    if field.kind is Kind.TIME:
+        size = sa.case((_WHOLE_SECONDS[database](value), len('"2026-01-02T03:04:05Z"')), else_=size)
+    elif size is None:
+        written = _joined([*_WRITERS[database][field.kind](field, value)])
+        size = sa.func.length(sa.cast(written, sa.LargeBinary))
+        if database == "postgresql":
+            size = sa.func.octet_length(written)
+    return sa.case((value.is_(None), len("null")), else_=size) if field.nullable else size
+
+
+_LONG: Mapping[Kind, int] = {
+    Kind.TIME: len('"2026-01-02T03:04:05.678901Z"'),
+    Kind.DATE: len('"2026-01-02"'),
+    Kind.UUID: len('"0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"'),
+}
+"""How long the JSON of a value is where all are as long; a time without a fraction is shorter."""
+
+
 def _member(field: Field, writers: Writers, value: Text) -> list[Text | str]:
     written = writers[field.kind](field, value)
     if not field.nullable:
@@ -153,3 +180,8 @@ _SQLITE: Writers = {
 }
 
 _WRITERS = {"postgresql": _POSTGRESQL, "sqlite": _SQLITE}
+
+_WHOLE_SECONDS: Mapping[str, Callable[[Text], sa.ColumnElement[bool]]] = {
+    "postgresql": lambda value: sa.func.date_trunc("second", value) == value,
+    "sqlite": lambda value: _stored(value).like("%.000000"),
+}

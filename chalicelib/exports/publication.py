@@ -12,8 +12,10 @@ from sqlalchemy import orm as so
 from chalicelib.db import engine
 from chalicelib.db.models import ExportFile, Task, User
 from chalicelib.errors import ClaimLost
+from chalicelib.exports import removals
 from chalicelib.exports.datasets import Dataset
 from chalicelib.outbox import messages
+from chalicelib.tasks import notifications
 
 EXPORTS = cast("sa.Table", ExportFile.__table__)
 ROW = EXPORTS.c
@@ -29,6 +31,7 @@ class File:
         size_bytes: Its size.
         sha256: Its digest, as 64 hexadecimal digits.
         ttl_s: For how long it can be downloaded, in seconds.
+        kept: How many files of its kind its owner keeps, this one included; None for all.
     """
 
     key: str
@@ -36,6 +39,7 @@ class File:
     size_bytes: int
     sha256: str
     ttl_s: int
+    kept: int | None = None
 
 
 def fix_snapshot(
@@ -102,6 +106,54 @@ def publish(
     values = {"key": file.key, "counts": file.rows, "size": file.size_bytes, "digest": file.sha256}
     about = {"about": task_id, "until": expires_at, "email": email_id}
     session.execute(_PUBLISH, {**values, **about})
+
+
+def retire_older(
+    session: so.Session, task: Task, kept: int, *, lease_s: int, now: datetime
+) -> None:
+    """Have files of a task's kind expire, but for so many of the newest, its own included.
+
+    Args:
+        session: The transaction that publishes the task's file, with its user locked.
+        task: The task.
+        kept: How many files its user keeps.
+        lease_s: The lease of a worker, in seconds.
+        now: The time.
+    """
+    names = {"of": task.user_id, "kind": task.name, "about": task.id}
+    for older in session.execute(_older(kept), names).all():
+        session.execute(_RETIRE, {"older": older.task_id, "moment": now})
+        if older.email_id is not None:
+            messages.withdraw(session, older.email_id)  # there is nothing left to attach
+        removals.request_removal(session, task.user_id, older.task_id, now=now, lease_s=lease_s)
+        (seq,) = session.execute(_RAISE, names).one()
+        notifications.announce_again(session, task.user_id, older.task_id, seq=seq, now=now)
+
+
+_RAISE = notifications.raising()
+_RETIRE = (
+    sa.update(EXPORTS)
+    .where(ROW.task_id == sa.bindparam("older"))
+    .values(expires_at=sa.bindparam("moment"), gone_at=sa.bindparam("moment"))
+)
+
+
+@cache
+def _older(kept: int) -> sa.Select[Any]:
+    """The files of a user's kind of task beyond the newest, of which one is about to be added."""
+    return (
+        sa.select(ROW.task_id, ROW.email_id)
+        .join(Task, Task.id == ROW.task_id)
+        .where(
+            Task.user_id == sa.bindparam("of"),
+            Task.name == sa.bindparam("kind"),
+            Task.status == "succeeded",
+            Task.id != sa.bindparam("about"),
+            ROW.gone_at.is_(None),
+        )
+        .order_by(Task.finished_at.desc(), Task.id.desc())
+        .offset(kept - 1)
+    )
 
 
 def count_rows(session: so.Session, user_id: int, datasets: Sequence[Dataset]) -> int:
