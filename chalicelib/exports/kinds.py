@@ -15,7 +15,7 @@ from chalicelib.db.models import Task
 from chalicelib.errors import DeclarationError
 from chalicelib.exports import publication, removals
 from chalicelib.exports.datasets import Dataset
-from chalicelib.exports.publication import File
+from chalicelib.exports.publication import File, Publisher
 from chalicelib.outbox import messages
 from chalicelib.tasks.registry import TASKS, TaskKind
 from chalicelib.values.fields import format_time
@@ -137,9 +137,8 @@ class Export(TaskKind):
             "expires_at": format_time(expires_at),
         }
         email_id = _put(session, task, {**_outcome_of(task), **file}, now=now)
-        publication.publish(session, task.id, outcome, expires_at=expires_at, email_id=email_id)
-        if outcome.kept is not None:
-            publication.retire_older(session, task, outcome.kept, lease_s=lease_s, now=now)
+        publisher = Publisher(session, task, lease_s, now)
+        publisher.publish(outcome, expires_at=expires_at, email_id=email_id)
         if task.claim > 1:
             # An earlier attempt may have left something behind; after the first claim nobody has.
             removals.request_removal(session, task.user_id, task.id, now=now, lease_s=lease_s)
