@@ -35,6 +35,7 @@ def small_bounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "SAMPLE_ROWS": 100,
         "WINDOWS": 100,
         "WINDOW_ROWS": 8,
+        "MIN_HITS": 50,
     }
     for name, value in bounds.items():
         monkeypatch.setattr(estimates, name, value)
