@@ -122,6 +122,21 @@ class Field:
         return bool(self.column.nullable)
 
 
+@dataclass(frozen=True)
+class Activity:
+    """How the rows of a dataset are told in ActivityStreams 2.0: each is a note that was created.
+
+    Attributes:
+        number: The column that tells a note from all others of its owner; part of its address.
+        content: The field with its text.
+        published: The field with its time.
+    """
+
+    number: Attribute
+    content: str
+    published: str
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """One kind of a user's rows.
@@ -138,8 +153,9 @@ class Dataset:
         fields: What is exported, by name, in this order.
         accepts: By name of a field, what its text must be beyond the column's type, as a type of
             `values.fields`: what the API accepts is what `verify` accepts.
-        time: When a row happened, for exports of a span of time; None if that means nothing here,
-            so that such an export holds all rows.
+        time: The column with the time of a row, for exports of a period; None when no row is of
+            one time, so that a period leaves out none.
+        activity: How its rows are told in ActivityStreams; None when they are not.
         where: What a row must be to be exported. Rows that go on changing are left out this way,
             the row of the export's own task among them: an attempt that goes on after a crash would
             find others than the first one did.
@@ -157,6 +173,7 @@ class Dataset:
     fields: Mapping[str, Attribute]
     accepts: Mapping[str, Any] = field(default_factory=dict)
     time: Attribute | None = None
+    activity: Activity | None = None
     where: Sequence[sa.ColumnElement[bool]] = ()
 
     def __post_init__(self) -> None:
@@ -192,7 +209,7 @@ class Dataset:
 
     @cached_property
     def time_column(self) -> sa.Column[Any] | None:
-        """When a row happened."""
+        """The column with the time of a row."""
         return None if self.time is None else column_of(self.time)
 
     @cached_property
@@ -284,8 +301,8 @@ def _complaints(dataset: Dataset) -> Iterator[str]:
     """Everything that is wrong with a declaration, as sentences."""
     yield from _bad_names(dataset)
     columns = [dataset.owner, *dataset.key, dataset.snapshot, *dataset.fields.values()]
-    if dataset.time is not None:
-        columns.append(dataset.time)
+    columns += [] if dataset.time is None else [dataset.time]
+    columns += [] if dataset.activity is None else [dataset.activity.number]
     if strangers := {one.key for one in columns if column_of(one).table is not dataset.table}:
         yield f"{', '.join(sorted(strangers))} must be columns of {dataset.table.name}"
         return
@@ -295,10 +312,21 @@ def _complaints(dataset: Dataset) -> Iterator[str]:
         yield from _bad_type(column)
     for column in dict.fromkeys((*dataset.key_columns, dataset.snapshot_column)):
         yield from _bad_order(column, present=f"{column.name} IS NOT NULL" in _conditions(dataset))
-    time = dataset.time_column
-    if time is not None and not isinstance(time.type, UtcDateTime):
-        yield f"{time.name} must hold a time; use chalicelib.db.engine.UtcDateTime"
     yield from _bad_indexes(dataset)
+    if dataset.time_column is not None and not isinstance(dataset.time_column.type, UtcDateTime):
+        yield f"{dataset.time_column.name} must be a time (chalicelib.db.engine.UtcDateTime)"
+    yield from _bad_activity(dataset)
+
+
+def _bad_activity(dataset: Dataset) -> Iterator[str]:
+    activity = dataset.activity
+    if activity is None:
+        return
+    yield from _bad_order(column_of(activity.number), present=False)
+    for name, kind in ((activity.content, Kind.TEXT), (activity.published, Kind.TIME)):
+        given = dataset.fields.get(name)
+        if given is None or kind_of(column_of(given)) is not kind:
+            yield f"`activity` needs a field {name} that holds {kind}"
 
 
 def _bad_names(dataset: Dataset) -> Iterator[str]:

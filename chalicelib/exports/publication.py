@@ -47,11 +47,11 @@ class File:
 
 def fix_snapshot(
     session: so.Session, task: Task, datasets: Sequence[Dataset]
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, str, dict[str, Any]]:
     """Fix what an export sees of its datasets, unless an earlier attempt did.
 
     Returns:
-        The user's name and the snapshot.
+        The user's name and language, and the snapshot.
 
     Raises:
         ClaimLost: The user is gone.
@@ -61,22 +61,23 @@ def fix_snapshot(
     ).one_or_none()
     if found is None:
         raise ClaimLost
-    username, snapshot, *newest = found
+    username, language, snapshot, *newest = found
     if snapshot is None:
         values = zip(datasets, newest, strict=True)
         snapshot = {one.name: one.snapshot_to_json(value) for one, value in values}
         session.execute(
             _upsert(engine.dialect(session), "snapshot"), {"task_id": task.id, "snapshot": snapshot}
         )
-    return username, snapshot
+    return username, language, snapshot
 
 
 @cache
 def _looking(datasets: tuple[Dataset, ...]) -> sa.Select[Any]:
-    """One statement for the name, the snapshot of earlier attempts, and the newest row of each."""
+    """One statement for the user, the snapshot of earlier attempts, and the newest row of each."""
     earlier = sa.select(ROW.snapshot).where(ROW.task_id == sa.bindparam("task_id"))
     newest = [one.snapshot_query().label(f"newest_{one.name}") for one in datasets]
-    columns = User.username, earlier.scalar_subquery().label("snapshot"), *newest
+    snapshot = earlier.scalar_subquery().label("snapshot")
+    columns = User.username, User.language, snapshot, *newest
     return sa.select(*columns).where(User.id == sa.bindparam("of"))
 
 

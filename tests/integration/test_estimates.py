@@ -7,9 +7,9 @@ from random import Random
 import pytest
 import sqlalchemy as sa
 
-from chalicelib.accounts.datasets import DATASETS
 from chalicelib.db.engine import Database
 from chalicelib.exports import estimates
+from chalicelib.exports.account_data import DATASETS
 from chalicelib.exports.estimates import Estimate, estimate, estimate_rows
 from chalicelib.microblog.datasets import POSTS
 from chalicelib.microblog.models import Post

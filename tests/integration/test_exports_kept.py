@@ -6,10 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from chalicelib.db.models import AuditEntry
-from chalicelib.microblog.tasks import EXPORT_POSTS
 from chalicelib.wiring import Wiring
 from tests.conftest import Rewire, both_databases
 from tests.harness.ledgers import (
+    JSON,
     a_file,
     claim,
     launch,
@@ -31,7 +31,7 @@ def publish(wiring: Wiring, user_id: int, name: str = "export_posts", *, kept: i
     task_id = launch(database, user_id, name)
     lease = claim(database, task_id)
     file = replace(a_file(the_task(database, task_id), lease.claim), kept=kept)
-    wiring.object_store.put(file.key, b"{}", EXPORT_POSTS.content)
+    wiring.object_store.put(file.key, b"{}", JSON)
     lease.succeed(file, total=2, now=now())
     return task_id
 

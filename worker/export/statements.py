@@ -21,39 +21,47 @@ BETWEEN = b",\n"
 WIDE = {Kind.TEXT, Kind.JSON}
 """What people write; everything else takes a few bytes."""
 
+Period = tuple[bool, bool]
+"""Whether only rows from a time on are asked for, and only those before a time."""
+
+WHOLE: Period = (False, False)
+
 DATABASES = ("postgresql", "sqlite")
 
 
 def prepare(dataset: Dataset) -> None:
     """Build every statement of a dataset, so that no export waits for one."""
-    count_statement(dataset)
+    count_statement(dataset, WHOLE)
     for after, to in product((False, True), repeat=2):
-        last_statement(dataset, after, to)
+        last_statement(dataset, WHOLE, after, to)
         for database in DATABASES:
-            page_statement(dataset, database, after, to)
+            page_statement(dataset, WHOLE, database, after, to)
 
 
 @cache
-def count_statement(dataset: Dataset) -> Statement:
-    """How many rows there are of a user, up to a snapshot."""
-    return sa.select(sa.func.count()).select_from(dataset.table).where(*_mine(dataset))
+def count_statement(dataset: Dataset, period: Period) -> Statement:
+    """How many rows there are of a user, in a period, up to a snapshot."""
+    return sa.select(sa.func.count()).select_from(dataset.table).where(*_mine(dataset, period))
 
 
 @cache
-def last_statement(dataset: Dataset, after: bool, to: bool) -> Statement:
+def last_statement(dataset: Dataset, period: Period, after: bool, to: bool) -> Statement:
     """The key of the row `offset` rows further on.
 
     Args:
         dataset: Which rows.
+        period: Whether there is a time to begin at, and one to end before.
         after: Whether there is a cursor to begin after.
         to: Whether there is a cursor to end at.
     """
-    found = _between(dataset, after, to, *dataset.key_columns)
+    found = _between(dataset, period, after, to, *dataset.key_columns)
     return found.offset(sa.bindparam("offset", type_=sa.Integer)).limit(1)
 
 
 @cache
-def page_statement(dataset: Dataset, database: str, after: bool, to: bool) -> Statement:
+def page_statement(
+    dataset: Dataset, period: Period, database: str, after: bool, to: bool
+) -> Statement:
     """A page: its lines, how many they are, and whether all rows were small enough.
 
     SQLite itself gives up on too large a value. On PostgreSQL the statement leaves out the text of
@@ -61,13 +69,14 @@ def page_statement(dataset: Dataset, database: str, after: bool, to: bool) -> St
 
     Args:
         dataset: Which rows.
+        period: Whether there is a time to begin at, and one to end before.
         database: The dialect's name.
         after: Whether there is a cursor to begin after.
         to: Whether there is a cursor to end at.
     """
     columns = (field.column.label(field.name) for field in dataset.columns)
     limit = sa.bindparam("limit", type_=sa.Integer)
-    row = _between(dataset, after, to, *columns).limit(limit).subquery()
+    row = _between(dataset, period, after, to, *columns).limit(limit).subquery()
     line: Text = line_of(dataset, database, row)
     fits: sa.ColumnElement[bool] = sa.true()
     wide = [_size(field, row.c[field.name]) for field in dataset.columns if field.kind in WIDE]
@@ -82,14 +91,19 @@ def page_statement(dataset: Dataset, database: str, after: bool, to: bool) -> St
     ).execution_options(lines_as_bytes=True)
 
 
-def _mine(dataset: Dataset) -> tuple[sa.ColumnElement[bool], ...]:
-    snapshot = dataset.snapshot_column
-    return *dataset.mine, snapshot <= sa.bindparam("snapshot", type_=snapshot.type)
+def _mine(dataset: Dataset, period: Period) -> list[sa.ColumnElement[bool]]:
+    snapshot, time, (since, until) = dataset.snapshot_column, dataset.time_column, period
+    found = [*dataset.mine, snapshot <= sa.bindparam("snapshot", type_=snapshot.type)]
+    if time is not None and since:
+        found.append(time >= sa.bindparam("since", type_=time.type))
+    if time is not None and until:
+        found.append(time < sa.bindparam("until", type_=time.type))
+    return found
 
 
-def _between(dataset: Dataset, after: bool, to: bool, *columns: Any) -> Statement:
+def _between(dataset: Dataset, period: Period, after: bool, to: bool, *columns: Any) -> Statement:
     key = _tuple(dataset.key_columns)
-    found = sa.select(*columns).where(*_mine(dataset))
+    found = sa.select(*columns).where(*_mine(dataset, period))
     if after:
         found = found.where(key > _cursor(dataset, "after"))
     if to:
