@@ -16,7 +16,7 @@ from chalicelib.microblog.models import Post
 from tests.conftest import both_databases
 from tests.harness import seeds
 from tests.harness.ledgers import START, launch, make_user, write_posts
-from worker.export.local import write
+from worker.export.local import document, write
 
 pytestmark = both_databases
 
@@ -54,8 +54,8 @@ def look(database: Database, user_id: int, username: str = "susan") -> Estimate:
 def document_bytes(database: Database, user_id: int) -> int:
     out = BytesIO()
     now = START.replace(microsecond=123_456)
-    given = {"dataset": POSTS, "user_id": user_id, "now": now, "progress": lambda _percent: None}
-    write(database, out, **given)  # type: ignore[arg-type]
+    writer = document(database, POSTS, user_id=user_id, now=now)
+    write(writer, out, progress=lambda _percent: None)
     return len(out.getvalue())
 
 
