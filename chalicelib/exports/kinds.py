@@ -16,7 +16,7 @@ from chalicelib.db.models import Task
 from chalicelib.errors import DeclarationError
 from chalicelib.exports import publication, removals
 from chalicelib.exports.datasets import Dataset
-from chalicelib.exports.publication import File
+from chalicelib.exports.publication import File, Publisher
 from chalicelib.outbox import messages
 from chalicelib.tasks.registry import TASKS, TaskKind
 from chalicelib.values.fields import format_time
@@ -154,7 +154,8 @@ class Export(TaskKind):
         }
         about = {**_outcome_of(task), **file}
         email_id = _put(session, task, about, now=now, due_in_s=GRACE_S)
-        publication.publish(session, task.id, outcome, expires_at=expires_at, email_id=email_id)
+        publisher = Publisher(session, task, lease_s, now)
+        publisher.publish(outcome, expires_at=expires_at, email_id=email_id)
         if task.claim > 1:
             # An earlier attempt may have left something behind; after the first claim nobody has.
             removals.request_removal(session, task.user_id, task.id, now=now, lease_s=lease_s)

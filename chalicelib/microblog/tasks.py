@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from chalicelib.exports.account_data import AUDIT, EMAILS, NOTIFICATIONS, PROFILE, SESSIONS, TASKS
 from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import Export, ExportWords
 from chalicelib.microblog.datasets import POSTS
@@ -41,7 +42,7 @@ EXPORT_POSTS = Export(
 EXPORT_ARCHIVE = Archive(
     name="export_archive",
     title=N_("Exporting all of your data"),
-    datasets=(POSTS,),
+    datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, AUDIT),
 )
 
 EXAMPLE = TaskKind(

@@ -48,7 +48,8 @@ def _taken(
 ) -> tuple[list[Source], User]:
     """The rows there are now, and whose they are."""
     with database.read() as session:
-        newest = session.execute(sa.select(*(one.snapshot_query() for one in datasets))).one()
+        queries = sa.select(*(one.snapshot_query() for one in datasets))
+        newest = session.execute(queries, {"of": user_id}).one()
         user = session.get_one(User, user_id)
     taken = zip(datasets, newest, strict=True)
     return [Source(database, one, user_id, snapshot) for one, snapshot in taken], user

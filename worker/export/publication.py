@@ -183,12 +183,13 @@ def _write(attempt: Attempt, draft: _Draft, writer: Writer) -> File:
     if draft.upload.upload_id is None:
         attempt.content = bytes(draft.pending)
     attempt.total = sum(draft.rows.values())
-    key, ttl_s = draft.upload.key, attempt.wiring.settings.export_ttl_s
+    key, settings = draft.upload.key, attempt.wiring.settings
     sha256, size_bytes = draft.digest.hexdigest(), draft.size_bytes
     if resumed:  # a digest cannot be taken up again
         store = attempt.wiring.object_store
         sha256, size_bytes = digest_of(store, key, check=attempt.check)
-    return File(key, draft.rows, size_bytes, sha256, ttl_s)
+    kept = settings.exports_kept
+    return File(key, draft.rows, size_bytes, sha256, settings.export_ttl_s, kept)
 
 
 def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
