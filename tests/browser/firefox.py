@@ -73,7 +73,9 @@ def running(path: str, profile: Path) -> Iterator[Firefox]:
     """A Firefox with a profile of its own."""
     port = free_port()
     preferences = {**PREFERENCES, "marionette.port": port}
-    lines = [f"user_pref({json.dumps(name)}, {json.dumps(to)});" for name, to in preferences.items()]
+    lines = [
+        f"user_pref({json.dumps(name)}, {json.dumps(to)});" for name, to in preferences.items()
+    ]
     (profile / "user.js").write_text("\n".join(lines))
     command = [path, "--headless", "--marionette", "--no-remote", "--profile", str(profile)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -86,7 +88,9 @@ def running(path: str, profile: Path) -> Iterator[Firefox]:
             return None
 
     try:
-        firefox = Firefox(wait_until(connect, "Firefox listens", within_s=CALL_WITHIN_S))
+        connection = wait_until(connect, "Firefox listens", within_s=CALL_WITHIN_S)
+        assert connection is not None
+        firefox = Firefox(connection)
         yield firefox
         firefox.quit()
         process.wait(CALL_WITHIN_S)

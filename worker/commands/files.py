@@ -1,13 +1,19 @@
 """Commands that move posts between files and the ledger: load-posts, export, verify."""
 
 import os
+import shutil
+import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, cast
 
 import click
 
+from chalicelib.wiring import Wiring
 from worker.commands import find_user_id, wire
 
 
@@ -24,8 +30,9 @@ def _bar(file: BinaryIO, label: str) -> Any:
 def load_posts(file: BinaryIO, username: str, *, skip_bad: bool) -> None:
     """Load posts from FILE: one {"body", "timestamp"} object per line.
 
-    All of the file is loaded or, when a line is bad, nothing. On SQLite the posts are gathered in
-    a temporary file first (as large as FILE, under TMPDIR), so that others can go on writing.
+    All of the file is loaded or, when a line is bad, nothing; what is added to it meanwhile is not
+    read. On SQLite the posts are gathered in a temporary file first (as large as FILE, under
+    TMPDIR), so that others can go on writing.
     """
     from worker.importing.table import store_posts  # noqa: PLC0415
 
@@ -41,21 +48,30 @@ def load_posts(file: BinaryIO, username: str, *, skip_bad: bool) -> None:
         click.echo(f"skipped {complaint}", err=True)
 
     with _bar(file, "loading") as bar:
-        posts = _good(_advancing(file, bar), skip)
+        posts = _good(_reading(file, bar), skip)
         loaded = store_posts(wiring.database, posts, user_id=user_id)
     click.echo(f"loaded {loaded} posts for {username}" + (f", skipped {bad} lines" if bad else ""))
 
 
-def _advancing(file: BinaryIO, bar: Any) -> Iterator[bytes]:
-    for line in file:
-        bar.update(len(line))
-        yield line
+def _reading(file: BinaryIO, bar: Any) -> Callable[[int], bytes]:
+    """Reads a file up to the size that it had at the beginning, for it may be growing."""
+    status = os.fstat(file.fileno())
+    left = status.st_size if stat.S_ISREG(status.st_mode) else sys.maxsize
+
+    def read(size: int) -> bytes:
+        nonlocal left
+        data = file.read(min(size, left))
+        left -= len(data)
+        bar.update(len(data))
+        return data
+
+    return read
 
 
-def _good(lines: Iterator[bytes], skip: Callable[[str], None]) -> Iterator[Any]:
-    from worker.importing.json_lines import BadLine, read_posts  # noqa: PLC0415
+def _good(read: Callable[[int], bytes], skip: Callable[[str], None]) -> Iterator[Any]:
+    from worker.importing.json_lines import BadLine, lines, read_posts  # noqa: PLC0415
 
-    for one in read_posts(lines):
+    for one in read_posts(lines(read)):
         if isinstance(one, BadLine):
             skip(f"line {one.number}: {one.reason}")
         else:
@@ -65,29 +81,71 @@ def _good(lines: Iterator[bytes], skip: Callable[[str], None]) -> Iterator[Any]:
 @click.command()
 @click.option("--user", "username", required=True, help="The user whose data is exported.")
 @click.option("--out", required=True, help="The file to write; - for standard output.")
-@click.option("--dataset", "name", help="What to export; by default the first of what there is.")
-def export(username: str, out: str, name: str | None) -> None:
+@click.option("--archive", is_flag=True, help="Write a ZIP archive of several datasets.")
+@click.option(
+    "--dataset",
+    "names",
+    multiple=True,
+    help="What to export; by default the first of what there is, or all of it in an archive.",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["json", "ndjson", "csv", "activitystreams"]),
+    help="How an archive holds it; by default json.",
+)
+def export(
+    username: str, out: str, *, archive: bool, names: Sequence[str], formats: Sequence[str]
+) -> None:
     """Write a user's data to the file OUT, like an export but without a task or an email."""
+    if not archive and (formats or len(names) > 1):
+        raise click.UsageError("several datasets, or a format, need --archive")
+    wiring = wire()
+    user_id = find_user_id(wiring, username)
+    make = _archive_of if archive else _document_of
+    _write(make(wiring, user_id, names, formats), out)
+
+
+def _document_of(wiring: Wiring, user_id: int, names: Sequence[str], _formats: Any) -> Any:
     from worker.export import local  # noqa: PLC0415
 
-    wiring = wire()
-    dataset = _dataset(name)
-    what = {"dataset": dataset, "user_id": find_user_id(wiring, username), "now": wiring.now()}
+    dataset = _dataset(names[0] if names else None)
+    return local.document(wiring.database, dataset, user_id=user_id, now=wiring.now())
+
+
+def _archive_of(wiring: Wiring, user_id: int, names: Sequence[str], formats: Sequence[str]) -> Any:
+    from chalicelib.exports.archive import Archive  # noqa: PLC0415
+    from chalicelib.exports.kinds import export_kinds  # noqa: PLC0415
+    from worker.export import local  # noqa: PLC0415
+
+    kind = next((one for one in export_kinds() if isinstance(one, Archive)), None)
+    if kind is None:
+        raise click.ClickException("this application declares no archive")
+    known = {one.name: one for one in kind.datasets}
+    for name in names:
+        _require(known, name)
+    given = {"datasets": names or None, "formats": formats or ["json"]}
+    choice, now = kind.choice(given), wiring.now()
+    url = wiring.settings.public_url
+    return local.archive(wiring.database, choice, user_id=user_id, now=now, public_url=url)
+
+
+def _write(writer: Any, out: str) -> None:
+    from worker.export import local  # noqa: PLC0415
+
     if out == "-":
-        local.write(wiring.database, sys.stdout.buffer, **what, progress=lambda _percent: None)
+        local.write(writer, sys.stdout.buffer, progress=lambda _percent: None)
         return
     with click.progressbar(length=100, label="exporting", file=sys.stderr) as bar:
         try:
-            count = local.write_file(
-                wiring.database,
-                Path(out),
-                **what,
-                progress=lambda percent: bar.update(percent - bar.pos),
+            rows = local.write_file(
+                writer, Path(out), progress=lambda percent: bar.update(percent - bar.pos)
             )
         except (local.NotAFileError, OSError) as error:
             raise click.ClickException(str(error)) from error
-    size = Path(out).stat().st_size
-    click.echo(f"wrote {count} {dataset.name}, {size} bytes to {out}")
+    size, counts = Path(out).stat().st_size, ", ".join(f"{rows[name]} {name}" for name in rows)
+    click.echo(f"wrote {counts}, {size} bytes to {out}")
 
 
 def _datasets() -> dict[str, Any]:
@@ -99,34 +157,78 @@ def _datasets() -> dict[str, Any]:
 
 def _dataset(name: str | None) -> Any:
     known = _datasets()
-    if name is not None and name not in known:
+    return _require(known, name) if name else next(iter(known.values()))
+
+
+def _require(known: Mapping[str, Any], name: str) -> Any:
+    if name not in known:
         raise click.ClickException(f"no dataset named {name}; there is {', '.join(known)}")
-    return known[name] if name else next(iter(known.values()))
+    return known[name]
 
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
 @click.option("--sha256", help="The expected SHA-256 checksum, 64 hexadecimal digits.")
 def verify(file: BinaryIO, sha256: str | None) -> None:
-    """Check an exported FILE: its format, and the content, order and number of its rows."""
-    from worker.export.verify import verify as check  # noqa: PLC0415
+    """Check an exported FILE: its form, and the content, order and number of its rows.
 
-    with _bar(file, "verifying") as bar:
-        verdict = check(file, [*_datasets().values()], progress=lambda at: bar.update(at - bar.pos))
-    facts = {verdict.name or "rows": verdict.rows, "bytes": verdict.bytes, "sha256": verdict.sha256}
+    Of an archive, also each member's CRC-32 and all that its manifest says.
+    """
+    from worker.export.archive.verification import is_archive  # noqa: PLC0415
+
+    beginning, file = _peek(file)
+    check = _check_archive if is_archive(beginning) else _check_document
+    facts, notes, faults = check(file)
     width = max(map(len, facts)) + 1
     for name, fact in facts.items():
         click.echo(f"{name + ':':<{width}}  {fact}")
-    faults = list(verdict.faults)
-    if sha256 is not None and sha256.strip().lower() != verdict.sha256:
+    if sha256 is not None and sha256.strip().lower() != facts["sha256"]:
         faults.append("the SHA-256 checksum doesn't match the one given")
-    if verdict.name and not verdict.is_known:
-        click.echo(f"note:    {verdict.name} is not declared here, so its rows may hold anything")
+    for note in notes:
+        click.echo(f"note:    {note}")
     for fault in faults:
         click.echo(f"fault:   {fault}", err=True)
     if faults:
         raise SystemExit(1)
     click.echo("the file is intact")
+
+
+Checked = tuple[dict[str, Any], list[str], list[str]]
+"""What a file is, what may surprise, and what is wrong with it."""
+
+
+def _peek(file: BinaryIO) -> tuple[bytes, BinaryIO]:
+    """The first bytes of a file, and the file, from its beginning on."""
+    buffered = file if hasattr(file, "peek") else BufferedReader(cast("RawIOBase", file))
+    return cast("BufferedReader", buffered).peek(4)[:4], buffered
+
+
+def _check_document(file: BinaryIO) -> Checked:
+    from worker.export.verify import verify as check  # noqa: PLC0415
+
+    with _bar(file, "verifying") as bar:
+        verdict = check(file, [*_datasets().values()], progress=lambda at: bar.update(at - bar.pos))
+    facts = {verdict.name or "rows": verdict.rows, "bytes": verdict.bytes, "sha256": verdict.sha256}
+    notes = []
+    if verdict.name and not verdict.is_known:
+        notes.append(f"{verdict.name} is not declared here, so its rows may hold anything")
+    return facts, notes, [*verdict.faults]
+
+
+def _check_archive(file: BinaryIO) -> Checked:
+    from worker.export.archive.verification import verify as check  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        if not file.seekable():  # a pipe: it is read in two places
+            given, file = file, stack.enter_context(TemporaryFile())
+            shutil.copyfileobj(given, file)
+        size = file.seek(0, os.SEEK_END)
+        bar = stack.enter_context(
+            click.progressbar(length=2 * size, label="verifying", file=sys.stderr)
+        )
+        verdict = check(file, [*_datasets().values()], progress=lambda at: bar.update(at - bar.pos))
+    facts = {"files": verdict.members, "bytes": verdict.bytes, "sha256": verdict.sha256}
+    return {**verdict.rows, **facts}, [], [*verdict.faults]
 
 
 COMMANDS = [load_posts, export, verify]

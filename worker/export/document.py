@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -43,6 +44,11 @@ class Document:
         """The member that holds the rows."""
         return self.source.dataset.name
 
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The one dataset."""
+        return (self.name,)
+
     def head(self) -> bytes:
         """What stands before the rows."""
         return head(self.name, self.username, self.exported_at)
@@ -59,9 +65,10 @@ class Document:
         after = None if cursor is None else dataset.cursor_from_json(cursor)
         with closing(self.source.pages(after)) as pages:
             for page in pages:
-                following = None if page.cursor is None else dataset.cursor_to_json(page.cursor)
+                to_json = partial(dataset.cursor_to_json, page.cursor or ())
+                following = None if page.cursor is None else to_json
                 between = BETWEEN if written else BEFORE
-                yield Piece((between, page.lines), self.name, page.rows, following)
+                yield Piece((between, page.lines), {self.name: page.rows}, following)
                 written += page.rows
 
     def tail(self, rows: Rows) -> bytes:
@@ -71,6 +78,10 @@ class Document:
     def count(self) -> int:
         """How many rows there are."""
         return self.source.count()
+
+    def done(self, rows: Rows) -> int:
+        """How many rows are written."""
+        return rows[self.name]
 
 
 def head(name: str, username: str, exported_at: datetime) -> bytes:

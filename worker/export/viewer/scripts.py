@@ -37,7 +37,7 @@ def head(name: str, number: int) -> bytes:
         name: The name of a dataset: lower-case letters, digits and _.
         number: Which of its files it is.
     """
-    return f"carryout.add(\"{name}\", {number}, '".encode()
+    return f'carryout.add("{name}", {number}, \''.encode()
 
 
 TAIL = b"');\n"

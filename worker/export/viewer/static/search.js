@@ -27,6 +27,9 @@ carryout.search = (() => {
     return wanted.every((forms) => forms.some((form) => text.includes(form)));
   }
 
+  // Nothing, as soon as the search is ended; a file may be on a disk that hangs.
+  const ended = (signal) => new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
+
   const pause = () => new Promise((resolve) => setTimeout(resolve));
 
   return {
@@ -53,11 +56,13 @@ carryout.search = (() => {
       const found = [];
       let done = 0;
       let paused = performance.now();
+      const end = ended(signal);
       for (const [index, number] of numbers.entries()) {
         for (const next of numbers.slice(index + 1, index + 1 + AHEAD)) {
           carryout.data.file(dataset, next).catch(() => {}); // said when its turn comes
         }
-        const rows = await carryout.data.file(dataset, number);
+        const rows = await Promise.race([carryout.data.file(dataset, number), end]);
+        if (signal.aborted) return { done, found };
         const start = carryout.data.start(dataset, number);
         for (let step = 0; step < rows.length; step += 1) {
           const at = newestFirst ? rows.length - 1 - step : step;
@@ -70,9 +75,7 @@ carryout.search = (() => {
             paused = performance.now();
           }
         }
-        if (signal.aborted) return { done, found };
       }
-      tell(done, found);
       return { done, found };
     },
   };
