@@ -43,24 +43,34 @@ carryout.data = (() => {
     }
   }
 
-  // The rows of a file of a dataset; the first is number 1.
+  // A row a line: to read one, the others need not be parsed.
+  function opened(text) {
+    let lines = null;
+    const line = (index) => {
+      lines ??= text.split("\n");
+      return lines[index + 1]; // the first is the bracket
+    };
+    return { text, row: (index) => JSON.parse(line(index).replace(/,$/, "")) };
+  }
+
+  // A file of a dataset; the first is number 1.
   function file(dataset, number) {
     const key = `${dataset.name}/${number}`;
     const found = kept.get(key);
     if (found) {
       keep(key, found);
-      return found.rows;
+      return found.file;
     }
     const path = `viewer/data/${dataset.name}-${String(number).padStart(4, "0")}.js`;
     const entry = { size: 0 };
-    entry.rows = read(path, dataset.name, number).then((text) => {
+    entry.file = read(path, dataset.name, number).then((text) => {
       entry.size = text.length;
       keep(key, entry);
-      return JSON.parse(text);
+      return opened(text);
     });
-    entry.rows.catch(() => kept.delete(key));
+    entry.file.catch(() => kept.delete(key));
     keep(key, entry);
-    return entry.rows;
+    return entry.file;
   }
 
   // Where each file begins, and where the last one ends.
@@ -92,8 +102,8 @@ carryout.data = (() => {
 
     async row(dataset, position) {
       const number = fileAt(dataset, position);
-      const rows = await file(dataset, number);
-      return rows[position - starts(dataset)[number - 1]];
+      const { row } = await file(dataset, number);
+      return row(position - starts(dataset)[number - 1]);
     },
 
     // Each period with the positions of its rows: from the first, up to the one before `to`.
