@@ -50,6 +50,7 @@ class Firefox:
 
     def quit(self) -> None:
         self._call("Marionette:Quit", flags=["eForceQuit"])
+        self._stream.close()
 
     def _call(self, name: str, **parameters: Any) -> Any:
         self._number += 1
@@ -90,9 +91,10 @@ def running(path: str, profile: Path) -> Iterator[Firefox]:
     try:
         connection = wait_until(connect, "Firefox listens", within_s=CALL_WITHIN_S)
         assert connection is not None
-        firefox = Firefox(connection)
-        yield firefox
-        firefox.quit()
+        with connection:
+            firefox = Firefox(connection)
+            yield firefox
+            firefox.quit()
         process.wait(CALL_WITHIN_S)
     finally:
         process.kill()
