@@ -85,6 +85,7 @@ class Document(Entries):
         start: Where the text begins, behind what is no JSON.
         end: What may follow the text besides white space.
         are_own: Whether items may be posts of our own form, one a line, which are read faster.
+        scalar: What an item is that is neither an object nor an array.
     """
 
     interpret: Interpret
@@ -92,6 +93,7 @@ class Document(Entries):
     start: int = 0
     end: bytes = b""
     are_own: bool = False
+    scalar: Found = Reason.NOT_AN_OBJECT
 
     def chunks(self, content: Content, at: Any) -> Iterator[Chunk]:  # noqa: D102 - see Entries
         offset = self.start if at is None else at
@@ -157,7 +159,7 @@ class Document(Entries):
     def _item(self, reader: JsonReader) -> Found:
         if reader.peek() not in (b"{", b"["):
             reader.value()
-            return Reason.NOT_AN_OBJECT
+            return self.scalar
         text = reader.item(max_bytes=MAX_ENTRY_BYTES)
         if text is None:
             return Reason.TOO_LONG

@@ -124,7 +124,7 @@ class Batch:
 
 
 class Progress(NamedTuple):
-    """How far one is in the uploaded file."""
+    """How far one is, in bytes as they were uploaded."""
 
     bytes: int
     total: int
@@ -174,8 +174,8 @@ class Content(ABC):
 
     @property
     @abstractmethod
-    def packed_offset(self) -> int:
-        """How far one is in the uploaded file, in bytes."""
+    def progress(self) -> Progress:
+        """How far one is in it."""
 
 
 class Bad(Exception):
@@ -212,7 +212,7 @@ REFUSALS: Mapping[str, str] = {
     "unknown_format": N_("This isn't a file that Carryout can import."),
     "malformed": N_("The file is damaged or incomplete."),
     "too_large": N_("The file is too large."),
-    "ratio": N_("The archive unpacks to more than 200 times its size."),
+    "ratio": N_("The file unpacks to more than 200 times its size."),
     "too_many_members": N_("The archive holds too many files."),
     "path_escapes": N_("The archive names a file outside its own folder."),
     "overlapping_members": N_("Files in the archive overlap."),
