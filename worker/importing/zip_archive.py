@@ -151,7 +151,7 @@ def _find_directory(file: BinaryIO, size: int) -> _Directory:
 
 def _find_end(tail: bytes) -> int:
     """Where the end record begins; its comment goes to the end of the file, and may hold one."""
-    last = at = tail.rfind(b"PK\x05\x06", 0, len(tail) - _END.size + 4)
+    last = at = tail.rfind(b"PK\x05\x06", 0, max(0, len(tail) - _END.size + 4))
     while at >= 0:
         if at + _END.size + int(_END.unpack_from(tail, at)[7]) == len(tail):
             return at
