@@ -25,6 +25,7 @@ _TOKEN = re.compile(
 _ATTRIBUTE = re.compile(
     r"""(?<![^\s"'/])([^\s=/"'>]++)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))"""
 )
+_BREAK = re.compile(r"[\t\r\n\f]")
 _SPACES = re.compile(r"[ \t\r\n\f]++")
 _ORIGIN = re.compile(r"https?://(?:www\.)?+", re.IGNORECASE)
 
@@ -93,7 +94,8 @@ class _Text:
     def add(self, text: str) -> None:
         """Text between tags, its entities resolved."""
         if not self.preformatted:
-            text = _SPACES.sub(_shown, text)
+            if _BREAK.search(text):
+                text = _SPACES.sub(_shown, text)
             if self.gap or self.breaks or not self.parts:
                 text = text.lstrip(" \t")
         if text:
@@ -176,8 +178,7 @@ class _Text:
 
 def _shown(spaces: re.Match[str]) -> str:
     """White space as a browser shows it, but for spaces in a row, which an author has typed."""
-    found = spaces[0]
-    return found if found.isspace() and found.strip(" ") == "" else " "
+    return " " if spaces[0].strip(" ") else spaces[0]
 
 
 def _read(attributes: str) -> dict[str, str]:
