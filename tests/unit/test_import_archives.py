@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import random
 import struct
 import tarfile
 import zipfile
@@ -27,6 +28,8 @@ from tests.harness.imports import (
     refusal,
     tweet,
 )
+from worker.importing.opening import open_import
+from worker.importing.reading import Limits
 
 EXPORT = as_export(own_post("a"), own_post("b"))
 OUTBOX = as_outbox(activity(note("<p>a</p>")), activity(note("<p>b</p>")))
@@ -237,6 +240,97 @@ def test_reading_goes_on_where_it_was(pack: str) -> None:
         assert gathered(batches[: at + 1])[0] + rest == whole
 
 
+def deflated_zeros(count: int) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    chunk = bytes(1024 * 1024)
+    return b"".join([*(packer.compress(chunk) for _ in range(count)), packer.flush()])
+
+
+def raw_zip(members: list[tuple[bytes, bytes, int, int]], *, share: bool = False) -> bytes:
+    """A ZIP file out of (name, deflated data, size, CRC); all may share the first one's data."""
+    out, directory, at = b"", b"", 0
+    for number, (name, data, size, crc) in enumerate(members):
+        local = struct.pack(
+            "<4s5H3L2H", b"PK\3\4", 20, 0, 8, 0, 0, crc, len(data), size, len(name), 0
+        )
+        if not share or number == 0:
+            at = len(out)
+            out += local + name + data
+        directory += struct.pack(
+            "<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 8, 0, 0, crc, len(data), size, len(name),
+            0, 0, 0, 0, 0, at,
+        ) + name  # fmt: skip
+    end = struct.pack(
+        "<4s4H2LH", b"PK\5\6", 0, 0, len(members) & 0xFFFF, len(members) & 0xFFFF, len(directory),
+        len(out), 0,
+    )  # fmt: skip
+    return out + directory + end
+
+
+class Counting(io.BytesIO):
+    """A file that counts what is read of it."""
+
+    counted = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.counted += len(data)
+        return data
+
+
+def flushed(data: bytes, every: int, flush: int) -> bytes:
+    """Deflated data with a flush after each so many bytes."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+    blocks = [data[at : at + every] for at in range(0, len(data), every)]
+    return b"".join([*(packer.compress(b) + packer.flush(flush) for b in blocks), packer.flush()])
+
+
+def noise(seed: int) -> str:
+    """Something that packing makes no smaller than half."""
+    return random.Random(seed).randbytes(200).hex()
+
+
+MANY = as_export(*[own_post(f"{number} {noise(number)}") for number in range(12_000)])
+EVERY = 1024 * 1024
+LARGE = {
+    "a document": MANY,
+    "lines": as_lines(*[own_post(f"{number} {noise(number)}") for number in range(12_000)]),
+    "stored": as_zip({"data/posts.json": MANY}, zipfile.ZIP_STORED),
+    "our own archive": raw_zip(
+        [(b"data/posts.json", flushed(MANY, EVERY, zlib.Z_FULL_FLUSH), len(MANY), zlib.crc32(MANY))]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_little_is_read_again(name: str) -> None:
+    """After a crash at nine tenths, a tenth and what shows the format is all that is read."""
+    content = LARGE[name]
+    batches = list(opened(content))
+    at = next(n for n, one in enumerate(batches) if one.cursor["position"] >= 10_800)
+    file = Counting(content)
+
+    rest = gathered(open_import(file, Limits(), json.loads(json.dumps(batches[at].cursor))))
+
+    assert gathered(batches[: at + 1])[0] + rest[0] == gathered(batches)[0]
+    assert file.counted < 0.4 * len(content)
+
+
+@pytest.mark.parametrize("flush", [zlib.Z_SYNC_FLUSH, zlib.Z_PARTIAL_FLUSH, zlib.Z_FULL_FLUSH])
+def test_where_one_could_begin_is_proven(flush: int) -> None:
+    """A flush that does not forget what went before is no place to begin, and none is lost."""
+    data = as_export(*[own_post(f"{number} {noise(number)}") for number in range(6000)])
+    packed = flushed(data, 100_000, flush)
+    content = raw_zip([(b"data/posts.json", packed, len(data), zlib.crc32(data))])
+    batches = list(opened(content))
+    places = {tuple(batch.cursor["near"]) for batch in batches}
+
+    assert (len(places) > 1) == (flush == zlib.Z_FULL_FLUSH)
+    for number in range(0, len(batches), 7):
+        rest = everything(content, json.loads(json.dumps(batches[number].cursor)))
+        assert gathered(batches[: number + 1])[0] + rest[0] == gathered(batches)[0]
+
+
 # --- What is refused ---
 
 
@@ -358,33 +452,6 @@ def test_damaged_and_unknown_archives(content: bytes, code: str) -> None:
 
 
 # --- Bombs ---
-
-
-def deflated_zeros(count: int) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    chunk = bytes(1024 * 1024)
-    return b"".join([*(packer.compress(chunk) for _ in range(count)), packer.flush()])
-
-
-def raw_zip(members: list[tuple[bytes, bytes, int, int]], *, share: bool = False) -> bytes:
-    """A ZIP file out of (name, deflated data, size, CRC); all may share the first one's data."""
-    out, directory, at = b"", b"", 0
-    for number, (name, data, size, crc) in enumerate(members):
-        local = struct.pack(
-            "<4s5H3L2H", b"PK\3\4", 20, 0, 8, 0, 0, crc, len(data), size, len(name), 0
-        )
-        if not share or number == 0:
-            at = len(out)
-            out += local + name + data
-        directory += struct.pack(
-            "<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 8, 0, 0, crc, len(data), size, len(name),
-            0, 0, 0, 0, 0, at,
-        ) + name  # fmt: skip
-    end = struct.pack(
-        "<4s4H2LH", b"PK\5\6", 0, 0, len(members) & 0xFFFF, len(members) & 0xFFFF, len(directory),
-        len(out), 0,
-    )  # fmt: skip
-    return out + directory + end
 
 
 def test_a_bomb() -> None:

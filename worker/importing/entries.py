@@ -4,7 +4,6 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from worker.export.json_reader import JsonReader, UnreadableError
 from worker.importing import own_posts
@@ -32,7 +31,7 @@ class Entries(ABC):
     """Something that holds entries."""
 
     @abstractmethod
-    def chunks(self, content: Content, at: Any) -> Iterator[Chunk]:
+    def chunks(self, content: Content, at: int | None) -> Iterator[Chunk]:
         """The entries, a few at a time.
 
         Args:
@@ -47,7 +46,7 @@ class Entries(ABC):
 class Lines(Entries):
     """Own posts, one a line; blank lines are passed over."""
 
-    def chunks(self, content: Content, at: Any) -> Iterator[Chunk]:  # noqa: D102 - see Entries
+    def chunks(self, content: Content, at: int | None) -> Iterator[Chunk]:  # noqa: D102 - see Entries
         offset = at or 0
         content.open(offset)
         for block, size in blocks(content.read):
@@ -95,7 +94,7 @@ class Document(Entries):
     are_own: bool = False
     scalar: Found = Reason.NOT_AN_OBJECT
 
-    def chunks(self, content: Content, at: Any) -> Iterator[Chunk]:  # noqa: D102 - see Entries
+    def chunks(self, content: Content, at: int | None) -> Iterator[Chunk]:  # noqa: D102 - see Entries
         offset = self.start if at is None else at
         content.open(offset)
         reader = JsonReader(content.read, offset=offset)

@@ -74,9 +74,10 @@ class Reader:
         self._limits = limits
         self._places = places
         self._part: int = cursor["part"] if cursor else 0
-        self._at = cursor["at"] if cursor else None
+        self._at: int | None = cursor["at"] if cursor else None
         self._position: int = cursor["position"] if cursor else 0
         self._rejected: int = cursor["rejected"] if cursor else 0
+        self._near = cursor["near"] if cursor else None
 
     @property
     def progress(self) -> Progress:
@@ -96,12 +97,15 @@ class Reader:
         """
         while self._part < len(self._parts):
             part = self._parts[self._part]
+            if self._near is not None:
+                part.content.begin_at(self._near)
             for chunk in part.entries.chunks(part.content, self._at):
                 self._at = chunk.at
-                yield self._batch(chunk.found)
-            self._part, self._at = self._part + 1, None
+                near = part.content.place_before(chunk.at)
+                yield self._batch(chunk.found, near)
+            self._part, self._at, self._near = self._part + 1, None, None
 
-    def _batch(self, found: list[Found]) -> Batch:
+    def _batch(self, found: list[Found], near: Any) -> Batch:
         rows: list[Row] = []
         rejected: list[Rejected] = []
         skipped = 0
@@ -116,15 +120,16 @@ class Reader:
         self._rejected += len(rejected)
         if self._rejected > self._limits.rejected:
             raise refused("too_many_rejected")
-        return Batch(rows, rejected, skipped, self._cursor())
+        return Batch(rows, rejected, skipped, self._cursor(near))
 
-    def _cursor(self) -> Any:
+    def _cursor(self, near: Any) -> Any:
         return {
             "part": self._part,
             "at": self._at,
             "position": self._position,
             "rejected": self._rejected,
             "places": self._places,
+            "near": near,
         }
 
 

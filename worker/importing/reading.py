@@ -153,11 +153,11 @@ class Chunk:
 
     Attributes:
         found: What each is.
-        at: JSON. Where reading goes on.
+        at: Where reading goes on, in bytes of the text.
     """
 
     found: list[Found]
-    at: Any
+    at: int
 
 
 class Content(ABC):
@@ -179,6 +179,19 @@ class Content(ABC):
     @abstractmethod
     def progress(self) -> Progress:
         """How far one is in it."""
+
+    def place_before(self, offset: int) -> Any:
+        """JSON: where a later attempt could begin to reach a place quickly; None if nowhere.
+
+        Args:
+            offset: The place; not before that of an earlier call.
+        """
+        del offset
+        return None
+
+    def begin_at(self, place: Any) -> None:
+        """Begin where `place_before` said in an earlier attempt."""
+        raise ValueError(f"{type(self).__name__} cannot begin at {place}")
 
 
 class Bad(Exception):

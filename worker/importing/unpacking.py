@@ -1,6 +1,7 @@
 """Packed bytes as a text, with a bound on how much they may become."""
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker.importing.reading import Content, Limits, Progress, refused
@@ -33,6 +34,105 @@ class Budget:
             raise refused("too_large")
         if unpacked > SMALL_BYTES and unpacked > self.limits.ratio * min(packed, self.size):
             raise refused("ratio")
+
+
+FLUSHED = b"\0\0\xff\xff"
+"""With what a flush of the packer ends (RFC 1951, section 3.2.4: a stored block of no bytes)."""
+
+WINDOW_BYTES = 32 * 1024
+"""Nothing that is packed refers further back."""
+
+
+class Inflater:
+    """Unpacks raw deflate, and notes where one could begin in the middle.
+
+    After a full flush (`Z_FULL_FLUSH`), as our own archives have one at least for each MiB, nothing
+    refers to what went before. To be sure of it, a second inflater that knows nothing of that
+    unpacks the next 32 KiB, too, and must get the same.
+
+    Args:
+        read: Gives the next so many packed bytes or fewer; none at the end.
+
+    Attributes:
+        eof: Whether the end was reached.
+    """
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+        self._witness: _Witness | None = None
+        self._rest = b""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end was reached."""
+        return self._inflater.eof
+
+    @property
+    def ahead(self) -> int:
+        """How many packed bytes were read and are not unpacked."""
+        return len(self._rest)
+
+    def inflate(self, size: int) -> tuple[bytes, bool]:
+        """The next bytes, and whether a flush may be right behind them.
+
+        Raises:
+            ImportRefused: It is damaged.
+        """
+        while not self.eof:
+            self._rest = self._rest or self._read(CHUNK_BYTES)
+            at = self._rest.find(FLUSHED) + len(FLUSHED)
+            is_flush = at >= len(FLUSHED)
+            piece = self._rest[:at] if is_flush else self._rest
+            data = self._decompress(piece, size)
+            left = self._inflater.unconsumed_tail
+            self._rest = left + self._rest[len(piece) :]
+            if self._witness is not None and not self._witness.agrees(piece, size, data, left):
+                self._witness = None
+            if data:
+                return data, is_flush and not left and len(data) < size
+            if not piece and not self.eof:
+                raise refused("malformed")
+        return b"", False
+
+    def _decompress(self, piece: bytes, size: int) -> bytes:
+        try:
+            return self._inflater.decompress(piece, size)
+        except zlib.error:
+            raise refused("malformed") from None
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether nothing was found yet against beginning where `watch` was called last."""
+        return self._witness is not None
+
+    def watch(self) -> None:
+        """Begin to find out whether one could begin here."""
+        self._witness = _Witness()
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether one could begin where `watch` was called last."""
+        return self._witness is not None and self._witness.seen >= WINDOW_BYTES
+
+
+class _Witness:
+    """An inflater that knows only what came after a place."""
+
+    def __init__(self) -> None:
+        self._inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+        self.seen = 0
+
+    def agrees(self, piece: bytes, size: int, data: bytes, left: bytes) -> bool:
+        """Whether it unpacks a piece to the same bytes; of no interest once it has seen enough."""
+        if self.seen >= WINDOW_BYTES:
+            return True
+        try:
+            own = self._inflater.decompress(piece, size)
+        except zlib.error:
+            return False
+        self.seen += len(own)
+        return own == data and self._inflater.unconsumed_tail == left
 
 
 class Gzip(Content):
@@ -80,8 +180,7 @@ class Gzip(Content):
                 if not (self._rest or self._more()) or not self._rest.strip(b"\0"):
                     return b""
                 self._inflater = zlib.decompressobj(wbits=31)
-            elif not self._rest and not self._more():
-                raise refused("malformed")  # it ends too early
+            is_at_end = not self._rest and not self._more()
             try:
                 data = self._inflater.decompress(self._rest, size)
             except zlib.error:
@@ -91,6 +190,8 @@ class Gzip(Content):
             self._budget.check(self._made, self._taken)
             if data:
                 return data
+            if is_at_end and not self._inflater.eof:
+                raise refused("malformed")  # it ends too early
 
     def _more(self) -> bool:
         self._rest = self._packed.read(CHUNK_BYTES)

@@ -23,7 +23,7 @@ from worker.importing.members import (
     may_hold_posts,
 )
 from worker.importing.reading import Content, Progress, refused
-from worker.importing.unpacking import CHUNK_BYTES, Budget
+from worker.importing.unpacking import CHUNK_BYTES, Budget, Inflater
 
 SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 """With what a ZIP file begins; with the second one if it is empty."""
@@ -44,6 +44,9 @@ _ENCRYPTED, _UTF8 = 0x1, 0x800
 _UNIX = 3
 _LONGEST_ENTRY = _ENTRY.size + 3 * 0xFFFF
 _DRIVE = re.compile(r"[A-Za-z]:")
+PLACE_BYTES = 512 * 1024
+"""So far apart, unpacked, are the places where a later attempt can begin."""
+
 _LONGEST_TARGET = 4096
 """Of a link, in bytes: as much as Linux allows."""
 
@@ -243,6 +246,17 @@ def _wide(extra: bytes, numbers: tuple[int, int, int]) -> tuple[int, int, int]:
     return numbers
 
 
+class Place(NamedTuple):
+    """Somewhere in a member where one can begin: packed and unpacked offset, and the CRC so far."""
+
+    packed: int
+    offset: int
+    crc: int
+
+
+BEGINNING = Place(0, 0, 0)
+
+
 class ZipMember(Content):
     """What a member of a ZIP file holds.
 
@@ -257,27 +271,38 @@ class ZipMember(Content):
         self._entry = entry
         self._budget = budget
         self._start = -1
-        self._packed_at = 0
+        self._packed_at = self._crc = 0
+        self._offset = -1
+        self._places = [BEGINNING]
+        self._watched: Place | None = None
+
+    def place_before(self, offset: int) -> Any:  # noqa: D102 - see Content
+        while len(self._places) > 1 and self._places[1].offset <= offset:
+            self._places.pop(0)
+        return self._places[0]
+
+    def begin_at(self, place: Any) -> None:  # noqa: D102
+        self._places = [Place(*place)]
         self._offset = -1
 
     def open(self, offset: int = 0) -> None:
-        """Go to a place; one that is behind is reached from the beginning."""
+        """Go to a place; one that is behind is reached from the beginning, or near to it."""
         if not 0 <= self._offset <= offset:
-            self._rewind()
+            self._rewind(self._places[0] if self._places[0].offset <= offset else BEGINNING)
         while self._offset < offset:
             if not self.read(min(offset - self._offset, 16 * CHUNK_BYTES)):
                 raise refused("malformed")
 
-    def _rewind(self) -> None:
+    def _rewind(self, place: Place) -> None:
         if self._entry.is_encrypted:
             raise refused("encrypted")
         if self._entry.method not in {_STORED, _DEFLATED}:
             raise refused("unsupported_compression")
         if self._start < 0:
             self._start = self._find_start()
-        self._inflater = zlib.decompressobj(wbits=-15)
-        self._rest = b""
-        self._packed_at = self._offset = self._crc = 0
+        self._packed_at, self._offset, self._crc = place
+        self._inflater = Inflater(self._packed)
+        self._watched = None
 
     def _find_start(self) -> int:
         local = _unpack(_LOCAL, self._file, self._entry.offset)
@@ -285,32 +310,34 @@ class ZipMember(Content):
             raise refused("malformed")
         return self._entry.offset + _LOCAL.size + int(local[9]) + int(local[10])
 
-    def read(self, size: int) -> bytes:  # noqa: D102 - see Content
-        is_stored = self._entry.method == _STORED
-        data = self._packed(size) if is_stored else self._inflated(size)
+    def read(self, size: int) -> bytes:  # noqa: D102
+        if self._entry.method == _STORED:
+            data, may_begin = self._packed(size), True
+        else:
+            data, may_begin = self._inflater.inflate(size)
         self._offset += len(data)
         self._crc = zlib.crc32(data, self._crc)
         self._budget.check(self._offset, self._packed_at)
         if self._offset > self._entry.bytes or (not data and self._is_damaged()):
             raise refused("malformed")
+        self._note_place(may_begin=may_begin)
         return data
 
     def _is_damaged(self) -> bool:
         return (self._offset, self._crc) != (self._entry.bytes, self._entry.crc)
 
-    def _inflated(self, size: int) -> bytes:
-        while not self._inflater.eof:
-            packed = self._rest or self._packed(CHUNK_BYTES)
-            if not packed:
-                raise refused("malformed")
-            try:
-                data = self._inflater.decompress(packed, size)
-            except zlib.error:
-                raise refused("malformed") from None
-            self._rest = self._inflater.unconsumed_tail
-            if data:
-                return data
-        return b""
+    def _note_place(self, *, may_begin: bool) -> None:
+        """Keep in mind where a later attempt could begin."""
+        if self._watched is not None and self._inflater.is_proven:
+            self._places.append(self._watched)
+            self._watched = None
+        if may_begin and self._offset - self._places[-1].offset >= PLACE_BYTES:
+            here = Place(self._packed_at - self._inflater.ahead, self._offset, self._crc)
+            if self._entry.method == _STORED:
+                self._places.append(here)
+            elif self._watched is None or not self._inflater.is_watching:
+                self._watched = here
+                self._inflater.watch()
 
     def _packed(self, size: int) -> bytes:
         wanted = min(size, self._entry.packed_bytes - self._packed_at)
