@@ -21,7 +21,7 @@ from worker.importing.reading import (
     Row,
     refused,
 )
-from worker.importing.tar_archive import is_tar
+from worker.importing.tar_archive import BLOCK_BYTES, is_tar
 from worker.importing.unpacking import Budget, Gzip
 
 GZIP = b"\x1f\x8b"
@@ -149,17 +149,17 @@ def open_import(file: BinaryIO, limits: Limits, cursor: Any = None) -> Reader:
         raise refused("too_large")
     opening = _Opening(file, Budget(limits, size), cursor)
     content: Content = PlainFile(file, size)
-    head = head_of(content)
+    head = head_of(content, BLOCK_BYTES)
     if head.startswith(zip_archive.SIGNATURES):
         return opening.zip()
     if head.startswith(GZIP):
         content = Gzip(content, opening.budget)
-        head = head_of(content)
+        head = head_of(content, BLOCK_BYTES)
     if is_tar(head):
         return opening.tar(content)
     if head.startswith((GZIP, *zip_archive.SIGNATURES)):
         raise refused("nested_archive")
-    found = format_of(head)
+    found = format_of(head_of(content))
     if found is None:
         if isinstance(content, Gzip):
             content.drain(BOMB_BYTES)
