@@ -18,6 +18,7 @@ from worker.importing.members import (
     may_hold_posts,
 )
 from worker.importing.reading import Content, Limits, Progress, refused
+from worker.importing.unpacking import CHUNK_BYTES
 
 BLOCK_BYTES = 512
 MAGIC = slice(257, 262), b"ustar"
@@ -101,6 +102,8 @@ def _headers(archive: Content) -> Iterator[Header]:
             more = {}
         at += -(-size // BLOCK_BYTES) * BLOCK_BYTES
         archive.open(at)
+    while archive.read(CHUNK_BYTES):
+        pass  # what is packed has its checksum at the very end
 
 
 def _is_header(block: bytes) -> bool:
