@@ -27,9 +27,10 @@ _KINDS = {
 }
 """What an archive is, by the format of its posts."""
 
+_LINES = re.compile(r"(?:^|/)data/posts\.ndjson$")
 _PLACES = (
     (re.compile(r"(?:^|/)data/posts\.json$"), False),
-    (re.compile(r"(?:^|/)data/posts\.ndjson$"), False),
+    (_LINES, False),
     (re.compile(r"(?:^|/)(?:tweets?|posts?)(?:-part[0-9]+)?\.js$"), True),
     (re.compile(r"(?:^|/)tweets/[0-9]{4}_[0-9]{2}\.js$"), True),
     (re.compile(r"(?:^|/)outbox\.json$"), False),
@@ -100,6 +101,11 @@ def may_hold_posts(name: str) -> bool:
 def is_archive(name: str) -> bool:
     """Whether a file seems to be another archive."""
     return _ARCHIVES.search(name) is not None
+
+
+def is_json_lines(name: str) -> bool:
+    """Whether a file would be JSON lines of posts, which nothing in it shows if there are none."""
+    return _LINES.search(name) is not None
 
 
 def find_posts(

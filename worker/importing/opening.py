@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from worker.importing import tar_archive, zip_archive
-from worker.importing.entries import Entries
+from worker.importing.entries import Entries, Lines
 from worker.importing.formats import Format, format_of, head_of
-from worker.importing.members import Member, Place, find_posts
+from worker.importing.members import Member, Place, find_posts, is_json_lines
 from worker.importing.plain_file import PlainFile, size_of
 from worker.importing.reading import (
     Batch,
@@ -207,6 +207,8 @@ class _Opening:
             member = replace(member, content=Gzip(member.content, self.budget))
             head = head_of(member.content, LOOK_BYTES)
         found = format_of(head)
+        if not head.strip() and len(head) < LOOK_BYTES and is_json_lines(member.name):
+            found = Format("json_lines", Lines())  # of somebody without posts
         if found is None and isinstance(member.content, Gzip):
             member.content.drain(BOMB_BYTES)
         return (member, found) if found else None
