@@ -21,7 +21,10 @@ from worker.importing.reading import (
 )
 
 CHUNK_ENTRIES = 500
-"""How many entries are read until it is said where reading goes on."""
+"""How many entries are read until it is said where reading goes on, and somebody may cancel."""
+
+CHUNK_BYTES = 256 * 1024
+"""Likewise."""
 
 Interpret = Callable[[bytes], Post | Other]
 """Says what the JSON of an entry is; raises `Bad`."""
@@ -139,19 +142,19 @@ class Document(Entries):
             reader.expect(b"]")
             return
         found: list[Found] = []
-        one_by_one_until = 0
+        began, one_by_one_until = reader.offset, 0
         while is_first or reader.expect(b",]") == b",":
             is_first = False
             if self.are_own and reader.offset >= one_by_one_until:
                 many, one_by_one_until = _own_rows(reader)
                 if many:
                     yield Chunk([*found, *many], reader.offset)
-                    found = []
+                    found, began = [], reader.offset
                     continue
             found.append(self._item(reader))
-            if len(found) >= CHUNK_ENTRIES:
+            if len(found) >= CHUNK_ENTRIES or reader.offset - began >= CHUNK_BYTES:
                 yield Chunk(found, reader.offset)
-                found = []
+                found, began = [], reader.offset
         if found:
             yield Chunk(found, reader.offset - 1)  # before the bracket that was read
 

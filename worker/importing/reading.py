@@ -226,7 +226,7 @@ REFUSALS: Mapping[str, str] = {
     "unknown_format": N_("This isn't a file that Carryout can import."),
     "malformed": N_("The file is damaged or incomplete."),
     "too_large": N_("The file is too large."),
-    "ratio": N_("The file unpacks to more than 200 times its size."),
+    "ratio": N_("The archive unpacks to more than 200 times its size."),
     "too_many_members": N_("The archive holds too many files."),
     "path_escapes": N_("The archive names a file outside its own folder."),
     "overlapping_members": N_("Files in the archive overlap."),
