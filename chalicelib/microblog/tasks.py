@@ -5,7 +5,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from chalicelib.exports.kinds import Export, ExportWords
+from chalicelib.imports.kinds import Import
+from chalicelib.imports.publication import Target
 from chalicelib.microblog.datasets import POSTS
+from chalicelib.microblog.models import Post
 from chalicelib.tasks.registry import TaskKind
 from chalicelib.values.languages import N_, NN_
 
@@ -37,11 +40,17 @@ EXPORT_POSTS = Export(
     ),
 )
 
+IMPORT_POSTS = Import(
+    name="import_posts",
+    title=N_("Importing your posts"),
+    target=Target(owner=Post.user_id, body=Post.body, timestamp=Post.timestamp),
+)
+
 EXAMPLE = TaskKind(
     name="example",
     title=N_("Counting the seconds"),
     params={"seconds": Annotated[int, Meta(ge=0, le=60, description="How long, in seconds")]},
 )
 
-KINDS = (EXPORT_POSTS, EXAMPLE)
+KINDS = (EXPORT_POSTS, IMPORT_POSTS, EXAMPLE)
 """Every kind of task; `chalicelib.wiring` registers them."""
