@@ -54,6 +54,7 @@ class Settings:
     queue_name: str = DEFAULT_QUEUE
     export_ttl_s: int = 604_800
     export_cooldown_s: int = 0
+    exports_kept: int = 3
     mail_attach_max_bytes: int = 5_000_000
     import_max_bytes: int = 2 * GIB
     post_quota_bytes: int = 0
@@ -95,6 +96,7 @@ class Settings:
             queue_name=read.one("QUEUE_NAME", _one_line, DEFAULT_QUEUE),
             export_ttl_s=read.one("EXPORT_TTL_S", _positive, "604800"),
             export_cooldown_s=read.one("EXPORT_COOLDOWN_S", _natural, "0"),
+            exports_kept=read.one("EXPORTS_KEPT", _positive, "3"),
             mail_attach_max_bytes=read.one("MAIL_ATTACH_MAX_BYTES", _natural, "5000000"),
             import_max_bytes=read.one("IMPORT_MAX_BYTES", _upload_size, str(2 * GIB)),
             post_quota_bytes=read.one("POST_QUOTA_BYTES", _any_size, "0"),

@@ -31,6 +31,7 @@ def test_defaults() -> None:
         "queue_name": "microblog-tasks",
         "export_ttl_s": 604800,
         "export_cooldown_s": 0,
+        "exports_kept": 3,
         "mail_attach_max_bytes": 5000000,
         "import_max_bytes": 2147483648,
         "post_quota_bytes": 0,
@@ -87,6 +88,7 @@ BAD = [
     ("EXPORT_TTL_S", "9" * 20),  # no moment is that far away
     ("EXPORT_TTL_S", "9" * 5000),
     ("EXPORT_COOLDOWN_S", "-1"),
+    ("EXPORTS_KEPT", "0"),
     ("MAIL_ATTACH_MAX_BYTES", "5e6"),
     ("IMPORT_MAX_BYTES", "0"),
     ("IMPORT_MAX_BYTES", str(5 * 1024**3 + 1)),  # S3 takes no more in one PUT
