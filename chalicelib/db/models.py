@@ -298,6 +298,7 @@ class ImportRow(Base):
 
     Attributes:
         number: The import's.
+        timestamp: The key begins with it, so that rows are published in its order unsorted.
         position: Where it stands in the file, from 1.
     """
 
@@ -305,10 +306,10 @@ class ImportRow(Base):
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
 
     number: so.Mapped[int] = so.mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    timestamp: so.Mapped[datetime] = so.mapped_column(primary_key=True)
     position: so.Mapped[int] = so.mapped_column(
         sa.BigInteger, primary_key=True, autoincrement=False
     )
-    timestamp: so.Mapped[datetime]
     body: so.Mapped[str] = so.mapped_column(sa.Text)
 
 

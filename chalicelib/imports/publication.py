@@ -1,9 +1,10 @@
 """The one moment in which an import becomes visible: everything or nothing.
 
 What an account holds already is not added again: of equal rows it holds as many as the file, or as
-many as before if those were more. One statement finds what is missing. It sorts the file's rows
-together with those of the account at the same moments, so it takes as long as the file is large,
-whatever else the account holds.
+many as before if those were more. One statement finds what is missing and adds it. Where few rows
+of a file share a moment, as they do in most, it counts the equal ones by the indexes, row by row;
+where many do, that would take quadratic time, and it sorts them together with those of the account.
+Either way it takes as long as the file is large, whatever the account holds at other moments.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from chalicelib.exports.datasets import Attribute, column_of
 
 LOCK = 0x636172_0000000000
 """The first bytes of the advisory locks: "car"; a user's number follows."""
+
+CROWD = 16
+"""Up to so many rows of one moment are compared each with each."""
 
 SORT_MEMORY = "64MB"
 """What PostgreSQL may sort in before it goes to the disk."""
@@ -61,7 +65,10 @@ def publish(session: so.Session, target: Target, *, user_id: int, number: int) -
     if dialect(session) == "postgresql":
         session.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK | user_id)))
         session.execute(sa.text(f"SET LOCAL work_mem TO '{SORT_MEMORY}'"))
-    missing = _missing(target, postgresql=dialect(session) == "postgresql")
+    if _crowd(session, number) <= CROWD:
+        missing = _by_counting(target)
+    else:
+        missing = _by_sorting(target, postgresql=dialect(session) == "postgresql")
     owner = sa.bindparam("owner", type_=column_of(target.owner).type)
     found = sa.select(owner, missing.c.body, missing.c.timestamp).order_by(
         missing.c.timestamp, missing.c.position
@@ -73,8 +80,41 @@ def publish(session: so.Session, target: Target, *, user_id: int, number: int) -
     return int(added.rowcount)  # type: ignore[attr-defined]
 
 
-def _missing(target: Target, *, postgresql: bool) -> sa.Subquery:
-    """The file's rows that the account lacks.
+MINE = ImportRow.number == sa.bindparam("number", type_=sa.BigInteger)
+
+
+def _crowd(session: so.Session, number: int) -> int:
+    """How many rows of the file share a moment, at most."""
+    sizes = sa.select(sa.func.count().label("size")).where(MINE).group_by(ImportRow.timestamp)
+    largest = sa.select(sa.func.max(sizes.subquery().c.size))
+    return session.scalar(largest, {"number": number}) or 0
+
+
+def _by_counting(target: Target) -> sa.Subquery:
+    """The file's rows that the account lacks: more equal ones stand before them than it holds."""
+    other = so.aliased(ImportRow)
+    body, timestamp = column_of(target.body), column_of(target.timestamp)
+    held = sa.select(sa.func.count()).where(
+        column_of(target.owner) == sa.bindparam("owner", type_=column_of(target.owner).type),
+        timestamp == ImportRow.timestamp,
+        body == ImportRow.body,
+    )
+    before = sa.select(sa.func.count()).where(
+        other.number == ImportRow.number,
+        other.timestamp == ImportRow.timestamp,
+        other.position < ImportRow.position,
+        other.body == ImportRow.body,
+    )
+    enough = held.correlate(ImportRow).scalar_subquery()
+    return (
+        sa.select(ImportRow.timestamp, ImportRow.body, ImportRow.position)
+        .where(MINE, enough <= before.correlate(ImportRow).scalar_subquery())
+        .subquery()
+    )
+
+
+def _by_sorting(target: Target, *, postgresql: bool) -> sa.Subquery:
+    """The same for any number of rows of one moment.
 
     Of equal rows, those of the account come first. After `held` of those, the next `held` rows of
     the file are the same ones again; what follows is missing.
@@ -103,8 +143,7 @@ def _missing(target: Target, *, postgresql: bool) -> sa.Subquery:
 
 def _both(target: Target) -> sa.Subquery:
     """The account's rows at the file's moments, whose position is NULL, and the file's own."""
-    mine = ImportRow.number == sa.bindparam("number", type_=sa.BigInteger)
-    moments = sa.select(ImportRow.timestamp).where(mine)
+    moments = sa.select(ImportRow.timestamp).where(MINE)
     body, timestamp = column_of(target.body), column_of(target.timestamp)
     present = sa.select(
         timestamp.label("timestamp"),
@@ -114,7 +153,7 @@ def _both(target: Target) -> sa.Subquery:
         column_of(target.owner) == sa.bindparam("owner", type_=column_of(target.owner).type),
         timestamp.in_(moments),
     )
-    staged = sa.select(ImportRow.timestamp, ImportRow.body, ImportRow.position).where(mine)
+    staged = sa.select(ImportRow.timestamp, ImportRow.body, ImportRow.position).where(MINE)
     return sa.union_all(present, staged).subquery()
 
 

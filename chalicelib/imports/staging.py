@@ -74,7 +74,9 @@ def _insert(session: so.Session, number: int, rows: Iterable[StagedRow]) -> None
 
 
 def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def mark_staged(session: so.Session, number: int) -> None:
@@ -103,27 +105,25 @@ def rejections(session: so.Session, number: int, *, after: int, most: int) -> Se
 def delete_rows(database: Database, number: int) -> None:
     """Delete all that an import has staged, some rows in each transaction."""
     for table in (ImportRow, ImportRejection):
-        first: int | None = 0
-        while first is not None:
-            first = _delete_some(database, table, number, first)
+        while _delete_some(database, table, number):
+            pass
     with database.write() as session:
         staged = sa.update(ImportUpload).where(ImportUpload.number == number)
         session.execute(staged.values(staged=False))
 
 
-def _delete_some(
-    database: Database, table: type[ImportRow | ImportRejection], number: int, first: int
-) -> int | None:
-    """Delete some rows from a position on; return the position to go on from, None at the end."""
-    mine = (table.number == number, table.position >= first)
-    beyond = sa.select(table.position).where(*mine).order_by(table.position)
+def _delete_some(database: Database, table: type[ImportRow | ImportRejection], number: int) -> bool:
+    """Delete some rows, in the order of their key; return whether more follow."""
+    keys = table.__table__.primary_key.columns  # type: ignore[attr-defined]
+    rest = sa.tuple_(*[one for one in keys if one.name != "number"])
+    following = sa.select(*rest.clauses).where(table.number == number).order_by(*keys)
     with database.write() as session:
-        end = session.scalar(beyond.offset(DELETED_AT_ONCE).limit(1))
-        upto = () if end is None else (table.position < end,)
-        session.execute(
-            sa.delete(table).where(*mine, *upto).execution_options(synchronize_session=False)
-        )
-    return end
+        end = session.execute(following.offset(DELETED_AT_ONCE).limit(1)).one_or_none()
+        statement = sa.delete(table).where(table.number == number)
+        if end is not None:
+            statement = statement.where(rest < tuple(end))
+        session.execute(statement.execution_options(synchronize_session=False))
+    return end is not None
 
 
 def delete_due(database: Database, *, most: int) -> int:

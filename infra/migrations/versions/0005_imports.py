@@ -19,10 +19,10 @@ def upgrade() -> None:
     op.create_table(
         "import_rows",
         sa.Column("number", sa.BigInteger(), nullable=False, autoincrement=False),
-        sa.Column("position", sa.BigInteger(), nullable=False, autoincrement=False),
         sa.Column("timestamp", UtcDateTime(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False, autoincrement=False),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("number", "position", name="pk_import_rows"),
+        sa.PrimaryKeyConstraint("number", "timestamp", "position", name="pk_import_rows"),
         sqlite_with_rowid=False,
     )
     op.create_table(
