@@ -6,6 +6,10 @@ from typing import Any
 
 import requests
 
+from chalicelib.adapters.object_store import UPLOADED_TYPE, Content
+from chalicelib.imports import uploads
+from chalicelib.wiring import Wiring
+from tests.harness import ledgers
 from tests.harness.people import TIMEOUT_S, Person
 
 TIME = "2026-01-02T03:04:05Z"
@@ -40,6 +44,19 @@ def start(person: Person, content: bytes, **facts: Any) -> tuple[str, str]:
     import_id = upload(person, content, **facts)
     task = person.call("POST", f"/v1/imports/{import_id}/start", {}, 202)
     return import_id, str(task["id"])
+
+
+def launch_import(wiring: Wiring, user_id: int, content: bytes) -> str:
+    """Queue an import of a file that is in the bucket, without a job; return the task's id."""
+    with wiring.database.write() as session:
+        new = uploads.create(session, user_id, filename=None, now=ledgers.now())
+    key = uploads.upload_key(new)
+    wiring.object_store.put(key, content, Content("upload", UPLOADED_TYPE))
+    found = wiring.object_store.find(key)
+    assert found is not None
+    with wiring.database.write() as session:
+        uploads.note_content(session, new, size_bytes=found.size_bytes, etag=found.etag)
+    return ledgers.launch(wiring.database, user_id, "import_posts", import_id=new.id)
 
 
 def report_of(person: Person, import_id: str) -> list[dict[str, Any]]:

@@ -4,9 +4,11 @@ import json
 from collections import Counter
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
+import requests
 import sqlalchemy as sa
 
 from chalicelib.accounts.accounts import erase
@@ -26,6 +28,7 @@ from tests.harness.imports import (
     upload,
 )
 from tests.harness.ledgers import LEASE_S, lapse, the_task, write_posts
+from tests.harness.pages import Browser, Elements
 from tests.harness.people import Person, refused
 from worker.attempts import perform
 from worker.importing import stager
@@ -342,6 +345,37 @@ def test_another_file_in_its_place(susan: Person, wiring: Wiring) -> None:
     perform_quietly(task["id"], wiring)
     assert susan.task(task["id"])["error"]["code"] == "upload_gone"
     assert posts_of(susan) == []
+
+
+def test_plain_forms(susan: Person, wiring: Wiring) -> None:
+    """Without a script a form sends the file to the bucket, which sends the browser back."""
+    browser = Browser(susan.client, susan.token)
+    path = browser.send("/imports").headers["Location"]
+    elements = Elements(browser.get(path).body.decode()).found
+    forms = [found for tag, found in elements if tag == "form"]
+    form = next(found for found in forms if found.get("enctype") == "multipart/form-data")
+    fields = {
+        str(found["name"]): found["value"]
+        for tag, found in elements
+        if tag == "input" and found.get("type") == "hidden" and found["name"] != "csrf"
+    }
+    answer = requests.post(
+        str(form["action"]),
+        data=fields,
+        files={"file": ("posts.jsonl", json_lines(POSTS))},
+        timeout=60,
+        allow_redirects=False,
+    )
+    assert answer.status_code == 303, answer.text
+    back = urlsplit(answer.headers["Location"])
+    assert back.path == f"{path}/uploaded"
+    assert f"url={path}" in browser.get(back.path).body.decode()
+    assert "Start import" in browser.get(path).body.decode()
+    assert browser.send(f"{path}/start").headers["Location"] == path
+    (task,) = susan.call("GET", "/v1/tasks")["items"]
+    perform(task["id"], wiring)
+    assert posts_of(susan) == POSTS
+    assert "Posts added" in browser.get(path).body.decode()
 
 
 def test_audit(susan: Person, wiring: Wiring) -> None:

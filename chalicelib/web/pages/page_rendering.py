@@ -73,7 +73,8 @@ def _headers(uploads_to: str) -> dict[str, str]:
     policy = HEADERS["Content-Security-Policy"]
     for name in ("connect-src", "form-action"):
         policy = policy.replace(f"{name} 'self'", f"{name} 'self' {uploads_to}")
-    return {**HEADERS, "Content-Security-Policy": policy}
+    # Under `same-origin` a form that goes elsewhere would call its origin `null`.
+    return {**HEADERS, "Content-Security-Policy": policy, "Referrer-Policy": "strict-origin"}
 
 
 def _is_unconfirmed(call: Call, user: User | None) -> bool:

@@ -73,4 +73,7 @@ form?.addEventListener("submit", async (event) => {
     fail(error.message === "upload_too_large" ? form.dataset.tooLarge : form.dataset.failed);
   }
 });
-if (form) form.hidden = false;
+if (form) {
+  form.hidden = false;
+  document.getElementById("without-script").hidden = true;
+}
