@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ import sqlalchemy as sa
 from chalicelib.accounts.accounts import erase
 from chalicelib.db.engine import Database
 from chalicelib.db.models import AuditEntry, ImportRejection, ImportRow, ImportUpload
+from chalicelib.imports import staging
+from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks.leases import Lease
 from chalicelib.wiring import Wiring
@@ -27,7 +30,7 @@ from tests.harness.imports import (
     start,
     upload,
 )
-from tests.harness.ledgers import LEASE_S, lapse, the_task, write_posts
+from tests.harness.ledgers import LEASE_S, START, lapse, the_task, write_posts
 from tests.harness.pages import Browser, Elements
 from tests.harness.people import Person, refused
 from worker.attempts import perform
@@ -252,15 +255,14 @@ def test_it_goes_on_where_it_was_killed(
     susan: Person, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A killed attempt's rows are kept, the next one reads on; the outcome is the same."""
-    content = many(5000)
+    content = many(20_000)
     import_id, task_id = start(susan, content)
     report = Lease.report
 
     def dying(self: Lease, done: int, total: int, **notes: Any) -> int:
-        percent = report(self, done, total, **notes)
         if done > 0.9 * total:
             raise Killed
-        return percent
+        return report(self, done, total, **notes)
 
     monkeypatch.setattr(Lease, "report", dying)
     with pytest.raises(Killed):
@@ -270,17 +272,23 @@ def test_it_goes_on_where_it_was_killed(
     lapse(wiring.database, task_id)
     wiring.reconciler.sweep(now=wiring.now())
     lapse(wiring.database, task_id)
-    noted = the_task(wiring.database, task_id).checkpoint
-    assert noted is not None
-    already = staged(wiring.database)
-    assert already >= 0.8 * 5000
+    noted = the_task(wiring.database, task_id)
+    assert noted.checkpoint is not None
+    assert 0.8 * len(content) < noted.done <= 0.9 * len(content)
+    assert staged(wiring.database) == noted.checkpoint["read"]
+    read: list[int] = []
+    stage = staging.stage
+    monkeypatch.setattr(
+        staging, "stage", lambda *what: (read.append(len(list(what[2]))), stage(*what))
+    )
     perform(task_id, wiring)
+    assert 0 < sum(read) <= 0.2 * 20_000  # the last tenth, and one commit before it
     result = susan.task(task_id)["result"]
-    assert (result["read"], result["imported"], result["rejected"]) == (5001, 5000, 1)
+    assert (result["read"], result["imported"], result["rejected"]) == (20_001, 20_000, 1)
     assert len(report_of(susan, import_id)) == 1
-    assert posts_of(susan)[:10] == [
-        (json.loads(line)["body"], TIME) for line in content.splitlines()[:10]
-    ]
+    with wiring.database.read() as session:
+        bodies = session.scalars(sa.select(Post.body).order_by(Post.id)).all()
+    assert bodies == [json.loads(line)["body"] for line in content.splitlines()[:-1]]
 
 
 def test_a_cancelled_import_leaves_nothing(
@@ -387,3 +395,49 @@ def test_audit(susan: Person, wiring: Wiring) -> None:
             sa.select(AuditEntry.event).where(AuditEntry.task_id == task_id).order_by(AuditEntry.id)
         ).all()
     assert events == ["requested", "started", "imported", "succeeded"]
+
+
+def test_two_imports_and_an_export_at_once(
+    join: Join, wiring: Wiring, environment: dict[str, str]
+) -> None:
+    """By one user and by two: nothing is lost, and nothing is there twice."""
+    susan, david = join("susan"), join("david")
+    mine = [(f"{number}", TIME) for number in range(400)]
+    content = json_lines(mine)
+    write_posts(wiring.database, susan.user_id, ["before"])
+    tasks = [start(susan, content)[1], start(susan, content)[1], start(david, content)[1]]
+    export = susan.request()
+
+    def work(task_id: str) -> None:
+        own = Wiring.from_environment(environment)
+        perform(task_id, own)
+        own.database.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, [*tasks, export]))
+    results = [susan.task(task_id)["result"] for task_id in tasks[:2]]
+    assert sum(result["imported"] for result in results) == 400
+    assert Counter(posts_of(susan)) == Counter([*mine, ("before", TIME)])
+    assert posts_of(david) == mine
+    exported = json.loads(susan.download(export))
+    assert exported["count"] in {1, 401}  # before the import or after it, never in between
+
+
+def test_export_import_export(join: Join, wiring: Wiring) -> None:
+    """What an export holds comes back in, and is exported again as the same bytes."""
+    susan, david = join("susan"), join("david")
+    at = START
+    for number in range(7):
+        bodies = [f"{number} \\ \u2028 \U0001f600 \x07", "twice", "twice", "ü" * number or "-"]
+        write_posts(wiring.database, susan.user_id, bodies[:: 1 if number % 2 else -1], at=at)
+        at -= timedelta(microseconds=333_333) * number
+
+    def export(person: Person) -> tuple[bytes, bytes]:
+        task_id = person.request()
+        perform(task_id, wiring)
+        content = person.download(task_id)
+        return content, content[content.index(b'"posts":') : content.rindex(b'"count"')]
+
+    content, posts = export(susan)
+    assert run(david, wiring, content)["result"]["imported"] == 28
+    assert export(david)[1] == posts
