@@ -59,6 +59,11 @@ def _complaints(language: Language) -> dict[str, str]:
         "export_gone": language.gettext(
             "This file has expired or was deleted. Start a new export."
         ),
+        "nothing_uploaded": language.gettext("Nothing has been uploaded yet. Choose a file first."),
+        "import_gone": language.gettext("This upload has expired. Start a new import."),
+        "report_not_ready": language.gettext("This import has no report."),
+        "report_gone": language.gettext("This report has expired."),
+        "upload_too_large": language.gettext("The file is too large."),
         "body_too_large": language.gettext("That's too large. The limit is 10 MB."),
         "invalid": language.gettext("Some of this isn't valid. Check it and try again."),
         "unavailable": language.gettext("We can't do this right now. Try again in a moment."),
