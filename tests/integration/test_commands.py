@@ -418,7 +418,10 @@ def test_tasks(worker: Call, database: Database, user_id: int) -> None:
     assert shown["history"][0]["event"] == "requested"
 
 
-@pytest.mark.parametrize("wrong", [["--status", "done"], ["--limit", "0"], ["--limit", "-1"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [["--status", "done"], ["--limit", "0"], ["--limit", "-1"], ["--limit", str(2**63 - 1)]],
+)
 def test_list_of_nothing(worker: Call, wrong: list[str]) -> None:
     """A filter that means nothing is a mistake, not an empty list."""
     done = worker("tasks", "list", *wrong)
