@@ -7,6 +7,7 @@ takes half a second of a processor to import, so this may import the standard li
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -28,6 +29,14 @@ def is_alive(queue: str = "*") -> bool:
     oldest = time.time() - HEALTHY_S
     files = Path(gettempdir()).glob(f"{PREFIX}-{queue}-[0-9]*")
     return any(_touched_at(one) > oldest and _runs(one) for one in files)
+
+
+def forget_dead(queue: str) -> None:
+    """Take away what workers of a queue left behind that were killed."""
+    for path in Path(gettempdir()).glob(f"{PREFIX}-{queue}-[0-9]*"):
+        if not _runs(path):
+            with suppress(OSError):  # another one does the same, or it is somebody else's
+                path.unlink()
 
 
 def _runs(path: Path) -> bool:

@@ -135,6 +135,7 @@ class Runner(Worker):
         for kind in TASKS.values():
             for name in filter(None, (kind.function, kind.follow_up)):
                 import_attribute(name)
+        forget_dead(self._wiring)
         self._wiring.read_secrets()
         process_wiring().object_store.warm_up()
         process_wiring().email_service.warm_up()
@@ -406,6 +407,11 @@ def _settle(lease: Lease, verdict: Verdict | None, *, now: datetime) -> bool:
 def alive_file(wiring: Wiring) -> Path:
     """What this process touches with every sign of life, for `python -m worker health`."""
     return alive.file(_queue(wiring))
+
+
+def forget_dead(wiring: Wiring) -> None:
+    """Take away the signs of life of workers of this queue that were killed on this machine."""
+    alive.forget_dead(_queue(wiring))
 
 
 def is_alive(wiring: Wiring) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -38,7 +39,7 @@ from worker.commands import files
 from worker.commands.operating import MIGRATIONS, upgrade
 from worker.importing.json_lines import PostLine
 from worker.importing.table import BATCH, store_posts
-from worker.runner import alive_file
+from worker.runner import alive_file, forget_dead
 
 GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'
 COMMANDS = [
@@ -684,3 +685,22 @@ def test_health(worker: Call, wiring: Wiring) -> None:
         assert (done.status, done.out) == (0, "alive\n")
     finally:
         alive.unlink()
+
+
+def test_health_of_one_that_was_killed(worker: Call, wiring: Wiring, tmp_path: Path) -> None:
+    """The sign of life that a killed worker left behind is none, from the first moment on."""
+    process = processes.start(["sleep", "600"], log=tmp_path / "log")
+    sign = alive_file(wiring)
+    sign = sign.with_name(f"{sign.name.rpartition('-')[0]}-{process.pid}")
+    sign.touch()
+    try:
+        assert worker("health").status == 0
+        process.kill()
+        wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE, "it is dead, and not reaped")
+        assert worker("health").status == 1
+        process.wait()
+        assert worker("health").status == 1
+        forget_dead(wiring)
+        assert not sign.exists()
+    finally:
+        sign.unlink(missing_ok=True)
