@@ -29,7 +29,7 @@ from chalicelib.errors import (
 )
 from chalicelib.logs import bound, metrics
 from chalicelib.tasks import leases
-from chalicelib.tasks.leases import Claimed, Lease
+from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.registry import TaskKind, kind_of
 from chalicelib.wiring import Wiring
 from worker import liveness, transient_errors
@@ -113,6 +113,7 @@ class Attempt:
         kind: Its kind, as it was declared.
         facts: What its kind fixed for all attempts; see `TaskKind.on_claim`.
         wiring: Clients and settings.
+        clock: Seconds that never go back.
         total: How much was done in all, where that is known more exactly than it was reported.
         content: A small file that the task has just published, for its email.
         result: What the function has returned, as `TaskKind.on_success` gets it.
@@ -125,13 +126,18 @@ class Attempt:
     wiring: Wiring
     lease: Lease
     heartbeat: Heartbeat
+    clock: Callable[[], float] = time.monotonic
     total: int | None = None
     content: bytes | None = None
     result: Any = None
     timed_out: bool = False
-    _started_at: float = field(default_factory=time.monotonic)
-    _reported_at: float = 0.0
-    _asked_at: float = 0.0
+    _started_at: float = field(init=False)
+    _reported_at: float = float("-inf")
+    _asked_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        """Begin."""
+        self._started_at = self.clock()
 
     @property
     def time_limit_s(self) -> int:
@@ -161,7 +167,7 @@ class Attempt:
         if self.heartbeat.reason is not None:
             raise self.heartbeat.reason
         # The alarm goes off once; a library may take it for a failed request and try again.
-        if time.monotonic() > self.deadline:
+        if self.clock() > self.deadline:
             raise JobTimeoutException
 
     def confirm(self) -> None:
@@ -180,7 +186,7 @@ class Attempt:
             ClaimLost, CancelRequested, ReleaseRequested: Let it pass.
         """
         self.check()
-        if time.monotonic() - self._reported_at >= PROGRESS_INTERVAL_S:
+        if self.clock() - self._reported_at >= PROGRESS_INTERVAL_S:
             self._report(done, total)
 
     def checkpoint(self, done: int, total: int, state: dict[str, Any]) -> None:
@@ -199,7 +205,7 @@ class Attempt:
         Redis alone knows who is idle; but a job in it may be one of this very task, or of one that
         was cancelled, so the ledger has the last word.
         """
-        now = time.monotonic()
+        now = self.clock()
         slice_ends_at = self._started_at + self.wiring.settings.fair_slice_s
         if now < max(slice_ends_at, self._asked_at + ASK_INTERVAL_S):
             return False
@@ -214,7 +220,7 @@ class Attempt:
 
     def _report(self, done: int, total: int, **notes: Any) -> None:
         percent = self.lease.report(done, total, now=self.wiring.now(), **notes)
-        self._reported_at = time.monotonic()
+        self._reported_at = self.clock()
         self.show_in_redis(percent)
 
     def show_in_redis(self, percent: int) -> None:
@@ -251,13 +257,28 @@ def _request_id() -> str | None:
     return given if re.fullmatch(r"[\w-]{1,64}", given) else None
 
 
-def perform(task_id: str, wiring: Wiring, *, function: Function | None = None) -> str | None:
+Begin = Callable[..., Attempt]
+
+
+def begin(
+    task: Task, kind: TaskKind, facts: Any, wiring: Wiring, lease: Lease, **more: Any
+) -> Attempt:
+    """An attempt at a task that was just claimed."""
+    interval_s = min(HEARTBEAT_INTERVAL_S, wiring.settings.lease_s / 3)
+    heartbeat = Heartbeat(lease, interval_s=interval_s)
+    return Attempt(task, kind, facts, wiring, lease, heartbeat, **more)
+
+
+def perform(
+    task_id: str, wiring: Wiring, *, function: Function | None = None, begin: Begin = begin
+) -> str | None:
     """Make an attempt at a task, if there is anything to do.
 
     Args:
         task_id: Which task.
         wiring: Clients and settings.
         function: What does it; None for the function that its kind names.
+        begin: Makes the attempt; `worker.testing` has one of its own.
 
     Returns:
         The outcome, for the log; None when there was nothing to do.
@@ -272,17 +293,17 @@ def perform(task_id: str, wiring: Wiring, *, function: Function | None = None) -
         lease_s=wiring.settings.lease_s,
         now=wiring.now(),
     )
-    return None if claimed is None else _attempt(claimed, wiring, function)
+    if claimed is None:
+        return None
+    task = claimed.task
+    attempt = begin(task, kind_of(task), claimed.facts, wiring, claimed.lease)
+    return _attempt(attempt, function)
 
 
-def _attempt(claimed: Claimed, wiring: Wiring, function: Function | None) -> str:
+def _attempt(attempt: Attempt, function: Function | None) -> str:
     """Make an attempt; return its outcome, for the log."""
     started = time.monotonic()
-    task, kind = claimed.task, kind_of(claimed.task)
-    heartbeat = Heartbeat(
-        claimed.lease, interval_s=min(HEARTBEAT_INTERVAL_S, wiring.settings.lease_s / 3)
-    )
-    attempt = Attempt(task, kind, claimed.facts, wiring, claimed.lease, heartbeat)
+    task, kind, heartbeat = attempt.task, attempt.kind, attempt.heartbeat
     _log_start(attempt)
     with liveness.working_on(attempt.work):
         heartbeat.start()
@@ -363,7 +384,7 @@ def _call(attempt: Attempt, function: Function) -> Any:
     except AttemptOver:
         raise
     except Exception as error:
-        if time.monotonic() > attempt.deadline:
+        if attempt.clock() > attempt.deadline:
             raise JobTimeoutException from error
         raise
     finally:

@@ -69,7 +69,8 @@ def waited_s(task: Task) -> float:
 def is_over(wiring: Wiring, task_ids: Sequence[str]) -> bool:
     """Whether all of them have succeeded."""
     tasks = [the_task(wiring.database, one) for one in task_ids]
-    assert not [one.error_code for one in tasks if one.status in {"failed", "cancelled"}]
+    bad = [one.error_code for one in tasks if one.status in {"failed", "cancelled"}]
+    assert not bad, bad
     return all(one.status == "succeeded" for one in tasks)
 
 
@@ -128,9 +129,11 @@ def measure(environment: dict[str, str], *, posts: int, small: int) -> Fairness:
 @click.option("--database", type=click.Choice(DATABASES), default="postgresql")
 @click.option("--posts", default=5_000_000, show_default=True)
 @click.option("--small", default=200, show_default=True)
+@click.option("--characters", default=40, show_default=True, help="Of a post, on average.")
 @click.option("--slice", "slice_s", default=20, show_default=True)
-def main(*, database: str, posts: int, small: int, slice_s: int) -> None:
+def main(*, database: str, posts: int, small: int, slice_s: int, characters: int) -> None:
     """Measure it once."""
+    seeds.MEAN_CHARACTERS = characters
     with Servers() as servers, servers.database(database) as url:
         boto3.client("s3", endpoint_url=servers.aws.url).create_bucket(Bucket=BUCKET)
         own = {"EXPORT_BUCKET": BUCKET, "FAIR_SLICE_S": str(slice_s), "LEASE_S": "30"}

@@ -681,7 +681,7 @@ MUTATIONS = (
     Mutation(
         "what a task does after its time is no outcome",
         "worker/attempts.py",
-        "if time.monotonic() > attempt.deadline:",
+        "if attempt.clock() > attempt.deadline:",
         "if False:",
         (ATTEMPTS,),
     ),
