@@ -4,6 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from chalicelib.exports.account_data import AUDIT, EMAILS, NOTIFICATIONS, PROFILE, SESSIONS, TASKS
+from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import Export, ExportWords
 from chalicelib.microblog.datasets import POSTS
 from chalicelib.tasks.registry import TaskKind
@@ -37,6 +39,12 @@ EXPORT_POSTS = Export(
     ),
 )
 
+EXPORT_ARCHIVE = Archive(
+    name="export_archive",
+    title=N_("Exporting all of your data"),
+    datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, AUDIT),
+)
+
 EXAMPLE = TaskKind(
     name="example",
     title=N_("Counting the seconds"),
@@ -45,5 +53,5 @@ EXAMPLE = TaskKind(
 
 COUNT_WORDS = TaskKind(name="count_words", title=N_("Counting your words"), resumable=True)
 
-KINDS = (EXPORT_POSTS, COUNT_WORDS, EXAMPLE)
+KINDS = (EXPORT_POSTS, EXPORT_ARCHIVE, COUNT_WORDS, EXAMPLE)
 """Every kind of task; `chalicelib.wiring` registers them."""
