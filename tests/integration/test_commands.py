@@ -484,7 +484,7 @@ def test_launch_a_task(worker: Call, database: Database, user_id: int, wiring: W
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("nothing",), "no task named nothing; there are export_posts, example"),
+        (("nothing",), "no task named nothing; there are export_posts, "),
         (("example",), "--params: /seconds is required"),
         (("example", "--params", "{"), "--params is no JSON"),
         (("example", "--params", '{"seconds": 61}'), "--params: /seconds must be at most 60"),
