@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -39,7 +40,7 @@ from worker.commands import files
 from worker.commands.operating import MIGRATIONS, upgrade
 from worker.importing.json_lines import PostLine
 from worker.importing.table import BATCH, store_posts
-from worker.runner import alive_file
+from worker.runner import alive_file, forget_dead
 
 GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'
 COMMANDS = [
@@ -502,7 +503,10 @@ def test_tasks(worker: Call, database: Database, user_id: int) -> None:
     assert shown["history"][0]["event"] == "requested"
 
 
-@pytest.mark.parametrize("wrong", [["--status", "done"], ["--limit", "0"], ["--limit", "-1"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [["--status", "done"], ["--limit", "0"], ["--limit", "-1"], ["--limit", str(2**63 - 1)]],
+)
 def test_list_of_nothing(worker: Call, wrong: list[str]) -> None:
     """A filter that means nothing is a mistake, not an empty list."""
     done = worker("tasks", "list", *wrong)
@@ -536,7 +540,7 @@ def test_launch_a_task(worker: Call, database: Database, user_id: int, wiring: W
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("nothing",), "no task named nothing; there are export_posts, export_archive, example"),
+        (("nothing",), "no task named nothing; there are export_posts, "),
         (("example",), "--params: /seconds is required"),
         (("example", "--params", "{"), "--params is no JSON"),
         (("example", "--params", '{"seconds": 61}'), "--params: /seconds must be at most 60"),
@@ -737,3 +741,22 @@ def test_health(worker: Call, wiring: Wiring) -> None:
         assert (done.status, done.out) == (0, "alive\n")
     finally:
         alive.unlink()
+
+
+def test_health_of_one_that_was_killed(worker: Call, wiring: Wiring, tmp_path: Path) -> None:
+    """The sign of life that a killed worker left behind is none, from the first moment on."""
+    process = processes.start(["sleep", "600"], log=tmp_path / "log")
+    sign = alive_file(wiring)
+    sign = sign.with_name(f"{sign.name.rpartition('-')[0]}-{process.pid}")
+    sign.touch()
+    try:
+        assert worker("health").status == 0
+        process.kill()
+        wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE, "it is dead, and not reaped")
+        assert worker("health").status == 1
+        process.wait()
+        assert worker("health").status == 1
+        forget_dead(wiring)
+        assert not sign.exists()
+    finally:
+        sign.unlink(missing_ok=True)

@@ -17,6 +17,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
         attempts.Cancelled,
         attempts.Broken,
         attempts.Released,
+        attempts.Sliced,
+        attempts.OutOfTime,
         attempts.Erased,
         attempts.Changed,
         attempts.Aborted,
