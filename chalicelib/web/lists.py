@@ -13,6 +13,7 @@ from chalicelib.exports.views import TaskView, list_tasks, view_task
 from chalicelib.microblog import posts
 from chalicelib.schemas import responses
 from chalicelib.schemas.requests import ListQuery, PostListQuery, TaskListQuery
+from chalicelib.schemas.schedules import Schedule
 from chalicelib.schemas.serializers import etag, show_notification, show_post, show_task
 from chalicelib.tasks import notifications
 from chalicelib.values.paging import Page, cursor, parse_cursor
@@ -128,7 +129,10 @@ def page_of(query: ListQuery, *, numbered: bool = False) -> Page:
 
 
 def list_response(
-    call: Call, items: Sequence[responses.Task | responses.Post], *, after: str | None
+    call: Call,
+    items: Sequence[responses.Task | responses.Post | Schedule],
+    *,
+    after: str | None,
 ) -> Response:
     """A page of a list, with a link to the next."""
     headers = {}

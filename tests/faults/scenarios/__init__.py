@@ -26,6 +26,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
         others.Asked,
         others.Confirmed,
         others.Launched,
+        others.Scheduled,
+        others.Reconcilers,
         others.Retried,
         others.EmailedAgain,
         others.Deleted,
