@@ -13,6 +13,7 @@ from chalicelib.errors import (
     AddressConfirmed,
     AddressUnconfirmed,
     CoolingDown,
+    DeliveryInProgress,
     EmailInProgress,
     EmailTaken,
     ExportGone,
@@ -26,7 +27,9 @@ from chalicelib.errors import (
     TaskEnded,
     TaskInProgress,
     TooManyAttempts,
+    TooManyWebhooks,
     UsernameTaken,
+    WebhookDisabled,
     WrongCredentials,
     WrongPassword,
 )
@@ -36,6 +39,7 @@ from chalicelib.schemas.requests import (
     Confirmation,
     Credentials,
     Erasure,
+    ListQuery,
     NewPost,
     NewTask,
     Nothing,
@@ -50,7 +54,26 @@ from chalicelib.schemas.requests import (
     WaitQuery,
 )
 from chalicelib.schemas.serializers import show_post, show_time
-from chalicelib.web import account_actions, actions, lists, openapi, recovery, sessions, status
+from chalicelib.schemas.webhooks import (
+    ChangedWebhook,
+    DeliveryList,
+    NewWebhook,
+    ShownDelivery,
+    ShownWebhook,
+    WebhookList,
+    show_delivery,
+    show_webhook,
+)
+from chalicelib.web import (
+    account_actions,
+    actions,
+    lists,
+    openapi,
+    recovery,
+    sessions,
+    status,
+    webhooks,
+)
 from chalicelib.web.api import Api
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
@@ -421,6 +444,89 @@ def sweep(_event: CloudWatchEvent) -> None:
     app.wiring.reconciler.sweep(now=app.wiring.now())
     measured = backlog.measure(app.wiring.database, app.wiring.queue)
     backlog.publish(measured, queue=app.wiring.settings.queue_name)
+
+
+# --- Webhooks ---
+
+
+@app.endpoint(
+    "POST",
+    "/v1/webhooks",
+    body=NewWebhook,
+    status=201,
+    returns=ShownWebhook,
+    headers=("Location",),
+    problems=(TooManyWebhooks,),
+)
+def create_webhook(call: Call) -> Response:
+    """Add a webhook, which hears when tasks end; the response alone shows its secret."""
+    return webhooks.created(call, call.body(NewWebhook))
+
+
+@app.endpoint("GET", "/v1/webhooks", query=ListQuery, returns=WebhookList, headers=("[Link]",))
+def list_webhooks(call: Call) -> Response:
+    """List your webhooks, newest first."""
+    return webhooks.webhook_list(call)
+
+
+@app.endpoint("GET", "/v1/webhooks/{webhook_id}", returns=ShownWebhook)
+def show_one_webhook(call: Call, webhook_id: str) -> ShownWebhook:
+    """Show a webhook."""
+    return show_webhook(webhooks.find(call, webhook_id), prefix=call.prefix)
+
+
+@app.endpoint("PATCH", "/v1/webhooks/{webhook_id}", body=ChangedWebhook, returns=ShownWebhook)
+def change_webhook(call: Call, webhook_id: str) -> ShownWebhook:
+    """Change a webhook, disable it or enable it again."""
+    changed = webhooks.change(call, webhook_id, call.body(ChangedWebhook))
+    return show_webhook(changed, prefix=call.prefix)
+
+
+@app.endpoint("DELETE", "/v1/webhooks/{webhook_id}", status=204)
+def delete_webhook(call: Call, webhook_id: str) -> Response:
+    """Delete a webhook and its deliveries."""
+    webhooks.delete(call, webhook_id)
+    return no_content()
+
+
+@app.endpoint(
+    "POST",
+    "/v1/webhooks/{webhook_id}/test",
+    body=Nothing,
+    status=202,
+    returns=ShownDelivery,
+    problems=(WebhookDisabled,),
+)
+def create_test_delivery(call: Call, webhook_id: str) -> ShownDelivery:
+    """Deliver an event of the type `webhook.test` to a webhook."""
+    call.body(Nothing)
+    return show_delivery(webhooks.deliver_test(call, webhook_id), prefix=call.prefix)
+
+
+@app.endpoint(
+    "GET",
+    "/v1/webhooks/{webhook_id}/deliveries",
+    query=PostListQuery,
+    returns=DeliveryList,
+    headers=("[Link]",),
+)
+def list_deliveries(call: Call, webhook_id: str) -> Response:
+    """List the deliveries to a webhook, newest first."""
+    return webhooks.delivery_list(call, webhook_id)
+
+
+@app.endpoint(
+    "POST",
+    "/v1/webhooks/{webhook_id}/deliveries/{number}/redeliver",
+    body=Nothing,
+    status=202,
+    returns=ShownDelivery,
+    problems=(WebhookDisabled, DeliveryInProgress),
+)
+def redeliver(call: Call, webhook_id: str, number: str) -> ShownDelivery:
+    """Deliver an event once more, under the same `webhook-id`."""
+    call.body(Nothing)
+    return show_delivery(webhooks.redeliver(call, webhook_id, number), prefix=call.prefix)
 
 
 # --- Pages ---

@@ -26,7 +26,10 @@ The tree::
     │   │   ├── NoFile
     │   │   ├── EmailInProgress
     │   │   ├── AddressConfirmed
-    │   │   └── AddressUnconfirmed
+    │   │   ├── AddressUnconfirmed
+    │   │   ├── TooManyWebhooks
+    │   │   ├── WebhookDisabled
+    │   │   └── DeliveryInProgress
     │   ├── ExportGone
     │   ├── BodyTooLarge
     │   ├── UnsupportedMediaType
@@ -230,6 +233,24 @@ class AddressUnconfirmed(Conflict):
     """The email address isn't confirmed; request a link with `POST /v1/me/confirmation`."""
 
     code = "address_unconfirmed"
+
+
+class TooManyWebhooks(Conflict):
+    """You have as many webhooks as one account may have; delete one first."""
+
+    code = "too_many_webhooks"
+
+
+class WebhookDisabled(Conflict):
+    """The webhook is disabled; enable it first."""
+
+    code = "webhook_disabled"
+
+
+class DeliveryInProgress(Conflict):
+    """This delivery is still on its way."""
+
+    code = "delivery_in_progress"
 
 
 class ExportGone(RequestError):

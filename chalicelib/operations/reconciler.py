@@ -26,7 +26,7 @@ from chalicelib.db.models import (
 )
 from chalicelib.errors import NotFound
 from chalicelib.exports import files, removals
-from chalicelib.outbox import messages
+from chalicelib.outbox import deliveries, messages
 from chalicelib.tasks import leases
 from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.registry import TASKS
@@ -63,12 +63,14 @@ class Reconciler:
 
         Returns:
             How many tasks were `recovered` from dead workers or `enqueued` again, how many messages
-            of the outbox were `recovered_messages` from dead senders, how many files `expired`, how
-            many removals were executed (`removed`).
+            of the outbox were `recovered_messages` from dead senders, how many deliveries to
+            webhooks likewise, how many files `expired`, how many removals were executed
+            (`removed`).
         """
         counts = {
             "recovered": self._recover(now),
             "recovered_messages": messages.recover(self.database, now=now, most=MOST),
+            "recovered_deliveries": deliveries.recover(self.database, now=now, most=MOST),
             "expired": self._expire(now),
             "enqueued": self._enqueue(),
             "removed": self._remove(now),
@@ -145,3 +147,4 @@ class Reconciler:
         with self.database.write() as session:
             for moment, kept_for in rules:
                 session.execute(sa.delete(moment.class_).where(moment < now - kept_for))
+            deliveries.forget(session, now=now)
