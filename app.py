@@ -77,6 +77,7 @@ from chalicelib.web import (
 from chalicelib.web.api import Api
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
+from chalicelib.web.pages import webhooks as webhook_pages
 from chalicelib.web.pages.problem import problem
 from chalicelib.web.pages.reference import reference
 from chalicelib.web.request import Call
@@ -682,6 +683,57 @@ def submit_admin_cancel(call: Call, task_id: str) -> Response:
 def submit_admin_retry(call: Call, task_id: str) -> Response:
     """Retry any user's task."""
     return admin.submit_retry(call, task_id)
+
+
+# --- Pages of webhooks ---
+
+
+@app.page("GET", "/webhooks", who="user")
+def show_webhooks(call: Call) -> Response:
+    """The caller's webhooks."""
+    return webhook_pages.webhook_list(call)
+
+
+@app.page("POST", "/webhooks", who="user")
+def submit_webhook(call: Call) -> Response:
+    """Add a webhook, and show its secret."""
+    return webhook_pages.submit_webhook(call)
+
+
+@app.page("GET", "/webhooks/{webhook_id}", who="user")
+def show_webhook_page(call: Call, webhook_id: str) -> Response:
+    """A webhook and its deliveries."""
+    return webhook_pages.webhook(call, webhook_id)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/enable", who="user")
+def submit_webhook_enabled(call: Call, webhook_id: str) -> Response:
+    """Enable a webhook."""
+    return webhook_pages.submit_enabled(call, webhook_id, enabled=True)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/disable", who="user")
+def submit_webhook_disabled(call: Call, webhook_id: str) -> Response:
+    """Disable a webhook."""
+    return webhook_pages.submit_enabled(call, webhook_id, enabled=False)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/delete", who="user")
+def submit_webhook_deletion(call: Call, webhook_id: str) -> Response:
+    """Delete a webhook."""
+    return webhook_pages.submit_deletion(call, webhook_id)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/test", who="user")
+def submit_webhook_test(call: Call, webhook_id: str) -> Response:
+    """Deliver a test."""
+    return webhook_pages.submit_test(call, webhook_id)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/deliveries/{number}/redeliver", who="user")
+def submit_redelivery(call: Call, webhook_id: str, number: str) -> Response:
+    """Deliver an event once more."""
+    return webhook_pages.submit_redelivery(call, webhook_id, number)
 
 
 # --- Pages that emails link to ---

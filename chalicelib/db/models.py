@@ -288,9 +288,8 @@ class OutboxMessage(Base):
     lease_until: so.Mapped[datetime | None]
     message_id: so.Mapped[str | None] = so.mapped_column(sa.String(255))
     sent_at: so.Mapped[datetime | None]
-    webhook_id: so.Mapped[str | None] = so.mapped_column(
-        sa.ForeignKey("webhooks.id", ondelete="CASCADE")
-    )
+    # No foreign key: who deletes a webhook deletes its deliveries.
+    webhook_id: so.Mapped[str | None] = so.mapped_column(sa.String(36))
     number: so.Mapped[int | None]
     status_code: so.Mapped[int | None]
     error_code: so.Mapped[str | None] = so.mapped_column(sa.String(32))

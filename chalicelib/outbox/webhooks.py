@@ -183,6 +183,7 @@ def delete_webhook(session: so.Session, webhook_id: str, *, owner: int | None = 
         NotFound: As `get_webhook`.
     """
     get_webhook(session, webhook_id, owner=owner, lock=True)
+    session.execute(sa.delete(OutboxMessage).where(OutboxMessage.webhook_id == webhook_id))
     session.execute(sa.delete(Webhook).where(Webhook.id == webhook_id))
 
 
@@ -255,6 +256,7 @@ def _deliver(session: so.Session, webhook: Webhook, payload: dict[str, Any]) -> 
     )
     session.add(delivery)
     session.flush()
+    session.refresh(delivery)  # by the database's clock
     return delivery
 
 

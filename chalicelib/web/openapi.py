@@ -11,6 +11,7 @@ from chalicelib import errors
 from chalicelib.errors import RequestError
 from chalicelib.schemas import responses
 from chalicelib.schemas.requests import Nothing, Number
+from chalicelib.schemas.webhooks import ShownWebhook
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.fields import IdempotencyKey, Username
 from chalicelib.web import problems
@@ -46,7 +47,13 @@ REQUEST_HEADERS: dict[str, tuple[str, Any]] = {
     ),
     "If-None-Match": ("ETags of what the client has already", str),
 }
-IN_PATHS: dict[str, Any] = {"username": Username, "post_id": Number, "task_id": responses.TaskId}
+IN_PATHS: dict[str, Any] = {
+    "username": Username,
+    "post_id": Number,
+    "task_id": responses.TaskId,
+    "webhook_id": responses.TaskId,
+    "number": Number,
+}
 """The types of path parameters; any other value is a 404, like all that does not exist."""
 
 PROBLEM_HEADERS: dict[type[RequestError], str] = {
@@ -61,6 +68,7 @@ VALUES: dict[Any, tuple[str, str]] = {
     responses.Task: ("task_id", "/id"),
     responses.Post: ("post_id", "/id"),
     responses.User: ("username", "/username"),
+    ShownWebhook: ("webhook_id", "/id"),
 }
 """The path parameter for which a response has a value, and the value's pointer in the body."""
 

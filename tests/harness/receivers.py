@@ -112,7 +112,7 @@ def receiving(*, tls: Any = None) -> Iterator[Receiver]:
             self.close_connection = True
             receiver.behave(self)
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815 - as the library calls it
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -1,6 +1,8 @@
 import base64
 import json
+import re
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -132,7 +134,7 @@ def test_last_of_two_members_counts(susan: Person) -> None:
 
 
 WITH_BODY = [one for one in app.endpoints if one.body is not None]
-NAMES = {"username": "susan", "post_id": "1", "task_id": "x"}
+NAMES = {"username": "susan", "post_id": "1", "task_id": "x", "webhook_id": "x", "number": "1"}
 FIELDS = [
     (one, field.name)
     for one in WITH_BODY
@@ -175,9 +177,10 @@ def test_unstorable_characters_in_paths(susan: Person) -> None:
     for method, path in routes:
         if "{" not in path:
             continue
-        name = path.partition("{")[2].partition("}")[0]
-        for bad in BAD:
-            answer = app(proxy_event(method, path, {name: bad}, headers=susan.headers), None)
+        names = re.findall(r"\{(\w+)\}", path)
+        for name, bad in product(names, BAD):
+            given = {one: NAMES[one] for one in names} | {name: bad}
+            answer = app(proxy_event(method, path, given, headers=susan.headers), None)
             assert answer["statusCode"] == 404, (method, path, ascii(bad))
             assert shown(answer)["code"] == "not_found"
 

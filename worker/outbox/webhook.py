@@ -31,7 +31,7 @@ LONGEST_S = 30
 USER_AGENT = "Carryout-Webhooks/1"
 
 
-def client(wiring: Wiring) -> HttpClient:
+def make_http_client(wiring: Wiring) -> HttpClient:
     """What sends the requests."""
     return HttpClient(limit_s=LIMIT_S, private=wiring.settings.webhook_private)
 

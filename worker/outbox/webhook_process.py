@@ -51,7 +51,7 @@ class _Deliverer:
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
-        self._http: HttpClient = webhook.client(wiring)
+        self._http: HttpClient = webhook.make_http_client(wiring)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="delivery")
         self._free = threading.Semaphore(THREADS)
         self._on_their_way: set[Future[str]] = set()

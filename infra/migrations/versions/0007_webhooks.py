@@ -66,11 +66,13 @@ TASK_ID = {
 def upgrade() -> None:
     """Create the table, what a delivery adds to the outbox, and the triggers."""
     _create_webhooks()
+    # No foreign key: SQLite could only add it by copying the table. Who deletes a webhook deletes
+    # its deliveries.
+    op.add_column("outbox", sa.Column("webhook_id", sa.String(length=36), nullable=True))
     op.add_column("outbox", sa.Column("number", sa.Integer(), nullable=True))
     op.add_column("outbox", sa.Column("status_code", sa.Integer(), nullable=True))
     op.add_column("outbox", sa.Column("error_code", sa.String(length=32), nullable=True))
     op.add_column("outbox", sa.Column("tried_at", UtcDateTime(), nullable=True))
-    _refer_to_webhooks()
     for name, columns, condition in INDEXES:
         where = sa.text(condition)
         op.create_index(
@@ -111,22 +113,6 @@ def _create_webhooks() -> None:
     op.create_index("ix_webhooks_created_at", "webhooks", ["created_at"])
 
 
-def _refer_to_webhooks() -> None:
-    reference = "fk_outbox_webhook_id_webhooks"
-    if op.get_bind().dialect.name == "postgresql":
-        op.add_column("outbox", sa.Column("webhook_id", SortableText(36), nullable=True))
-        op.create_foreign_key(
-            reference, "outbox", "webhooks", ["webhook_id"], ["id"], ondelete="CASCADE"
-        )
-    else:
-        # SQLite adds a column with its reference, and knows no other way but to copy the table,
-        # which would take its triggers away.
-        op.execute(
-            f"ALTER TABLE outbox ADD COLUMN webhook_id VARCHAR(36) CONSTRAINT {reference}"
-            " REFERENCES webhooks (id) ON DELETE CASCADE"
-        )
-
-
 def downgrade() -> None:
     """Drop all of it, and the deliveries, which older code would take for emails."""
     on_postgresql = op.get_bind().dialect.name == "postgresql"
@@ -138,8 +124,6 @@ def downgrade() -> None:
     op.execute("DELETE FROM outbox WHERE topic IN ('webhook', 'webhook_disabled')")
     for name, *_ in INDEXES:
         op.drop_index(name, "outbox")
-    if on_postgresql:
-        op.drop_constraint("fk_outbox_webhook_id_webhooks", "outbox")
     for name in ("webhook_id", "number", "status_code", "error_code", "tried_at"):
         op.drop_column("outbox", name)
     op.drop_table("webhooks")
