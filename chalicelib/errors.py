@@ -41,6 +41,7 @@ The tree::
     │   │   └── TooManyAttempts
     │   └── Unavailable
     ├── TaskError                     an attempt failed for a reason of the task's own
+    │   └── ImportRefused             an uploaded file cannot be taken in
     └── AttemptOver                   an attempt must stop now, without an outcome of its own
         ├── ClaimLost                 somebody else owns the task, or it is gone
         ├── CancelRequested           the user asked to cancel
@@ -358,6 +359,12 @@ class TaskError(CarryoutError):
         super().__init__(detail)
         if code is not None:
             self.code = code
+
+
+class ImportRefused(TaskError):
+    """The file can't be imported."""
+
+    code = "import_refused"
 
 
 class AttemptOver(CarryoutError):

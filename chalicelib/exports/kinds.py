@@ -24,6 +24,9 @@ from chalicelib.values.languages import N_, NN_
 TOPIC = "export"
 """What the outbox calls a message about an export's outcome."""
 
+GRACE_S = 2.0
+"""For how long an email is left to the work horse that has just published the file and has it at
+hand: a sender that came first would have to read it from S3 again."""
 
 ONE_DATASET = "worker.tasks.export.export"
 """The function that writes one dataset as one document."""
@@ -136,7 +139,8 @@ class Export(TaskKind):
             "sha256": outcome.sha256,
             "expires_at": format_time(expires_at),
         }
-        email_id = _put(session, task, {**_outcome_of(task), **file}, now=now)
+        about = {**_outcome_of(task), **file}
+        email_id = _put(session, task, about, now=now, due_in_s=GRACE_S)
         publication.publish(session, task.id, outcome, expires_at=expires_at, email_id=email_id)
         if task.claim > 1:
             # An earlier attempt may have left something behind; after the first claim nobody has.
@@ -171,8 +175,12 @@ def _outcome_of(task: Task) -> dict[str, Any]:
     }
 
 
-def _put(session: so.Session, task: Task, payload: dict[str, Any], *, now: datetime) -> str:
-    return messages.put(session, task.user_id, TOPIC, payload, now=now, task_id=task.id)
+def _put(
+    session: so.Session, task: Task, payload: dict[str, Any], *, now: datetime, due_in_s: float = 0
+) -> str:
+    return messages.put(
+        session, task.user_id, TOPIC, payload, now=now, task_id=task.id, due_in_s=due_in_s
+    )
 
 
 def export_kinds() -> list[Export]:

@@ -44,6 +44,7 @@ def put(
     now: datetime,
     task_id: str | None = None,
     address: str | None = None,
+    due_in_s: float = 0.0,
 ) -> str:
     """Have a message sent, if this transaction commits.
 
@@ -55,6 +56,7 @@ def put(
         now: The time.
         task_id: The task that it is about, whose watchers hear what becomes of it.
         address: Where it goes; None for the user's address at the time of sending.
+        due_in_s: How long it is left to `claim_of_task`, in seconds.
 
     Returns:
         Its id.
@@ -68,12 +70,18 @@ def put(
         "payload": payload,
         "address": address,
         "created_at": now,
+        "due_in_s": due_in_s,
     }
     session.execute(_PUT, message)
     return message_id
 
 
-_PUT = sa.insert(MESSAGE).values(state="pending", claim=0, tries=0, due_at=db_clock())
+_PUT = sa.insert(MESSAGE).values(
+    state="pending",
+    claim=0,
+    tries=0,
+    due_at=db_clock(sa.bindparam("due_in_s", type_=sa.Float())),
+)
 
 
 @dataclass(frozen=True)
@@ -207,7 +215,7 @@ def claim_due(database: Database, *, lease_s: float, most: int = 20) -> list[Mes
 
 
 def claim_of_task(database: Database, task_id: str, *, lease_s: float) -> list[Message]:
-    """Claim the messages about one task that are due."""
+    """Claim the messages about one task that nobody has tried to send, or that are due."""
     return _claim(database, _CLAIM_OF_TASK, {"lease_s": lease_s, "about": task_id})
 
 
@@ -229,7 +237,7 @@ def _claiming(*which: sa.ColumnElement[bool]) -> Any:
     address = sa.case((ROW.task_id.is_(None), ROW.address), else_=_of_user(_USER.email))
     return (
         sa.update(MESSAGE)
-        .where(ROW.state == "pending", ROW.due_at <= db_clock(1), *which)
+        .where(ROW.state == "pending", *which)
         .values(
             state="sending",
             claim=ROW.claim + 1,
@@ -260,8 +268,9 @@ _DUE = (
 )
 # A subquery in the place of the CTE is executed once for each row where PostgreSQL joins by a loop,
 # and finds the next ones each time: what was to be one message would be all of them.
-_CLAIM_DUE = _claiming(ROW.id.in_(sa.select(_DUE.c.id)))
-_CLAIM_OF_TASK = _claiming(ROW.task_id == sa.bindparam("about"))
+_IS_DUE = ROW.due_at <= db_clock(1)
+_CLAIM_DUE = _claiming(ROW.id.in_(sa.select(_DUE.c.id)), _IS_DUE)
+_CLAIM_OF_TASK = _claiming(ROW.task_id == sa.bindparam("about"), sa.or_(ROW.tries == 0, _IS_DUE))
 
 
 def release_unconfirmed(session: so.Session, user_id: int) -> None:

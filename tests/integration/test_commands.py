@@ -1,6 +1,7 @@
 """Every command of `python -m worker`: what it does, what it says, how it exits."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -32,6 +34,7 @@ from tests.harness.ledgers import fail, launch, make_user, now, the_task, write_
 from tests.harness.servers import PostgreSQL
 from tests.harness.waiting import wait_until
 from worker import __main__ as command_line
+from worker.commands import files
 from worker.commands.operating import MIGRATIONS, upgrade
 from worker.importing.json_lines import PostLine
 from worker.importing.table import BATCH, store_posts
@@ -272,6 +275,31 @@ def test_load_posts_from_standard_input(worker: Call, database: Database, user_i
     assert worker("load-posts", "-", "--user", "SUSAN", given=GOOD).status == 0
     assert bodies(database) == ["one"]
     assert worker("load-posts", "-", "--user", "susan").out == "loaded 0 posts for susan\n"
+
+
+def test_load_posts_as_editors_write_them(
+    worker: Call, database: Database, user_id: int, tmp_path: Path
+) -> None:
+    """A byte order mark, line ends of Windows and blank lines at the end are no posts."""
+    assert user_id
+    (tmp_path / "posts.jsonl").write_bytes(
+        b"\xef\xbb\xbf" + f"{GOOD}\r\n".encode() * 2 + b"\r\n \n"
+    )
+    done = worker("load-posts", "posts.jsonl", "--user", "susan")
+    assert (done.status, done.out) == (0, "loaded 2 posts for susan\n")
+    assert bodies(database) == ["one", "one"]
+
+
+def test_a_growing_file_is_read_up_to_its_first_size(tmp_path: Path) -> None:
+    """Somebody may write to it as fast as it is read."""
+    path = tmp_path / "posts.jsonl"
+    path.write_bytes(b"x" * 100_000)
+    with path.open("rb") as file, click.progressbar(length=1, file=io.StringIO()) as bar:
+        read = files._reading(file, bar)
+        with path.open("ab") as writer:
+            writer.write(b"more")
+        assert read(70_000) + read(70_000) == b"x" * 100_000
+        assert read(70_000) == b""
 
 
 BAD = [GOOD, "not json", GOOD, '{"body": "", "timestamp": "2026-01-02T03:04:05Z"}']

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.importing.json_lines import BadLine, PostLine, read_posts
+from worker.importing.json_lines import BOM, MAX_LINE_BYTES, BadLine, PostLine, lines, read_posts
 
 TIME = "2026-01-02T03:04:05Z"
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -56,8 +56,6 @@ def test_good_lines(raw: bytes, post: PostLine) -> None:
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (b"", "blank"),
-        (b"  \r\n", "blank"),
         (b"[]", "not a JSON object"),
         (b'"text"', "not a JSON object"),
         (b"null", "not a JSON object"),
@@ -104,8 +102,8 @@ def test_bad_lines(raw: bytes, reason: str) -> None:
 @given(st.binary())
 def test_no_bytes_make_it_fail(raw: bytes) -> None:
     """Whatever a line holds, it is a post or a bad line, never an exception."""
-    (read,) = read_posts([raw])
-    assert isinstance(read, BadLine)
+    read = [*read_posts([raw])]
+    assert [isinstance(one, BadLine) for one in read] == [True] * bool(raw.strip())
 
 
 @given(
@@ -119,3 +117,52 @@ def test_posts_survive(body: str, moment: datetime, ascii_only: bool) -> None:
     data = json.dumps({"body": body, "timestamp": timestamp}, ensure_ascii=ascii_only)
 
     assert list(read_posts([data.encode()])) == [PostLine(body, moment)]
+
+
+def test_blank_lines() -> None:
+    """A blank line is bad in the middle, and nothing at the end."""
+    first, second, third, fourth = read_posts([line(), b"\n", b" \t\r\n", line(), b"\n", b"\r\n"])
+
+    assert first == fourth == PostLine("x", MOMENT)
+    assert second == BadLine(2, "the line is blank")
+    assert third == BadLine(3, "the line is blank")
+    assert list(read_posts([b"\n"] * 3)) == []
+
+
+def test_a_byte_order_mark_is_passed_over_at_the_start_alone() -> None:
+    """Some programs write one; a second one belongs to no line."""
+    first, second = read_posts(lines(io.BytesIO(BOM + line() + BOM + line()).read))
+
+    assert first == PostLine("x", MOMENT)
+    assert isinstance(second, BadLine)
+    assert second.number == 2
+
+
+@pytest.mark.parametrize("excess", [-1, 0, 1, 1_000_000, 5_000_000])
+def test_a_line_has_a_bound(excess: int) -> None:
+    """A line of more than 1 MiB is bad, is not kept, and those after it are read."""
+    bare = line(padding="")
+    long = line(padding="x" * (MAX_LINE_BYTES + excess - len(bare)))
+
+    first, second, third = read_posts(lines(io.BytesIO(line() + long + line()).read))
+
+    assert first == third == PostLine("x", MOMENT)
+    if excess <= 0:
+        assert second == first
+    else:
+        assert second == BadLine(2, "the line is longer than 1 MiB")
+
+
+@given(
+    st.lists(st.sampled_from([b"", b"a", b"\r", b"bc", b"x" * 300])),
+    st.booleans(),
+    st.integers(1, 400),
+)
+def test_lines_are_those_of_the_file(parts: list[bytes], is_marked: bool, most: int) -> None:
+    """However few bytes come at a time, the lines are the same, and nothing is lost."""
+    text = b"\n".join(parts)
+    file = io.BytesIO(BOM * is_marked + text)
+
+    found = [*lines(lambda size: file.read(min(size, most)))]
+
+    assert found == io.BytesIO(text).readlines()

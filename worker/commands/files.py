@@ -1,6 +1,7 @@
 """Commands that move posts between files and the ledger: load-posts, export, verify."""
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,8 +25,9 @@ def _bar(file: BinaryIO, label: str) -> Any:
 def load_posts(file: BinaryIO, username: str, *, skip_bad: bool) -> None:
     """Load posts from FILE: one {"body", "timestamp"} object per line.
 
-    All of the file is loaded or, when a line is bad, nothing. On SQLite the posts are gathered in
-    a temporary file first (as large as FILE, under TMPDIR), so that others can go on writing.
+    All of the file is loaded or, when a line is bad, nothing; what is added to it meanwhile is not
+    read. On SQLite the posts are gathered in a temporary file first (as large as FILE, under
+    TMPDIR), so that others can go on writing.
     """
     from worker.importing.table import store_posts  # noqa: PLC0415
 
@@ -41,21 +43,30 @@ def load_posts(file: BinaryIO, username: str, *, skip_bad: bool) -> None:
         click.echo(f"skipped {complaint}", err=True)
 
     with _bar(file, "loading") as bar:
-        posts = _good(_advancing(file, bar), skip)
+        posts = _good(_reading(file, bar), skip)
         loaded = store_posts(wiring.database, posts, user_id=user_id)
     click.echo(f"loaded {loaded} posts for {username}" + (f", skipped {bad} lines" if bad else ""))
 
 
-def _advancing(file: BinaryIO, bar: Any) -> Iterator[bytes]:
-    for line in file:
-        bar.update(len(line))
-        yield line
+def _reading(file: BinaryIO, bar: Any) -> Callable[[int], bytes]:
+    """Reads a file up to the size that it had at the beginning, for it may be growing."""
+    status = os.fstat(file.fileno())
+    left = status.st_size if stat.S_ISREG(status.st_mode) else sys.maxsize
+
+    def read(size: int) -> bytes:
+        nonlocal left
+        data = file.read(min(size, left))
+        left -= len(data)
+        bar.update(len(data))
+        return data
+
+    return read
 
 
-def _good(lines: Iterator[bytes], skip: Callable[[str], None]) -> Iterator[Any]:
-    from worker.importing.json_lines import BadLine, read_posts  # noqa: PLC0415
+def _good(read: Callable[[int], bytes], skip: Callable[[str], None]) -> Iterator[Any]:
+    from worker.importing.json_lines import BadLine, lines, read_posts  # noqa: PLC0415
 
-    for one in read_posts(lines):
+    for one in read_posts(lines(read)):
         if isinstance(one, BadLine):
             skip(f"line {one.number}: {one.reason}")
         else:

@@ -34,6 +34,20 @@ _MEMBER = b"%(string)b%(space)b:%(space)b(?>%(string)b|%(number)b|true|false|nul
 _FLAT_OBJECT = re.compile(
     rb"\{%b(?:%b(?:,%b%b)*+)?+\}" % (_SPACE.pattern, _MEMBER, _SPACE.pattern, _MEMBER)
 )
+_NESTING = 32
+"""How deep `JsonReader.item` looks for an end by one pattern, which takes no memory of its own."""
+
+
+def _nested(depth: int) -> re.Pattern[bytes]:
+    """A pattern for an array or an object by its brackets alone; a parser is to look inside."""
+    flat = rb'[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+    content = rb"(?:%b)*+" % flat
+    for _ in range(depth - 1):
+        content = rb"(?:%b|[{\[]%b[}\]])*+" % (flat, content)
+    return re.compile(rb"[{\[]%b[}\]]" % content, re.DOTALL)
+
+
+_NESTED = _nested(_NESTING)
 _NUMBER_SO_FAR = re.compile(rb"[-+.0-9eE]*+")
 _LITERALS = {b"t": (b"true", True), b"f": (b"false", False), b"n": (b"null", None)}
 _INTEGER = re.compile("-?(?:0|[1-9][0-9]*+)")
@@ -83,13 +97,14 @@ class JsonReader:
 
     Args:
         read: Gives the next so many bytes of the text or fewer; none at its end.
+        offset: How many bytes of the text went before.
     """
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
+    def __init__(self, read: Callable[[int], bytes], *, offset: int = 0) -> None:
         self._read = read
         self._buffer = b""
         self._at = 0
-        self._passed = 0
+        self._passed = offset
 
     @property
     def offset(self) -> int:
@@ -138,7 +153,7 @@ class JsonReader:
             self.expect(b"}")
             return
         while True:
-            yield self._name()
+            yield self.name()
             if self.expect(b",}") == b"}":
                 return
 
@@ -183,6 +198,37 @@ class JsonReader:
             raise NotJsonError(f"the string at byte {self.offset} is not UTF-8") from None
         self._at = found.end()
         return str(json.loads(text)) if "\\" in text else text[1:-1]
+
+    def name(self) -> str:
+        """A member's name, and the colon after it.
+
+        Raises:
+            NotJsonError: None is there.
+        """
+        name = self.string()
+        self.expect(b":")
+        return name
+
+    def item(self, *, max_bytes: int) -> bytes | None:
+        """An array or an object as it is written, for a faster parser, which must be a strict one.
+
+        Returns:
+            The text, of which only the brackets were looked at; None when it is neither, or longer
+            than so many bytes, or deeper than `_NESTING`: then it was read and not kept.
+
+        Raises:
+            NotJsonError: No value is there.
+            UnreadableError: A part of it is too long or too deep.
+        """
+        if self.peek() in _CLOSING:
+            while (found := self._match(_NESTED)) is None:
+                if self.ahead > max_bytes or not self._more():
+                    break
+            if found and found.end() - found.start() <= max_bytes:
+                self._at = found.end()
+                return found[0]
+        self.value()
+        return None
 
     def value(self) -> Value:
         """Any value; what an array or an object holds is read and not kept.
@@ -268,12 +314,7 @@ class JsonReader:
 
     def _begin_item(self, container: bytes) -> None:
         if container == b"{":
-            self._name()
-
-    def _name(self) -> str:
-        name = self.string()
-        self.expect(b":")
-        return name
+            self.name()
 
     def _match(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
         return pattern.match(self._buffer, self._at)

@@ -1,7 +1,7 @@
 """Every scenario, by its name in lower case."""
 
 from tests.faults.scenarios import attempts, others
-from tests.faults.scenarios.base import READER, Scenario
+from tests.faults.scenarios.scenario import READER, Scenario
 
 __all__ = ["READER", "SCENARIOS", "Scenario"]
 

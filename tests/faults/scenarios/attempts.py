@@ -8,7 +8,7 @@ from chalicelib.wiring import Wiring
 from tests.faults import world as worlds
 from tests.faults.calls import Call, Fault
 from tests.faults.oracle import ERASED
-from tests.faults.scenarios.base import EVERY_FAULT, READER, Scenario, as_many, crash
+from tests.faults.scenarios.scenario import EVERY_FAULT, READER, Scenario, as_many, crash
 from tests.harness.ledgers import the_task
 from tests.harness.waiting import wait_until
 from worker import process

@@ -15,7 +15,7 @@ from chalicelib.wiring import Wiring
 from tests.faults import world as worlds
 from tests.faults.calls import Fault
 from tests.faults.oracle import Promise
-from tests.faults.scenarios.base import (
+from tests.faults.scenarios.scenario import (
     EVERY_FAULT,
     SEND,
     SOME_FAULTS,
