@@ -22,9 +22,10 @@ from alembic.migration import MigrationContext
 from chalicelib import logs
 from chalicelib.accounts.accounts import check_password, find_user
 from chalicelib.db.engine import Database, connect
-from chalicelib.db.models import Base
+from chalicelib.db.models import Base, OutboxMessage
 from chalicelib.microblog.models import Post
 from chalicelib.microblog.posts import write_post
+from chalicelib.outbox import webhooks
 from chalicelib.tasks.leases import claim
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
@@ -43,7 +44,7 @@ from worker.runner import alive_file
 GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'
 COMMANDS = [
     "run", "sweep", "migrate", "health", "tasks", "create-user", "set-admin", "shell",
-    "load-posts", "export", "verify",
+    "load-posts", "export", "verify", "webhooks",
 ]  # fmt: skip
 
 
@@ -119,6 +120,7 @@ def bodies(database: Database) -> list[str]:
         [],
         *([name] for name in COMMANDS),
         *(["tasks", one] for one in ("list", "show", "retry", "cancel")),
+        *(["webhooks", one] for one in ("list", "show", "pause", "resume", "delete", "redeliver")),
     ],
     ids=" ".join,
 )
@@ -681,3 +683,31 @@ def test_health(worker: Call, wiring: Wiring) -> None:
         assert (done.status, done.out) == (0, "alive\n")
     finally:
         alive.unlink()
+
+
+# --- Webhooks ---
+
+
+def test_webhooks(worker: Call, wiring: Wiring, user_id: int) -> None:
+    """They are listed, shown without their secret, paused, resumed, delivered to and deleted."""
+    assert worker("webhooks", "list").out == "no webhooks\n"
+    with wiring.database.write() as session:
+        new = webhooks.create_webhook(
+            session, user_id, url="https://example.com/s3cret", events=webhooks.EVENTS, now=now()
+        )
+    listed = worker("webhooks", "list", "--user", "susan").out
+    assert listed.split() == [new.id, "user", str(user_id), "enabled", "https://example.com"]
+    assert worker("webhooks", "pause", new.id).out == "paused\n"
+    assert "paused" in worker("webhooks", "list").out
+    assert worker("webhooks", "resume", new.id).out == "enabled\n"
+    fail(wiring.database, launch(wiring.database, user_id))
+    done = worker("webhooks", "redeliver", new.id, 1)
+    assert (done.status, done.err) == (1, "Error: This delivery is still on its way.\n")
+    with wiring.database.write() as session:
+        session.execute(sa.update(OutboxMessage).values(state="sent"))
+    assert worker("webhooks", "redeliver", new.id, 1).out == "delivery 2\n"
+    shown = json.loads(worker("webhooks", "show", new.id).out)
+    assert [one["n"] for one in shown["deliveries"]] == [2, 1]
+    assert "secret" not in shown
+    assert worker("webhooks", "delete", new.id).out == "deleted\n"
+    assert worker("webhooks", "show", new.id).status == 1

@@ -1,4 +1,4 @@
-"""The client that makes deliveries, with real servers that do not wish it well."""
+"""The client that makes deliveries, with real servers that mean no good."""
 
 import errno
 import socket

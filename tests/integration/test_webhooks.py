@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from standardwebhooks import Webhook as Verifier
+from standardwebhooks import WebhookVerificationError
 
 from chalicelib.accounts import accounts
 from chalicelib.db.engine import db_clock
@@ -92,6 +94,25 @@ def test_told_when_a_task_ends(susan: Person, wiring: Wiring, receiver: Receiver
     assert request.headers["content-type"] == "application/json"
     assert request.headers["host"] == f"127.0.0.1:{receiver.port}"
     assert request.path == "/hook"
+
+
+def test_verified_by_its_own_library(susan: Person, wiring: Wiring, receiver: Receiver) -> None:
+    """Standard Webhooks' own library takes what we send, and nothing that was changed since."""
+    secret = susan.post("/v1/webhooks", {"url": receiver.url}).json_body["secret"]
+    fail(wiring.database, launch(wiring.database, susan.user_id))
+    assert deliver_due(wiring) == ["sent"]
+    (request,) = receiver.requests
+    verifier = Verifier(secret)
+    assert verifier.verify(request.body, request.headers) == json.loads(request.body)
+    for wrong in (
+        (request.body + b" ", request.headers),
+        (request.body, request.headers | {"webhook-id": "other"}),
+        (request.body, request.headers | {"webhook-timestamp": "1"}),
+    ):
+        with pytest.raises(WebhookVerificationError):
+            verifier.verify(*wrong)
+    with pytest.raises(WebhookVerificationError):
+        Verifier(webhooks.new_secret()).verify(request.body, request.headers)
 
 
 @both_databases

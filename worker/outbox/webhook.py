@@ -62,7 +62,7 @@ def _try(delivery: Delivery, wiring: Wiring, http: HttpClient) -> Answer:
         return Answer(error="bad_url")
     if destination.scheme != "https" and not wiring.settings.webhook_private:
         return Answer(error="insecure_url")
-    body = _body(delivery, wiring)
+    body = body_of(delivery, wiring)
     event_id = event_of(delivery.payload).id
     signed = sign(delivery.secret, event_id, body, at=int(wiring.now().timestamp()))
     try:
@@ -75,7 +75,8 @@ def _try(delivery: Delivery, wiring: Wiring, http: HttpClient) -> Answer:
 HEADERS = {"Content-Type": "application/json", "Accept": "*/*", "User-Agent": USER_AGENT}
 
 
-def _body(delivery: Delivery, wiring: Wiring) -> bytes:
+def body_of(delivery: Delivery, wiring: Wiring) -> bytes:
+    """What is sent, byte for byte the same at every try."""
     task_id = event_of(delivery.payload).task_id
     with wiring.database.read() as session:
         export = session.get(ExportFile, task_id) if task_id else None

@@ -29,13 +29,15 @@ def compose(message: Message, wiring: Wiring, _content: bytes | None = None) -> 
 def _words(message: Message, language: Language) -> Words:
     gettext = language.gettext
     if message.payload["reason"] == "gone":
-        intro = gettext("The receiver said that it no longer wants deliveries (410 Gone).")
+        intro = gettext(
+            "We disabled one of your webhooks: its receiver no longer wants deliveries (410 Gone)."
+        )
     else:
-        intro = gettext("Every delivery to it has failed for a day.")
+        intro = gettext("We disabled one of your webhooks: every delivery to it failed for a day.")
     return Words(
         subject=gettext("A webhook was disabled"),
-        intro=gettext("We disabled one of your webhooks.") + " " + intro,
-        facts=((gettext("Address"), _without_query(message.payload["url"])),),
+        intro=intro,
+        facts=((gettext("URL"), _without_query(message.payload["url"])),),
         outro=gettext(
             "Deliveries that were waiting are kept. When the receiver works again, you can enable"
             " the webhook here:"

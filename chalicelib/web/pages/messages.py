@@ -79,7 +79,7 @@ def flaws_of(language: Language) -> dict[str, str]:
         "/email": language.gettext("Enter an email address such as susan@example.com."),
         "/password": language.gettext("Use 8 to 128 characters for the password."),
         "/language": language.gettext("Choose a language from the list."),
-        "/url": language.gettext("Enter a public address that starts with https://."),
+        "/url": language.gettext("Enter a public URL that starts with https://."),
         "/events": language.gettext("Choose at least one event."),
         "/body": language.gettext("A post can have 1 to 10,000 characters."),
     }
