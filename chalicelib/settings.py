@@ -46,6 +46,7 @@ class Settings:
     queue_name: str = DEFAULT_QUEUE
     export_ttl_s: int = 604_800
     export_cooldown_s: int = 0
+    exports_kept: int = 3
     mail_attach_max_bytes: int = 5_000_000
     task_timeout_s: int = 3600
     task_max_attempts: int = 5
@@ -86,6 +87,7 @@ class Settings:
             queue_name=read.one("QUEUE_NAME", _one_line, DEFAULT_QUEUE),
             export_ttl_s=read.one("EXPORT_TTL_S", _positive, "604800"),
             export_cooldown_s=read.one("EXPORT_COOLDOWN_S", _natural, "0"),
+            exports_kept=read.one("EXPORTS_KEPT", _positive, "3"),
             mail_attach_max_bytes=read.one("MAIL_ATTACH_MAX_BYTES", _natural, "5000000"),
             task_timeout_s=read.one("TASK_TIMEOUT_S", _positive, "3600"),
             task_max_attempts=read.one("TASK_MAX_ATTEMPTS", _positive, "5"),

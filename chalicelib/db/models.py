@@ -10,7 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db.engine import UtcDateTime
-from chalicelib.db.types import Json, SortableText
+from chalicelib.db.types import Json, JsonObject, UuidText
+
+NOT_EXPORTED = "not_exported"
+"""The key in a table's `info` under which it says why the data of an account goes without it."""
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 """64 bits on both; only SQLite's INTEGER counts up by itself."""
@@ -49,7 +52,7 @@ class Base(so.DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: sa.JSON(none_as_null=True)}  # noqa: RUF012 - SQLAlchemy's own form
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JsonObject(none_as_null=True)}  # noqa: RUF012 - SQLAlchemy's own form
 
 
 class User(Base):
@@ -84,11 +87,12 @@ class Token(Base):
     """A bearer token or a page's session; only its SHA-256 is kept."""
 
     __tablename__ = "tokens"
+    __table_args__ = (
+        sa.Index("ix_tokens_user_id_created_at_digest", "user_id", "created_at", "digest"),
+    )
 
     digest: so.Mapped[bytes] = so.mapped_column(sa.LargeBinary(32), primary_key=True)
-    user_id: so.Mapped[int] = so.mapped_column(
-        sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
-    )
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     created_at: so.Mapped[datetime]
     expires_at: so.Mapped[datetime] = so.mapped_column(index=True)
 
@@ -142,7 +146,7 @@ class Task(Base):
         ),
     )
 
-    id: so.Mapped[str] = so.mapped_column(sa.String(36), primary_key=True)
+    id: so.Mapped[str] = so.mapped_column(UuidText, primary_key=True)
     user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     name: so.Mapped[str] = so.mapped_column(sa.String(64))
     params: so.Mapped[dict[str, Any]]
@@ -202,6 +206,7 @@ class ExportFile(Base):
             sqlite_where=FILES_TO_EXPIRE,
             postgresql_where=FILES_TO_EXPIRE,
         ),
+        {"info": {NOT_EXPORTED: "the files of exports, which people have downloaded or can"}},
     )
 
     task_id: so.Mapped[str] = so.mapped_column(
@@ -268,12 +273,11 @@ class OutboxMessage(Base):
             sqlite_where=DELIVERIES,
             postgresql_where=DELIVERIES,
         ),
+        sa.Index("ix_outbox_user_id_created_at_id", "user_id", "created_at", "id"),
     )
 
-    id: so.Mapped[str] = so.mapped_column(sa.String(36), primary_key=True)
-    user_id: so.Mapped[int] = so.mapped_column(
-        sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
-    )
+    id: so.Mapped[str] = so.mapped_column(UuidText, primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     task_id: so.Mapped[str | None] = so.mapped_column(
         sa.ForeignKey("tasks.id", ondelete="CASCADE"), index=True
     )
@@ -289,7 +293,7 @@ class OutboxMessage(Base):
     message_id: so.Mapped[str | None] = so.mapped_column(sa.String(255))
     sent_at: so.Mapped[datetime | None]
     # No foreign key: who deletes a webhook deletes its deliveries.
-    webhook_id: so.Mapped[str | None] = so.mapped_column(sa.String(36))
+    webhook_id: so.Mapped[str | None] = so.mapped_column(UuidText)
     number: so.Mapped[int | None]
     status_code: so.Mapped[int | None]
     error_code: so.Mapped[str | None] = so.mapped_column(sa.String(32))
@@ -317,7 +321,7 @@ class Webhook(Base):
         sa.Index("ix_webhooks_created_at", "created_at"),
     )
 
-    id: so.Mapped[str] = so.mapped_column(SortableText(36), primary_key=True)
+    id: so.Mapped[str] = so.mapped_column(UuidText, primary_key=True)
     user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     url: so.Mapped[str] = so.mapped_column(sa.String(2048))
     events: so.Mapped[list[str]] = so.mapped_column(Json())
@@ -333,7 +337,7 @@ class Notification(Base):
     """The newest news about one subject; a task's is replaced, never added to."""
 
     __tablename__ = "notifications"
-    __table_args__ = (sa.Index("ix_notifications_user_id_seq", "user_id", "seq"),)
+    __table_args__ = (sa.Index("uq_notifications_user_id_seq", "user_id", "seq", unique=True),)
 
     user_id: so.Mapped[int] = so.mapped_column(
         sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
@@ -349,6 +353,7 @@ class IdempotencyKey(Base):
     """What a client called a request, so that the same request again is the same task."""
 
     __tablename__ = "idempotency_keys"
+    __table_args__ = {"info": {NOT_EXPORTED: "what a client called its requests of today"}}  # noqa: RUF012 - SQLAlchemy's own form
 
     user_id: so.Mapped[int] = so.mapped_column(
         sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
@@ -363,6 +368,7 @@ class LinkKey(Base):
     """What a link in an email opens, once; only the SHA-256 of its secret is kept."""
 
     __tablename__ = "link_keys"
+    __table_args__ = {"info": {NOT_EXPORTED: "secrets of links that work for minutes"}}  # noqa: RUF012 - SQLAlchemy's own form
 
     digest: so.Mapped[bytes] = so.mapped_column(sa.LargeBinary(32), primary_key=True)
     user_id: so.Mapped[int] = so.mapped_column(
@@ -390,7 +396,10 @@ class AuditEntry(Base):
     """
 
     __tablename__ = "audit"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - SQLAlchemy's own form
+    __table_args__ = (
+        sa.Index("ix_audit_user_id_id", "user_id", "id"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
     at: so.Mapped[datetime]
@@ -411,6 +420,7 @@ class Removal(Base):
     """
 
     __tablename__ = "removals"
+    __table_args__ = {"info": {NOT_EXPORTED: "which files go; gone itself when they are"}}  # noqa: RUF012 - SQLAlchemy's own form
 
     id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
     user_id: so.Mapped[int] = so.mapped_column(sa.BigInteger)

@@ -101,6 +101,15 @@ class Json(sa.JSON):
     cache_ok = True
 
 
+class JsonObject(sa.JSON):
+    """A JSON object: of a text that begins with `{` SQLite makes no number, as it may of others.
+
+    So the column is declared as SQLAlchemy's own is.
+    """
+
+    cache_ok = True
+
+
 @compiles(Json, "sqlite")
 def _sqlite_json(_element: Json, _compiler: Any, **_kwargs: Any) -> str:
     return "TEXT"
@@ -127,6 +136,20 @@ class SortableText(sa.types.TypeDecorator[str]):
         """Plain text on SQLite, which compares bytes anyway."""
         collation = "C" if dialect.name == "postgresql" else None
         return dialect.type_descriptor(sa.String(self.length, collation=collation))
+
+
+class UuidText(sa.types.TypeDecorator[str]):
+    """A UUID as text, in its 36 characters: the id of a task, of a job, of a message.
+
+    Rows can be sorted by it. The hyphens are at the same places in all of them and every language
+    sorts digits before letters, so each database sorts them by code point without being told.
+    """
+
+    impl = sa.String
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(36)
 
 
 def to_json(value: Any) -> str:

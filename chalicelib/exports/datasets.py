@@ -21,7 +21,7 @@ from sqlalchemy import orm as so
 from sqlalchemy.dialects import postgresql, sqlite
 
 from chalicelib.db.engine import UtcDateTime
-from chalicelib.db.types import ExactDecimal, Json, SortableText
+from chalicelib.db.types import ExactDecimal, Json, JsonObject, SortableText, UuidText
 from chalicelib.errors import DeclarationError
 from chalicelib.values.fields import format_time, parse_time
 
@@ -59,7 +59,9 @@ _KINDS: tuple[tuple[type[sa.types.TypeEngine[Any]], Kind, str, str], ...] = (
     (UtcDateTime, Kind.TIME, "TIMESTAMP WITH TIME ZONE", "DATETIME"),
     (ExactDecimal, Kind.DECIMAL, r"NUMERIC\(.+\)", "BIGINT"),
     (SortableText, Kind.TEXT, f'{_TEXT} COLLATE "C"', _TEXT),
+    (UuidText, Kind.TEXT, _TEXT, _TEXT),
     (Json, Kind.JSON, "JSON", "TEXT"),
+    (JsonObject, Kind.JSON, "JSON", "JSON"),
     (sa.Boolean, Kind.BOOLEAN, "BOOLEAN", "BOOLEAN"),
     (sa.Integer, Kind.INTEGER, "(?:SMALL|BIG)?INT(?:EGER)?", "(?:SMALL|BIG)?INT(?:EGER)?"),
     (sa.Date, Kind.DATE, "DATE", "DATE"),
@@ -96,6 +98,9 @@ _SORTABLE: Mapping[Kind, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     Kind.DECIMAL: (str, Decimal),
 }
 
+_BYTES: tuple[Callable[[Any], Any], Callable[[Any], Any]] = (bytes.hex, bytes.fromhex)
+"""The same for bytes, by which rows may be sorted though JSON has none: a digest, mostly."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -117,6 +122,21 @@ class Field:
         return bool(self.column.nullable)
 
 
+@dataclass(frozen=True)
+class Activity:
+    """How the rows of a dataset are told in ActivityStreams 2.0: each is a note that was created.
+
+    Attributes:
+        number: The column that tells a note from all others of its owner; part of its address.
+        content: The field with its text.
+        published: The field with its time.
+    """
+
+    number: Attribute
+    content: str
+    published: str
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """One kind of a user's rows.
@@ -125,13 +145,20 @@ class Dataset:
         name: What it is called in files, addresses and checkpoints: `posts`.
         title: What people read, in English; wrapped in `N_` it is translated.
         owner: The column with the number of the user whose row it is.
-        key: The columns by which rows are sorted; together they are unique, and an index begins
-            with the owner and these.
+        key: The columns by which rows are sorted; among a user's rows they are unique together, and
+            an index begins with the owner and these.
         snapshot: A column that is larger in rows that are added later. An export holds the rows
-            up to the largest value when its first attempt begins; an index begins with it.
+            up to the largest value when its first attempt begins; an index begins with it, or with
+            the owner and it.
         fields: What is exported, by name, in this order.
         accepts: By name of a field, what its text must be beyond the column's type, as a type of
             `values.fields`: what the API accepts is what `verify` accepts.
+        time: The column with the time of a row, for exports of a period; None when no row is of
+            one time, so that a period leaves out none.
+        activity: How its rows are told in ActivityStreams; None when they are not.
+        where: What a row must be to be exported. Rows that go on changing are left out this way,
+            the row of the export's own task among them: an attempt that goes on after a crash would
+            find others than the first one did.
 
     Raises:
         DeclarationError: Everything that is wrong with the declaration.
@@ -145,10 +172,14 @@ class Dataset:
     snapshot: Attribute
     fields: Mapping[str, Attribute]
     accepts: Mapping[str, Any] = field(default_factory=dict)
+    time: Attribute | None = None
+    activity: Activity | None = None
+    where: Sequence[sa.ColumnElement[bool]] = ()
 
     def __post_init__(self) -> None:
         # The declaration may come with a list or a dict that its author goes on to use.
         object.__setattr__(self, "key", tuple(self.key))
+        object.__setattr__(self, "where", tuple(self.where))
         for name in ("fields", "accepts"):
             # Plain strings: a column's own name is of a subclass that other libraries refuse.
             given = {str(one): value for one, value in getattr(self, name).items()}
@@ -177,18 +208,32 @@ class Dataset:
         return column_of(self.snapshot)
 
     @cached_property
+    def time_column(self) -> sa.Column[Any] | None:
+        """The column with the time of a row."""
+        return None if self.time is None else column_of(self.time)
+
+    @cached_property
+    def mine(self) -> tuple[sa.ColumnElement[bool], ...]:
+        """Which rows are those of the user whose number the parameter `of` is."""
+        return self.owner_column == sa.bindparam("of"), *self.where
+
+    @cached_property
     def columns(self) -> tuple[Field, ...]:
         """What is exported, in its order."""
         found = ((name, column_of(attribute)) for name, attribute in self.fields.items())
         return tuple(Field(name, column, kind_of(column)) for name, column in found)
 
     def snapshot_query(self) -> sa.ScalarSelect[Any]:
-        """The largest value of `snapshot` now, whosesoever row has it; NULL when there is none.
+        """The largest value of `snapshot` now; NULL when there is none.
 
-        One step into an index, so that it may be part of the statement that claims a task.
+        One step into an index, so that it may be part of the statement that claims a task. Where
+        the index begins with the owner, the value is that of the user whose number the parameter
+        `of` is, else it is whosesoever row has the largest.
         """
         newest = self.snapshot_column
-        return sa.select(newest).order_by(newest.desc()).limit(1).scalar_subquery()
+        conditions = self.where if _has_index(self, (newest,)) else self.mine
+        found = sa.select(newest).where(*conditions).order_by(newest.desc())
+        return found.limit(1).scalar_subquery()
 
     def snapshot_to_json(self, value: Any) -> Any:
         """A snapshot as the ledger keeps it; None stays None."""
@@ -241,17 +286,23 @@ def kind_of(column: sa.Column[Any]) -> Kind:
 
 
 def _to_json(column: sa.Column[Any], value: Any) -> Any:
-    return _SORTABLE[kind_of(column)][0](value)
+    return _codec(column)[0](value)
 
 
 def _from_json(column: sa.Column[Any], value: Any) -> Any:
-    return _SORTABLE[kind_of(column)][1](value)
+    return _codec(column)[1](value)
+
+
+def _codec(column: sa.Column[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    return _BYTES if isinstance(column.type, sa.LargeBinary) else _SORTABLE[kind_of(column)]
 
 
 def _complaints(dataset: Dataset) -> Iterator[str]:
     """Everything that is wrong with a declaration, as sentences."""
     yield from _bad_names(dataset)
     columns = [dataset.owner, *dataset.key, dataset.snapshot, *dataset.fields.values()]
+    columns += [] if dataset.time is None else [dataset.time]
+    columns += [] if dataset.activity is None else [dataset.activity.number]
     if strangers := {one.key for one in columns if column_of(one).table is not dataset.table}:
         yield f"{', '.join(sorted(strangers))} must be columns of {dataset.table.name}"
         return
@@ -260,8 +311,22 @@ def _complaints(dataset: Dataset) -> Iterator[str]:
     for column in dict.fromkeys(map(column_of, dataset.fields.values())):
         yield from _bad_type(column)
     for column in dict.fromkeys((*dataset.key_columns, dataset.snapshot_column)):
-        yield from _bad_order(column)
+        yield from _bad_order(column, present=f"{column.name} IS NOT NULL" in _conditions(dataset))
     yield from _bad_indexes(dataset)
+    if dataset.time_column is not None and not isinstance(dataset.time_column.type, UtcDateTime):
+        yield f"{dataset.time_column.name} must be a time (chalicelib.db.engine.UtcDateTime)"
+    yield from _bad_activity(dataset)
+
+
+def _bad_activity(dataset: Dataset) -> Iterator[str]:
+    activity = dataset.activity
+    if activity is None:
+        return
+    yield from _bad_order(column_of(activity.number), present=False)
+    for name, kind in ((activity.content, Kind.TEXT), (activity.published, Kind.TIME)):
+        given = dataset.fields.get(name)
+        if given is None or kind_of(column_of(given)) is not kind:
+            yield f"`activity` needs a field {name} that holds {kind}"
 
 
 def _bad_names(dataset: Dataset) -> Iterator[str]:
@@ -283,15 +348,17 @@ def _bad_type(column: sa.Column[Any]) -> Iterator[str]:
         yield str(error)
 
 
-def _bad_order(column: sa.Column[Any]) -> Iterator[str]:
+def _bad_order(column: sa.Column[Any], *, present: bool) -> Iterator[str]:
     """What keeps rows from being sorted by a column, in the same order on both databases."""
-    if column.nullable:
+    if column.nullable and not present:
         yield f"{column.name} must not be nullable: rows without it would be left out"
+    if isinstance(column.type, sa.LargeBinary):
+        return
     if complaint := list(_bad_type(column)):
         yield from complaint
     elif (kind := kind_of(column)) not in _SORTABLE:
         yield f"rows cannot be sorted by {column.name}: it holds {kind}"
-    elif kind is Kind.TEXT and not isinstance(column.type, SortableText):
+    elif kind is Kind.TEXT and not isinstance(column.type, SortableText | UuidText):
         yield (
             f"the databases sort {column.name} differently; declare it as"
             " chalicelib.db.types.SortableText"
@@ -299,25 +366,40 @@ def _bad_order(column: sa.Column[Any]) -> Iterator[str]:
 
 
 def _bad_indexes(dataset: Dataset) -> Iterator[str]:
-    key, indexes = set(dataset.key_columns), list(_indexes(dataset.table))
-    if not any(unique and set(columns) <= key for unique, columns in indexes):
+    known = {dataset.owner_column, *dataset.key_columns}
+    if not any(unique and set(columns) <= known for unique, columns in _indexes(dataset)):
         yield "its key must be unique; end it with the primary key"
     wanted = tuple(dict.fromkeys((dataset.owner_column, *dataset.key_columns)))
-    for needed in (wanted, (dataset.snapshot_column,)):
-        if not any(columns[: len(needed)] == needed for _, columns in indexes):
-            names = ", ".join(column.name for column in needed)
-            yield f"{dataset.table.name} needs an index that begins with ({names})"
+    if not _has_index(dataset, wanted):
+        yield f"{dataset.table.name} needs an index that begins with {_listed(wanted)}"
+    newest = (dataset.snapshot_column,)
+    if not _has_index(dataset, newest) and not _has_index(dataset, (wanted[0], *newest)):
+        yield f"{dataset.table.name} needs an index that begins with {_listed(newest)}"
 
 
-def _indexes(table: sa.Table) -> Iterator[tuple[bool, tuple[sa.Column[Any], ...]]]:
-    """Every whole index of a table: whether it is unique, and its columns."""
-    for constraint in table.constraints:
+def _conditions(dataset: Dataset) -> set[str]:
+    """What `where` says, in the words of an index of the table."""
+    return {str(one).replace(f"{dataset.table.name}.", "") for one in dataset.where}
+
+
+def _listed(columns: Sequence[sa.Column[Any]]) -> str:
+    return f"({', '.join(column.name for column in columns)})"
+
+
+def _has_index(dataset: Dataset, columns: tuple[sa.Column[Any], ...]) -> bool:
+    """Whether an index of all rows that are exported begins with some columns."""
+    return any(found[: len(columns)] == columns for _, found in _indexes(dataset))
+
+
+def _indexes(dataset: Dataset) -> Iterator[tuple[bool, tuple[sa.Column[Any], ...]]]:
+    """Every index of all rows that are exported: whether it is unique, and its columns."""
+    for constraint in dataset.table.constraints:
         if isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint):
             yield True, tuple(constraint.columns)
-    for index in table.indexes:
-        if all(
-            index.dialect_options[name].get("where") is None for name in ("postgresql", "sqlite")
-        ):
+    told = _conditions(dataset)
+    for index in dataset.table.indexes:
+        options = (index.dialect_options[name].get("where") for name in ("postgresql", "sqlite"))
+        if all(where is None or str(where) in told for where in options):
             expressions = index.expressions
             if all(isinstance(one, sa.Column) for one in expressions):
                 yield index.unique, cast("tuple[sa.Column[Any], ...]", tuple(expressions))

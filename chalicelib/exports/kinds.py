@@ -4,6 +4,7 @@ One declaration of an `Export` carries all that differs between two of them; the
 storage, the email, pages and the command line read it.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from chalicelib.db.models import Task
 from chalicelib.errors import DeclarationError
 from chalicelib.exports import publication, removals
 from chalicelib.exports.datasets import Dataset
-from chalicelib.exports.publication import File
+from chalicelib.exports.publication import File, Publisher
 from chalicelib.outbox import messages
 from chalicelib.tasks.registry import TASKS, TaskKind
 from chalicelib.values.fields import format_time
@@ -40,10 +41,12 @@ class ExportFacts:
         username: Whose rows they are.
         snapshot: By dataset, the newest row when the first attempt began, as JSON; None when there
             was none. Later rows are not in the export.
+        language: What they read. It may change between two attempts.
     """
 
     username: str
     snapshot: dict[str, Any]
+    language: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,7 @@ class Export(TaskKind):
     """A kind of task that publishes a file and emails its user about the outcome.
 
     Attributes:
-        filename: What the file is called where it is downloaded or attached.
+        filename: What the file is called, unless `name_of` says more.
         datasets: What is in it.
         content_type: The file's media type.
         words: What people read about it.
@@ -112,16 +115,26 @@ class Export(TaskKind):
         if self.function == ONE_DATASET and len(self.datasets) != 1:
             raise DeclarationError(f"{self.name}: {ONE_DATASET} writes one dataset")
 
-    @property
-    def content(self) -> Content:
-        """What the file is, for those who download it."""
-        return Content(self.filename, self.content_type)
+    def name_of(self, username: str, exported_at: datetime) -> str:
+        """What the file of a user is called where it is downloaded or attached."""
+        del username, exported_at
+        return self.filename
+
+    def content(self, username: str, exported_at: datetime) -> Content:
+        """What the file of a user is, for those who download it."""
+        return Content(self.name_of(username, exported_at), self.content_type)
+
+    def chosen(self, params: Mapping[str, Any]) -> Sequence[Dataset]:
+        """Which datasets a task of these parameters exports."""
+        del params
+        return self.datasets
 
     def on_claim(self, session: so.Session, task: Task, *, now: datetime) -> ExportFacts:
         """Fix the snapshot, if this is the first attempt."""
         del now
-        username, snapshot = publication.fix_snapshot(session, task, self.datasets)
-        return ExportFacts(username, snapshot)
+        chosen = self.chosen(task.params)
+        username, language, snapshot = publication.fix_snapshot(session, task, chosen)
+        return ExportFacts(username, snapshot, language)
 
     def on_success(
         self, session: so.Session, task: Task, outcome: Any, *, lease_s: int, now: datetime
@@ -141,7 +154,8 @@ class Export(TaskKind):
         }
         about = {**_outcome_of(task), **file}
         email_id = _put(session, task, about, now=now, due_in_s=GRACE_S)
-        publication.publish(session, task.id, outcome, expires_at=expires_at, email_id=email_id)
+        publisher = Publisher(session, task, lease_s, now)
+        publisher.publish(outcome, expires_at=expires_at, email_id=email_id)
         if task.claim > 1:
             # An earlier attempt may have left something behind; after the first claim nobody has.
             removals.request_removal(session, task.user_id, task.id, now=now, lease_s=lease_s)

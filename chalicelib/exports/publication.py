@@ -12,11 +12,16 @@ from sqlalchemy import orm as so
 from chalicelib.db import engine
 from chalicelib.db.models import ExportFile, Task, User
 from chalicelib.errors import ClaimLost
+from chalicelib.exports import removals
 from chalicelib.exports.datasets import Dataset
 from chalicelib.outbox import messages
+from chalicelib.tasks import notifications
 
 EXPORTS = cast("sa.Table", ExportFile.__table__)
 ROW = EXPORTS.c
+
+MOST_FILES = 2**31 - 1
+"""Of a kind of export that forgets none."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class File:
         size_bytes: Its size.
         sha256: Its digest, as 64 hexadecimal digits.
         ttl_s: For how long it can be downloaded, in seconds.
+        kept: How many files of its kind its owner keeps, this one included; None for all.
     """
 
     key: str
@@ -36,15 +42,16 @@ class File:
     size_bytes: int
     sha256: str
     ttl_s: int
+    kept: int | None = None
 
 
 def fix_snapshot(
     session: so.Session, task: Task, datasets: Sequence[Dataset]
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, str, dict[str, Any]]:
     """Fix what an export sees of its datasets, unless an earlier attempt did.
 
     Returns:
-        The user's name and the snapshot.
+        The user's name and language, and the snapshot.
 
     Raises:
         ClaimLost: The user is gone.
@@ -54,22 +61,23 @@ def fix_snapshot(
     ).one_or_none()
     if found is None:
         raise ClaimLost
-    username, snapshot, *newest = found
+    username, language, snapshot, *newest = found
     if snapshot is None:
         values = zip(datasets, newest, strict=True)
         snapshot = {one.name: one.snapshot_to_json(value) for one, value in values}
         session.execute(
             _upsert(engine.dialect(session), "snapshot"), {"task_id": task.id, "snapshot": snapshot}
         )
-    return username, snapshot
+    return username, language, snapshot
 
 
 @cache
 def _looking(datasets: tuple[Dataset, ...]) -> sa.Select[Any]:
-    """One statement for the name, the snapshot of earlier attempts, and the newest row of each."""
+    """One statement for the user, the snapshot of earlier attempts, and the newest row of each."""
     earlier = sa.select(ROW.snapshot).where(ROW.task_id == sa.bindparam("task_id"))
     newest = [one.snapshot_query().label(f"newest_{one.name}") for one in datasets]
-    columns = User.username, earlier.scalar_subquery().label("snapshot"), *newest
+    snapshot = earlier.scalar_subquery().label("snapshot")
+    columns = User.username, User.language, snapshot, *newest
     return sa.select(*columns).where(User.id == sa.bindparam("of"))
 
 
@@ -79,6 +87,22 @@ def _upsert(dialect: str, *names: str) -> Any:
     values = {name: statement.excluded[name] for name in names}
     return statement.on_conflict_do_update(index_elements=["task_id"], set_=values)
 
+
+_OTHER = sa.alias(EXPORTS)
+_OLDER = (
+    sa.select(_OTHER.c.task_id, _OTHER.c.email_id)
+    .join(Task, Task.id == _OTHER.c.task_id)
+    .where(
+        Task.user_id == sa.bindparam("of"),
+        Task.name == sa.bindparam("kind"),
+        Task.status == "succeeded",
+        Task.id != sa.bindparam("about"),
+        _OTHER.c.gone_at.is_(None),
+    )
+    .order_by(Task.finished_at.desc(), Task.id.desc())
+    .offset(sa.bindparam("others", type_=sa.Integer))
+)
+"""The files of a user's kind of task, but for one that is published and so many of the newest."""
 
 _PUBLISH = (
     sa.update(EXPORTS)
@@ -92,16 +116,63 @@ _PUBLISH = (
         gone_at=None,
         email_id=sa.bindparam("email"),
     )
+    .returning(_OLDER.exists())
 )
 
 
-def publish(
-    session: so.Session, task_id: str, file: File, *, expires_at: datetime, email_id: str
-) -> None:
-    """Write down where the file is and what it is."""
-    values = {"key": file.key, "counts": file.rows, "size": file.size_bytes, "digest": file.sha256}
-    about = {"about": task_id, "until": expires_at, "email": email_id}
-    session.execute(_PUBLISH, {**values, **about})
+@dataclass(frozen=True)
+class Publisher:
+    """Publishes the file of a task in the transaction of its success, with its user locked.
+
+    Attributes:
+        session: The transaction.
+        task: The task.
+        lease_s: The lease of a worker, in seconds.
+        now: The time.
+    """
+
+    session: so.Session
+    task: Task
+    lease_s: int
+    now: datetime
+
+    def publish(self, file: File, *, expires_at: datetime, email_id: str) -> None:
+        """Write down where the file is and what it is; the oldest beyond `kept` expire for it."""
+        values = {
+            "key": file.key,
+            "counts": file.rows,
+            "size": file.size_bytes,
+            "digest": file.sha256,
+            "until": expires_at,
+            "email": email_id,
+        }
+        kept = MOST_FILES if file.kept is None else file.kept
+        names = {**self._names, "others": kept - 1}
+        if self.session.scalar(_PUBLISH, {**values, **names}):
+            for older in self.session.execute(_OLDER, names).all():
+                self._retire(older.task_id, older.email_id)
+
+    def _retire(self, task_id: str, email_id: str | None) -> None:
+        """Have a file expire now."""
+        session, user_id = self.session, self.task.user_id
+        session.execute(_RETIRE, {"older": task_id, "moment": self.now})
+        if email_id is not None:
+            messages.withdraw(session, email_id)  # there is nothing left to attach
+        removals.request_removal(session, user_id, task_id, now=self.now, lease_s=self.lease_s)
+        (seq,) = session.execute(_RAISE, {"of": user_id}).one()
+        notifications.announce_again(session, user_id, task_id, seq=seq, now=self.now)
+
+    @property
+    def _names(self) -> dict[str, Any]:
+        return {"of": self.task.user_id, "kind": self.task.name, "about": self.task.id}
+
+
+_RAISE = notifications.raising()
+_RETIRE = (
+    sa.update(EXPORTS)
+    .where(ROW.task_id == sa.bindparam("older"))
+    .values(expires_at=sa.bindparam("moment"), gone_at=sa.bindparam("moment"))
+)
 
 
 def count_rows(session: so.Session, user_id: int, datasets: Sequence[Dataset]) -> int:

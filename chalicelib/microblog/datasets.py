@@ -1,6 +1,6 @@
 """What of this application is exported."""
 
-from chalicelib.exports.datasets import Dataset
+from chalicelib.exports.datasets import Activity, Dataset
 from chalicelib.microblog.models import Post
 from chalicelib.values.fields import PostBody
 from chalicelib.values.languages import N_
@@ -13,4 +13,6 @@ POSTS = Dataset(
     snapshot=Post.id,
     fields={"body": Post.body, "timestamp": Post.timestamp},
     accepts={"body": PostBody},
+    time=Post.timestamp,
+    activity=Activity(Post.id, content="body", published="timestamp"),
 )

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from chalicelib.exports.account_data import AUDIT, EMAILS, NOTIFICATIONS, PROFILE, SESSIONS, TASKS
+from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import Export, ExportWords
 from chalicelib.microblog.datasets import POSTS
 from chalicelib.tasks.registry import TaskKind
@@ -37,11 +39,17 @@ EXPORT_POSTS = Export(
     ),
 )
 
+EXPORT_ARCHIVE = Archive(
+    name="export_archive",
+    title=N_("Exporting all of your data"),
+    datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, AUDIT),
+)
+
 EXAMPLE = TaskKind(
     name="example",
     title=N_("Counting the seconds"),
     params={"seconds": Annotated[int, Meta(ge=0, le=60, description="How long, in seconds")]},
 )
 
-KINDS = (EXPORT_POSTS, EXAMPLE)
+KINDS = (EXPORT_POSTS, EXPORT_ARCHIVE, EXAMPLE)
 """Every kind of task; `chalicelib.wiring` registers them."""

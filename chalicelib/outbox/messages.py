@@ -9,7 +9,7 @@ user's address is confirmed is `unconfirmed`, and `pending` again from then on.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -29,6 +29,9 @@ one that never comes does."""
 
 State = Literal["pending", "sending", "sent", "failed", "unknown", "unconfirmed"]
 Final = Literal["sent", "failed", "unknown"]
+
+SETTLED = get_args(Final)
+"""The states of a message of which nothing more becomes by itself."""
 
 MESSAGE = cast("sa.Table", OutboxMessage.__table__)
 ROW = MESSAGE.c

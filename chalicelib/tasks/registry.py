@@ -32,6 +32,7 @@ class TaskKind:
         title: What it is doing, for people: a message, marked with `N_` for translation.
         params: The parameters it takes: a type, or `Annotated` with `msgspec.Meta`, by name. They
             are stored as JSON and given to the function as the declared types.
+        defaults: By name, what a parameter is that a request leaves out; others are required.
         function: The import string of the function that does it, `package.module.function`; by
             default the one of the same name in `worker/tasks/NAME.py`.
         follow_up: The import string of a function that a worker calls right after an attempt's
@@ -44,6 +45,7 @@ class TaskKind:
     name: str
     title: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     function: str = ""
     follow_up: str = ""
     time_limit_s: int | None = None
@@ -60,8 +62,11 @@ class TaskKind:
             object.__setattr__(self, "function", default)  # as dataclasses do in a frozen one
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", self.name):
             raise DeclarationError(f"the task's name {self.name!r} must be a_lower_case_name")
-        if unknown := set(self.unique_by) - set(self.params):
-            raise DeclarationError(f"{self.name}: unique_by names no parameter: {sorted(unknown)}")
+        for given in ("unique_by", "defaults"):
+            if unknown := set(getattr(self, given)) - set(self.params):
+                raise DeclarationError(
+                    f"{self.name}: {given} names no parameter: {sorted(unknown)}"
+                )
         for name, declared in self.params.items():
             _refuse_bare_dollar(f"{self.name}.{name}", declared)
         try:
@@ -110,8 +115,13 @@ class TaskKind:
     @cached_property
     def model(self) -> type[msgspec.Struct]:
         """The parameters as a structure."""
+        fields = [
+            (name, kind, self.defaults[name]) if name in self.defaults else (name, kind)
+            for name, kind in self.params.items()
+        ]
+        # By name only, so that one with a default may stand before one without.
         return msgspec.defstruct(
-            self.name, list(self.params.items()), forbid_unknown_fields=True, frozen=True
+            self.name, fields, forbid_unknown_fields=True, frozen=True, kw_only=True
         )
 
     def store(self, params: msgspec.Struct) -> dict[str, Any]:

@@ -50,6 +50,17 @@ Password = Annotated[
         extra_json_schema=_STORABLE,
     ),
 ]
+# What the pattern lets through that is no moment, `parse_time` refuses.
+_TIME_FORM = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?Z" + _END
+Time = Annotated[
+    str,
+    Meta(
+        pattern=_TIME_FORM,
+        examples=["2026-01-02T03:04:05Z"],
+        extra={"is_time": True},
+        extra_json_schema={"format": "date-time"},
+    ),
+]
 Language = Literal["en", "es", "ko"]
 Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 # 1 to 255 printable ASCII characters; HTTP takes away spaces around them.
@@ -74,6 +85,7 @@ _FORMS = {
     repr(_EMAIL): "must be an email address such as susan@example.com",
     repr(_CURSOR): "must be the `next` cursor of an earlier response",
     repr(_POST_CURSOR): "must be the `next` cursor of an earlier response",
+    repr(_TIME_FORM): "must be a time of the form YYYY-MM-DDTHH:MM:SS[.ffffff]Z",
 }
 _KINDS = {
     "str": "a string",
@@ -130,6 +142,8 @@ def flaw(value: object, kind: Any, *, strict: bool = True) -> str | None:
         msgspec.convert(_compared(value, kind), kind, strict=strict)
     except msgspec.ValidationError as error:
         return _plain(str(error), kind)
+    if isinstance(value, str) and _is_time(kind):
+        return _no_moment(value)
     return None
 
 
@@ -198,6 +212,18 @@ def _compared(value: object, kind: Any) -> object:
 
 def _is_stored(kind: Any) -> bool:
     return bool(_extra(kind).get("is_stored", True))
+
+
+def _is_time(kind: Any) -> bool:
+    return any(_extra(part).get("is_time", False) for part in (kind, *get_args(kind)))
+
+
+def _no_moment(text: str) -> str | None:
+    try:
+        parse_time(text)
+    except ValueError:
+        return _FORMS[repr(_TIME_FORM)]
+    return None
 
 
 def _extra(kind: Any) -> dict[str, Any]:

@@ -182,11 +182,12 @@ def download(call: Call, task_id: str) -> tuple[str, str]:
     with call.wiring.database.read() as session:
         view = view_task(session, task_id, owner=call.user.id)
     key, kind = _require_object(call, view), export_of(view.task)
-    if kind is None:
+    if kind is None or view.task.started_at is None:
         raise NotFound
+    content = kind.content(call.user.username, view.task.started_at)
     with call.wiring.database.write() as session:
         files.note_download(session, view.task)
-    return call.wiring.object_store.sign(key, kind.content), kind.content.disposition
+    return call.wiring.object_store.sign(key, content), content.disposition
 
 
 def _require_object(call: Call, view: TaskView) -> str:

@@ -74,7 +74,7 @@ def engine(wiring: Wiring, user_id: int) -> Figures:
         for piece in pieces:
             for data in piece.data:
                 add(data)
-            rows += piece.rows
+            rows += piece.rows["posts"]
         add(written.tail({"posts": rows}))
         digest.hexdigest()
     return {**figures, "posts": rows, "bytes": size_bytes}

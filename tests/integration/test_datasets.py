@@ -109,7 +109,7 @@ def exported(database: Database, dataset: Dataset, user_id: int) -> bytes:
     written = document.Document(Source(database, dataset, user_id, snapshot), "susan", AT)
     with closing(written.pieces(None, {dataset.name: 0})) as pieces:
         found = list(pieces)
-    rows = {dataset.name: sum(piece.rows for piece in found)}
+    rows = {dataset.name: sum(piece.rows[dataset.name] for piece in found)}
     body = b"".join(data for piece in found for data in piece.data)
     return written.head() + body + written.tail(rows)
 

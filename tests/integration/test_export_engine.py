@@ -29,7 +29,7 @@ from tests.harness.ledgers import START, lapse, launch, make_user, the_export, t
 from worker import attempts
 from worker.attempts import perform
 from worker.export import pages, upload
-from worker.export.local import write_file
+from worker.export.local import document, write_file
 from worker.export.verify import verify
 
 pytestmark = both_databases
@@ -63,9 +63,8 @@ def user_id(database: Database) -> int:
 
 
 def export_to(database: Database, user_id: int, out: Path, *, at: datetime) -> int:
-    return write_file(
-        database, out, dataset=POSTS, user_id=user_id, now=at, progress=lambda _percent: None
-    )
+    posts = document(database, POSTS, user_id=user_id, now=at)
+    return write_file(posts, out, progress=lambda _percent: None)["posts"]
 
 
 def storage_of(wired: Wiring) -> FakeObjectStore:
@@ -443,14 +442,8 @@ def test_file_is_the_same_document(wired: Wiring, user_id: int, tmp_path: Path) 
     out, percents = tmp_path / "out" / "posts.json", [0]
     out.parent.mkdir()
     out.write_text("an old one")
-    count = write_file(
-        wired.database,
-        out,
-        dataset=POSTS,
-        user_id=user_id,
-        now=task.started_at,
-        progress=percents.append,
-    )
-    assert (count, percents[-1]) == (100, 100)
+    posts = document(wired.database, POSTS, user_id=user_id, now=task.started_at)
+    rows = write_file(posts, out, progress=percents.append)
+    assert (rows, percents[-1]) == ({"posts": 100}, 100)
     assert out.read_bytes() == published(wired, task_id)
     assert list(out.parent.iterdir()) == [out]

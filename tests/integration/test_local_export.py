@@ -13,7 +13,7 @@ import pytest
 from chalicelib.db.engine import Database
 from chalicelib.microblog.datasets import POSTS
 from tests.harness.ledgers import START, make_user, write_posts
-from worker.export.local import NotAFileError, write_file
+from worker.export.local import NotAFileError, document, write_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,8 @@ def user_id(database: Database) -> int:
 def export(
     database: Database, user_id: int, out: Path, *, progress: Callable[[int], object] = str
 ) -> int:
-    return write_file(database, out, dataset=POSTS, user_id=user_id, now=START, progress=progress)
+    posts = document(database, POSTS, user_id=user_id, now=START)
+    return write_file(posts, out, progress=progress)["posts"]
 
 
 def mode(path: Path) -> int:

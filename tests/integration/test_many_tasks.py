@@ -225,7 +225,7 @@ PLANS: dict[str, tuple[Ask, Sequence[str]]] = {
         ["ix_outbox_task_id"],
     ),
     "a message": (settle, ["outbox"]),
-    "a user's messages": (release, ["ix_outbox_user_id"]),
+    "a user's messages": (release, ["ix_outbox_user_id_created_at_id"]),
     "posts": (reading(lambda s: posts.count_posts(s, 1)), ["ix_posts_user_id_timestamp_id"]),
 }
 

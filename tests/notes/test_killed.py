@@ -92,9 +92,8 @@ def row(number: int) -> dict[str, object]:
 def undisturbed(database: Database, user_id: int, at: datetime) -> bytes:
     """The document as it is without any task."""
     file = BytesIO()
-    local.write(
-        database, file, dataset=NOTES, user_id=user_id, now=at, progress=lambda _percent: None
-    )
+    document = local.document(database, NOTES, user_id=user_id, now=at)
+    local.write(document, file, progress=lambda _percent: None)
     return file.getvalue()
 
 

@@ -45,7 +45,7 @@ def whole(bodies: list[str], *, page: int = 2) -> bytes:
     source = FakeSource([Page(lines(one), len(one), None) for one in pages])
     written = Document(cast("Source", source), "susan", AT)
     pieces = list(written.pieces(None, {"posts": 0}))
-    rows = {"posts": sum(piece.rows for piece in pieces)}
+    rows = {"posts": sum(piece.rows["posts"] for piece in pieces)}
     body = b"".join(data for piece in pieces for data in piece.data)
     return written.head() + body + written.tail(rows)
 

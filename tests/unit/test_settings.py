@@ -31,6 +31,7 @@ def test_defaults() -> None:
         "queue_name": "microblog-tasks",
         "export_ttl_s": 604800,
         "export_cooldown_s": 0,
+        "exports_kept": 3,
         "mail_attach_max_bytes": 5000000,
         "task_timeout_s": 3600,
         "task_max_attempts": 5,
@@ -86,6 +87,7 @@ BAD = [
     ("EXPORT_TTL_S", "9" * 20),  # no moment is that far away
     ("EXPORT_TTL_S", "9" * 5000),
     ("EXPORT_COOLDOWN_S", "-1"),
+    ("EXPORTS_KEPT", "0"),
     ("MAIL_ATTACH_MAX_BYTES", "5e6"),
     ("TASK_TIMEOUT_S", "0"),
     ("TASK_TIMEOUT_S", str(2**31)),  # no alarm can be set for it

@@ -3,12 +3,13 @@
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
+from chalicelib.wiring import Wiring
 from worker.commands import find_user_id, wire
 
 
@@ -76,29 +77,71 @@ def _good(read: Callable[[int], bytes], skip: Callable[[str], None]) -> Iterator
 @click.command()
 @click.option("--user", "username", required=True, help="The user whose data is exported.")
 @click.option("--out", required=True, help="The file to write; - for standard output.")
-@click.option("--dataset", "name", help="What to export; by default the first of what there is.")
-def export(username: str, out: str, name: str | None) -> None:
+@click.option("--archive", is_flag=True, help="Write a ZIP archive of several datasets.")
+@click.option(
+    "--dataset",
+    "names",
+    multiple=True,
+    help="What to export; by default the first of what there is, or all of it in an archive.",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["json", "ndjson", "csv", "activitystreams"]),
+    help="How an archive holds it; by default json.",
+)
+def export(
+    username: str, out: str, *, archive: bool, names: Sequence[str], formats: Sequence[str]
+) -> None:
     """Write a user's data to the file OUT, like an export but without a task or an email."""
+    if not archive and (formats or len(names) > 1):
+        raise click.UsageError("several datasets, or a format, need --archive")
+    wiring = wire()
+    user_id = find_user_id(wiring, username)
+    make = _archive_of if archive else _document_of
+    _write(make(wiring, user_id, names, formats), out)
+
+
+def _document_of(wiring: Wiring, user_id: int, names: Sequence[str], _formats: Any) -> Any:
     from worker.export import local  # noqa: PLC0415
 
-    wiring = wire()
-    dataset = _dataset(name)
-    what = {"dataset": dataset, "user_id": find_user_id(wiring, username), "now": wiring.now()}
+    dataset = _dataset(names[0] if names else None)
+    return local.document(wiring.database, dataset, user_id=user_id, now=wiring.now())
+
+
+def _archive_of(wiring: Wiring, user_id: int, names: Sequence[str], formats: Sequence[str]) -> Any:
+    from chalicelib.exports.archive import Archive  # noqa: PLC0415
+    from chalicelib.exports.kinds import export_kinds  # noqa: PLC0415
+    from worker.export import local  # noqa: PLC0415
+
+    kind = next((one for one in export_kinds() if isinstance(one, Archive)), None)
+    if kind is None:
+        raise click.ClickException("this application declares no archive")
+    known = {one.name: one for one in kind.datasets}
+    for name in names:
+        _require(known, name)
+    given = {"datasets": names or None, "formats": formats or ["json"]}
+    choice, now = kind.choice(given), wiring.now()
+    url = wiring.settings.public_url
+    return local.archive(wiring.database, choice, user_id=user_id, now=now, public_url=url)
+
+
+def _write(writer: Any, out: str) -> None:
+    from worker.export import local  # noqa: PLC0415
+
     if out == "-":
-        local.write(wiring.database, sys.stdout.buffer, **what, progress=lambda _percent: None)
+        local.write(writer, sys.stdout.buffer, progress=lambda _percent: None)
         return
     with click.progressbar(length=100, label="exporting", file=sys.stderr) as bar:
         try:
-            count = local.write_file(
-                wiring.database,
-                Path(out),
-                **what,
-                progress=lambda percent: bar.update(percent - bar.pos),
+            rows = local.write_file(
+                writer, Path(out), progress=lambda percent: bar.update(percent - bar.pos)
             )
         except (local.NotAFileError, OSError) as error:
             raise click.ClickException(str(error)) from error
-    size = Path(out).stat().st_size
-    click.echo(f"wrote {count} {dataset.name}, {size} bytes to {out}")
+    size, counts = Path(out).stat().st_size, ", ".join(f"{rows[name]} {name}" for name in rows)
+    click.echo(f"wrote {counts}, {size} bytes to {out}")
 
 
 def _datasets() -> dict[str, Any]:
@@ -110,9 +153,13 @@ def _datasets() -> dict[str, Any]:
 
 def _dataset(name: str | None) -> Any:
     known = _datasets()
-    if name is not None and name not in known:
+    return _require(known, name) if name else next(iter(known.values()))
+
+
+def _require(known: Mapping[str, Any], name: str) -> Any:
+    if name not in known:
         raise click.ClickException(f"no dataset named {name}; there is {', '.join(known)}")
-    return known[name] if name else next(iter(known.values()))
+    return known[name]
 
 
 @click.command()

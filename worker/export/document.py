@@ -43,6 +43,11 @@ class Document:
         """The member that holds the rows."""
         return self.source.dataset.name
 
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The one dataset."""
+        return (self.name,)
+
     def head(self) -> bytes:
         """What stands before the rows."""
         return head(self.name, self.username, self.exported_at)
@@ -61,7 +66,7 @@ class Document:
             for page in pages:
                 following = None if page.cursor is None else dataset.cursor_to_json(page.cursor)
                 between = BETWEEN if written else BEFORE
-                yield Piece((between, page.lines), self.name, page.rows, following)
+                yield Piece((between, page.lines), {self.name: page.rows}, following)
                 written += page.rows
 
     def tail(self, rows: Rows) -> bytes:
@@ -71,6 +76,10 @@ class Document:
     def count(self) -> int:
         """How many rows there are."""
         return self.source.count()
+
+    def done(self, rows: Rows) -> int:
+        """How many rows are written."""
+        return rows[self.name]
 
 
 def head(name: str, username: str, exported_at: datetime) -> bytes:

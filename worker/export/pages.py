@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import cycle
 from sqlite3 import SQLITE_LIMIT_LENGTH
 from typing import Any
@@ -27,7 +28,13 @@ from psycopg.pq import Format
 
 from chalicelib.db.engine import Database
 from chalicelib.exports.datasets import Cursor, Dataset
-from worker.export.statements import count_statement, last_statement, page_statement
+from worker.export.statements import (
+    WHOLE,
+    Period,
+    count_statement,
+    last_statement,
+    page_statement,
+)
 
 PAGE_BYTES = 640 * 1024
 """About how much a page holds, so that memory is flat whatever people write."""
@@ -50,6 +57,10 @@ SQLite does in one process, two threads do hardly more than one."""
 AHEAD = 10
 """How many pages are read ahead: about as much as a part holds, so that reading goes on while a
 part is uploaded."""
+
+
+Sizes = tuple[int, ...]
+"""How many rows some pages are cut with."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +86,14 @@ class Page:
         lines: Their lines of the document.
         rows: How many they are; at least one.
         cursor: The key of the last one, or of one after it; None when it is known that none follow.
+        sizes: How many rows the next pages are cut with, for as many as are decided upon. Whoever
+            goes on after the cursor with these gets the very same pages; None where nobody can.
     """
 
     lines: bytes
     rows: int
     cursor: Cursor | None
+    sizes: Sizes | None = None
 
 
 class RowTooLargeError(Exception):
@@ -96,25 +110,35 @@ class Source:
         user_id: Whose.
         snapshot: The largest value of the dataset's snapshot; rows with larger ones came too late.
             None says that there was no row at all.
+        since: Only rows of this time or later, if they are of one; None for no bound.
+        until: Only rows before this time; None for no bound.
     """
 
     database: Database
     dataset: Dataset
     user_id: int
     snapshot: Any
+    since: datetime | None = None
+    until: datetime | None = None
 
     def count(self) -> int:
         """How many there are."""
         if self.snapshot is None:
             return 0
         with self.database.read() as session:
-            return session.scalar(count_statement(self.dataset), self._mine) or 0
+            statement = count_statement(self.dataset, self._period)
+            return session.scalar(statement, self._mine) or 0
 
-    def pages(self, after: Cursor | None) -> Generator[Page]:
+    def pages(self, after: Cursor | None, sizes: Sizes = ()) -> Generator[Page]:
         """All rows after a cursor, or all there are.
 
         Most exports have one page. If there are more, threads read ahead while the caller works on
         a page; they and their connections end with this generator, which must be closed.
+
+        Args:
+            after: The cursor.
+            sizes: Those that came with it, for pages that end where they would have ended if this
+                generator had begun earlier.
 
         Yields:
             Pages.
@@ -126,33 +150,39 @@ class Source:
             return
         with _reading(self.database) as connection:
             whole = Span(after, None, FIRST_PAGE_ROWS)
-            page = self._read(connection, whole)
+            page = None if sizes else self._read(connection, whole)
             if page is not None:
                 yield from self._pages(connection, whole, page)
                 return
             _read_by_index(connection)
-            first = self._cut(connection, after, None, rows=whole.rows)
-            yield from self._ahead(connection, first)
+            yield from self._ahead(connection, after, sizes or (whole.rows,))
 
-    def _ahead(self, connection: sa.Connection, first: Span) -> Iterator[Page]:
-        """The pages from a span on; the readers take turns."""
-        span: Span | None = first
-        rows, seen = first.rows, 0
+    def _ahead(
+        self, connection: sa.Connection, after: Cursor | None, sizes: Sizes
+    ) -> Iterator[Page]:
+        """The pages after a cursor; the readers take turns.
+
+        How many rows a page is cut with follows from pages before it, never from how fast they
+        were read: so the sizes of the next pages are all that is to be known to go on alike.
+        """
         waiting: deque[tuple[Span, Future[Page | None]]] = deque()
+        more = True
         with ExitStack() as stack:
             numbers = range(READERS[connection.dialect.name])
             readers = cycle([stack.enter_context(self._reader(one)) for one in numbers])
-            while span or waiting:
-                # The first pages tell how large others are; until then few are read ahead.
-                while span and len(waiting) < min(AHEAD, 1 + seen):
+            while more or waiting:
+                while more and len(waiting) < len(sizes):
+                    span = self._cut(connection, after, None, rows=sizes[len(waiting)])
                     waiting.append((span, next(readers)(span)))
-                    more = span.to is not None
-                    span = self._cut(connection, span.to, None, rows=rows) if more else None
+                    after, more = span.to, span.to is not None
                 read, page = waiting.popleft()
+                following = _following(sizes, sizes[-1])
                 for found in self._pages(connection, read, page.result()):
-                    yield found
-                    seen += 1
-                    rows = min(MAX_PAGE_ROWS, 1 + PAGE_BYTES * found.rows // len(found.lines))
+                    rows = 1 + PAGE_BYTES * found.rows // len(found.lines)
+                    following = _following(sizes, min(MAX_PAGE_ROWS, rows))
+                    is_last = found.cursor == read.to
+                    yield replace(found, sizes=following) if is_last else found
+                sizes = following
 
     @contextmanager
     def _reader(self, number: int) -> Iterator[Callable[[Span], Future[Page | None]]]:
@@ -181,7 +211,7 @@ class Source:
         self, connection: sa.Connection, after: Cursor | None, to: Cursor | None, *, rows: int
     ) -> Span:
         """The next `rows` rows between two cursors, or all of them if there are fewer."""
-        statement = last_statement(self.dataset, *_bounds(after, to))
+        statement = last_statement(self.dataset, self._period, *_bounds(after, to))
         values = {**self._mine, **_parameters(after, to), "offset": rows - 1}
         with connection.begin():
             last = connection.execute(statement, values).one_or_none()
@@ -194,7 +224,8 @@ class Source:
         numbers before the export began, and ended later.
         """
         dialect = connection.dialect.name
-        statement = page_statement(self.dataset, dialect, *_bounds(span.after, span.to))
+        bounds = _bounds(span.after, span.to)
+        statement = page_statement(self.dataset, self._period, dialect, *bounds)
         values = {**self._mine, **_parameters(span.after, span.to), "limit": span.rows + 1}
         if dialect == "postgresql":
             values["most"] = MAX_PAGE_BYTES // span.rows
@@ -210,7 +241,24 @@ class Source:
 
     @property
     def _mine(self) -> dict[str, Any]:
-        return {"of": self.user_id, "snapshot": self.snapshot}
+        bounds = zip(("since", "until"), (self.since, self.until), self._period, strict=True)
+        given = {name: time for name, time, is_asked in bounds if is_asked}
+        return {"of": self.user_id, "snapshot": self.snapshot, **given}
+
+    @property
+    def _period(self) -> Period:
+        if self.dataset.time_column is None:
+            return WHOLE
+        return self.since is not None, self.until is not None
+
+
+def _following(sizes: Sizes, rows: int) -> Sizes:
+    """The sizes after the first of them is read, which tells what the next can be.
+
+    The first pages tell how large others are; until then few are decided upon.
+    """
+    more = min(AHEAD, len(sizes) + 1) - len(sizes) + 1
+    return (*sizes[1:], *[rows] * more)
 
 
 def _bounds(after: Cursor | None, to: Cursor | None) -> tuple[bool, bool]:

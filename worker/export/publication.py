@@ -6,12 +6,13 @@ computes the digest. A writer provides the content: a head, pieces, and a tail.
 
 import hashlib
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from chalicelib.adapters.object_store import UploadGoneError
+from chalicelib.adapters.object_store import Content, UploadGoneError
+from chalicelib.errors import ClaimLost
 from chalicelib.exports.kinds import Export
 from chalicelib.exports.publication import File
 from chalicelib.exports.removals import attempt_prefix
@@ -24,26 +25,34 @@ Rows = Mapping[str, int]
 """By dataset, how many rows are in a file."""
 
 
+def add(rows: dict[str, int], more: Rows) -> None:
+    """Count more rows."""
+    for dataset, number in more.items():
+        rows[dataset] += number
+
+
 @dataclass(frozen=True)
 class Piece:
     """A part of a file's content after which it can go on in another attempt.
 
     Attributes:
         data: Its bytes, in their order.
-        dataset: Of which dataset its rows are.
-        rows: How many they are.
+        rows: By dataset, how many rows they are.
         cursor: JSON from which the pieces after this one can be made again, byte for byte; None
-            when nothing follows.
+            when they cannot, or nothing follows.
     """
 
     data: tuple[bytes, ...]
-    dataset: str
-    rows: int
+    rows: Rows
     cursor: Any
 
 
 class Writer(Protocol):
     """Writes what a file holds."""
+
+    @property
+    def datasets(self) -> Sequence[str]:
+        """The names of those whose rows it holds."""
 
     def head(self) -> bytes:
         """What stands before the pieces."""
@@ -59,6 +68,9 @@ class Writer(Protocol):
 
     def count(self) -> int:
         """How many rows there will be, for progress; asked about large files only."""
+
+    def done(self, rows: Rows, /) -> int:
+        """How far the file is, of what `count` says, when it holds so many rows."""
 
 
 @dataclass
@@ -91,12 +103,7 @@ class _Draft:
     def add_piece(self, piece: Piece) -> None:
         """Write a piece."""
         self.add(*piece.data)
-        self.rows[piece.dataset] += piece.rows
-
-    @property
-    def done(self) -> int:
-        """How many rows were written in all."""
-        return sum(self.rows.values())
+        add(self.rows, piece.rows)
 
     def to_json(self) -> dict[str, Any]:
         """As a checkpoint."""
@@ -115,7 +122,7 @@ def publish(attempt: Attempt, writer: Writer) -> File:
     Returns:
         The file, for the task's function to return.
     """
-    draft = _resumed(attempt) or _begun(attempt)
+    draft = _resumed(attempt) or _begun(attempt, writer)
     try:
         return _write(attempt, draft, writer)
     except UploadGoneError:
@@ -123,23 +130,34 @@ def publish(attempt: Attempt, writer: Writer) -> File:
         # another attempt has completed it, and this one must not write to its key any more.
         attempt.confirm()
         log.warning("upload is gone", extra={"action": "export", "task_id": attempt.task.id})
-        return _write(attempt, _begun(attempt), writer)
+        return _write(attempt, _begun(attempt, writer), writer)
 
 
-def _begun(attempt: Attempt) -> _Draft:
+def _begun(attempt: Attempt, writer: Writer) -> _Draft:
     """A new object of this claim's own."""
-    kind = _kind(attempt)
     folder = attempt_prefix(attempt.task.user_id, attempt.task.id, attempt.lease.claim)
-    upload = Upload(attempt.wiring.object_store, folder + kind.filename, kind.content)
-    return _Draft(upload, {one.name: 0 for one in kind.datasets})
+    key = folder + _kind(attempt).filename
+    upload = Upload(attempt.wiring.object_store, key, _content(attempt))
+    return _Draft(upload, dict.fromkeys(writer.datasets, 0))
 
 
 def _resumed(attempt: Attempt) -> _Draft | None:
     note = attempt.task.checkpoint
     if note is None:
         return None
-    upload = Upload.from_json(attempt.wiring.object_store, note, _kind(attempt).content)
+    upload = Upload.from_json(attempt.wiring.object_store, note, _content(attempt))
     return _Draft(upload, dict(note["rows"]), note["cursor"])
+
+
+def _content(attempt: Attempt) -> Content:
+    """What the file is, for those who download it.
+
+    Raises:
+        ClaimLost: The task has not begun, so this attempt has no right to it.
+    """
+    if attempt.task.started_at is None:
+        raise ClaimLost
+    return _kind(attempt).content(attempt.facts.username, attempt.task.started_at)
 
 
 def _kind(attempt: Attempt) -> Export:
@@ -163,13 +181,14 @@ def _write(attempt: Attempt, draft: _Draft, writer: Writer) -> File:
     draft.upload.finish(draft.pending)
     if draft.upload.upload_id is None:
         attempt.content = bytes(draft.pending)
-    attempt.total = draft.done
-    key, ttl_s = draft.upload.key, attempt.wiring.settings.export_ttl_s
+    attempt.total = sum(draft.rows.values())
+    key, settings = draft.upload.key, attempt.wiring.settings
     sha256, size_bytes = draft.digest.hexdigest(), draft.size_bytes
     if resumed:  # a digest cannot be taken up again
         store = attempt.wiring.object_store
         sha256, size_bytes = digest_of(store, key, check=attempt.check)
-    return File(key, draft.rows, size_bytes, sha256, ttl_s)
+    kept = settings.exports_kept
+    return File(key, draft.rows, size_bytes, sha256, settings.export_ttl_s, kept)
 
 
 def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
@@ -178,15 +197,15 @@ def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
     with closing(writer.pieces(draft.cursor, draft.rows)) as pieces:
         for piece in pieces:
             draft.add_piece(piece)
-            # Nothing follows the last piece, so it is no checkpoint: what is pending becomes the
-            # last part, which is at most one piece larger than the others.
+            # Where nothing follows, there is no checkpoint: what is pending becomes the last part,
+            # which is at most one piece larger than the others.
             if len(draft.pending) >= draft.upload.part_bytes and piece.cursor is not None:
                 # A file of one part needs no count: it is finished before anybody looks.
                 total = total or writer.count()
                 _upload_part(attempt, draft, piece.cursor)
-                attempt.checkpoint(draft.done, total, draft.to_json())
+                attempt.checkpoint(writer.done(draft.rows), total, draft.to_json())
             if total:
-                attempt.progress(draft.done, total)
+                attempt.progress(writer.done(draft.rows), total)
             attempt.check()
 
 

@@ -77,9 +77,11 @@ def write_email(
         return write(envelope, words, language, url=url)
 
     if facts["status"] == "succeeded" and _encoded_bytes(facts["size_bytes"]) <= max_bytes:
-        email = build(kind.filename)
+        at = facts["exported_at"] or facts["finished_at"]
+        filename = kind.name_of(message.username, parse_time(at))
+        email = build(filename)
         main, sub = kind.content_type.split("/")
-        email.add_attachment(read_file(), maintype=main, subtype=sub, filename=kind.filename)
+        email.add_attachment(read_file(), maintype=main, subtype=sub, filename=filename)
         if len(built := email.as_bytes()) <= max_bytes:
             return bytes(built)
     return bytes(build(None).as_bytes())

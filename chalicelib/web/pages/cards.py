@@ -27,6 +27,7 @@ class Card:
         task: The row.
         kind: The export that it is of; None for other tasks.
         export: What an export adds to it.
+        filename: What its file is called where it is downloaded; None before it begins.
         email: The email about an export's outcome.
         shown: The task as the API shows it.
         title: What the task does.
@@ -39,6 +40,7 @@ class Card:
     task: Task
     kind: Export | None
     export: ExportFile | None
+    filename: str | None
     email: Email | None
     shown: Json
     title: str
@@ -49,11 +51,13 @@ class Card:
 
 def card(call: Call, view: TaskView, language: Language) -> Card:
     """Make the card of a task."""
-    task, now = view.task, call.wiring.now()
+    task, kind, now = view.task, export_of(view.task), call.wiring.now()
+    at = task.started_at
     return Card(
         task=task,
-        kind=export_of(task),
+        kind=kind,
         export=view.export,
+        filename=kind.name_of(call.user.username, at) if kind and at else None,
         email=view.email,
         shown=lists.show(call, view),
         title=language.gettext(kind_of(task).title),

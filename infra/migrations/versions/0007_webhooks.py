@@ -4,10 +4,10 @@ import sqlalchemy as sa
 from alembic import op
 
 from chalicelib.db.engine import UtcDateTime
-from chalicelib.db.types import Json, SortableText
+from chalicelib.db.types import Json
 
 revision = "0007"
-down_revision = "0003"
+down_revision = "0004"
 
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -92,7 +92,7 @@ def upgrade() -> None:
 def _create_webhooks() -> None:
     op.create_table(
         "webhooks",
-        sa.Column("id", SortableText(36), nullable=False),
+        sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("user_id", BIG_ID, nullable=False),
         sa.Column("url", sa.String(length=2048), nullable=False),
         sa.Column("events", Json(), nullable=False),

@@ -1,0 +1,1 @@
+"""The formats of rows in an archive: each makes its own of the lines that the database writes."""
