@@ -299,8 +299,12 @@ class World:
 
     def send(self) -> None:
         """Send what is due in the outbox in child processes, to their ends."""
-        self.wait(self.fork(send_all))
+        self.send_emails()
         self.wait(self.fork(deliver_all))
+
+    def send_emails(self) -> None:
+        """Send emails alone."""
+        self.wait(self.fork(send_all))
 
     def end(self, pid: int) -> None:
         """Kill a child that may be stopped, and that has ended if all went well."""

@@ -42,7 +42,7 @@ class Delivered(Scenario):
         worlds.cancel(self.world.wiring, self.task_id)
         worlds.retry(self.world.wiring, self.task_id)
         worlds.cancel(self.world.wiring, self.task_id)
-        self.world.send()
+        self.world.send_emails()
 
     def work(self, wiring: Wiring) -> None:
         worlds.deliver_all(wiring)
