@@ -13,6 +13,7 @@ from chalicelib.errors import (
     AddressConfirmed,
     AddressUnconfirmed,
     CoolingDown,
+    DeliveryInProgress,
     EmailInProgress,
     EmailTaken,
     ExportGone,
@@ -32,8 +33,10 @@ from chalicelib.errors import (
     TaskInProgress,
     TooManyAttempts,
     TooManySchedules,
+    TooManyWebhooks,
     UploadTooLarge,
     UsernameTaken,
+    WebhookDisabled,
     WrongCredentials,
     WrongPassword,
 )
@@ -61,6 +64,16 @@ from chalicelib.schemas.requests import (
 )
 from chalicelib.schemas.schedules import NewSchedule, PauseChange, ScheduleChange
 from chalicelib.schemas.serializers import show_post, show_time
+from chalicelib.schemas.webhooks import (
+    ChangedWebhook,
+    DeliveryList,
+    NewWebhook,
+    ShownDelivery,
+    ShownWebhook,
+    WebhookList,
+    show_delivery,
+    show_webhook,
+)
 from chalicelib.web import (
     account_actions,
     actions,
@@ -71,12 +84,14 @@ from chalicelib.web import (
     schedules,
     sessions,
     status,
+    webhooks,
 )
 from chalicelib.web.api import Api
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
 from chalicelib.web.pages import imports as import_pages
 from chalicelib.web.pages import schedules as schedule_pages
+from chalicelib.web.pages import webhooks as webhook_pages
 from chalicelib.web.pages.problem import problem
 from chalicelib.web.pages.reference import reference
 from chalicelib.web.request import Call
@@ -589,6 +604,89 @@ def download_report(call: Call, import_id: str) -> Response:
     return imports.report(call, import_id)
 
 
+# --- Webhooks ---
+
+
+@app.endpoint(
+    "POST",
+    "/v1/webhooks",
+    body=NewWebhook,
+    status=201,
+    returns=ShownWebhook,
+    headers=("Location",),
+    problems=(TooManyWebhooks,),
+)
+def create_webhook(call: Call) -> Response:
+    """Add a webhook, which hears when tasks end; the response alone shows its secret."""
+    return webhooks.created(call, call.body(NewWebhook))
+
+
+@app.endpoint("GET", "/v1/webhooks", query=ListQuery, returns=WebhookList, headers=("[Link]",))
+def list_webhooks(call: Call) -> Response:
+    """List your webhooks, newest first."""
+    return webhooks.webhook_list(call)
+
+
+@app.endpoint("GET", "/v1/webhooks/{webhook_id}", returns=ShownWebhook)
+def show_one_webhook(call: Call, webhook_id: str) -> ShownWebhook:
+    """Show a webhook."""
+    return show_webhook(webhooks.find(call, webhook_id), prefix=call.prefix)
+
+
+@app.endpoint("PATCH", "/v1/webhooks/{webhook_id}", body=ChangedWebhook, returns=ShownWebhook)
+def change_webhook(call: Call, webhook_id: str) -> ShownWebhook:
+    """Change a webhook, disable it or enable it again."""
+    changed = webhooks.change(call, webhook_id, call.body(ChangedWebhook))
+    return show_webhook(changed, prefix=call.prefix)
+
+
+@app.endpoint("DELETE", "/v1/webhooks/{webhook_id}", status=204)
+def delete_webhook(call: Call, webhook_id: str) -> Response:
+    """Delete a webhook and its deliveries."""
+    webhooks.delete(call, webhook_id)
+    return no_content()
+
+
+@app.endpoint(
+    "POST",
+    "/v1/webhooks/{webhook_id}/test",
+    body=Nothing,
+    status=202,
+    returns=ShownDelivery,
+    problems=(WebhookDisabled,),
+)
+def create_test_delivery(call: Call, webhook_id: str) -> ShownDelivery:
+    """Deliver an event of the type `webhook.test` to a webhook."""
+    call.body(Nothing)
+    return show_delivery(webhooks.deliver_test(call, webhook_id), prefix=call.prefix)
+
+
+@app.endpoint(
+    "GET",
+    "/v1/webhooks/{webhook_id}/deliveries",
+    query=PostListQuery,
+    returns=DeliveryList,
+    headers=("[Link]",),
+)
+def list_deliveries(call: Call, webhook_id: str) -> Response:
+    """List the deliveries to a webhook, newest first."""
+    return webhooks.delivery_list(call, webhook_id)
+
+
+@app.endpoint(
+    "POST",
+    "/v1/webhooks/{webhook_id}/deliveries/{number}/redeliver",
+    body=Nothing,
+    status=202,
+    returns=ShownDelivery,
+    problems=(WebhookDisabled, DeliveryInProgress),
+)
+def redeliver(call: Call, webhook_id: str, number: str) -> ShownDelivery:
+    """Deliver an event once more, under the same `webhook-id`."""
+    call.body(Nothing)
+    return show_delivery(webhooks.redeliver(call, webhook_id, number), prefix=call.prefix)
+
+
 # --- Pages ---
 
 app.problem_page = problem
@@ -859,3 +957,54 @@ def submit_admin_pause(call: Call) -> Response:
 def submit_admin_resume(call: Call) -> Response:
     """Resume a kind of task, or all of them."""
     return admin.submit_resume(call)
+
+
+# --- Pages of webhooks ---
+
+
+@app.page("GET", "/webhooks", who="user")
+def show_webhooks(call: Call) -> Response:
+    """The caller's webhooks."""
+    return webhook_pages.webhook_list(call)
+
+
+@app.page("POST", "/webhooks", who="user")
+def submit_webhook(call: Call) -> Response:
+    """Add a webhook, and show its secret."""
+    return webhook_pages.submit_webhook(call)
+
+
+@app.page("GET", "/webhooks/{webhook_id}", who="user")
+def show_webhook_page(call: Call, webhook_id: str) -> Response:
+    """A webhook and its deliveries."""
+    return webhook_pages.webhook(call, webhook_id)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/enable", who="user")
+def submit_webhook_enabled(call: Call, webhook_id: str) -> Response:
+    """Enable a webhook."""
+    return webhook_pages.submit_enabled(call, webhook_id, enabled=True)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/disable", who="user")
+def submit_webhook_disabled(call: Call, webhook_id: str) -> Response:
+    """Disable a webhook."""
+    return webhook_pages.submit_enabled(call, webhook_id, enabled=False)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/delete", who="user")
+def submit_webhook_deletion(call: Call, webhook_id: str) -> Response:
+    """Delete a webhook."""
+    return webhook_pages.submit_deletion(call, webhook_id)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/test", who="user")
+def submit_webhook_test(call: Call, webhook_id: str) -> Response:
+    """Deliver a test."""
+    return webhook_pages.submit_test(call, webhook_id)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/deliveries/{number}/redeliver", who="user")
+def submit_redelivery(call: Call, webhook_id: str, number: str) -> Response:
+    """Deliver an event once more."""
+    return webhook_pages.submit_redelivery(call, webhook_id, number)

@@ -7,7 +7,7 @@ import click
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from chalicelib.errors import CarryoutError
-from worker.commands import files, imports, operating, people, schedules
+from worker.commands import files, imports, operating, people, schedules, webhooks
 
 
 @click.group(
@@ -17,6 +17,7 @@ from worker.commands import files, imports, operating, people, schedules
         *files.COMMANDS,
         *imports.COMMANDS,
         *schedules.COMMANDS,
+        *webhooks.COMMANDS,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Settings are read from the environment, then from .env; .env.example describes each.",

@@ -12,6 +12,7 @@ from chalicelib.errors import RequestError
 from chalicelib.schemas import imports, responses
 from chalicelib.schemas.requests import Nothing, Number
 from chalicelib.schemas.schedules import Schedule
+from chalicelib.schemas.webhooks import ShownWebhook
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.fields import IdempotencyKey, Username
 from chalicelib.web import problems
@@ -53,6 +54,8 @@ IN_PATHS: dict[str, Any] = {
     "task_id": responses.TaskId,
     "import_id": responses.TaskId,
     "schedule_id": responses.TaskId,
+    "webhook_id": responses.TaskId,
+    "number": Number,
 }
 """The types of path parameters; any other value is a 404, like all that does not exist."""
 
@@ -70,6 +73,7 @@ VALUES: dict[Any, tuple[str, str]] = {
     responses.User: ("username", "/username"),
     imports.Import: ("import_id", "/id"),
     Schedule: ("schedule_id", "/id"),
+    ShownWebhook: ("webhook_id", "/id"),
 }
 """The path parameter for which a response has a value, and the value's pointer in the body."""
 

@@ -24,9 +24,10 @@ from alembic.migration import MigrationContext
 from chalicelib import logs
 from chalicelib.accounts.accounts import check_password, find_user
 from chalicelib.db.engine import Database, connect
-from chalicelib.db.models import Base
+from chalicelib.db.models import Base, OutboxMessage
 from chalicelib.microblog.models import Post
 from chalicelib.microblog.posts import write_post
+from chalicelib.outbox import webhooks
 from chalicelib.tasks import schedules
 from chalicelib.tasks.leases import claim
 from chalicelib.wiring import Wiring
@@ -46,7 +47,7 @@ from worker.runner import alive_file, forget_dead
 GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'
 COMMANDS = [
     "run", "sweep", "migrate", "health", "tasks", "create-user", "set-admin", "shell",
-    "load-posts", "export", "verify", "schedules",
+    "load-posts", "export", "verify", "schedules", "webhooks",
 ]  # fmt: skip
 
 
@@ -123,6 +124,7 @@ def bodies(database: Database) -> list[str]:
         *([name] for name in COMMANDS),
         *(["tasks", one] for one in ("list", "show", "retry", "cancel", "pause", "resume")),
         *(["schedules", one] for one in ("list", "show", "pause", "resume", "delete")),
+        *(["webhooks", one] for one in ("list", "show", "pause", "resume", "delete", "redeliver")),
     ],
     ids=" ".join,
 )
@@ -822,3 +824,31 @@ def test_resume_without_redis(
     done = worker("tasks", "resume")
     assert (done.status, done.out) == (0, "paused: nothing\n")
     assert "Redis isn't responding" in done.err
+
+
+# --- Webhooks ---
+
+
+def test_webhooks(worker: Call, wiring: Wiring, user_id: int) -> None:
+    """They are listed, shown without their secret, paused, resumed, delivered to and deleted."""
+    assert worker("webhooks", "list").out == "no webhooks\n"
+    with wiring.database.write() as session:
+        new = webhooks.create_webhook(
+            session, user_id, url="https://example.com/s3cret", events=webhooks.EVENTS, now=now()
+        )
+    listed = worker("webhooks", "list", "--user", "susan").out
+    assert listed.split() == [new.id, "user", str(user_id), "enabled", "https://example.com"]
+    assert worker("webhooks", "pause", new.id).out == "paused\n"
+    assert "paused" in worker("webhooks", "list").out
+    assert worker("webhooks", "resume", new.id).out == "enabled\n"
+    fail(wiring.database, launch(wiring.database, user_id))
+    done = worker("webhooks", "redeliver", new.id, 1)
+    assert (done.status, done.err) == (1, "Error: This delivery is still on its way.\n")
+    with wiring.database.write() as session:
+        session.execute(sa.update(OutboxMessage).values(state="sent"))
+    assert worker("webhooks", "redeliver", new.id, 1).out == "delivery 2\n"
+    shown = json.loads(worker("webhooks", "show", new.id).out)
+    assert [one["n"] for one in shown["deliveries"]] == [2, 1]
+    assert "secret" not in shown
+    assert worker("webhooks", "delete", new.id).out == "deleted\n"
+    assert worker("webhooks", "show", new.id).status == 1
