@@ -32,10 +32,12 @@ from chalicelib.errors import (
 )
 from chalicelib.operations import backlog
 from chalicelib.schemas import responses
+from chalicelib.schemas.exports import DatasetList, NewExport
 from chalicelib.schemas.requests import (
     Confirmation,
     Credentials,
     Erasure,
+    ListQuery,
     NewPost,
     NewTask,
     Nothing,
@@ -50,7 +52,16 @@ from chalicelib.schemas.requests import (
     WaitQuery,
 )
 from chalicelib.schemas.serializers import show_post, show_time
-from chalicelib.web import account_actions, actions, lists, openapi, recovery, sessions, status
+from chalicelib.web import (
+    account_actions,
+    actions,
+    datasets,
+    lists,
+    openapi,
+    recovery,
+    sessions,
+    status,
+)
 from chalicelib.web.api import Api
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
@@ -229,7 +240,7 @@ def delete_post(call: Call, post_id: str) -> Response:
 @app.endpoint(
     "POST",
     "/v1/exports",
-    body=Nothing,
+    body=NewExport,
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
@@ -237,9 +248,8 @@ def delete_post(call: Call, post_id: str) -> Response:
     reads=("Idempotency-Key",),
 )
 def create_export(call: Call) -> Response:
-    """Request an export of your posts."""
-    call.body(Nothing)
-    view, alive = actions.launch(call, "export_posts", {})
+    """Request an export: of your posts, or with `archive` of what you choose of all your data."""
+    view, alive = datasets.launch_export(call, call.body(NewExport))
     return lists.task_response(call, view, status=202, alive=alive)
 
 
@@ -350,6 +360,18 @@ def resend_export_email(call: Call, task_id: str) -> Response:
     """Resend the email for an export."""
     call.body(Nothing)
     return lists.task_response(call, actions.email_again(call, task_id), status=202)
+
+
+@app.endpoint(
+    "GET",
+    "/v1/datasets",
+    query=ListQuery,
+    returns=DatasetList,
+    headers=("[Link]",),
+)
+def list_datasets(call: Call) -> Response:
+    """List what there is of your data, with an estimate of the size and time of an export."""
+    return datasets.dataset_list(call)
 
 
 # --- Notifications ---

@@ -68,6 +68,7 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /v1/exports/{task_id}/download": (own(303), None),
     "DELETE /v1/exports/{task_id}": (own(204), None),
     "POST /v1/exports/{task_id}/mail": (own(202), None),
+    "GET /v1/datasets": (each(200), None),
     "GET /v1/notifications": (each(200), None),
     "GET /v1/admin/tasks": (administrators(200), None),
     "GET /v1/admin/queue": (administrators(200), None),

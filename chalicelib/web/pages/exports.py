@@ -73,7 +73,7 @@ def submit_export(call: Call) -> Response:
     name = call.form.get("name", "export_posts")
     if not isinstance(TASKS.get(name), Export):
         raise NotFound
-    return call.see_other(f"/exports/{actions.launch_or_find(call, name)}")
+    return call.see_other(f"/exports/{actions.launch_or_find(call, name, {})}")
 
 
 def submit_cancel(call: Call, task_id: str) -> Response:
