@@ -137,7 +137,7 @@ def change_me(call: Call) -> responses.User:
 
 @app.endpoint("DELETE", "/v1/me", status=204, problems=(SignInAgain,))
 def erase_me(call: Call) -> Response:
-    """Delete your account: posts, tasks, files and pending emails; needs a recent sign-in."""
+    """Delete your account, with all data, files and pending emails; needs a recent sign-in."""
     account_actions.erase(call)
     return no_content()
 
