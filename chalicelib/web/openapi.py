@@ -11,7 +11,7 @@ from chalicelib import errors
 from chalicelib.errors import RequestError
 from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import export_kinds
-from chalicelib.schemas import responses
+from chalicelib.schemas import imports, responses
 from chalicelib.schemas.requests import Nothing, Number
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.fields import IdempotencyKey, Username
@@ -48,7 +48,12 @@ REQUEST_HEADERS: dict[str, tuple[str, Any]] = {
     ),
     "If-None-Match": ("ETags of what the client has already", str),
 }
-IN_PATHS: dict[str, Any] = {"username": Username, "post_id": Number, "task_id": responses.TaskId}
+IN_PATHS: dict[str, Any] = {
+    "username": Username,
+    "post_id": Number,
+    "task_id": responses.TaskId,
+    "import_id": responses.TaskId,
+}
 """The types of path parameters; any other value is a 404, like all that does not exist."""
 
 PROBLEM_HEADERS: dict[type[RequestError], str] = {
@@ -63,6 +68,7 @@ VALUES: dict[Any, tuple[str, str]] = {
     responses.Task: ("task_id", "/id"),
     responses.Post: ("post_id", "/id"),
     responses.User: ("username", "/username"),
+    imports.Import: ("import_id", "/id"),
 }
 """The path parameter for which a response has a value, and the value's pointer in the body."""
 
@@ -111,6 +117,7 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
         *params.values(),
         *returned,
         responses.ExportResult,
+        imports.ImportResult,
         responses.Fault,
     ]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
@@ -118,9 +125,12 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
         schemas[name]["additionalProperties"] = False
     schemas["NewExport"] |= _how_fields_go_together(schemas["NewExport"])
     schemas["NewTask"] = {"title": "NewTask", "oneOf": [_new_task(name) for name in TASKS]}
-    export = {"$ref": COMPONENT.format(name="ExportResult")}
-    other = {"type": "object", "not": {"required": ["sha256"]}}
-    schemas["Task"]["properties"]["result"] = {"anyOf": [export, other, {"type": "null"}]}
+    known = [{"$ref": COMPONENT.format(name=name)} for name in ("ExportResult", "ImportResult")]
+    other = {
+        "type": "object",
+        "not": {"anyOf": [{"required": ["sha256"]}, {"required": ["imported"]}]},
+    }
+    schemas["Task"]["properties"]["result"] = {"anyOf": [*known, other, {"type": "null"}]}
     return {**schemas, "Problem": _problem_schema()}
 
 
