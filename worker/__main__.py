@@ -7,7 +7,7 @@ import click
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from chalicelib.errors import CarryoutError
-from worker.commands import datasets, files, imports, operating, people
+from worker.commands import datasets, files, imports, operating, people, schedules
 
 
 @click.group(
@@ -17,6 +17,7 @@ from worker.commands import datasets, files, imports, operating, people
         *files.COMMANDS,
         *datasets.COMMANDS,
         *imports.COMMANDS,
+        *schedules.COMMANDS,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Settings are read from the environment, then from .env; .env.example describes each.",

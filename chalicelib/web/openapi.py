@@ -13,6 +13,7 @@ from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import export_kinds
 from chalicelib.schemas import imports, responses
 from chalicelib.schemas.requests import Nothing, Number
+from chalicelib.schemas.schedules import Schedule
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.fields import IdempotencyKey, Username
 from chalicelib.web import problems
@@ -53,6 +54,7 @@ IN_PATHS: dict[str, Any] = {
     "post_id": Number,
     "task_id": responses.TaskId,
     "import_id": responses.TaskId,
+    "schedule_id": responses.TaskId,
 }
 """The types of path parameters; any other value is a 404, like all that does not exist."""
 
@@ -69,6 +71,7 @@ VALUES: dict[Any, tuple[str, str]] = {
     responses.Post: ("post_id", "/id"),
     responses.User: ("username", "/username"),
     imports.Import: ("import_id", "/id"),
+    Schedule: ("schedule_id", "/id"),
 }
 """The path parameter for which a response has a value, and the value's pointer in the body."""
 
@@ -124,7 +127,15 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
     for name in (*requests, *params):
         schemas[name]["additionalProperties"] = False
     schemas["NewExport"] |= _how_fields_go_together(schemas["NewExport"])
-    schemas["NewTask"] = {"title": "NewTask", "oneOf": [_new_task(name) for name in TASKS]}
+    later = {"not_before": schemas["NewTask"]["properties"]["not_before"]}
+    schemas["NewTask"] = {
+        "title": "NewTask",
+        "oneOf": [_task_choice(name, **later) for name in TASKS],
+    }
+    for name in ("NewSchedule", "ScheduleChange"):
+        examples = {"examples": schemas[name]["properties"]["task"]["examples"]}
+        choices = {"oneOf": [_task_choice(name) for name in TASKS]}
+        schemas[name]["properties"]["task"] = choices | examples
     known = [{"$ref": COMPONENT.format(name=name)} for name in ("ExportResult", "ImportResult")]
     other = {
         "type": "object",
@@ -145,7 +156,7 @@ def _how_fields_go_together(new_export: Json) -> Json:
     return {"anyOf": [archive, nothing]}
 
 
-def _new_task(name: str) -> Json:
+def _task_choice(name: str, **more: Json) -> Json:
     params = TASKS[name].model
     needed = [field.name for field in msgspec.structs.fields(params) if field.required]
     return {
@@ -153,6 +164,7 @@ def _new_task(name: str) -> Json:
         "properties": {
             "name": {"const": name},
             "params": {"$ref": COMPONENT.format(name=params.__name__)},
+            **more,
         },
         "required": ["name", *(["params"] if needed else [])],
         "additionalProperties": False,
