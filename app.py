@@ -44,6 +44,7 @@ from chalicelib.operations import backlog
 from chalicelib.schemas import imports as import_schemas
 from chalicelib.schemas import responses
 from chalicelib.schemas import schedules as schedule_schemas
+from chalicelib.schemas.exports import DatasetList, NewExport
 from chalicelib.schemas.requests import (
     Confirmation,
     Credentials,
@@ -77,6 +78,7 @@ from chalicelib.schemas.webhooks import (
 from chalicelib.web import (
     account_actions,
     actions,
+    datasets,
     imports,
     lists,
     openapi,
@@ -164,7 +166,7 @@ def change_me(call: Call) -> responses.User:
 
 @app.endpoint("DELETE", "/v1/me", status=204, problems=(SignInAgain,))
 def erase_me(call: Call) -> Response:
-    """Delete your account: posts, tasks, files and pending emails; needs a recent sign-in."""
+    """Delete your account, with all data, files and pending emails; needs a recent sign-in."""
     account_actions.erase(call)
     return no_content()
 
@@ -267,7 +269,7 @@ def delete_post(call: Call, post_id: str) -> Response:
 @app.endpoint(
     "POST",
     "/v1/exports",
-    body=Nothing,
+    body=NewExport,
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
@@ -275,9 +277,8 @@ def delete_post(call: Call, post_id: str) -> Response:
     reads=("Idempotency-Key",),
 )
 def create_export(call: Call) -> Response:
-    """Request an export of your posts."""
-    call.body(Nothing)
-    view, alive = actions.launch(call, "export_posts", {})
+    """Request an export: of your posts, or with `archive` of what you choose of all your data."""
+    view, alive = datasets.launch_export(call, call.body(NewExport))
     return lists.task_response(call, view, status=202, alive=alive)
 
 
@@ -388,6 +389,18 @@ def resend_export_email(call: Call, task_id: str) -> Response:
     """Resend the email for an export."""
     call.body(Nothing)
     return lists.task_response(call, actions.email_again(call, task_id), status=202)
+
+
+@app.endpoint(
+    "GET",
+    "/v1/datasets",
+    query=ListQuery,
+    returns=DatasetList,
+    headers=("[Link]",),
+)
+def list_datasets(call: Call) -> Response:
+    """List what there is of your data, with an estimate of the size and time of an export."""
+    return datasets.dataset_list(call)
 
 
 # --- Notifications ---

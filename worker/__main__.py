@@ -7,7 +7,7 @@ import click
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from chalicelib.errors import CarryoutError
-from worker.commands import files, imports, operating, people, schedules, webhooks
+from worker.commands import datasets, files, imports, operating, people, schedules, webhooks
 
 
 @click.group(
@@ -15,6 +15,7 @@ from worker.commands import files, imports, operating, people, schedules, webhoo
         *operating.COMMANDS,
         *people.COMMANDS,
         *files.COMMANDS,
+        *datasets.COMMANDS,
         *imports.COMMANDS,
         *schedules.COMMANDS,
         *webhooks.COMMANDS,
@@ -23,7 +24,7 @@ from worker.commands import files, imports, operating, people, schedules, webhoo
     epilog="Settings are read from the environment, then from .env; .env.example describes each.",
 )
 def main() -> None:
-    """Run and manage tasks, manage users, and load or export posts."""
+    """Run and manage tasks, manage users, and load or export their data."""
 
 
 def run() -> None:

@@ -325,8 +325,11 @@ class ImportUpload(Base):
             sqlite_where=ROWS_TO_DELETE,
             postgresql_where=ROWS_TO_DELETE,
         ),
-        # Staged rows are filed under a number, so it is never used again.
-        {"sqlite_autoincrement": True},
+        {
+            # Staged rows are filed under a number, so it is never used again.
+            "sqlite_autoincrement": True,
+            "info": {NOT_EXPORTED: "uploads; what became of them is the result of their tasks"},
+        },
     )
 
     number: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)

@@ -9,6 +9,8 @@ import msgspec
 
 from chalicelib import errors
 from chalicelib.errors import RequestError
+from chalicelib.exports.archive import Archive
+from chalicelib.exports.kinds import export_kinds
 from chalicelib.schemas import imports, responses
 from chalicelib.schemas.requests import Nothing, Number
 from chalicelib.schemas.schedules import Schedule
@@ -128,6 +130,7 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
     _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
     for name in (*requests, *params):
         schemas[name]["additionalProperties"] = False
+    schemas["NewExport"] |= _how_fields_go_together(schemas["NewExport"])
     later = {"not_before": schemas["NewTask"]["properties"]["not_before"]}
     schemas["NewTask"] = {
         "title": "NewTask",
@@ -144,6 +147,17 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
     }
     schemas["Task"]["properties"]["result"] = {"anyOf": [*known, other, {"type": "null"}]}
     return {**schemas, "Problem": _problem_schema()}
+
+
+def _how_fields_go_together(new_export: Json) -> Json:
+    """What the type of a request for an export cannot say: names, and what needs an archive."""
+    names = [
+        one.name for kind in export_kinds() if isinstance(kind, Archive) for one in kind.datasets
+    ]
+    new_export["properties"]["datasets"]["items"] = {"type": "string", "enum": names}
+    archive = {"properties": {"archive": {"const": True}}, "required": ["archive"]}
+    nothing = {"properties": {"archive": {"const": False}}, "additionalProperties": False}
+    return {"anyOf": [archive, nothing]}
 
 
 def _task_choice(name: str, **more: Json) -> Json:

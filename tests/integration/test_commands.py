@@ -25,6 +25,7 @@ from chalicelib import logs
 from chalicelib.accounts.accounts import check_password, find_user
 from chalicelib.db.engine import Database, connect
 from chalicelib.db.models import Base, OutboxMessage
+from chalicelib.exports.archive import archive_kind
 from chalicelib.microblog.models import Post
 from chalicelib.microblog.posts import write_post
 from chalicelib.outbox import webhooks
@@ -47,7 +48,7 @@ from worker.runner import alive_file, forget_dead
 GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'
 COMMANDS = [
     "run", "sweep", "migrate", "health", "tasks", "create-user", "set-admin", "shell",
-    "load-posts", "export", "verify", "schedules", "webhooks",
+    "load-posts", "export", "verify", "datasets", "schedules", "webhooks",
 ]  # fmt: skip
 
 
@@ -139,6 +140,19 @@ def test_all_commands_are_listed(worker: Call) -> None:
     """The help lists every command."""
     out = worker("--help").out
     assert [name for name in COMMANDS if f"\n  {name} " not in out] == []
+
+
+def test_datasets(worker: Call, database: Database, user_id: int) -> None:
+    """A line for each dataset: rows, bytes, seconds and formats; whose they are must be known."""
+    write_posts(database, user_id, ["one", "two"])
+    header, *lines = worker("datasets", "--user", "susan").out.splitlines()
+    assert header.split() == ["dataset", "rows", "bytes", "seconds", "formats"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert list(rows) == [one.name for one in archive_kind().datasets]
+    assert rows["posts"][0] == "2"
+    assert rows["posts"][3:] == ["json,", "ndjson,", "csv,", "activitystreams"]
+    done = worker("datasets", "--user", "nobody")
+    assert (done.status, "no user named nobody" in done.err) == (1, True)
 
 
 @pytest.mark.parametrize("key", ["DATABASE_URL", "REDIS_URL", "EXPORT_BUCKET", "MAIL_SENDER"])

@@ -71,6 +71,7 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /v1/exports/{task_id}/download": (own(303), None),
     "DELETE /v1/exports/{task_id}": (own(204), None),
     "POST /v1/exports/{task_id}/mail": (own(202), None),
+    "GET /v1/datasets": (each(200), None),
     "POST /v1/imports": (each(201), {"filename": "posts.json"}),
     "GET /v1/imports": (each(200), None),
     "GET /v1/imports/{import_id}": (own(200), None),
