@@ -22,13 +22,19 @@ The tree::
     │   │   ├── TaskInProgress
     │   │   ├── TaskEnded
     │   │   ├── TaskActive
+    │   │   ├── TaskSucceeded
     │   │   ├── NotReady
     │   │   ├── NoFile
     │   │   ├── EmailInProgress
     │   │   ├── AddressConfirmed
     │   │   ├── AddressUnconfirmed
     │   │   ├── NothingUploaded
-    │   │   └── ReportNotReady
+    │   │   ├── ReportNotReady
+    │   │   ├── TooManySchedules
+    │   │   ├── ScheduleEnded
+    │   │   ├── TooManyWebhooks
+    │   │   ├── WebhookDisabled
+    │   │   └── DeliveryInProgress
     │   ├── ExportGone
     │   ├── ImportGone
     │   ├── ReportGone
@@ -47,7 +53,8 @@ The tree::
     └── AttemptOver                   an attempt must stop now, without an outcome of its own
         ├── ClaimLost                 somebody else owns the task, or it is gone
         ├── CancelRequested           the user asked to cancel
-        └── ReleaseRequested          this process must stop; another one goes on
+        ├── ReleaseRequested          this process must stop; another one goes on
+        └── SliceOver                 others wait; the task goes on after them
 
 An error's docstring is its message unless another one is given.
 """
@@ -203,9 +210,15 @@ class TaskEnded(Conflict):
 
 
 class TaskActive(Conflict):
-    """Only a failed or cancelled task can be retried."""
+    """The task is still in progress; only a failed or cancelled task can be retried."""
 
     code = "task_active"
+
+
+class TaskSucceeded(Conflict):
+    """The task succeeded; only a failed or cancelled task can be retried."""
+
+    code = "task_succeeded"
 
 
 class NotReady(Conflict):
@@ -236,6 +249,36 @@ class AddressUnconfirmed(Conflict):
     """The email address isn't confirmed; request a link with `POST /v1/me/confirmation`."""
 
     code = "address_unconfirmed"
+
+
+class TooManySchedules(Conflict):
+    """You have as many schedules as you can have; delete one first."""
+
+    code = "too_many_schedules"
+
+
+class ScheduleEnded(Conflict):
+    """The schedule's rule has no further runs; change the rule first."""
+
+    code = "schedule_ended"
+
+
+class TooManyWebhooks(Conflict):
+    """You have as many webhooks as one account may have; delete one first."""
+
+    code = "too_many_webhooks"
+
+
+class WebhookDisabled(Conflict):
+    """The webhook is disabled; enable it first."""
+
+    code = "webhook_disabled"
+
+
+class DeliveryInProgress(Conflict):
+    """This delivery is still on its way."""
+
+    code = "delivery_in_progress"
 
 
 class ExportGone(RequestError):
@@ -403,3 +446,9 @@ class ReleaseRequested(AttemptOver):
     """This worker is stopping; another one will go on."""
 
     code = "released"
+
+
+class SliceOver(AttemptOver):
+    """Others wait for a worker; this task goes on after them."""
+
+    code = "slice_over"

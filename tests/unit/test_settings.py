@@ -37,12 +37,14 @@ def test_defaults() -> None:
         "post_quota_bytes": 0,
         "task_timeout_s": 3600,
         "task_max_attempts": 5,
+        "fair_slice_s": 20,
         "lease_s": 30,
         "sweep_interval_s": 10,
         "token_ttl_s": 2592000,
         "registration": "open",
         "allowed_origins": (),
         "proxy_hops": 0,
+        "webhook_private": False,
         "verify_email": True,
         "limits": True,
         "log_format": "json",
@@ -97,6 +99,7 @@ BAD = [
     ("TASK_TIMEOUT_S", str(2**31)),  # no alarm can be set for it
     ("TASK_MAX_ATTEMPTS", "0"),
     ("TASK_MAX_ATTEMPTS", "\u0665"),  # a digit, but not one of ours
+    ("FAIR_SLICE_S", "0"),
     ("LEASE_S", "1.5"),
     ("SWEEP_INTERVAL_S", "x"),
     ("TOKEN_TTL_S", "0"),
@@ -104,6 +107,7 @@ BAD = [
     ("ALLOWED_ORIGINS", "*"),
     ("ALLOWED_ORIGINS", "https://example.com/"),  # an origin has no path
     ("ALLOWED_ORIGINS", "https://a.example, b.example"),
+    ("WEBHOOK_PRIVATE", "true"),
     ("VERIFY_EMAIL", "yes"),
     ("LIMITS", "1"),
     ("LOG_FORMAT", "xml"),

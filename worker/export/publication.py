@@ -208,7 +208,7 @@ def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
             is_part = len(draft.pending) >= draft.upload.part_bytes and piece.cursor is not None
             # Most files of one part need no count: they are finished before anybody looks.
             if not total and (is_part or time.monotonic() - began > COUNT_AFTER_S):
-                total = writer.count()
+                total = attempt.task.total or writer.count()
             if is_part and piece.cursor is not None:
                 _upload_part(attempt, draft, piece.cursor())
                 attempt.checkpoint(writer.done(draft.rows), total, draft.to_json())
