@@ -6,7 +6,7 @@ kernel to call the hooks. It is empty until the application's kinds are register
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import orm as so
 
 from chalicelib.db.models import Task
-from chalicelib.errors import DeclarationError
+from chalicelib.errors import DeclarationError, Fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,10 @@ class TaskKind:
             default the one of the same name in `worker/tasks/NAME.py`.
         follow_up: The import string of a function that a worker calls right after an attempt's
             outcome is committed, for what the reconciler and the outbox would do a little later.
-        time_limit_s: How long an attempt may take, in seconds; None for `TASK_TIMEOUT_S`.
+        time_limit_s: How long an attempt may take, in seconds; None for `TASK_TIMEOUT_S`. One that
+            has moved its checkpoint by then is released and goes on in another attempt.
+        resumable: Whether its function notes with `Attempt.checkpoint` where to go on. Then the
+            task makes room, at a checkpoint, when it has run for `FAIR_SLICE_S` and others wait.
         unique_by: The parameters that tell tasks of this kind apart: a user may have one in
             progress for each combination of their values. With none, one of the kind.
     """
@@ -49,6 +52,7 @@ class TaskKind:
     function: str = ""
     follow_up: str = ""
     time_limit_s: int | None = None
+    resumable: bool = False
     unique_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -74,6 +78,14 @@ class TaskKind:
         except (TypeError, ValueError) as error:
             raise DeclarationError(f"{self.name}: a parameter is no JSON: {error}") from error
 
+    def on_launch(self, session: so.Session, task: Task, *, now: datetime) -> None:
+        """The task is created: tie to it what it needs, or raise to refuse the request.
+
+        Raises:
+            RequestError: What the parameters name cannot be used; no task is created.
+        """
+        del session, task, now
+
     def on_claim(self, session: so.Session, task: Task, *, now: datetime) -> Any:
         """A worker has claimed the task: fix what all its attempts must agree on.
 
@@ -81,6 +93,22 @@ class TaskKind:
             Facts for the attempt, of whatever type its function expects in `attempt.facts`.
         """
         del session, task, now
+
+    def before_success(
+        self, session: so.Session, task: Task, outcome: Any, *, now: datetime
+    ) -> Any:
+        """Write what takes long, in the transaction of the success but before the task is locked.
+
+        Meanwhile others may look at the task, and cancel it; then nothing of this is kept.
+
+        Returns:
+            The outcome as `on_success` gets it.
+
+        Raises:
+            TaskError: The task fails after all.
+        """
+        del session, task, now
+        return outcome
 
     def on_success(
         self, session: so.Session, task: Task, outcome: Any, *, lease_s: int, now: datetime
@@ -123,6 +151,18 @@ class TaskKind:
         return msgspec.defstruct(
             self.name, fields, forbid_unknown_fields=True, frozen=True, kw_only=True
         )
+
+    def faults(self, given: Mapping[str, Any]) -> Iterable[Fault]:
+        """What is wrong with parameters beyond the type of each: how they go together.
+
+        Args:
+            given: The parameters as JSON, of which the types are not checked yet.
+
+        Returns:
+            Faults with pointers within the parameters.
+        """
+        del given
+        return ()
 
     def store(self, params: msgspec.Struct) -> dict[str, Any]:
         """The parameters as JSON can hold them: a UUID or a Decimal as text."""

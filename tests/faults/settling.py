@@ -9,14 +9,25 @@ import sqlalchemy as sa
 from rq.job import Job
 
 from chalicelib.adapters.job_queue import JOB_TTL_S
-from chalicelib.db.engine import Database
-from chalicelib.db.models import ACTIVE, ExportFile, OutboxMessage, Removal, Task, User
+from chalicelib.db.engine import Database, db_clock
+from chalicelib.db.models import (
+    ACTIVE,
+    ExportFile,
+    OutboxMessage,
+    Removal,
+    Schedule,
+    Task,
+    User,
+)
 from chalicelib.exports.removals import prefix
 from chalicelib.wiring import Wiring
 from tests.faults.emails import OPEN
 
 PAUSE_S = 0.05
 """Between two passes of the reconciler that settle."""
+
+
+_DELIVERY = OutboxMessage.webhook_id.is_not(None)
 
 
 @dataclass
@@ -26,18 +37,23 @@ class Ledger:
     tasks: dict[str, Task] = field(default_factory=dict)
     exports: dict[str, ExportFile] = field(default_factory=dict)
     messages: list[OutboxMessage] = field(default_factory=list)
+    deliveries: list[OutboxMessage] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
     users: dict[int, User] = field(default_factory=dict)
+    due_schedules: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, database: Database) -> "Ledger":
+        now = db_clock()
         with database.read() as session:
             return cls(
                 {one.id: one for one in session.scalars(sa.select(Task))},
                 {one.task_id: one for one in session.scalars(sa.select(ExportFile))},
-                list(session.scalars(sa.select(OutboxMessage))),
+                list(session.scalars(sa.select(OutboxMessage).where(~_DELIVERY))),
+                list(session.scalars(sa.select(OutboxMessage).where(_DELIVERY))),
                 list(session.scalars(sa.select(Removal))),
                 {one.id: one for one in session.scalars(sa.select(User))},
+                list(session.scalars(sa.select(Schedule.id).where(Schedule.next_run_at <= now))),
             )
 
     def messages_about(self, task_id: str | None) -> list[OutboxMessage]:
@@ -53,6 +69,11 @@ class Ledger:
             if one.state in OPEN:
                 about = f"of task {one.task_id}" if one.task_id else f"{one.id} ({one.topic})"
                 yield f"the email {about} is {one.state}"
+        for schedule_id in self.due_schedules:
+            yield f"schedule {schedule_id} is due"
+        for one in self.deliveries:
+            if one.state in OPEN:
+                yield f"the delivery {one.id} is {one.state}"
         for removal in self.removals:
             yield f"{prefix(removal.user_id, removal.task_id)} is to be removed"
 

@@ -9,9 +9,11 @@ from chalice.test import Client, HTTPResponse
 from app import app
 from chalicelib.accounts import accounts
 from chalicelib.db.engine import Database
+from chalicelib.outbox import webhooks
 from chalicelib.wiring import Wiring
 from tests.harness.ledgers import fail, launch, make_user, now, publish, put_email
 from tests.harness.people import JSON, Person
+from tests.harness.uploads import upload
 
 ROLES = ("nobody", "revoked", "expired", "other", "administrator", "owner")
 """In the order in which they call: the owner last, whose call may change something."""
@@ -41,6 +43,7 @@ def administrators(status: int) -> tuple[int, ...]:
 
 NEW = {"username": "maria", "email": "maria@example.com", "password": "correct horse"}
 KNOWN = {"username": "susan", "password": "wrong"}
+SCHEDULE = {"task": {"name": "export_posts"}, "rrule": "FREQ=DAILY", "timezone": "UTC"}
 
 # What each answers to nobody, revoked, expired, other, administrator, owner; and what is sent.
 TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -68,10 +71,31 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /v1/exports/{task_id}/download": (own(303), None),
     "DELETE /v1/exports/{task_id}": (own(204), None),
     "POST /v1/exports/{task_id}/mail": (own(202), None),
+    "GET /v1/datasets": (each(200), None),
+    "POST /v1/imports": (each(201), {"filename": "posts.json"}),
+    "GET /v1/imports": (each(200), None),
+    "GET /v1/imports/{import_id}": (own(200), None),
+    "POST /v1/imports/{import_id}/start": (own(202), None),
+    "GET /v1/imports/{import_id}/report": (own(409), None),
     "GET /v1/notifications": (each(200), None),
+    "POST /v1/webhooks": (each(201), {"url": "https://example.com/hook"}),
+    "GET /v1/webhooks": (each(200), None),
+    "GET /v1/webhooks/{webhook_id}": (own(200), None),
+    "PATCH /v1/webhooks/{webhook_id}": (own(200), {"events": ["task.failed"]}),
+    "DELETE /v1/webhooks/{webhook_id}": (own(204), None),
+    "POST /v1/webhooks/{webhook_id}/test": (own(202), None),
+    "GET /v1/webhooks/{webhook_id}/deliveries": (own(200), None),
+    "POST /v1/webhooks/{webhook_id}/deliveries/{number}/redeliver": (own(202), None),
     "GET /v1/admin/tasks": (administrators(200), None),
     "GET /v1/admin/queue": (administrators(200), None),
     "GET /v1/admin/workers": (administrators(200), None),
+    "POST /v1/schedules": (each(201), SCHEDULE),
+    "GET /v1/schedules": (each(200), None),
+    "GET /v1/schedules/{schedule_id}": (own(200), None),
+    "PATCH /v1/schedules/{schedule_id}": (own(200), {"enabled": False}),
+    "DELETE /v1/schedules/{schedule_id}": (own(204), None),
+    "POST /v1/admin/queue/pause": (administrators(200), None),
+    "POST /v1/admin/queue/resume": (administrators(200), None),
     "GET /healthz": (anybody(200), None),
     "GET /readyz": (anybody(503), None),  # no worker is alive here
     "GET /openapi.json": (anybody(200), None),
@@ -97,15 +121,36 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "POST /exports/{task_id}/mail": (own(303), ""),
     "POST /tasks/{task_id}/cancel": (own(303), ""),
     "POST /tasks/{task_id}/retry": (own(303), ""),
+    "GET /imports": (each(200), None),
+    "POST /imports": (each(303), ""),
+    "GET /imports/{import_id}": (own(200), None),
+    # It goes on to the import's page, whatever its id.
+    "GET /imports/{import_id}/uploaded": (anybody(200), None),
+    "POST /imports/{import_id}/start": (own(303), ""),
     "GET /forgot": (anybody(200), None),
     "POST /forgot": (anybody(200), "email=susan@example.com"),
     "GET /new-password": (anybody(200), None),
     "POST /new-password": (anybody(403), "key=x&password=12345678"),
     "GET /confirm": (anybody(200), None),
     "POST /confirm": (anybody(403), "key=x"),
+    "GET /webhooks": (each(200), None),
+    "POST /webhooks": (each(200), "url=https://example.com/hook&task.failed=on"),
+    "GET /webhooks/{webhook_id}": (own(200), None),
+    "POST /webhooks/{webhook_id}/enable": (own(303), ""),
+    "POST /webhooks/{webhook_id}/disable": (own(303), ""),
+    "POST /webhooks/{webhook_id}/test": (own(303), ""),
+    "POST /webhooks/{webhook_id}/delete": (own(303), ""),
+    "POST /webhooks/{webhook_id}/deliveries/{number}/redeliver": (own(303), ""),
     "GET /admin": (administrators(200), None),
     "POST /admin/tasks/{task_id}/cancel": (administrators(303), ""),
     "POST /admin/tasks/{task_id}/retry": (administrators(303), ""),
+    "GET /schedules": (each(200), None),
+    "POST /schedules": (each(422), "rrule=x"),
+    "POST /schedules/{schedule_id}/pause": (own(303), ""),
+    "POST /schedules/{schedule_id}/resume": (own(303), ""),
+    "POST /schedules/{schedule_id}/delete": (own(303), ""),
+    "POST /admin/pause": (administrators(303), "name=*"),
+    "POST /admin/resume": (administrators(303), "name=*"),
 }
 
 
@@ -155,6 +200,13 @@ def place(people: dict[str, Person], wiring: Wiring) -> Any:
         owner = people["owner"]
         if "{post_id}" in path:
             return path.format(post_id=owner.post("/v1/posts", {"body": "x"}).json_body["id"])
+        if "{import_id}" in path:
+            return path.format(import_id=upload(owner, b"{}"))
+        if "{schedule_id}" in path:
+            made = owner.call("POST", "/v1/schedules", SCHEDULE, 201)
+            return path.format(schedule_id=made["id"])
+        if "{webhook_id}" in path:
+            return path.format(webhook_id=a_webhook(wiring, owner.user_id), number=1)
         if "{task_id}" not in path:
             return path.format(username="susan", name="x") if "{" in path else path
         task_id = launch(wiring.database, owner.user_id)
@@ -166,6 +218,16 @@ def place(people: dict[str, Person], wiring: Wiring) -> Any:
         return path.format(task_id=task_id)
 
     return fill
+
+
+def a_webhook(wiring: Wiring, user_id: int) -> str:
+    """A webhook with a delivery that was made."""
+    with wiring.database.write() as session:
+        webhook = webhooks.create_webhook(
+            session, user_id, url="https://example.com/", events=webhooks.EVENTS, now=now()
+        )
+        webhooks.deliver_test(session, webhook.id, now=now()).state = "sent"
+    return webhook.id
 
 
 def call(person: Person, method: str, path: str, body: Any) -> HTTPResponse:
@@ -190,7 +252,8 @@ def test_who_may_call(route: str, people: dict[str, Person], place: Any) -> None
 
 
 def _nowhere(pattern: str) -> str:
-    return pattern.format(post_id=10**9, task_id="x", username="nobody", name="y")
+    others = dict.fromkeys(("task_id", "import_id", "schedule_id", "webhook_id"), "x")
+    return pattern.format(post_id=10**9, username="nobody", name="y", number="1", **others)
 
 
 LIVES = [

@@ -1,6 +1,6 @@
 """Every scenario, by its name in lower case."""
 
-from tests.faults.scenarios import attempts, others
+from tests.faults.scenarios import attempts, hooks, others
 from tests.faults.scenarios.scenario import READER, Scenario
 
 __all__ = ["READER", "SCENARIOS", "Scenario"]
@@ -17,6 +17,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
         attempts.Cancelled,
         attempts.Broken,
         attempts.Released,
+        attempts.Sliced,
+        attempts.OutOfTime,
         attempts.Erased,
         attempts.Changed,
         attempts.Aborted,
@@ -28,6 +30,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
         others.Asked,
         others.Confirmed,
         others.Launched,
+        others.Scheduled,
+        others.Reconcilers,
         others.Retried,
         others.EmailedAgain,
         others.Deleted,
@@ -36,5 +40,9 @@ SCENARIOS: dict[str, type[Scenario]] = {
         attempts.Outdated,
         attempts.Crowd,
         others.Senders,
+        hooks.Hooked,
+        hooks.Delivered,
+        hooks.Undelivered,
+        hooks.Deliverers,
     )
 }
