@@ -49,8 +49,13 @@ from tests.faults.settling import settle
 from tests.harness.ledgers import launch, make_user
 from worker import attempts
 from worker.attempts import perform
+<<<<<<< HEAD
+from worker.export import follow_up, pages, publication, upload
+from worker.outbox import sender
+=======
 from worker.export import follow_up, pages, upload
 from worker.outbox import sender, webhook
+>>>>>>> main
 from worker.runner import recover
 
 _SEEN = sa.Table(
@@ -95,7 +100,7 @@ def hurry(log: Path) -> None:
     upload.PART_BYTES = PART_BYTES
     # What only a slow machine would do is no boundary: progress that is not a checkpoint's, and
     # questions to connections that were idle.
-    attempts.PROGRESS_INTERVAL_S = math.inf
+    attempts.PROGRESS_INTERVAL_S = publication.COUNT_AFTER_S = math.inf
     engine.TRUSTED_S = math.inf
     leases.MAX_PAUSE_S = cast("int", PAUSE_S)
     sender.MAX_PAUSE_S = cast("int", PAUSE_S)
