@@ -10,8 +10,16 @@ from rq.job import Job
 
 from chalicelib.adapters.job_queue import JOB_TTL_S
 from chalicelib.db.engine import Database
-from chalicelib.db.models import ACTIVE, ExportFile, OutboxMessage, Removal, Task, User
-from chalicelib.exports.removals import prefix
+from chalicelib.db.models import (
+    ACTIVE,
+    ExportFile,
+    ImportUpload,
+    OutboxMessage,
+    Removal,
+    Task,
+    User,
+)
+from chalicelib.exports.removals import import_prefix, prefix
 from chalicelib.wiring import Wiring
 from tests.faults.emails import OPEN
 
@@ -28,6 +36,7 @@ class Ledger:
     messages: list[OutboxMessage] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
     users: dict[int, User] = field(default_factory=dict)
+    imports: dict[str | None, ImportUpload] = field(default_factory=dict)
 
     @classmethod
     def read(cls, database: Database) -> "Ledger":
@@ -38,6 +47,7 @@ class Ledger:
                 list(session.scalars(sa.select(OutboxMessage))),
                 list(session.scalars(sa.select(Removal))),
                 {one.id: one for one in session.scalars(sa.select(User))},
+                {one.task_id: one for one in session.scalars(sa.select(ImportUpload))},
             )
 
     def messages_about(self, task_id: str | None) -> list[OutboxMessage]:
@@ -53,8 +63,15 @@ class Ledger:
             if one.state in OPEN:
                 about = f"of task {one.task_id}" if one.task_id else f"{one.id} ({one.topic})"
                 yield f"the email {about} is {one.state}"
+        for upload in self.imports.values():
+            if upload.staged and upload.upload_gone_at is not None:
+                yield f"the staged rows of {upload.id} are to be removed"
         for removal in self.removals:
-            yield f"{prefix(removal.user_id, removal.task_id)} is to be removed"
+            if removal.import_id is not None:
+                where = import_prefix(removal.user_id, removal.import_id)
+            else:
+                where = prefix(removal.user_id, removal.task_id)
+            yield f"{where} is to be removed"
 
 
 def unknown_emails(wiring: Wiring) -> list[str]:

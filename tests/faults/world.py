@@ -35,6 +35,7 @@ from chalicelib.db.models import (
     User,
 )
 from chalicelib.exports import files, removals
+from chalicelib.imports import uploads
 from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
@@ -47,6 +48,7 @@ from tests.harness.ledgers import launch, make_user
 from worker import attempts
 from worker.attempts import perform
 from worker.export import follow_up, pages, upload
+from worker.importing import json_lines, stager
 from worker.outbox import sender
 from worker.runner import recover
 
@@ -92,6 +94,9 @@ def hurry(log: Path) -> None:
     # What only a slow machine would do is no boundary: progress that is not a checkpoint's, and
     # questions to connections that were idle.
     attempts.PROGRESS_INTERVAL_S = math.inf
+    uploads.URL_TTL_S = 0  # or the last removal of an upload would be due in an hour
+    json_lines.CHUNK_BYTES = 2048
+    stager.LEAST_BYTES = 4096
     engine.TRUSTED_S = math.inf
     leases.MAX_PAUSE_S = cast("int", PAUSE_S)
     sender.MAX_PAUSE_S = cast("int", PAUSE_S)

@@ -1,6 +1,6 @@
 """Every scenario, by its name in lower case."""
 
-from tests.faults.scenarios import attempts, others
+from tests.faults.scenarios import attempts, imports, others
 from tests.faults.scenarios.scenario import READER, Scenario
 
 __all__ = ["READER", "SCENARIOS", "Scenario"]
@@ -34,5 +34,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         attempts.Outdated,
         attempts.Crowd,
         others.Senders,
+        imports.Imported,
+        imports.ImportResumed,
     )
 }
