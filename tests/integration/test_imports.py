@@ -11,6 +11,7 @@ import boto3
 import pytest
 import requests
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from chalicelib.accounts.accounts import erase
 from chalicelib.db.engine import Database
@@ -278,9 +279,12 @@ def test_it_goes_on_where_it_was_killed(
     assert staged(wiring.database) == noted.checkpoint["read"]
     read: list[int] = []
     stage = staging.stage
-    monkeypatch.setattr(
-        staging, "stage", lambda *what: (read.append(len(list(what[2]))), stage(*what))
-    )
+
+    def counting(session: Session, number: int, rows: list[Any], bad: list[Any]) -> None:
+        read.append(len(rows))
+        stage(session, number, rows, bad)
+
+    monkeypatch.setattr(staging, "stage", counting)
     perform(task_id, wiring)
     assert 0 < sum(read) <= 0.2 * 20_000  # the last tenth, and one commit before it
     result = susan.task(task_id)["result"]
