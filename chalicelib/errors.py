@@ -22,6 +22,7 @@ The tree::
     │   │   ├── TaskInProgress
     │   │   ├── TaskEnded
     │   │   ├── TaskActive
+    │   │   ├── TaskSucceeded
     │   │   ├── NotReady
     │   │   ├── NoFile
     │   │   ├── EmailInProgress
@@ -47,7 +48,8 @@ The tree::
     └── AttemptOver                   an attempt must stop now, without an outcome of its own
         ├── ClaimLost                 somebody else owns the task, or it is gone
         ├── CancelRequested           the user asked to cancel
-        └── ReleaseRequested          this process must stop; another one goes on
+        ├── ReleaseRequested          this process must stop; another one goes on
+        └── SliceOver                 others wait; the task goes on after them
 
 An error's docstring is its message unless another one is given.
 """
@@ -203,9 +205,15 @@ class TaskEnded(Conflict):
 
 
 class TaskActive(Conflict):
-    """Only a failed or cancelled task can be retried."""
+    """The task is still in progress; only a failed or cancelled task can be retried."""
 
     code = "task_active"
+
+
+class TaskSucceeded(Conflict):
+    """The task succeeded; only a failed or cancelled task can be retried."""
+
+    code = "task_succeeded"
 
 
 class NotReady(Conflict):
@@ -403,3 +411,9 @@ class ReleaseRequested(AttemptOver):
     """This worker is stopping; another one will go on."""
 
     code = "released"
+
+
+class SliceOver(AttemptOver):
+    """Others wait for a worker; this task goes on after them."""
+
+    code = "slice_over"

@@ -154,8 +154,10 @@ class Task(Base):
     created_at: so.Mapped[datetime]
 
     # The queue: since when the task waits for a worker, and before when it must not run.
+    # `yielded_at` is since when it waits at the end because others had waited for it.
     queued_at: so.Mapped[datetime]
     due_at: so.Mapped[datetime]
+    yielded_at: so.Mapped[datetime | None]
 
     # What tells two tasks of a kind apart that one user may have in progress at a time: the
     # parameters that the kind names in `unique_by`. Most kinds name none.
@@ -173,11 +175,13 @@ class Task(Base):
     started_at: so.Mapped[datetime | None]
     finished_at: so.Mapped[datetime | None]
 
-    # Progress never falls; `checkpoint` is the task's own note of where to go on.
+    # Progress never falls; `checkpoint` is the task's own note of where to go on, and
+    # `checkpoint_claim` the claim that moved it last.
     percent: so.Mapped[int] = so.mapped_column(default=0)
     done: so.Mapped[int] = so.mapped_column(sa.BigInteger, default=0)
     total: so.Mapped[int] = so.mapped_column(sa.BigInteger, default=0)
     checkpoint: so.Mapped[dict[str, Any] | None]
+    checkpoint_claim: so.Mapped[int | None]
 
     # The outcome.
     error_code: so.Mapped[str | None] = so.mapped_column(sa.String(64))
@@ -437,6 +441,15 @@ class AuditEntry(Base):
     event: so.Mapped[str] = so.mapped_column(sa.String(16))
     user_id: so.Mapped[int] = so.mapped_column(sa.BigInteger)
     task_id: so.Mapped[str | None] = so.mapped_column(sa.String(36), index=True)
+
+
+class LedgerProbe(Base):
+    """One row that is written to see whether the ledger can be."""
+
+    __tablename__ = "ledger_probe"
+
+    id: so.Mapped[int] = so.mapped_column(primary_key=True)
+    at: so.Mapped[datetime]
 
 
 class Removal(Base):

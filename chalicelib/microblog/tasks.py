@@ -60,5 +60,7 @@ EXAMPLE = TaskKind(
     params={"seconds": Annotated[int, Meta(ge=0, le=60, description="How long, in seconds")]},
 )
 
-KINDS = (EXPORT_POSTS, EXPORT_ARCHIVE, IMPORT_POSTS, EXAMPLE)
+COUNT_WORDS = TaskKind(name="count_words", title=N_("Counting your words"), resumable=True)
+
+KINDS = (EXPORT_POSTS, EXPORT_ARCHIVE, IMPORT_POSTS, COUNT_WORDS, EXAMPLE)
 """Every kind of task; `chalicelib.wiring` registers them."""

@@ -37,7 +37,10 @@ class TaskKind:
             default the one of the same name in `worker/tasks/NAME.py`.
         follow_up: The import string of a function that a worker calls right after an attempt's
             outcome is committed, for what the reconciler and the outbox would do a little later.
-        time_limit_s: How long an attempt may take, in seconds; None for `TASK_TIMEOUT_S`.
+        time_limit_s: How long an attempt may take, in seconds; None for `TASK_TIMEOUT_S`. One that
+            has moved its checkpoint by then is released and goes on in another attempt.
+        resumable: Whether its function notes with `Attempt.checkpoint` where to go on. Then the
+            task makes room, at a checkpoint, when it has run for `FAIR_SLICE_S` and others wait.
         unique_by: The parameters that tell tasks of this kind apart: a user may have one in
             progress for each combination of their values. With none, one of the kind.
     """
@@ -49,6 +52,7 @@ class TaskKind:
     function: str = ""
     follow_up: str = ""
     time_limit_s: int | None = None
+    resumable: bool = False
     unique_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ from chalicelib.errors import (
     TaskActive,
     TaskEnded,
     TaskInProgress,
+    TaskSucceeded,
     Unauthenticated,
 )
 from chalicelib.tasks import notifications
@@ -284,18 +285,21 @@ def retry_task(
 
     Raises:
         NotFound: There is no such task, or it is another user's.
-        TaskActive: It is not over, or it succeeded.
+        TaskActive: It is not over.
+        TaskSucceeded: There is nothing to try again.
         TaskInProgress: The user has another one of this kind that is not over.
     """
     with change(session, task_id, now=now, owner=owner) as task:
-        if task.status not in {"failed", "cancelled"}:
+        if task.status == "succeeded":
+            raise TaskSucceeded
+        if task.status in ACTIVE:
             raise TaskActive
         _refuse_second(session, task.user_id, task.name, task.unique_key)
         task.status = "queued"
         task.queued_at = now
         task.due_at = engine.db_clock()
         task.failures = task.attempt = task.percent = task.done = task.total = 0
-        task.started_at = task.finished_at = task.last_seen_at = None
+        task.started_at = task.finished_at = task.last_seen_at = task.yielded_at = None
         task.error_code = task.error_detail = task.checkpoint = task.result = None
         kind_of(task).on_retry(session, task, now=now)
     return task

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Join
 from tests.browser.people import Visitor, shoot
-from tests.harness.imports import TIME, json_lines, posts_of
+from tests.harness.uploads import TIME, json_lines, posts_of
 
 POSTS = [("one", TIME), ("two \U0001f642", TIME)]
 

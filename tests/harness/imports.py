@@ -1,80 +1,124 @@
-"""Files to import, and people who upload them."""
+"""Files as people upload them, made up; and all that a reader finds in one."""
 
+import io
 import json
 from collections.abc import Iterable
 from typing import Any
 
-import requests
+import pytest
 
-from chalicelib.adapters.object_store import UPLOADED_TYPE, Content
-from chalicelib.imports import uploads
-from chalicelib.wiring import Wiring
-from tests.harness import ledgers
-from tests.harness.people import TIMEOUT_S, Person
+from chalicelib.errors import ImportRefused
+from worker.importing.opening import Reader, open_import
+from worker.importing.reading import Batch, Limits, Rejected, Row
 
-TIME = "2026-01-02T03:04:05Z"
+TIME = "2022-11-05T10:00:00Z"
+PUBLIC = "https://www.w3.org/ns/activitystreams#Public"
+SUSAN = "https://m.example/users/susan"
+HEAD = '{"version":1,"user":"susan","exported_at":"2026-01-02T03:04:05Z","posts":['
 
-
-def json_lines(posts: Iterable[tuple[str, str]]) -> bytes:
-    """A file of JSON lines: bodies and times."""
-    lines = [json.dumps({"body": body, "timestamp": timestamp}) for body, timestamp in posts]
-    return "".join(f"{line}\n" for line in lines).encode()
+Everything = tuple[list[Row], list[Rejected], int]
 
 
-def put(upload: dict[str, Any], content: bytes) -> requests.Response:
-    """Send a file to where an import says, as it says."""
-    return requests.request(
-        upload["method"],
-        upload["url"],
-        data=content,
-        headers=upload["headers"],
-        timeout=TIMEOUT_S,
-    )
+def opened(content: bytes, cursor: Any = None, **limits: int) -> Reader:
+    """A reader of a file with this content."""
+    return open_import(io.BytesIO(content), Limits(**limits), cursor)
 
 
-def upload(person: Person, content: bytes, **facts: Any) -> str:
-    """Upload a file; return the import's id."""
-    created = person.call("POST", "/v1/imports", facts, 201)
-    assert put(created["upload"], content).status_code == 200
-    return str(created["id"])
+def everything(content: bytes, cursor: Any = None) -> Everything:
+    """What a file holds: rows, what is left out, and how many entries are skipped."""
+    return gathered(opened(content, cursor))
 
 
-def start(person: Person, content: bytes, **facts: Any) -> tuple[str, str]:
-    """Upload a file and start the import; return the import's id and the task's."""
-    import_id = upload(person, content, **facts)
-    task = person.call("POST", f"/v1/imports/{import_id}/start", {}, 202)
-    return import_id, str(task["id"])
+def gathered(batches: Iterable[Batch]) -> Everything:
+    """The same of batches."""
+    batches = list(batches)
+    rows = [row for batch in batches for row in batch.rows]
+    rejected = [one for batch in batches for one in batch.rejected]
+    return rows, rejected, sum(batch.skipped for batch in batches)
 
 
-def launch_import(wiring: Wiring, user_id: int, content: bytes) -> str:
-    """Queue an import of a file that is in the bucket, without a job; return the task's id."""
-    with wiring.database.write() as session:
-        new = uploads.create(session, user_id, filename=None, now=ledgers.now())
-    key = uploads.upload_key(new)
-    wiring.object_store.put(key, content, Content("upload", UPLOADED_TYPE))
-    found = wiring.object_store.find(key)
-    assert found is not None
-    with wiring.database.write() as session:
-        uploads.note_content(session, new, size_bytes=found.size_bytes, etag=found.etag)
-    return ledgers.launch(wiring.database, user_id, "import_posts", import_id=new.id)
+def refusal(content: bytes, **limits: int) -> str:
+    """The code with which a file is refused."""
+    with pytest.raises(ImportRefused) as raised:
+        list(opened(content, **limits))
+    assert raised.value.detail.endswith(".")
+    return raised.value.code
 
 
-def report_of(person: Person, import_id: str) -> list[dict[str, Any]]:
-    """What an import has left out."""
-    answer = person.get(f"/v1/imports/{import_id}/report")
-    assert answer.status_code == 303, answer.body
-    content = requests.get(answer.headers["Location"], timeout=TIMEOUT_S).content
-    return [json.loads(line) for line in content.splitlines()]
+def own_post(body: Any, timestamp: Any = TIME, **members: Any) -> dict[str, Any]:
+    """A post in our own form."""
+    return {"body": body, "timestamp": timestamp} | members
 
 
-def posts_of(person: Person) -> list[tuple[str, str]]:
-    """A user's posts, the oldest first: bodies and times."""
-    path = f"/v1/users/{person.username}/posts?limit=100"
-    found: list[tuple[str, str]] = []
-    cursor = ""
-    while True:
-        page = person.call("GET", path + cursor)
-        found += [(one["body"], one["timestamp"]) for one in page["items"]]
-        if page["next"] is None:
-            return found[::-1]
-        cursor = f"&cursor={page['next']}"
+def as_lines(*posts: Any) -> bytes:
+    """JSON lines."""
+    return b"".join(json.dumps(one).encode() + b"\n" for one in posts)
+
+
+def as_export(*posts: Any) -> bytes:
+    """The bytes that an export writes."""
+    lines = ",".join("\n" + _row(one) for one in posts)
+    return f'{HEAD}{lines}\n],"count":{len(posts)}}}\n'.encode()
+
+
+def _row(post: Any) -> str:
+    escaped = json.dumps(post, separators=(",", ":"))
+    is_whole = r"\ud800" not in escaped
+    return json.dumps(post, separators=(",", ":"), ensure_ascii=False) if is_whole else escaped
+
+
+def note(content: Any, **members: Any) -> dict[str, Any]:
+    """What somebody has written, as Mastodon has it."""
+    written = {
+        "id": f"{SUSAN}/statuses/1",
+        "type": "Note",
+        "summary": None,
+        "inReplyTo": None,
+        "published": TIME,
+        "url": "https://m.example/@susan/1",
+        "attributedTo": SUSAN,
+        "to": [PUBLIC],
+        "cc": [f"{SUSAN}/followers"],
+        "sensitive": False,
+        "content": content,
+        "attachment": [],
+        "tag": [],
+        "replies": {"type": "Collection", "first": {"type": "CollectionPage", "items": []}},
+    }
+    return written | members
+
+
+def activity(written: Any) -> dict[str, Any]:
+    """An activity that says so."""
+    about = {"id": f"{SUSAN}/statuses/1/activity", "type": "Create", "actor": SUSAN}
+    return about | {"published": TIME, "to": [PUBLIC], "cc": [], "object": written}
+
+
+def as_outbox(*items: Any) -> bytes:
+    """An outbox of Mastodon's."""
+    about: dict[str, Any] = {
+        "@context": "https://www.w3.org/ns/activitystreams",
+        "id": "outbox.json",
+    }
+    about |= {"type": "OrderedCollection", "totalItems": len(items)}
+    return json.dumps(about | {"orderedItems": items}).encode()
+
+
+def tweet(text: str, **members: Any) -> dict[str, Any]:
+    """A tweet."""
+    about = {"id_str": "1", "created_at": "Sat Nov 05 10:00:00 +0000 2022", "retweeted": False}
+    return about | {"full_text": text, "entities": {"urls": []}} | members
+
+
+def as_tweets(
+    *tweets: Any, prefix: str = "window.YTD.tweets.part0 = ", wrapped: bool = True
+) -> bytes:
+    """A file of X's archive."""
+    listed = [{"tweet": one} for one in tweets] if wrapped else tweets
+    return (prefix + json.dumps(listed, indent=2)).encode()
+
+
+def feed(*items: dict[str, Any]) -> bytes:
+    """A JSON Feed, whose items get a time unless they have one."""
+    about = {"version": "https://jsonfeed.org/version/1.1", "title": "Susan", "authors": []}
+    return json.dumps(about | {"items": [{"date_published": TIME} | one for one in items]}).encode()

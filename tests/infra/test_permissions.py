@@ -26,7 +26,6 @@ from chalicelib.exports import removals
 from chalicelib.imports import uploads
 from chalicelib.wiring import Wiring
 from tests.conftest import Join
-from tests.harness.imports import TIME, json_lines, launch_import
 from tests.harness.ledgers import (
     JSON,
     launch,
@@ -37,6 +36,7 @@ from tests.harness.ledgers import (
     the_export,
     write_posts,
 )
+from tests.harness.uploads import TIME, json_lines, launch_import
 from tests.infra.templates import AWS, Template, actions, statements
 from worker.attempts import Attempt, FailedAttemptError, perform
 from worker.export.upload import Upload

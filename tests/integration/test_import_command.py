@@ -5,9 +5,9 @@ from pathlib import Path
 
 from chalicelib.db.engine import Database
 from tests.conftest import both_databases
-from tests.harness.imports import TIME, json_lines
 from tests.harness.ledgers import make_user
 from tests.harness.processes import WORKER, output, run
+from tests.harness.uploads import TIME, json_lines
 from tests.integration.test_imports import staged
 
 pytestmark = both_databases

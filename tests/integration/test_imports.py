@@ -22,7 +22,10 @@ from chalicelib.tasks import leases
 from chalicelib.tasks.leases import Lease
 from chalicelib.wiring import Wiring
 from tests.conftest import Join, Rewire, both_databases
-from tests.harness.imports import (
+from tests.harness.ledgers import LEASE_S, START, lapse, the_task, write_posts
+from tests.harness.pages import Browser, Elements
+from tests.harness.people import Person, refused
+from tests.harness.uploads import (
     TIME,
     json_lines,
     posts_of,
@@ -31,9 +34,6 @@ from tests.harness.imports import (
     start,
     upload,
 )
-from tests.harness.ledgers import LEASE_S, START, lapse, the_task, write_posts
-from tests.harness.pages import Browser, Elements
-from tests.harness.people import Person, refused
 from worker.attempts import perform
 from worker.importing import stager
 

@@ -10,9 +10,9 @@ from app import app
 from chalicelib.accounts import accounts
 from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
-from tests.harness.imports import upload
 from tests.harness.ledgers import fail, launch, make_user, now, publish, put_email
 from tests.harness.people import JSON, Person
+from tests.harness.uploads import upload
 
 ROLES = ("nobody", "revoked", "expired", "other", "administrator", "owner")
 """In the order in which they call: the owner last, whose call may change something."""

@@ -51,6 +51,7 @@ def _complaints(language: Language) -> dict[str, str]:
         ),
         "task_ended": language.gettext("This task has already ended, so it can't be cancelled."),
         "task_active": language.gettext("Only a failed or cancelled task can be tried again."),
+        "task_succeeded": language.gettext("Only a failed or cancelled task can be tried again."),
         "not_ready": language.gettext("This export isn't ready yet. Wait until it's done."),
         "no_file": language.gettext(
             "This export failed or was cancelled, so it has no file. Start a new export."

@@ -6,8 +6,8 @@ from tests.faults import world as worlds
 from tests.faults.calls import Fault
 from tests.faults.oracle import Expected, FileToImport, Pair
 from tests.faults.scenarios.scenario import EVERY_FAULT, Scenario, crash
-from tests.harness.imports import TIME, json_lines, launch_import
 from tests.harness.ledgers import the_task
+from tests.harness.uploads import TIME, json_lines, launch_import
 from tests.harness.waiting import wait_until
 
 NEW = 60
