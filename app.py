@@ -25,11 +25,13 @@ from chalicelib.errors import (
     RegistrationClosed,
     ReportGone,
     ReportNotReady,
+    ScheduleEnded,
     SignInAgain,
     TaskActive,
     TaskEnded,
     TaskInProgress,
     TooManyAttempts,
+    TooManySchedules,
     UploadTooLarge,
     UsernameTaken,
     WrongCredentials,
@@ -38,10 +40,12 @@ from chalicelib.errors import (
 from chalicelib.operations import backlog
 from chalicelib.schemas import imports as import_schemas
 from chalicelib.schemas import responses
+from chalicelib.schemas import schedules as schedule_schemas
 from chalicelib.schemas.requests import (
     Confirmation,
     Credentials,
     Erasure,
+    ListQuery,
     NewPost,
     NewTask,
     Nothing,
@@ -55,6 +59,7 @@ from chalicelib.schemas.requests import (
     TaskListQuery,
     WaitQuery,
 )
+from chalicelib.schemas.schedules import NewSchedule, PauseChange, ScheduleChange
 from chalicelib.schemas.serializers import show_post, show_time
 from chalicelib.web import (
     account_actions,
@@ -63,6 +68,7 @@ from chalicelib.web import (
     lists,
     openapi,
     recovery,
+    schedules,
     sessions,
     status,
 )
@@ -70,6 +76,7 @@ from chalicelib.web.api import Api
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
 from chalicelib.web.pages import imports as import_pages
+from chalicelib.web.pages import schedules as schedule_pages
 from chalicelib.web.pages.problem import problem
 from chalicelib.web.pages.reference import reference
 from chalicelib.web.request import Call
@@ -431,6 +438,85 @@ def show_openapi(call: Call) -> dict[str, Any]:
     return openapi.document(app.endpoints, prefix=call.prefix)
 
 
+# --- Schedules and pauses ---
+
+
+@app.endpoint(
+    "POST",
+    "/v1/schedules",
+    body=NewSchedule,
+    status=201,
+    returns=schedule_schemas.Schedule,
+    headers=("Location",),
+    problems=(TooManySchedules,),
+)
+def create_schedule(call: Call) -> Response:
+    """Launch a task again and again, by a recurrence rule."""
+    shown = schedules.create(call, call.body(NewSchedule))
+    return json_response(shown, status=201, headers={"Location": shown["links"]["self"]})
+
+
+@app.endpoint(
+    "GET",
+    "/v1/schedules",
+    query=ListQuery,
+    returns=schedule_schemas.ScheduleList,
+    headers=("[Link]",),
+)
+def list_schedules(call: Call) -> Response:
+    """List your schedules, newest first."""
+    return schedules.list_all(call)
+
+
+@app.endpoint("GET", "/v1/schedules/{schedule_id}", returns=schedule_schemas.Schedule)
+def show_schedule(call: Call, schedule_id: str) -> schedule_schemas.Schedule:
+    """Show a schedule."""
+    return schedules.get(call, schedule_id)
+
+
+@app.endpoint(
+    "PATCH",
+    "/v1/schedules/{schedule_id}",
+    body=ScheduleChange,
+    returns=schedule_schemas.Schedule,
+    problems=(ScheduleEnded,),
+)
+def change_schedule(call: Call, schedule_id: str) -> schedule_schemas.Schedule:
+    """Pause or resume a schedule, or change its task, its rule or its time zone."""
+    return schedules.change(call, schedule_id, call.body(ScheduleChange))
+
+
+@app.endpoint("DELETE", "/v1/schedules/{schedule_id}", status=204)
+def delete_schedule(call: Call, schedule_id: str) -> Response:
+    """Delete a schedule; the tasks that it launched stay."""
+    schedules.delete(call, schedule_id)
+    return no_content()
+
+
+@app.endpoint(
+    "POST",
+    "/v1/admin/queue/pause",
+    who="administrator",
+    body=PauseChange,
+    returns=responses.Queue,
+)
+def pause_queue(call: Call) -> responses.Queue:
+    """Pause a kind of task, or all of them; running tasks go on."""
+    return schedules.pause(call, call.body(PauseChange).name)
+
+
+@app.endpoint(
+    "POST",
+    "/v1/admin/queue/resume",
+    who="administrator",
+    body=PauseChange,
+    returns=responses.Queue,
+)
+def resume_queue(call: Call) -> responses.Queue:
+    """Resume a kind of task, or all of them."""
+    return schedules.resume(call, call.body(PauseChange).name)
+
+
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def sweep(_event: CloudWatchEvent) -> None:
     """Run the reconciler, and publish the size of the backlog."""
@@ -728,3 +814,48 @@ def show_uploaded(call: Call, import_id: str) -> Response:
 def submit_import_start(call: Call, import_id: str) -> Response:
     """Start the import of an uploaded file."""
     return import_pages.submit_start(call, import_id)
+
+
+# --- Pages of schedules and pauses ---
+
+
+@app.page("GET", "/schedules", who="user")
+def show_schedules(call: Call) -> Response:
+    """The caller's schedules, and the form for a new one."""
+    return schedule_pages.schedules(call)
+
+
+@app.page("POST", "/schedules", who="user")
+def submit_schedule(call: Call) -> Response:
+    """Add a schedule."""
+    return schedule_pages.submit(call)
+
+
+@app.page("POST", "/schedules/{schedule_id}/pause", who="user")
+def submit_schedule_pause(call: Call, schedule_id: str) -> Response:
+    """Pause a schedule."""
+    return schedule_pages.submit_switch(call, schedule_id, enabled=False)
+
+
+@app.page("POST", "/schedules/{schedule_id}/resume", who="user")
+def submit_schedule_resume(call: Call, schedule_id: str) -> Response:
+    """Resume a schedule."""
+    return schedule_pages.submit_switch(call, schedule_id, enabled=True)
+
+
+@app.page("POST", "/schedules/{schedule_id}/delete", who="user")
+def submit_schedule_deletion(call: Call, schedule_id: str) -> Response:
+    """Delete a schedule."""
+    return schedule_pages.submit_deletion(call, schedule_id)
+
+
+@app.page("POST", "/admin/pause", who="administrator")
+def submit_admin_pause(call: Call) -> Response:
+    """Pause a kind of task, or all of them."""
+    return admin.submit_pause(call)
+
+
+@app.page("POST", "/admin/resume", who="administrator")
+def submit_admin_resume(call: Call) -> Response:
+    """Resume a kind of task, or all of them."""
+    return admin.submit_resume(call)

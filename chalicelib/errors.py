@@ -29,7 +29,9 @@ The tree::
     │   │   ├── AddressConfirmed
     │   │   ├── AddressUnconfirmed
     │   │   ├── NothingUploaded
-    │   │   └── ReportNotReady
+    │   │   ├── ReportNotReady
+    │   │   ├── TooManySchedules
+    │   │   └── ScheduleEnded
     │   ├── ExportGone
     │   ├── ImportGone
     │   ├── ReportGone
@@ -244,6 +246,18 @@ class AddressUnconfirmed(Conflict):
     """The email address isn't confirmed; request a link with `POST /v1/me/confirmation`."""
 
     code = "address_unconfirmed"
+
+
+class TooManySchedules(Conflict):
+    """You have as many schedules as you can have; delete one first."""
+
+    code = "too_many_schedules"
+
+
+class ScheduleEnded(Conflict):
+    """The schedule's rule has no further runs; change the rule first."""
+
+    code = "schedule_ended"
 
 
 class ExportGone(RequestError):

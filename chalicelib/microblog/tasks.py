@@ -4,7 +4,15 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from chalicelib.exports.account_data import AUDIT, EMAILS, NOTIFICATIONS, PROFILE, SESSIONS, TASKS
+from chalicelib.exports.account_data import (
+    AUDIT,
+    EMAILS,
+    NOTIFICATIONS,
+    PROFILE,
+    SCHEDULES,
+    SESSIONS,
+    TASKS,
+)
 from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import Export, ExportWords
 from chalicelib.imports.kinds import Import
@@ -51,7 +59,7 @@ IMPORT_POSTS = Import(
 EXPORT_ARCHIVE = Archive(
     name="export_archive",
     title=N_("Exporting all of your data"),
-    datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, AUDIT),
+    datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, SCHEDULES, AUDIT),
 )
 
 EXAMPLE = TaskKind(

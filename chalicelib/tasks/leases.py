@@ -17,7 +17,9 @@ from sqlalchemy import orm as so
 from chalicelib.db.engine import Database, UtcDateTime, db_clock
 from chalicelib.db.models import LEASED, LEASED_TASKS, QUEUED, Task
 from chalicelib.errors import ClaimLost
+from chalicelib.tasks import schedule_runs
 from chalicelib.tasks.outcomes import end
+from chalicelib.tasks.pauses import is_paused
 from chalicelib.tasks.registry import TASKS, kind_of
 from chalicelib.tasks.transitions import ROW, ConditionalUpdate, as_task, change_leased
 
@@ -110,6 +112,7 @@ class Lease:
             if row is not None:
                 task = as_task(row)
                 kind_of(task).on_success(session, task, outcome, lease_s=self.lease_s, now=now)
+                schedule_runs.note_end(session, task, now=now)
         if row is None:
             with self._locked(now):
                 raise ClaimLost  # unless the task itself tells better why
@@ -273,7 +276,8 @@ def claim(
 
     Returns:
         The lease and the task as claimed; None when there is nothing to do: another worker has
-        claimed it, it is over, its pause is not, it is gone, or this code does not know its kind.
+        claimed it, it is over, its pause is not, it is gone, its kind is paused, or this code does
+        not know its kind.
     """
     values = {"by": worker, "lease_s": lease_s, "now": now}
     with database.write() as session:
@@ -292,6 +296,7 @@ _CLAIM = ConditionalUpdate(
     ROW.id == sa.bindparam("task_id"),
     ROW.status == "queued",
     ROW.due_at <= db_clock(1),
+    ~is_paused(ROW.name),
     status="running",
     claim=ROW.claim + 1,
     attempt=ROW.failures + 1,

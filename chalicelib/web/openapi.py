@@ -11,6 +11,7 @@ from chalicelib import errors
 from chalicelib.errors import RequestError
 from chalicelib.schemas import imports, responses
 from chalicelib.schemas.requests import Nothing, Number
+from chalicelib.schemas.schedules import Schedule
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.fields import IdempotencyKey, Username
 from chalicelib.web import problems
@@ -51,6 +52,7 @@ IN_PATHS: dict[str, Any] = {
     "post_id": Number,
     "task_id": responses.TaskId,
     "import_id": responses.TaskId,
+    "schedule_id": responses.TaskId,
 }
 """The types of path parameters; any other value is a 404, like all that does not exist."""
 
@@ -67,6 +69,7 @@ VALUES: dict[Any, tuple[str, str]] = {
     responses.Post: ("post_id", "/id"),
     responses.User: ("username", "/username"),
     imports.Import: ("import_id", "/id"),
+    Schedule: ("schedule_id", "/id"),
 }
 """The path parameter for which a response has a value, and the value's pointer in the body."""
 
@@ -121,7 +124,15 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
     _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
     for name in (*requests, *params):
         schemas[name]["additionalProperties"] = False
-    schemas["NewTask"] = {"title": "NewTask", "oneOf": [_new_task(name) for name in TASKS]}
+    later = {"not_before": schemas["NewTask"]["properties"]["not_before"]}
+    schemas["NewTask"] = {
+        "title": "NewTask",
+        "oneOf": [_task_choice(name, **later) for name in TASKS],
+    }
+    for name in ("NewSchedule", "ScheduleChange"):
+        examples = {"examples": schemas[name]["properties"]["task"]["examples"]}
+        choices = {"oneOf": [_task_choice(name) for name in TASKS]}
+        schemas[name]["properties"]["task"] = choices | examples
     known = [{"$ref": COMPONENT.format(name=name)} for name in ("ExportResult", "ImportResult")]
     other = {
         "type": "object",
@@ -131,7 +142,7 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
     return {**schemas, "Problem": _problem_schema()}
 
 
-def _new_task(name: str) -> Json:
+def _task_choice(name: str, **more: Json) -> Json:
     params = TASKS[name].model
     needed = [field.name for field in msgspec.structs.fields(params) if field.required]
     return {
@@ -139,6 +150,7 @@ def _new_task(name: str) -> Json:
         "properties": {
             "name": {"const": name},
             "params": {"$ref": COMPONENT.format(name=params.__name__)},
+            **more,
         },
         "required": ["name", *(["params"] if needed else [])],
         "additionalProperties": False,

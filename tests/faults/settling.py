@@ -9,13 +9,14 @@ import sqlalchemy as sa
 from rq.job import Job
 
 from chalicelib.adapters.job_queue import JOB_TTL_S
-from chalicelib.db.engine import Database
+from chalicelib.db.engine import Database, db_clock
 from chalicelib.db.models import (
     ACTIVE,
     ExportFile,
     ImportUpload,
     OutboxMessage,
     Removal,
+    Schedule,
     Task,
     User,
 )
@@ -37,9 +38,11 @@ class Ledger:
     removals: list[Removal] = field(default_factory=list)
     users: dict[int, User] = field(default_factory=dict)
     imports: dict[str | None, ImportUpload] = field(default_factory=dict)
+    due_schedules: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, database: Database) -> "Ledger":
+        now = db_clock()
         with database.read() as session:
             return cls(
                 {one.id: one for one in session.scalars(sa.select(Task))},
@@ -48,6 +51,7 @@ class Ledger:
                 list(session.scalars(sa.select(Removal))),
                 {one.id: one for one in session.scalars(sa.select(User))},
                 {one.task_id: one for one in session.scalars(sa.select(ImportUpload))},
+                list(session.scalars(sa.select(Schedule.id).where(Schedule.next_run_at <= now))),
             )
 
     def messages_about(self, task_id: str | None) -> list[OutboxMessage]:
@@ -66,6 +70,8 @@ class Ledger:
         for upload in self.imports.values():
             if upload.staged and upload.upload_gone_at is not None:
                 yield f"the staged rows of {upload.id} are to be removed"
+        for schedule_id in self.due_schedules:
+            yield f"schedule {schedule_id} is due"
         for removal in self.removals:
             if removal.import_id is not None:
                 where = import_prefix(removal.user_id, removal.import_id)

@@ -57,6 +57,12 @@ def _complaints(language: Language) -> dict[str, str]:
             "This export failed or was cancelled, so it has no file. Start a new export."
         ),
         "mail_in_progress": language.gettext("The email is already on its way."),
+        "too_many_schedules": language.gettext(
+            "You have as many schedules as you can have. Delete one first."
+        ),
+        "schedule_ended": language.gettext(
+            "This schedule has no further runs. Create a new one instead."
+        ),
         "export_gone": language.gettext(
             "This file has expired or was deleted. Start a new export."
         ),
@@ -81,6 +87,10 @@ def flaws_of(language: Language) -> dict[str, str]:
         "/password": language.gettext("Use 8 to 128 characters for the password."),
         "/language": language.gettext("Choose a language from the list."),
         "/body": language.gettext("A post can have 1 to 10,000 characters."),
+        "/rrule": language.gettext(
+            "Enter a rule such as FREQ=MONTHLY;BYMONTHDAY=1;BYHOUR=3 that runs at least once."
+        ),
+        "/timezone": language.gettext("Enter a time zone such as Europe/Madrid."),
     }
 
 

@@ -30,6 +30,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
         others.Asked,
         others.Confirmed,
         others.Launched,
+        others.Scheduled,
+        others.Reconcilers,
         others.Retried,
         others.EmailedAgain,
         others.Deleted,
