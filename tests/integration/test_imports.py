@@ -445,3 +445,10 @@ def test_export_import_export(join: Join, wiring: Wiring) -> None:
     content, posts = export(susan)
     assert run(david, wiring, content)["result"]["imported"] == 28
     assert export(david)[1] == posts
+    archive = susan.request("export_archive")
+    perform(archive, wiring)
+    again = run(david, wiring, susan.download(archive))["result"]
+    assert (again["format"], again["imported"]) == ("carryout_archive", 0)
+    maria = join("maria")
+    assert run(maria, wiring, susan.download(archive))["result"]["imported"] == 28
+    assert export(maria)[1] == posts
