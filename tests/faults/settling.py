@@ -28,6 +28,9 @@ PAUSE_S = 0.05
 """Between two passes of the reconciler that settle."""
 
 
+_DELIVERY = OutboxMessage.webhook_id.is_not(None)
+
+
 @dataclass
 class Ledger:
     """The rows that tell what is left to do, and what came of it, as they were read."""
@@ -35,6 +38,7 @@ class Ledger:
     tasks: dict[str, Task] = field(default_factory=dict)
     exports: dict[str, ExportFile] = field(default_factory=dict)
     messages: list[OutboxMessage] = field(default_factory=list)
+    deliveries: list[OutboxMessage] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
     users: dict[int, User] = field(default_factory=dict)
     imports: dict[str | None, ImportUpload] = field(default_factory=dict)
@@ -47,7 +51,8 @@ class Ledger:
             return cls(
                 {one.id: one for one in session.scalars(sa.select(Task))},
                 {one.task_id: one for one in session.scalars(sa.select(ExportFile))},
-                list(session.scalars(sa.select(OutboxMessage))),
+                list(session.scalars(sa.select(OutboxMessage).where(~_DELIVERY))),
+                list(session.scalars(sa.select(OutboxMessage).where(_DELIVERY))),
                 list(session.scalars(sa.select(Removal))),
                 {one.id: one for one in session.scalars(sa.select(User))},
                 {one.task_id: one for one in session.scalars(sa.select(ImportUpload))},
@@ -67,11 +72,17 @@ class Ledger:
             if one.state in OPEN:
                 about = f"of task {one.task_id}" if one.task_id else f"{one.id} ({one.topic})"
                 yield f"the email {about} is {one.state}"
+        for schedule_id in self.due_schedules:
+            yield f"schedule {schedule_id} is due"
+        for one in self.deliveries:
+            if one.state in OPEN:
+                yield f"the delivery {one.id} is {one.state}"
+        yield from self._to_be_removed()
+
+    def _to_be_removed(self) -> Iterator[str]:
         for upload in self.imports.values():
             if upload.staged and upload.upload_gone_at is not None:
                 yield f"the staged rows of {upload.id} are to be removed"
-        for schedule_id in self.due_schedules:
-            yield f"schedule {schedule_id} is due"
         for removal in self.removals:
             if removal.import_id is not None:
                 where = import_prefix(removal.user_id, removal.import_id)

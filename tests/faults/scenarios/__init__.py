@@ -1,6 +1,6 @@
 """Every scenario, by its name in lower case."""
 
-from tests.faults.scenarios import attempts, imports, others
+from tests.faults.scenarios import attempts, hooks, imports, others
 from tests.faults.scenarios.scenario import READER, Scenario
 
 __all__ = ["READER", "SCENARIOS", "Scenario"]
@@ -42,5 +42,9 @@ SCENARIOS: dict[str, type[Scenario]] = {
         others.Senders,
         imports.Imported,
         imports.ImportResumed,
+        hooks.Hooked,
+        hooks.Delivered,
+        hooks.Undelivered,
+        hooks.Deliverers,
     )
 }
