@@ -22,15 +22,21 @@ The tree::
     │   │   ├── TaskInProgress
     │   │   ├── TaskEnded
     │   │   ├── TaskActive
+    │   │   ├── TaskSucceeded
     │   │   ├── NotReady
     │   │   ├── NoFile
     │   │   ├── EmailInProgress
     │   │   ├── AddressConfirmed
     │   │   ├── AddressUnconfirmed
+    │   │   ├── NothingUploaded
+    │   │   ├── ReportNotReady
     │   │   ├── TooManySchedules
     │   │   └── ScheduleEnded
     │   ├── ExportGone
+    │   ├── ImportGone
+    │   ├── ReportGone
     │   ├── BodyTooLarge
+    │   ├── UploadTooLarge
     │   ├── UnsupportedMediaType
     │   ├── Invalid
     │   │   ├── MalformedJson
@@ -44,7 +50,8 @@ The tree::
     └── AttemptOver                   an attempt must stop now, without an outcome of its own
         ├── ClaimLost                 somebody else owns the task, or it is gone
         ├── CancelRequested           the user asked to cancel
-        └── ReleaseRequested          this process must stop; another one goes on
+        ├── ReleaseRequested          this process must stop; another one goes on
+        └── SliceOver                 others wait; the task goes on after them
 
 An error's docstring is its message unless another one is given.
 """
@@ -200,9 +207,15 @@ class TaskEnded(Conflict):
 
 
 class TaskActive(Conflict):
-    """Only a failed or cancelled task can be retried."""
+    """The task is still in progress; only a failed or cancelled task can be retried."""
 
     code = "task_active"
+
+
+class TaskSucceeded(Conflict):
+    """The task succeeded; only a failed or cancelled task can be retried."""
+
+    code = "task_succeeded"
 
 
 class NotReady(Conflict):
@@ -251,6 +264,36 @@ class ExportGone(RequestError):
     """The file has expired or was deleted; request a new export."""
 
     code = "export_gone"
+
+
+class NothingUploaded(Conflict):
+    """Nothing has been uploaded yet; send the file to the URL that creating the import gave."""
+
+    code = "nothing_uploaded"
+
+
+class ReportNotReady(Conflict):
+    """There's no report: the import hasn't finished, or it failed or was cancelled."""
+
+    code = "report_not_ready"
+
+
+class ImportGone(RequestError):
+    """The upload has expired or has been used; create another import and upload the file again."""
+
+    code = "import_gone"
+
+
+class ReportGone(RequestError):
+    """The report has expired; import the file again for a new one."""
+
+    code = "report_gone"
+
+
+class UploadTooLarge(RequestError):
+    """The file is larger than an import may be."""
+
+    code = "upload_too_large"
 
 
 class BodyTooLarge(RequestError):
@@ -382,3 +425,9 @@ class ReleaseRequested(AttemptOver):
     """This worker is stopping; another one will go on."""
 
     code = "released"
+
+
+class SliceOver(AttemptOver):
+    """Others wait for a worker; this task goes on after them."""
+
+    code = "slice_over"

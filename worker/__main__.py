@@ -7,7 +7,7 @@ import click
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from chalicelib.errors import CarryoutError
-from worker.commands import files, operating, people, schedules
+from worker.commands import files, imports, operating, people, schedules
 
 
 @click.group(
@@ -15,6 +15,7 @@ from worker.commands import files, operating, people, schedules
         *operating.COMMANDS,
         *people.COMMANDS,
         *files.COMMANDS,
+        *imports.COMMANDS,
         *schedules.COMMANDS,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -104,6 +104,7 @@ class Export(TaskKind):
     words: ExportWords = field(default_factory=ExportWords)
     function: str = ONE_DATASET
     follow_up: str = "worker.export.follow_up.follow_up"
+    resumable: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a declaration that would only fail in a worker.

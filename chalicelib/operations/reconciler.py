@@ -28,6 +28,7 @@ from chalicelib.db.models import (
 from chalicelib.errors import NotFound
 from chalicelib.exports import files, removals
 from chalicelib.exports.kinds import Export
+from chalicelib.imports import staging, uploads
 from chalicelib.outbox import messages
 from chalicelib.tasks import leases, schedules
 from chalicelib.tasks.leases import Lease
@@ -70,17 +71,17 @@ class Reconciler:
 
         Returns:
             How many tasks were `recovered` from dead workers or `enqueued` again, how many messages
-            of the outbox were `recovered_messages` from dead senders, how many files `expired`, how
-            many removals were executed (`removed`), and how many tasks were launched by schedules
-            (`scheduled`).
+            of the outbox were `recovered_messages` from dead senders, how many files, uploads and
+            reports `expired`, how many removals were executed, staged rows of an import included
+            (`removed`), and how many tasks were launched by schedules (`scheduled`).
         """
         counts = {
             "recovered": self._recover(now),
             "recovered_messages": messages.recover(self.database, now=now, most=MOST),
-            "expired": self._expire(now),
+            "expired": self._expire(now) + self._expire_imports(now),
             "scheduled": schedules.launch_due(self.database, self._request, most=MOST),
             "enqueued": self._enqueue(),
-            "removed": self._remove(now),
+            "removed": self._remove(now) + staging.delete_due(self.database, most=MOST),
         }
         self._forget(now)
         if any(counts.values()):
@@ -108,6 +109,10 @@ class Reconciler:
             except NotFound:
                 continue
         return len(expired)
+
+    def _expire_imports(self, now: datetime) -> int:
+        with self.database.write() as session:
+            return uploads.expire(session, now=now, lease_s=self.lease_s, most=MOST)
 
     def _request(self, kind: TaskKind, params: Mapping[str, Any]) -> TaskRequest:
         """What a schedule asks for: the cooldown is the operator's, and so holds here, too."""

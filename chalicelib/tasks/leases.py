@@ -5,7 +5,7 @@ claim; a worker that lost it gets `ClaimLost` and must stop. Leases go by the da
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db.engine import Database, UtcDateTime, db_clock
-from chalicelib.db.models import LEASED, LEASED_TASKS, Task
+from chalicelib.db.models import LEASED, LEASED_TASKS, QUEUED, Task
 from chalicelib.errors import ClaimLost
 from chalicelib.tasks import schedule_runs
 from chalicelib.tasks.outcomes import end
@@ -60,6 +60,7 @@ class Lease:
         *,
         now: datetime,
         checkpoint: dict[str, Any] | None = None,
+        write: Callable[[so.Session], None] | None = None,
     ) -> int:
         """Write progress, and what the next attempt needs to go on from here.
 
@@ -68,20 +69,30 @@ class Lease:
             total: Of how much.
             now: The time.
             checkpoint: Where to go on; None keeps the last one.
+            write: Writes what the checkpoint covers, in the same transaction; before the task is
+                locked, since it may take long.
 
         Returns:
             The percentage, at most 99: 100 is for success.
         """
-        with self._locked(now) as (_, task):
+        with self._locked(now, first=write) as (_, task):
             task.total = total
             task.done = max(task.done, done)
             task.percent = max(task.percent, min(99, 100 * done // total if total else 0))
-            task.checkpoint = checkpoint or task.checkpoint
+            if checkpoint and checkpoint != task.checkpoint:
+                task.checkpoint, task.checkpoint_claim = checkpoint, self.claim
             task.lease_until = db_clock(self.lease_s)
             task.last_seen_at = db_clock()
         return task.percent
 
-    def succeed(self, outcome: Any = None, *, now: datetime, total: int | None = None) -> None:
+    def succeed(
+        self,
+        outcome: Any = None,
+        *,
+        now: datetime,
+        total: int | None = None,
+        before: Callable[[so.Session, Any], Any] | None = None,
+    ) -> None:
         """End the task well; this commit is what publishes its outcome.
 
         Args:
@@ -89,10 +100,14 @@ class Lease:
                 what else there may be is the business of its kind.
             now: The time.
             total: How much was done in all, where that is more exact than the last report.
+            before: Writes in the same transaction what takes long, before the task is locked, and
+                returns the outcome; see `TaskKind.before_success`.
         """
-        result = outcome if isinstance(outcome, dict) else None
-        values = {"now": now, "counted": total, "ended": result}
         with self.database.write() as session:
+            if before is not None:
+                outcome = before(session, outcome)
+            result = outcome if isinstance(outcome, dict) else None
+            values = {"now": now, "counted": total, "ended": result}
             row = _SUCCEED.execute(session, self._fence, values, now=now)
             if row is not None:
                 task = as_task(row)
@@ -118,10 +133,41 @@ class Lease:
         with self._locked(now, cancelling=True) as (session, task):
             _count_failure(session, task, code, detail, lease_s=self.lease_s, now=now)
 
-    def release(self, *, now: datetime) -> None:
-        """This worker must stop: queue the task again at once, at no cost of an attempt."""
+    def release(self, *, now: datetime, to_end: bool = False) -> None:
+        """Queue the task again at once, at no cost of an attempt.
+
+        Args:
+            now: The time.
+            to_end: Whether it goes on after those that wait now; else it keeps its position.
+        """
         with self._locked(now) as (_, task):
             _queue_again(task, pause_s=0)
+            if to_end:
+                _move_to_end(task)
+
+    def time_out(self, time_limit_s: int, *, now: datetime) -> str:
+        """The attempt is out of time: fail the task, unless this very attempt got it on.
+
+        One that has moved the checkpoint is released instead, to the end of the queue.
+
+        Args:
+            time_limit_s: How long it was allowed to take, in seconds.
+            now: The time.
+
+        Returns:
+            The outcome: `released`, `failed` or, where that was requested already, `cancelled`.
+        """
+        with self._locked(now, cancelling=True) as (session, task):
+            if task.status == "cancelling":
+                end(session, task, status="cancelled", lease_s=self.lease_s, now=now)
+                return "cancelled"
+            if task.checkpoint_claim == self.claim:
+                _queue_again(task, pause_s=0)
+                _move_to_end(task)
+                return "released"
+            error = ("timeout", f"The task took longer than {time_limit_s} seconds.")
+            end(session, task, status="failed", lease_s=self.lease_s, now=now, error=error)
+            return "failed"
 
     def recover(self, *, now: datetime, overdue: bool = False) -> bool:
         """The worker is dead: queue its task again, or fail it after the last attempt.
@@ -152,15 +198,19 @@ class Lease:
 
     @contextmanager
     def _locked(
-        self, now: datetime, *, cancelling: bool = False
+        self,
+        now: datetime,
+        *,
+        cancelling: bool = False,
+        first: Callable[[so.Session], None] | None = None,
     ) -> Iterator[tuple[so.Session, Task]]:
-        with (
-            self.database.write() as session,
-            change_leased(
+        with self.database.write() as session:
+            if first is not None:
+                first(session)
+            with change_leased(
                 session, self.task_id, claim=self.claim, now=now, cancelling=cancelling
-            ) as task,
-        ):
-            yield session, task
+            ) as task:
+                yield session, task
 
 
 _RENEW = (
@@ -253,6 +303,7 @@ _CLAIM = ConditionalUpdate(
     worker=sa.bindparam("by"),
     lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),
     last_seen_at=db_clock(),
+    yielded_at=None,
     started_at=sa.func.coalesce(ROW.started_at, sa.bindparam("now", type_=UtcDateTime())),
     returning=ROW,
 )
@@ -279,6 +330,10 @@ def _queue_again(task: Task, *, pause_s: float) -> None:
     task.due_at = db_clock(pause_s)
 
 
+def _move_to_end(task: Task) -> None:
+    task.queued_at = task.yielded_at = db_clock()
+
+
 def leased_by(session: so.Session, worker: str) -> list[tuple[str, int]]:
     """What a worker has leases on: pairs of task id and claim."""
     statement = sa.select(Task.id, Task.claim).where(LEASED_TASKS, Task.worker == worker)
@@ -294,3 +349,15 @@ def overdue(session: so.Session, *, most: int) -> list[tuple[str, int]]:
         .limit(most)
     )
     return [(row[0], row[1]) for row in session.execute(statement)]
+
+
+def others_wait(session: so.Session, task_id: str) -> bool:
+    """Whether another task than this one could be claimed now."""
+    return bool(session.scalar(_OTHERS_WAIT, {"task_id": task_id}))
+
+
+_OTHERS_WAIT = sa.select(
+    sa.exists().where(
+        Task.status == QUEUED, Task.due_at <= db_clock(), Task.id != sa.bindparam("task_id")
+    )
+)

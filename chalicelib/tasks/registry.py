@@ -37,7 +37,10 @@ class TaskKind:
             default the one of the same name in `worker/tasks/NAME.py`.
         follow_up: The import string of a function that a worker calls right after an attempt's
             outcome is committed, for what the reconciler and the outbox would do a little later.
-        time_limit_s: How long an attempt may take, in seconds; None for `TASK_TIMEOUT_S`.
+        time_limit_s: How long an attempt may take, in seconds; None for `TASK_TIMEOUT_S`. One that
+            has moved its checkpoint by then is released and goes on in another attempt.
+        resumable: Whether its function notes with `Attempt.checkpoint` where to go on. Then the
+            task makes room, at a checkpoint, when it has run for `FAIR_SLICE_S` and others wait.
         unique_by: The parameters that tell tasks of this kind apart: a user may have one in
             progress for each combination of their values. With none, one of the kind.
     """
@@ -49,6 +52,7 @@ class TaskKind:
     function: str = ""
     follow_up: str = ""
     time_limit_s: int | None = None
+    resumable: bool = False
     unique_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -74,6 +78,14 @@ class TaskKind:
         except (TypeError, ValueError) as error:
             raise DeclarationError(f"{self.name}: a parameter is no JSON: {error}") from error
 
+    def on_launch(self, session: so.Session, task: Task, *, now: datetime) -> None:
+        """The task is created: tie to it what it needs, or raise to refuse the request.
+
+        Raises:
+            RequestError: What the parameters name cannot be used; no task is created.
+        """
+        del session, task, now
+
     def on_claim(self, session: so.Session, task: Task, *, now: datetime) -> Any:
         """A worker has claimed the task: fix what all its attempts must agree on.
 
@@ -81,6 +93,22 @@ class TaskKind:
             Facts for the attempt, of whatever type its function expects in `attempt.facts`.
         """
         del session, task, now
+
+    def before_success(
+        self, session: so.Session, task: Task, outcome: Any, *, now: datetime
+    ) -> Any:
+        """Write what takes long, in the transaction of the success but before the task is locked.
+
+        Meanwhile others may look at the task, and cancel it; then nothing of this is kept.
+
+        Returns:
+            The outcome as `on_success` gets it.
+
+        Raises:
+            TaskError: The task fails after all.
+        """
+        del session, task, now
+        return outcome
 
     def on_success(
         self, session: so.Session, task: Task, outcome: Any, *, lease_s: int, now: datetime

@@ -27,6 +27,7 @@ from chalicelib.errors import (
     TaskActive,
     TaskEnded,
     TaskInProgress,
+    TaskSucceeded,
     Unauthenticated,
 )
 from chalicelib.tasks import notifications
@@ -109,6 +110,7 @@ def launch_task(
     if request.cooldown_s:
         _check_cooldown(session, user_id, request, now=now)
     task = _insert(session, user_id, request, task_id=task_id, now=now)
+    request.kind.on_launch(session, task, now=now)
     notifications.post_task_progress(session, task, seq=begun[0], now=now)
     position = min(begun[1] + 1, EXACT_UP_TO + 1) if task.queued_at == now else None
     return Launched(task, is_new=True, position=position, paused=begun[2])
@@ -305,18 +307,21 @@ def retry_task(
 
     Raises:
         NotFound: There is no such task, or it is another user's.
-        TaskActive: It is not over, or it succeeded.
+        TaskActive: It is not over.
+        TaskSucceeded: There is nothing to try again.
         TaskInProgress: The user has another one of this kind that is not over.
     """
     with change(session, task_id, now=now, owner=owner) as task:
-        if task.status not in {"failed", "cancelled"}:
+        if task.status == "succeeded":
+            raise TaskSucceeded
+        if task.status in ACTIVE:
             raise TaskActive
         _refuse_second(session, task.user_id, task.name, task.unique_key)
         task.status = "queued"
         task.queued_at = now
         task.due_at = engine.db_clock()
         task.failures = task.attempt = task.percent = task.done = task.total = 0
-        task.started_at = task.finished_at = task.last_seen_at = None
+        task.started_at = task.finished_at = task.last_seen_at = task.yielded_at = None
         task.error_code = task.error_detail = task.checkpoint = task.result = None
         kind_of(task).on_retry(session, task, now=now)
     return task

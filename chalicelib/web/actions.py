@@ -149,7 +149,8 @@ def retry(call: Call, task_id: str, *, anybodys: bool = False) -> TaskView:
 
     Raises:
         NotFound: There is no such task, or it is another user's.
-        TaskActive: It is not over, or it succeeded.
+        TaskActive: It is not over.
+        TaskSucceeded: There is nothing to try again.
         TaskInProgress: Its user has another one of this kind that is not over.
     """
     owner = None if anybodys else call.user.id

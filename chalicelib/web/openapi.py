@@ -9,7 +9,7 @@ import msgspec
 
 from chalicelib import errors
 from chalicelib.errors import RequestError
-from chalicelib.schemas import responses
+from chalicelib.schemas import imports, responses
 from chalicelib.schemas.requests import Nothing, Number
 from chalicelib.schemas.schedules import Schedule
 from chalicelib.tasks.registry import TASKS
@@ -51,6 +51,7 @@ IN_PATHS: dict[str, Any] = {
     "username": Username,
     "post_id": Number,
     "task_id": responses.TaskId,
+    "import_id": responses.TaskId,
     "schedule_id": responses.TaskId,
 }
 """The types of path parameters; any other value is a 404, like all that does not exist."""
@@ -67,6 +68,7 @@ VALUES: dict[Any, tuple[str, str]] = {
     responses.Task: ("task_id", "/id"),
     responses.Post: ("post_id", "/id"),
     responses.User: ("username", "/username"),
+    imports.Import: ("import_id", "/id"),
     Schedule: ("schedule_id", "/id"),
 }
 """The path parameter for which a response has a value, and the value's pointer in the body."""
@@ -116,6 +118,7 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
         *params.values(),
         *returned,
         responses.ExportResult,
+        imports.ImportResult,
         responses.Fault,
     ]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
@@ -130,9 +133,12 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
         examples = {"examples": schemas[name]["properties"]["task"]["examples"]}
         choices = {"oneOf": [_task_choice(name) for name in TASKS]}
         schemas[name]["properties"]["task"] = choices | examples
-    export = {"$ref": COMPONENT.format(name="ExportResult")}
-    other = {"type": "object", "not": {"required": ["sha256"]}}
-    schemas["Task"]["properties"]["result"] = {"anyOf": [export, other, {"type": "null"}]}
+    known = [{"$ref": COMPONENT.format(name=name)} for name in ("ExportResult", "ImportResult")]
+    other = {
+        "type": "object",
+        "not": {"anyOf": [{"required": ["sha256"]}, {"required": ["imported"]}]},
+    }
+    schemas["Task"]["properties"]["result"] = {"anyOf": [*known, other, {"type": "null"}]}
     return {**schemas, "Problem": _problem_schema()}
 
 

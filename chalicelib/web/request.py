@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from functools import cached_property
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeVar, cast
@@ -50,15 +51,18 @@ class Call:
     Attributes:
         request: Chalice's own request.
         wiring: The clients and settings.
-        now: The time, the same throughout the request.
         prefix: The path under which the API stands: `/api` on a stage, empty locally.
     """
 
     def __init__(self, request: Request, wiring: Wiring) -> None:
         self.request = request
         self.wiring = wiring
-        self.now = wiring.now()
         self.prefix = prefix_of(request)
+
+    @cached_property
+    def now(self) -> datetime:
+        """The time, the same throughout the request."""
+        return self.wiring.now()
 
     @cached_property
     def user(self) -> User:

@@ -31,8 +31,11 @@ def _check_database(call: Call) -> dict[str, Any]:
     try:
         with call.wiring.database.read() as session:
             oldest = queries.oldest_queued(session)
+        writable = call.wiring.is_writable.value(now=call.now)
     except sa.exc.SQLAlchemyError:
         return {"ok": False}
+    if not writable:
+        return {"ok": False, "writable": False}
     age_s = 0.0 if oldest is None else max(0.0, (call.now - oldest).total_seconds())
     return {"ok": True, "oldest_queued_age_s": round(age_s, 3)}
 

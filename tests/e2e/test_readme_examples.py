@@ -50,7 +50,7 @@ with wiring.database.write() as session:
     session.add(Post(user_id=user_id, body="Hello, wonderful world", timestamp=now()))
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     session.add(Order(user_id=user_id, placed_at=moment, amount=Decimal("12.50")))
-words = launch(wiring.database, user_id, "count_words", shortest=6)
+words = launch(wiring.database, user_id, "count_long_words", shortest=6)
 perform(words, wiring)
 assert the_task(wiring.database, words).result == {"words": 2}, the_task(wiring.database, words)
 orders = launch(wiring.database, user_id, "export_orders")
@@ -83,7 +83,7 @@ def copy(tmp_path: Path) -> Path:
     change(datasets, "import Post\n", "", f"\n{BLOCKS['dataset']}")
     datasets.write_text(datasets.read_text().replace("import Post\n", "import Order, Post\n"))
     text = tasks.read_text().replace("import POSTS\n", "import ORDERS, POSTS\n")
-    added = f"{BLOCKS['kind']}\n{BLOCKS['export']}\nKINDS = (COUNT_WORDS, EXPORT_ORDERS, "
+    added = f"{BLOCKS['kind']}\n{BLOCKS['export']}\nKINDS = (COUNT_LONG_WORDS, EXPORT_ORDERS, "
     tasks.write_text(text.replace("KINDS = (", added))
     (name,) = (name for name in BLOCKS if name.startswith("file: "))
     (tmp_path / name.removeprefix("file: ")).write_text(BLOCKS[name])

@@ -8,12 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -39,7 +41,7 @@ from worker.commands import files
 from worker.commands.operating import MIGRATIONS, upgrade
 from worker.importing.json_lines import PostLine
 from worker.importing.table import BATCH, store_posts
-from worker.runner import alive_file
+from worker.runner import alive_file, forget_dead
 
 GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'
 COMMANDS = [
@@ -390,6 +392,61 @@ def test_export_and_verify(worker: Call, database: Database, user_id: int, tmp_p
         ]
 
 
+@both_databases
+def test_an_archive(worker: Call, database: Database, user_id: int, tmp_path: Path) -> None:
+    """An archive of chosen datasets and formats is written, and found intact."""
+    write_posts(database, user_id, ["one", "=two"])
+    chosen = ["--dataset", "profile", "--dataset", "posts", "--format", "json", "--format", "csv"]
+    done = worker("export", "--user", "susan", "--out", "all.zip", "--archive", *chosen)
+    size = (tmp_path / "all.zip").stat().st_size
+    assert (done.status, done.out) == (0, f"wrote 1 profile, 2 posts, {size} bytes to all.zip\n")
+    with zipfile.ZipFile(tmp_path / "all.zip") as found:
+        names = [name for name in found.namelist() if not name.startswith(("index", "viewer"))]
+        assert b"'=two," in found.read("spreadsheets/posts.csv")
+    assert names == [
+        "README.txt",
+        "data/profile.json",
+        "data/posts.json",
+        "spreadsheets/profile.csv",
+        "spreadsheets/posts.csv",
+        "manifest.json",
+    ]
+    done = worker("verify", "all.zip")
+    assert (done.status, "fault" in done.err) == (0, False)
+    assert {"profile:  1", "posts:    2", "the file is intact"} <= set(done.out.splitlines())
+
+
+def test_an_archive_of_everything(worker: Call, user_id: int, tmp_path: Path) -> None:
+    """Without a choice it has every dataset, and a damaged one is not intact."""
+    assert user_id
+    assert worker("export", "--user", "susan", "--out", "all.zip", "--archive").status == 0
+    path = tmp_path / "all.zip"
+    with zipfile.ZipFile(path) as found:
+        manifest = json.loads(found.read("manifest.json"))
+    assert {"profile", "posts"} <= {one["name"] for one in manifest["datasets"]}
+    path.write_bytes(path.read_bytes()[:-5])
+    done = worker("verify", path)
+    assert (done.status, "the file is intact" in done.out) == (1, False)
+    assert "fault:" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--format", "csv"], "need --archive"),
+        (["--dataset", "posts", "--dataset", "posts"], "need --archive"),
+        (["--archive", "--dataset", "nothing"], "no dataset named nothing"),
+        (["--archive", "--format", "xml"], "is not one of"),
+    ],
+)
+def test_options_of_an_archive(worker: Call, user_id: int, options: list[str], said: str) -> None:
+    """What does not go together, or is not there, is said."""
+    assert user_id
+    done = worker("export", "--user", "susan", "--out", "x", *options)
+    assert done.status != 0
+    assert said in done.err
+
+
 @pytest.fixture
 def exported(worker: Call, database: Database, user_id: int, tmp_path: Path) -> Path:
     write_posts(database, user_id, ["one", "two"])
@@ -448,7 +505,10 @@ def test_tasks(worker: Call, database: Database, user_id: int) -> None:
     assert shown["history"][0]["event"] == "requested"
 
 
-@pytest.mark.parametrize("wrong", [["--status", "done"], ["--limit", "0"], ["--limit", "-1"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [["--status", "done"], ["--limit", "0"], ["--limit", "-1"], ["--limit", str(2**63 - 1)]],
+)
 def test_list_of_nothing(worker: Call, wrong: list[str]) -> None:
     """A filter that means nothing is a mistake, not an empty list."""
     done = worker("tasks", "list", *wrong)
@@ -482,7 +542,7 @@ def test_launch_a_task(worker: Call, database: Database, user_id: int, wiring: W
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("nothing",), "no task named nothing; there are export_posts, example"),
+        (("nothing",), "no task named nothing; there are export_posts, "),
         (("example",), "--params: /seconds is required"),
         (("example", "--params", "{"), "--params is no JSON"),
         (("example", "--params", '{"seconds": 61}'), "--params: /seconds must be at most 60"),
@@ -683,6 +743,25 @@ def test_health(worker: Call, wiring: Wiring) -> None:
         assert (done.status, done.out) == (0, "alive\n")
     finally:
         alive.unlink()
+
+
+def test_health_of_one_that_was_killed(worker: Call, wiring: Wiring, tmp_path: Path) -> None:
+    """The sign of life that a killed worker left behind is none, from the first moment on."""
+    process = processes.start(["sleep", "600"], log=tmp_path / "log")
+    sign = alive_file(wiring)
+    sign = sign.with_name(f"{sign.name.rpartition('-')[0]}-{process.pid}")
+    sign.touch()
+    try:
+        assert worker("health").status == 0
+        process.kill()
+        wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE, "it is dead, and not reaped")
+        assert worker("health").status == 1
+        process.wait()
+        assert worker("health").status == 1
+        forget_dead(wiring)
+        assert not sign.exists()
+    finally:
+        sign.unlink(missing_ok=True)
 
 
 # --- Schedules and pauses ---

@@ -12,6 +12,7 @@ from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
 from tests.harness.ledgers import fail, launch, make_user, now, publish, put_email
 from tests.harness.people import JSON, Person
+from tests.harness.uploads import upload
 
 ROLES = ("nobody", "revoked", "expired", "other", "administrator", "owner")
 """In the order in which they call: the owner last, whose call may change something."""
@@ -69,6 +70,11 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /v1/exports/{task_id}/download": (own(303), None),
     "DELETE /v1/exports/{task_id}": (own(204), None),
     "POST /v1/exports/{task_id}/mail": (own(202), None),
+    "POST /v1/imports": (each(201), {"filename": "posts.json"}),
+    "GET /v1/imports": (each(200), None),
+    "GET /v1/imports/{import_id}": (own(200), None),
+    "POST /v1/imports/{import_id}/start": (own(202), None),
+    "GET /v1/imports/{import_id}/report": (own(409), None),
     "GET /v1/notifications": (each(200), None),
     "GET /v1/admin/tasks": (administrators(200), None),
     "GET /v1/admin/queue": (administrators(200), None),
@@ -105,6 +111,12 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "POST /exports/{task_id}/mail": (own(303), ""),
     "POST /tasks/{task_id}/cancel": (own(303), ""),
     "POST /tasks/{task_id}/retry": (own(303), ""),
+    "GET /imports": (each(200), None),
+    "POST /imports": (each(303), ""),
+    "GET /imports/{import_id}": (own(200), None),
+    # It goes on to the import's page, whatever its id.
+    "GET /imports/{import_id}/uploaded": (anybody(200), None),
+    "POST /imports/{import_id}/start": (own(303), ""),
     "GET /forgot": (anybody(200), None),
     "POST /forgot": (anybody(200), "email=susan@example.com"),
     "GET /new-password": (anybody(200), None),
@@ -170,6 +182,8 @@ def place(people: dict[str, Person], wiring: Wiring) -> Any:
         owner = people["owner"]
         if "{post_id}" in path:
             return path.format(post_id=owner.post("/v1/posts", {"body": "x"}).json_body["id"])
+        if "{import_id}" in path:
+            return path.format(import_id=upload(owner, b"{}"))
         if "{schedule_id}" in path:
             made = owner.call("POST", "/v1/schedules", SCHEDULE, 201)
             return path.format(schedule_id=made["id"])
@@ -208,7 +222,8 @@ def test_who_may_call(route: str, people: dict[str, Person], place: Any) -> None
 
 
 def _nowhere(pattern: str) -> str:
-    return pattern.format(post_id=10**9, task_id="x", schedule_id="x", username="nobody", name="y")
+    others = dict.fromkeys(("task_id", "import_id", "schedule_id"), "x")
+    return pattern.format(post_id=10**9, username="nobody", name="y", **others)
 
 
 LIVES = [

@@ -33,8 +33,11 @@ def test_defaults() -> None:
         "export_cooldown_s": 0,
         "exports_kept": 3,
         "mail_attach_max_bytes": 5000000,
+        "import_max_bytes": 2147483648,
+        "post_quota_bytes": 0,
         "task_timeout_s": 3600,
         "task_max_attempts": 5,
+        "fair_slice_s": 20,
         "lease_s": 30,
         "sweep_interval_s": 10,
         "token_ttl_s": 2592000,
@@ -88,10 +91,14 @@ BAD = [
     ("EXPORT_COOLDOWN_S", "-1"),
     ("EXPORTS_KEPT", "0"),
     ("MAIL_ATTACH_MAX_BYTES", "5e6"),
+    ("IMPORT_MAX_BYTES", "0"),
+    ("IMPORT_MAX_BYTES", str(5 * 1024**3 + 1)),  # S3 takes no more in one PUT
+    ("POST_QUOTA_BYTES", "-1"),
     ("TASK_TIMEOUT_S", "0"),
     ("TASK_TIMEOUT_S", str(2**31)),  # no alarm can be set for it
     ("TASK_MAX_ATTEMPTS", "0"),
     ("TASK_MAX_ATTEMPTS", "\u0665"),  # a digit, but not one of ours
+    ("FAIR_SLICE_S", "0"),
     ("LEASE_S", "1.5"),
     ("SWEEP_INTERVAL_S", "x"),
     ("TOKEN_TTL_S", "0"),

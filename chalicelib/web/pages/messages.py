@@ -51,6 +51,7 @@ def _complaints(language: Language) -> dict[str, str]:
         ),
         "task_ended": language.gettext("This task has already ended, so it can't be cancelled."),
         "task_active": language.gettext("Only a failed or cancelled task can be tried again."),
+        "task_succeeded": language.gettext("Only a failed or cancelled task can be tried again."),
         "not_ready": language.gettext("This export isn't ready yet. Wait until it's done."),
         "no_file": language.gettext(
             "This export failed or was cancelled, so it has no file. Start a new export."
@@ -65,6 +66,11 @@ def _complaints(language: Language) -> dict[str, str]:
         "export_gone": language.gettext(
             "This file has expired or was deleted. Start a new export."
         ),
+        "nothing_uploaded": language.gettext("Nothing has been uploaded yet. Choose a file first."),
+        "import_gone": language.gettext("This upload has expired. Start a new import."),
+        "report_not_ready": language.gettext("This import has no report."),
+        "report_gone": language.gettext("This report has expired."),
+        "upload_too_large": language.gettext("The file is too large."),
         "body_too_large": language.gettext("That's too large. The limit is 10 MB."),
         "invalid": language.gettext("Some of this isn't valid. Check it and try again."),
         "unavailable": language.gettext("We can't do this right now. Try again in a moment."),

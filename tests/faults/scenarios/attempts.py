@@ -3,7 +3,9 @@
 import signal
 import threading
 from collections.abc import Collection
+from typing import Any
 
+from chalicelib.exports.archive import FORMATS
 from chalicelib.wiring import Wiring
 from tests.faults import world as worlds
 from tests.faults.calls import Call, Fault
@@ -11,7 +13,7 @@ from tests.faults.oracle import ERASED
 from tests.faults.scenarios.scenario import EVERY_FAULT, READER, Scenario, as_many, crash
 from tests.harness.ledgers import the_task
 from tests.harness.waiting import wait_until
-from worker import process
+from worker import attempts, process
 from worker.export import upload
 
 
@@ -52,6 +54,23 @@ class Resumed(Scenario):
         crash(self)
         wait_until(lambda: _recovered(self), "the task is queued again")
         self.world.empty_queue()
+
+
+class Archived(Scenario):
+    """An archive in every format, in several parts."""
+
+    def request(self) -> str:
+        """Request one."""
+        params: dict[str, Any] = {
+            "datasets": ["profile", "posts"],
+            "formats": list(FORMATS),
+            "viewer": False,
+        }
+        return self.world.request("export_archive", **params)
+
+
+class ArchiveResumed(Archived, Resumed):
+    """The same, where one died in the middle of a member."""
 
 
 class Small(Scenario):
@@ -96,6 +115,22 @@ class Released(Scenario):
         process.request_stop(signal.SIGTERM, None)
         (beat,) = [one for one in threading.enumerate() if one.name == "heartbeat"]
         wait_until(lambda: beat.reason, "the heartbeat knows")  # type: ignore[attr-defined]
+
+
+class Sliced(Scenario):
+    """Others wait in mid-export: it makes room at the next part, and goes on after them."""
+
+    def midway(self, wiring: Wiring) -> None:
+        del wiring
+        attempts.Attempt._others_have_waited = _always  # type: ignore[assignment, method-assign]
+
+
+class OutOfTime(Scenario):
+    """Its time is over in mid-export; it has got on, so it goes on."""
+
+    def midway(self, wiring: Wiring) -> None:
+        del wiring
+        attempts.Attempt.deadline = property(lambda _attempt: 0.0)  # type: ignore[assignment]
 
 
 class Erased(Scenario):
@@ -144,6 +179,10 @@ class Crowd(Scenario):
     def work(self, wiring: Wiring) -> None:
         with as_many(10):
             super().work(wiring)
+
+
+def _always(_attempt: attempts.Attempt) -> bool:
+    return True
 
 
 def _recovered(scenario: Scenario) -> bool:
