@@ -1,8 +1,8 @@
 """The long-running worker: RQ's, on one queue, that notices a death within a minute.
 
-The parent process listens; a forked work horse does a job and those that come right after it; two
-more children run the reconciler and the outbox's sender. The parent has no thread in SQL when it
-forks, and shares no connection with its children.
+The parent process listens; a forked work horse does a job and those that come right after it;
+three more children run the reconciler, the outbox's sender, and deliveries to webhooks. The parent
+has no thread in SQL when it forks, and shares no connection with its children.
 """
 
 import logging
@@ -42,6 +42,7 @@ from worker import alive, liveness
 from worker.child_process import ChildProcess, exit_with
 from worker.liveness import Watch, Work
 from worker.outbox.sender_process import send_for_ever
+from worker.outbox.webhook_process import deliver_for_ever
 from worker.process import process_wiring, request_stop
 from worker.protection import protected
 from worker.reconciler_process import reconcile_for_ever
@@ -112,6 +113,7 @@ class Runner(Worker):
         self._children = [
             ChildProcess(lambda: reconcile_for_ever(Wiring(wiring.settings, pool_size=1))),
             ChildProcess(lambda: send_for_ever(Wiring(wiring.settings, pool_size=1))),
+            ChildProcess(lambda: deliver_for_ever(Wiring(wiring.settings, pool_size=2))),
         ]
         self._horse_status = 0
         self._pipe = -1, -1
@@ -147,6 +149,8 @@ class Runner(Worker):
             # An ending interpreter takes its handlers back: a second signal would kill it.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
             log.info("stopping", extra={"action": "stop"})
+            for child in self._children:
+                child.terminate()  # all at once: each may take a while
             for child in self._children:
                 child.stop()
             self._alive.unlink(missing_ok=True)

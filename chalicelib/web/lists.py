@@ -129,7 +129,9 @@ def page_of(query: ListQuery, *, numbered: bool = False) -> Page:
     return Page(query.limit, (timestamp, int(item_id) if numbered else item_id))
 
 
-def list_response(call: Call, items: Sequence[Mapping[str, Any]], *, after: str | None) -> Response:
+def list_response(
+    call: Call, items: Sequence[Mapping[str, object]], *, after: str | None
+) -> Response:
     """A page of a list, with a link to the next."""
     headers = {}
     if after is not None:

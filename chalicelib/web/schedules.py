@@ -22,7 +22,7 @@ from chalicelib.tasks.registry import TASKS
 from chalicelib.tasks.schedules import Plan
 from chalicelib.values.fields import check
 from chalicelib.values.paging import cursor
-from chalicelib.web import lists, status
+from chalicelib.web import actions, lists, status
 from chalicelib.web.request import Call
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _check_task(task: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if choice.name not in TASKS:
         raise Invalid(Fault("/task/name", "must be one of " + ", ".join(TASKS)))
     kind = TASKS[choice.name]
-    return kind.name, kind.store(check(choice.params, kind.model, at="/task/params"))
+    return kind.name, actions.stored_params(kind, choice.params, at="/task/params")
 
 
 def _check_rule(rrule: str, timezone: str, *, now: datetime) -> None:

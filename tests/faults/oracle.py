@@ -34,7 +34,7 @@ from chalicelib.exports.kinds import export_of
 from chalicelib.microblog.datasets import POSTS
 from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
-from tests.faults import emails
+from tests.faults import emails, hooks
 from tests.faults.emails import Email
 from tests.faults.settling import Ledger
 from tests.harness import documents
@@ -107,6 +107,7 @@ def violations(
     accepted: Mapping[str, Expected],
     promised: Iterable[Promise] = (),
     samples: Iterable[tuple[str, int]] = (),
+    received: Collection[hooks.Received] | None = None,
 ) -> list[str]:
     """Find everything that is not as it must be, once all is settled.
 
@@ -116,6 +117,8 @@ def violations(
         accepted: What was promised about tasks, by task id.
         promised: What was promised about accounts that were not erased.
         samples: Percentages as somebody saw them, in the order of their time.
+        received: What the receiver of the one webhook got, which hears of all these tasks; None
+            where there is no webhook.
 
     Returns:
         A sentence for each; none when all is well.
@@ -132,6 +135,8 @@ def violations(
             faults = _one(wiring, ledger, task, expected, mine)
         found += [f"task {task_id}: {fault}" for fault in faults]
     found += _accounts(ledger, promised, sent)
+    if received is not None:
+        found += _deliveries(wiring.database, ledger, received)
     found += _unconfirmed(ledger)
     found += _bucket(wiring, ledger)
     found += _redis(wiring)
@@ -245,6 +250,17 @@ def _accounts(
     for promise, count in (Counter(promised) - kept).items():
         yield f"lost: {count} messages ({promise.topic}) that were promised to {promise.address}"
     yield from emails.account_faults(messages, sent)
+
+
+def _deliveries(
+    database: Database, ledger: Ledger, received: Collection[hooks.Received]
+) -> Iterator[str]:
+    tasks = list(ledger.tasks.values())
+    endings = {
+        task.id: [event for event in _events(database, task) if event in hooks.ENDINGS]
+        for task in tasks
+    }
+    yield from hooks.delivery_faults(tasks, endings, ledger.deliveries, received)
 
 
 def _unconfirmed(ledger: Ledger) -> Iterator[str]:

@@ -27,6 +27,9 @@ PAUSE_S = 0.05
 """Between two passes of the reconciler that settle."""
 
 
+_DELIVERY = OutboxMessage.webhook_id.is_not(None)
+
+
 @dataclass
 class Ledger:
     """The rows that tell what is left to do, and what came of it, as they were read."""
@@ -34,6 +37,7 @@ class Ledger:
     tasks: dict[str, Task] = field(default_factory=dict)
     exports: dict[str, ExportFile] = field(default_factory=dict)
     messages: list[OutboxMessage] = field(default_factory=list)
+    deliveries: list[OutboxMessage] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
     users: dict[int, User] = field(default_factory=dict)
     due_schedules: list[str] = field(default_factory=list)
@@ -45,7 +49,8 @@ class Ledger:
             return cls(
                 {one.id: one for one in session.scalars(sa.select(Task))},
                 {one.task_id: one for one in session.scalars(sa.select(ExportFile))},
-                list(session.scalars(sa.select(OutboxMessage))),
+                list(session.scalars(sa.select(OutboxMessage).where(~_DELIVERY))),
+                list(session.scalars(sa.select(OutboxMessage).where(_DELIVERY))),
                 list(session.scalars(sa.select(Removal))),
                 {one.id: one for one in session.scalars(sa.select(User))},
                 list(session.scalars(sa.select(Schedule.id).where(Schedule.next_run_at <= now))),
@@ -66,6 +71,9 @@ class Ledger:
                 yield f"the email {about} is {one.state}"
         for schedule_id in self.due_schedules:
             yield f"schedule {schedule_id} is due"
+        for one in self.deliveries:
+            if one.state in OPEN:
+                yield f"the delivery {one.id} is {one.state}"
         for removal in self.removals:
             yield f"{prefix(removal.user_id, removal.task_id)} is to be removed"
 
