@@ -226,14 +226,18 @@ def test_suspended_worker(runner: Runner, wiring: Wiring) -> None:
     assert queue.get_job_ids() == asked
 
 
+def states(wiring: Wiring) -> list[str]:
+    """What the workers say that they are doing."""
+    return [one.state for one in wiring.queue.workers()]
+
+
 def test_suspended_for_real(wiring: Wiring, environment: dict[str, str], tmp_path: Path) -> None:
     """Twelve tasks wait while real workers are suspended, and are done when they are resumed."""
     with worker(environment, log=tmp_path / "log"):
         wait_until(wiring.queue.workers_alive, "the worker listens")
         suspend(wiring.queue.redis)
         asked = ask(wiring, *(f"user{number}" for number in range(12)))
-        state = lambda: [one.state for one in wiring.queue.workers()]  # noqa: E731 - to wait for
-        wait_until(lambda: state() == ["suspended"], "the worker knows")  # type: ignore[no-untyped-call]
+        wait_until(lambda: states(wiring) == ["suspended"], "the worker knows")
         assert statuses(wiring, asked) == ["queued"] * 12
         assert wiring.queue.depth() == 12
         assert wiring.queue.workers_alive().suspended
