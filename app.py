@@ -17,25 +17,35 @@ from chalicelib.errors import (
     EmailTaken,
     ExportGone,
     IdempotencyKeyReused,
+    ImportGone,
     LinkOver,
     NoFile,
+    NothingUploaded,
     NotReady,
     RegistrationClosed,
+    ReportGone,
+    ReportNotReady,
+    ScheduleEnded,
     SignInAgain,
     TaskActive,
     TaskEnded,
     TaskInProgress,
     TooManyAttempts,
+    TooManySchedules,
+    UploadTooLarge,
     UsernameTaken,
     WrongCredentials,
     WrongPassword,
 )
 from chalicelib.operations import backlog
+from chalicelib.schemas import imports as import_schemas
 from chalicelib.schemas import responses
+from chalicelib.schemas import schedules as schedule_schemas
 from chalicelib.schemas.requests import (
     Confirmation,
     Credentials,
     Erasure,
+    ListQuery,
     NewPost,
     NewTask,
     Nothing,
@@ -49,11 +59,24 @@ from chalicelib.schemas.requests import (
     TaskListQuery,
     WaitQuery,
 )
+from chalicelib.schemas.schedules import NewSchedule, PauseChange, ScheduleChange
 from chalicelib.schemas.serializers import show_post, show_time
-from chalicelib.web import account_actions, actions, lists, openapi, recovery, sessions, status
+from chalicelib.web import (
+    account_actions,
+    actions,
+    imports,
+    lists,
+    openapi,
+    recovery,
+    schedules,
+    sessions,
+    status,
+)
 from chalicelib.web.api import Api
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
+from chalicelib.web.pages import imports as import_pages
+from chalicelib.web.pages import schedules as schedule_pages
 from chalicelib.web.pages.problem import problem
 from chalicelib.web.pages.reference import reference
 from chalicelib.web.request import Call
@@ -250,7 +273,7 @@ def create_export(call: Call) -> Response:
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
-    problems=(TaskInProgress, CoolingDown, IdempotencyKeyReused),
+    problems=(TaskInProgress, CoolingDown, NothingUploaded, ImportGone, IdempotencyKeyReused),
     reads=("Idempotency-Key",),
 )
 def create_task(call: Call) -> Response:
@@ -305,7 +328,7 @@ def cancel_task(call: Call, task_id: str) -> Response:
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
-    problems=(TaskActive, TaskInProgress),
+    problems=(TaskActive, TaskInProgress, ImportGone),
 )
 def retry_task(call: Call, task_id: str) -> Response:
     """Queue a failed or cancelled task again."""
@@ -415,12 +438,155 @@ def show_openapi(call: Call) -> dict[str, Any]:
     return openapi.document(app.endpoints, prefix=call.prefix)
 
 
+# --- Schedules and pauses ---
+
+
+@app.endpoint(
+    "POST",
+    "/v1/schedules",
+    body=NewSchedule,
+    status=201,
+    returns=schedule_schemas.Schedule,
+    headers=("Location",),
+    problems=(TooManySchedules,),
+)
+def create_schedule(call: Call) -> Response:
+    """Launch a task again and again, by a recurrence rule."""
+    shown = schedules.create(call, call.body(NewSchedule))
+    return json_response(shown, status=201, headers={"Location": shown["links"]["self"]})
+
+
+@app.endpoint(
+    "GET",
+    "/v1/schedules",
+    query=ListQuery,
+    returns=schedule_schemas.ScheduleList,
+    headers=("[Link]",),
+)
+def list_schedules(call: Call) -> Response:
+    """List your schedules, newest first."""
+    return schedules.list_all(call)
+
+
+@app.endpoint("GET", "/v1/schedules/{schedule_id}", returns=schedule_schemas.Schedule)
+def show_schedule(call: Call, schedule_id: str) -> schedule_schemas.Schedule:
+    """Show a schedule."""
+    return schedules.get(call, schedule_id)
+
+
+@app.endpoint(
+    "PATCH",
+    "/v1/schedules/{schedule_id}",
+    body=ScheduleChange,
+    returns=schedule_schemas.Schedule,
+    problems=(ScheduleEnded,),
+)
+def change_schedule(call: Call, schedule_id: str) -> schedule_schemas.Schedule:
+    """Pause or resume a schedule, or change its task, its rule or its time zone."""
+    return schedules.change(call, schedule_id, call.body(ScheduleChange))
+
+
+@app.endpoint("DELETE", "/v1/schedules/{schedule_id}", status=204)
+def delete_schedule(call: Call, schedule_id: str) -> Response:
+    """Delete a schedule; the tasks that it launched stay."""
+    schedules.delete(call, schedule_id)
+    return no_content()
+
+
+@app.endpoint(
+    "POST",
+    "/v1/admin/queue/pause",
+    who="administrator",
+    body=PauseChange,
+    returns=responses.Queue,
+)
+def pause_queue(call: Call) -> responses.Queue:
+    """Pause a kind of task, or all of them; running tasks go on."""
+    return schedules.pause(call, call.body(PauseChange).name)
+
+
+@app.endpoint(
+    "POST",
+    "/v1/admin/queue/resume",
+    who="administrator",
+    body=PauseChange,
+    returns=responses.Queue,
+)
+def resume_queue(call: Call) -> responses.Queue:
+    """Resume a kind of task, or all of them."""
+    return schedules.resume(call, call.body(PauseChange).name)
+
+
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def sweep(_event: CloudWatchEvent) -> None:
     """Run the reconciler, and publish the size of the backlog."""
     app.wiring.reconciler.sweep(now=app.wiring.now())
     measured = backlog.measure(app.wiring.database, app.wiring.queue)
     backlog.publish(measured, queue=app.wiring.settings.queue_name)
+
+
+# --- Imports ---
+
+
+@app.endpoint(
+    "POST",
+    "/v1/imports",
+    body=import_schemas.NewImport,
+    status=201,
+    returns=import_schemas.Import,
+    headers=("Location",),
+    problems=(UploadTooLarge,),
+)
+def create_import(call: Call) -> Response:
+    """Ask for a URL to upload a file to; then start the import."""
+    return imports.create_response(call, call.body(import_schemas.NewImport))
+
+
+@app.endpoint(
+    "GET",
+    "/v1/imports",
+    query=import_schemas.ImportListQuery,
+    returns=import_schemas.ImportList,
+    headers=("[Link]",),
+)
+def list_imports(call: Call) -> Response:
+    """List your imports, newest first."""
+    return imports.show_list(call)
+
+
+@app.endpoint("GET", "/v1/imports/{import_id}", returns=import_schemas.Import)
+def show_one_import(call: Call, import_id: str) -> Response:
+    """Show an import."""
+    return imports.show(call, import_id)
+
+
+@app.endpoint(
+    "POST",
+    "/v1/imports/{import_id}/start",
+    body=Nothing,
+    status=202,
+    returns=responses.Task,
+    headers=NEW_TASK,
+    problems=(TaskInProgress, NothingUploaded, ImportGone, IdempotencyKeyReused),
+    reads=("Idempotency-Key",),
+)
+def start_import(call: Call, import_id: str) -> Response:
+    """Import the posts of the uploaded file: all that can be imported, or none."""
+    call.body(Nothing)
+    view, alive = imports.start(call, import_id)
+    return lists.task_response(call, view, status=202, alive=alive)
+
+
+@app.endpoint(
+    "GET",
+    "/v1/imports/{import_id}/report",
+    status=303,
+    headers=("Location", "Content-Disposition"),
+    problems=(ReportNotReady, ReportGone),
+)
+def download_report(call: Call, import_id: str) -> Response:
+    """Redirect to the report of what was left out: one `{position, reason}` object per line."""
+    return imports.report(call, import_id)
 
 
 # --- Pages ---
@@ -615,3 +781,81 @@ def show_confirm(call: Call) -> Response:
 def submit_confirm(call: Call) -> Response:
     """Confirm an email address."""
     return links.submit_confirm(call)
+
+
+# --- Pages of imports ---
+
+
+@app.page("GET", "/imports", who="user")
+def show_imports(call: Call) -> Response:
+    """The caller's imports, and the form for a new one."""
+    return import_pages.imports(call)
+
+
+@app.page("POST", "/imports", who="user")
+def submit_import(call: Call) -> Response:
+    """Begin an import without a script: the next page uploads the file."""
+    return import_pages.submit_import(call)
+
+
+@app.page("GET", "/imports/{import_id}", who="user")
+def show_import_page(call: Call, import_id: str) -> Response:
+    """An import: its upload, its progress, or its report."""
+    return import_pages.one_import(call, import_id)
+
+
+@app.page("GET", "/imports/{import_id}/uploaded", who="anybody")
+def show_uploaded(call: Call, import_id: str) -> Response:
+    """Where the bucket sends a browser after an upload."""
+    return import_pages.uploaded(call, import_id)
+
+
+@app.page("POST", "/imports/{import_id}/start", who="user")
+def submit_import_start(call: Call, import_id: str) -> Response:
+    """Start the import of an uploaded file."""
+    return import_pages.submit_start(call, import_id)
+
+
+# --- Pages of schedules and pauses ---
+
+
+@app.page("GET", "/schedules", who="user")
+def show_schedules(call: Call) -> Response:
+    """The caller's schedules, and the form for a new one."""
+    return schedule_pages.schedules(call)
+
+
+@app.page("POST", "/schedules", who="user")
+def submit_schedule(call: Call) -> Response:
+    """Add a schedule."""
+    return schedule_pages.submit(call)
+
+
+@app.page("POST", "/schedules/{schedule_id}/pause", who="user")
+def submit_schedule_pause(call: Call, schedule_id: str) -> Response:
+    """Pause a schedule."""
+    return schedule_pages.submit_switch(call, schedule_id, enabled=False)
+
+
+@app.page("POST", "/schedules/{schedule_id}/resume", who="user")
+def submit_schedule_resume(call: Call, schedule_id: str) -> Response:
+    """Resume a schedule."""
+    return schedule_pages.submit_switch(call, schedule_id, enabled=True)
+
+
+@app.page("POST", "/schedules/{schedule_id}/delete", who="user")
+def submit_schedule_deletion(call: Call, schedule_id: str) -> Response:
+    """Delete a schedule."""
+    return schedule_pages.submit_deletion(call, schedule_id)
+
+
+@app.page("POST", "/admin/pause", who="administrator")
+def submit_admin_pause(call: Call) -> Response:
+    """Pause a kind of task, or all of them."""
+    return admin.submit_pause(call)
+
+
+@app.page("POST", "/admin/resume", who="administrator")
+def submit_admin_resume(call: Call) -> Response:
+    """Resume a kind of task, or all of them."""
+    return admin.submit_resume(call)

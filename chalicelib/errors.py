@@ -27,9 +27,16 @@ The tree::
     │   │   ├── NoFile
     │   │   ├── EmailInProgress
     │   │   ├── AddressConfirmed
-    │   │   └── AddressUnconfirmed
+    │   │   ├── AddressUnconfirmed
+    │   │   ├── NothingUploaded
+    │   │   ├── ReportNotReady
+    │   │   ├── TooManySchedules
+    │   │   └── ScheduleEnded
     │   ├── ExportGone
+    │   ├── ImportGone
+    │   ├── ReportGone
     │   ├── BodyTooLarge
+    │   ├── UploadTooLarge
     │   ├── UnsupportedMediaType
     │   ├── Invalid
     │   │   ├── MalformedJson
@@ -241,10 +248,52 @@ class AddressUnconfirmed(Conflict):
     code = "address_unconfirmed"
 
 
+class TooManySchedules(Conflict):
+    """You have as many schedules as you can have; delete one first."""
+
+    code = "too_many_schedules"
+
+
+class ScheduleEnded(Conflict):
+    """The schedule's rule has no further runs; change the rule first."""
+
+    code = "schedule_ended"
+
+
 class ExportGone(RequestError):
     """The file has expired or was deleted; request a new export."""
 
     code = "export_gone"
+
+
+class NothingUploaded(Conflict):
+    """Nothing has been uploaded yet; send the file to the URL that creating the import gave."""
+
+    code = "nothing_uploaded"
+
+
+class ReportNotReady(Conflict):
+    """There's no report: the import hasn't finished, or it failed or was cancelled."""
+
+    code = "report_not_ready"
+
+
+class ImportGone(RequestError):
+    """The upload has expired or has been used; create another import and upload the file again."""
+
+    code = "import_gone"
+
+
+class ReportGone(RequestError):
+    """The report has expired; import the file again for a new one."""
+
+    code = "report_gone"
+
+
+class UploadTooLarge(RequestError):
+    """The file is larger than an import may be."""
+
+    code = "upload_too_large"
 
 
 class BodyTooLarge(RequestError):

@@ -26,12 +26,15 @@ from chalicelib.db.engine import Database, connect
 from chalicelib.microblog.tasks import KINDS
 from chalicelib.operations import probe, queries
 from chalicelib.operations.reconciler import Reconciler
+from chalicelib.outbox import schedule_notices
 from chalicelib.settings import Settings
+from chalicelib.tasks import schedule_runs
 from chalicelib.tasks.queue_position import QueuePositions
 from chalicelib.tasks.registry import register
 from chalicelib.values.sampling import Sample
 
 register(*KINDS)
+schedule_runs.ON_DISABLED[:] = [schedule_notices.tell_owner]
 
 
 def environment() -> dict[str, str]:
@@ -160,7 +163,14 @@ class Wiring:
     def reconciler(self) -> Reconciler:
         """What finds what was lost."""
         settings = self.settings
-        return Reconciler(self.database, self.queue, lambda: self.object_store, settings.lease_s)
+        return Reconciler(
+            self.database,
+            self.queue,
+            lambda: self.object_store,
+            settings.lease_s,
+            max_attempts=settings.task_max_attempts,
+            cooldown_s=settings.export_cooldown_s,
+        )
 
     def now(self) -> datetime:
         """The time, by the database's clock."""

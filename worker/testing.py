@@ -22,6 +22,7 @@ from uuid import uuid4
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy import orm as so
 
 from chalicelib.accounts.accounts import NOBODY
 from chalicelib.adapters.job_queue import JobQueue
@@ -143,11 +144,18 @@ class _Observed(Attempt):
         self._report(done, total)
         self.observe(Step(done, total))
 
-    def checkpoint(self, done: int, total: int, state: dict[str, Any]) -> None:
+    def checkpoint(
+        self,
+        done: int,
+        total: int,
+        state: dict[str, Any],
+        *,
+        write: Callable[[so.Session], None] | None = None,
+    ) -> None:
         """As ever."""
         step = Step(done, total, state)
         try:
-            super().checkpoint(done, total, state)
+            super().checkpoint(done, total, state, write=write)
         except SliceOver:  # it is written, and the last thing that this attempt does
             self.observe(step)
             raise

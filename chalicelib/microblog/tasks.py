@@ -4,10 +4,21 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from chalicelib.exports.account_data import AUDIT, EMAILS, NOTIFICATIONS, PROFILE, SESSIONS, TASKS
+from chalicelib.exports.account_data import (
+    AUDIT,
+    EMAILS,
+    NOTIFICATIONS,
+    PROFILE,
+    SCHEDULES,
+    SESSIONS,
+    TASKS,
+)
 from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import Export, ExportWords
+from chalicelib.imports.kinds import Import
+from chalicelib.imports.publication import Target
 from chalicelib.microblog.datasets import POSTS
+from chalicelib.microblog.models import Post
 from chalicelib.tasks.registry import TaskKind
 from chalicelib.values.languages import N_, NN_
 
@@ -39,10 +50,16 @@ EXPORT_POSTS = Export(
     ),
 )
 
+IMPORT_POSTS = Import(
+    name="import_posts",
+    title=N_("Importing your posts"),
+    target=Target(owner=Post.user_id, body=Post.body, timestamp=Post.timestamp),
+)
+
 EXPORT_ARCHIVE = Archive(
     name="export_archive",
     title=N_("Exporting all of your data"),
-    datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, AUDIT),
+    datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, SCHEDULES, AUDIT),
 )
 
 EXAMPLE = TaskKind(
@@ -53,5 +70,5 @@ EXAMPLE = TaskKind(
 
 COUNT_WORDS = TaskKind(name="count_words", title=N_("Counting your words"), resumable=True)
 
-KINDS = (EXPORT_POSTS, EXPORT_ARCHIVE, COUNT_WORDS, EXAMPLE)
+KINDS = (EXPORT_POSTS, EXPORT_ARCHIVE, IMPORT_POSTS, COUNT_WORDS, EXAMPLE)
 """Every kind of task; `chalicelib.wiring` registers them."""

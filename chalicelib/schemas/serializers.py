@@ -10,8 +10,10 @@ from chalicelib.db.models import ACTIVE, Notification, Task, User
 from chalicelib.exports.files import is_available
 from chalicelib.exports.kinds import export_of
 from chalicelib.exports.views import Email, TaskView
+from chalicelib.imports.kinds import import_of
 from chalicelib.microblog.models import Post
 from chalicelib.schemas import responses
+from chalicelib.tasks.queue_position import is_delayed
 from chalicelib.tasks.registry import kind_of
 from chalicelib.values.fields import Language, Status, format_time
 
@@ -78,6 +80,7 @@ def show_task(
         prefix: The path under which the API stands.
     """
     task = view.task
+    waiting_for = _waiting_for(view, workers_alive=workers_alive, now=now)
     return {
         "id": task.id,
         "name": task.name,
@@ -86,23 +89,29 @@ def show_task(
         "progress": {"percent": task.percent, "done": task.done, "total": task.total},
         "attempt": task.attempt,
         "max_attempts": task.max_attempts,
-        "waiting_for": _waiting_for(task, workers_alive=workers_alive, now=now),
-        "queue_position": position,
+        "waiting_for": waiting_for,
+        # Whose turn has not come, or does not come, is nowhere in the queue.
+        "queue_position": None if waiting_for in {"time", "paused"} else position,
         "last_seen_at": show_time(task.last_seen_at),
         "created_at": format_time(task.created_at),
         "started_at": show_time(task.started_at),
         "finished_at": show_time(task.finished_at),
         "error": _error(task),
-        "result": _result(view, now=now),
+        "result": _result(view, now=now, prefix=prefix),
         "links": _links(view, now=now, prefix=prefix),
     }
 
 
 def _waiting_for(
-    task: Task, *, workers_alive: bool, now: datetime
-) -> Literal["queue", "worker", "retry"] | None:
+    view: TaskView, *, workers_alive: bool, now: datetime
+) -> Literal["queue", "worker", "retry", "time", "paused"] | None:
+    task = view.task
     if task.status != "queued":
         return None
+    if is_delayed(task, now=now):
+        return "time"
+    if view.paused:
+        return "paused"
     if not workers_alive:
         return "worker"
     return "retry" if task.failures and task.due_at > now else "queue"
@@ -114,8 +123,10 @@ def _error(task: Task) -> responses.Failure | None:
     return {"code": task.error_code, "detail": task.error_detail}
 
 
-def _result(view: TaskView, *, now: datetime) -> Mapping[str, Any] | None:
+def _result(view: TaskView, *, now: datetime, prefix: str) -> Mapping[str, Any] | None:
     task, export = view.task, view.export
+    if task.result is not None and import_of(task) is not None:
+        return {**task.result, "report": prefix + task.result["report"]}
     if task.status != "succeeded" or export_of(task) is None or export is None:
         return task.result
     result: responses.ExportResult = {
@@ -149,9 +160,14 @@ def _links(view: TaskView, *, now: datetime, prefix: str) -> responses.TaskLinks
     return {
         "self": own,
         "cancel": f"{own}/cancel" if task.status in ACTIVE else None,
-        "retry": f"{own}/retry" if task.status in {"failed", "cancelled"} else None,
+        "retry": f"{own}/retry" if _can_be_retried(task) else None,
         "download": f"{prefix}/v1/exports/{task.id}/download" if has_file else None,
     }
+
+
+def _can_be_retried(task: Task) -> bool:
+    """An import needs its file, which is gone when it is over."""
+    return task.status in {"failed", "cancelled"} and import_of(task) is None
 
 
 def etag(shown: Mapping[str, Any]) -> str:

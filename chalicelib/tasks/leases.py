@@ -5,7 +5,7 @@ claim; a worker that lost it gets `ClaimLost` and must stop. Leases go by the da
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,9 @@ from sqlalchemy import orm as so
 from chalicelib.db.engine import Database, UtcDateTime, db_clock
 from chalicelib.db.models import LEASED, LEASED_TASKS, QUEUED, Task
 from chalicelib.errors import ClaimLost
+from chalicelib.tasks import schedule_runs
 from chalicelib.tasks.outcomes import end
+from chalicelib.tasks.pauses import is_paused
 from chalicelib.tasks.registry import TASKS, kind_of
 from chalicelib.tasks.transitions import ROW, ConditionalUpdate, as_task, change_leased
 
@@ -58,6 +60,7 @@ class Lease:
         *,
         now: datetime,
         checkpoint: dict[str, Any] | None = None,
+        write: Callable[[so.Session], None] | None = None,
     ) -> int:
         """Write progress, and what the next attempt needs to go on from here.
 
@@ -66,11 +69,13 @@ class Lease:
             total: Of how much.
             now: The time.
             checkpoint: Where to go on; None keeps the last one.
+            write: Writes what the checkpoint covers, in the same transaction; before the task is
+                locked, since it may take long.
 
         Returns:
             The percentage, at most 99: 100 is for success.
         """
-        with self._locked(now) as (_, task):
+        with self._locked(now, first=write) as (_, task):
             task.total = total
             task.done = max(task.done, done)
             task.percent = max(task.percent, min(99, 100 * done // total if total else 0))
@@ -80,7 +85,14 @@ class Lease:
             task.last_seen_at = db_clock()
         return task.percent
 
-    def succeed(self, outcome: Any = None, *, now: datetime, total: int | None = None) -> None:
+    def succeed(
+        self,
+        outcome: Any = None,
+        *,
+        now: datetime,
+        total: int | None = None,
+        before: Callable[[so.Session, Any], Any] | None = None,
+    ) -> None:
         """End the task well; this commit is what publishes its outcome.
 
         Args:
@@ -88,14 +100,19 @@ class Lease:
                 what else there may be is the business of its kind.
             now: The time.
             total: How much was done in all, where that is more exact than the last report.
+            before: Writes in the same transaction what takes long, before the task is locked, and
+                returns the outcome; see `TaskKind.before_success`.
         """
-        result = outcome if isinstance(outcome, dict) else None
-        values = {"now": now, "counted": total, "ended": result}
         with self.database.write() as session:
+            if before is not None:
+                outcome = before(session, outcome)
+            result = outcome if isinstance(outcome, dict) else None
+            values = {"now": now, "counted": total, "ended": result}
             row = _SUCCEED.execute(session, self._fence, values, now=now)
             if row is not None:
                 task = as_task(row)
                 kind_of(task).on_success(session, task, outcome, lease_s=self.lease_s, now=now)
+                schedule_runs.note_end(session, task, now=now)
         if row is None:
             with self._locked(now):
                 raise ClaimLost  # unless the task itself tells better why
@@ -181,15 +198,19 @@ class Lease:
 
     @contextmanager
     def _locked(
-        self, now: datetime, *, cancelling: bool = False
+        self,
+        now: datetime,
+        *,
+        cancelling: bool = False,
+        first: Callable[[so.Session], None] | None = None,
     ) -> Iterator[tuple[so.Session, Task]]:
-        with (
-            self.database.write() as session,
-            change_leased(
+        with self.database.write() as session:
+            if first is not None:
+                first(session)
+            with change_leased(
                 session, self.task_id, claim=self.claim, now=now, cancelling=cancelling
-            ) as task,
-        ):
-            yield session, task
+            ) as task:
+                yield session, task
 
 
 _RENEW = (
@@ -255,7 +276,8 @@ def claim(
 
     Returns:
         The lease and the task as claimed; None when there is nothing to do: another worker has
-        claimed it, it is over, its pause is not, it is gone, or this code does not know its kind.
+        claimed it, it is over, its pause is not, it is gone, its kind is paused, or this code does
+        not know its kind.
     """
     values = {"by": worker, "lease_s": lease_s, "now": now}
     with database.write() as session:
@@ -274,6 +296,7 @@ _CLAIM = ConditionalUpdate(
     ROW.id == sa.bindparam("task_id"),
     ROW.status == "queued",
     ROW.due_at <= db_clock(1),
+    ~is_paused(ROW.name),
     status="running",
     claim=ROW.claim + 1,
     attempt=ROW.failures + 1,

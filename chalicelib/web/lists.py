@@ -1,6 +1,6 @@
 """Tasks, posts and notifications as responses, with long polls where a client waits for news."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -127,9 +127,7 @@ def page_of(query: ListQuery, *, numbered: bool = False) -> Page:
     return Page(query.limit, (timestamp, int(item_id) if numbered else item_id))
 
 
-def list_response(
-    call: Call, items: Sequence[responses.Task | responses.Post], *, after: str | None
-) -> Response:
+def list_response(call: Call, items: Sequence[Mapping[str, Any]], *, after: str | None) -> Response:
     """A page of a list, with a link to the next."""
     headers = {}
     if after is not None:

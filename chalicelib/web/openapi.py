@@ -9,8 +9,9 @@ import msgspec
 
 from chalicelib import errors
 from chalicelib.errors import RequestError
-from chalicelib.schemas import responses
+from chalicelib.schemas import imports, responses
 from chalicelib.schemas.requests import Nothing, Number
+from chalicelib.schemas.schedules import Schedule
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.fields import IdempotencyKey, Username
 from chalicelib.web import problems
@@ -46,7 +47,13 @@ REQUEST_HEADERS: dict[str, tuple[str, Any]] = {
     ),
     "If-None-Match": ("ETags of what the client has already", str),
 }
-IN_PATHS: dict[str, Any] = {"username": Username, "post_id": Number, "task_id": responses.TaskId}
+IN_PATHS: dict[str, Any] = {
+    "username": Username,
+    "post_id": Number,
+    "task_id": responses.TaskId,
+    "import_id": responses.TaskId,
+    "schedule_id": responses.TaskId,
+}
 """The types of path parameters; any other value is a 404, like all that does not exist."""
 
 PROBLEM_HEADERS: dict[type[RequestError], str] = {
@@ -61,6 +68,8 @@ VALUES: dict[Any, tuple[str, str]] = {
     responses.Task: ("task_id", "/id"),
     responses.Post: ("post_id", "/id"),
     responses.User: ("username", "/username"),
+    imports.Import: ("import_id", "/id"),
+    Schedule: ("schedule_id", "/id"),
 }
 """The path parameter for which a response has a value, and the value's pointer in the body."""
 
@@ -109,19 +118,31 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
         *params.values(),
         *returned,
         responses.ExportResult,
+        imports.ImportResult,
         responses.Fault,
     ]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
     for name in (*requests, *params):
         schemas[name]["additionalProperties"] = False
-    schemas["NewTask"] = {"title": "NewTask", "oneOf": [_new_task(name) for name in TASKS]}
-    export = {"$ref": COMPONENT.format(name="ExportResult")}
-    other = {"type": "object", "not": {"required": ["sha256"]}}
-    schemas["Task"]["properties"]["result"] = {"anyOf": [export, other, {"type": "null"}]}
+    later = {"not_before": schemas["NewTask"]["properties"]["not_before"]}
+    schemas["NewTask"] = {
+        "title": "NewTask",
+        "oneOf": [_task_choice(name, **later) for name in TASKS],
+    }
+    for name in ("NewSchedule", "ScheduleChange"):
+        examples = {"examples": schemas[name]["properties"]["task"]["examples"]}
+        choices = {"oneOf": [_task_choice(name) for name in TASKS]}
+        schemas[name]["properties"]["task"] = choices | examples
+    known = [{"$ref": COMPONENT.format(name=name)} for name in ("ExportResult", "ImportResult")]
+    other = {
+        "type": "object",
+        "not": {"anyOf": [{"required": ["sha256"]}, {"required": ["imported"]}]},
+    }
+    schemas["Task"]["properties"]["result"] = {"anyOf": [*known, other, {"type": "null"}]}
     return {**schemas, "Problem": _problem_schema()}
 
 
-def _new_task(name: str) -> Json:
+def _task_choice(name: str, **more: Json) -> Json:
     params = TASKS[name].model
     needed = [field.name for field in msgspec.structs.fields(params) if field.required]
     return {
@@ -129,6 +150,7 @@ def _new_task(name: str) -> Json:
         "properties": {
             "name": {"const": name},
             "params": {"$ref": COMPONENT.format(name=params.__name__)},
+            **more,
         },
         "required": ["name", *(["params"] if needed else [])],
         "additionalProperties": False,

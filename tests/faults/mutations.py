@@ -30,6 +30,8 @@ FORGED_JOBS = "tests/integration/test_forged_jobs.py"
 AUDIT = "tests/integration/test_audit_trail.py"
 HOSTILE = "tests/hostile/test_limits.py"
 BOUNDARIES = "tests/faults/test_boundaries.py"
+SCHEDULES = "tests/integration/test_schedules.py"
+PAUSES = "tests/integration/test_pauses.py"
 
 
 @dataclass(frozen=True)
@@ -747,6 +749,70 @@ MUTATIONS = (
         "NEW.state IN ('sent', 'failed', 'unknown')",
         "NEW.state IN ('sent')",
         (AUDIT,),
+    ),
+    Mutation(
+        "what is due is looked at again under the lock",
+        "chalicelib/tasks/schedules.py",
+        "_of(schedule_id, user_id).where(_DUE).with_for_update()",
+        "_of(schedule_id, user_id)",
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "a run that was launched is settled",
+        "chalicelib/tasks/schedules.py",
+        "            schedule.settled_at = now\n        _plan_next(schedule)\n    if task_id",
+        "            schedule.settled_at = planned[0]\n"
+        "        _plan_next(schedule)\n    if task_id",
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "a run is due by today's rules of its zone",
+        "chalicelib/tasks/schedules.py",
+        "if planned and planned[0] <= now:",
+        "if planned:",
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "a paused schedule's runs are not caught up with",
+        "chalicelib/tasks/schedules.py",
+        "schedule.enabled, schedule.failures, schedule.settled_at = enabled, 0, now",
+        "schedule.enabled, schedule.failures = enabled, 0",
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "one run fails once",
+        "chalicelib/tasks/schedule_runs.py",
+        '        ROW.counted_task_id.is_distinct_from(sa.bindparam("task")),\n',
+        "",
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "only its last task counts for a schedule",
+        "chalicelib/tasks/schedule_runs.py",
+        '    .where(ROW.id == sa.bindparam("about"), ROW.last_task_id == sa.bindparam("task"))\n',
+        '    .where(ROW.id == sa.bindparam("task"))\n',
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "a failure is counted with the outcome",
+        "chalicelib/tasks/outcomes.py",
+        "    schedule_runs.note_end(session, task, now=now)\n",
+        "",
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "a paused kind is not claimed",
+        "chalicelib/tasks/leases.py",
+        "    ~is_paused(ROW.name),\n",
+        "",
+        (PAUSES,),
+    ),
+    Mutation(
+        "a paused kind is not enqueued",
+        "chalicelib/operations/reconciler.py",
+        "                ~is_paused(Task.name),\n",
+        "",
+        (PAUSES,),
     ),
 )
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -31,12 +31,13 @@ from chalicelib.db.models import (
     Notification,
     OutboxMessage,
     Removal,
+    Schedule,
     Task,
     User,
 )
 from chalicelib.exports import files, removals
 from chalicelib.microblog.models import Post
-from chalicelib.tasks import leases
+from chalicelib.tasks import leases, schedules
 from chalicelib.tasks import requests as task_requests
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
@@ -153,7 +154,7 @@ class World:
         for email in self.mail_dir.glob("*.eml"):
             email.unlink()
         with self.wiring.database.write() as session:
-            for table in (Task, OutboxMessage, LinkKey, Notification, Removal):
+            for table in (Task, OutboxMessage, LinkKey, Notification, Removal, Schedule):
                 session.execute(sa.delete(table))
             session.execute(sa.delete(_SEEN))
             session.execute(sa.update(User).values(confirmed_at=User.created_at))
@@ -207,12 +208,12 @@ class World:
         with self.wiring.database.read() as session:
             return list(session.scalars(sa.select(Task.id)))
 
-    def request(self, *, max_attempts: int = 5) -> str:
+    def request(self, name: str = "export_posts", *, max_attempts: int = 5, **params: Any) -> str:
         """Queue an export and enqueue a job for it; return its id."""
         task_id = launch(
-            self.wiring.database, self.user_id, "export_posts", max_attempts=max_attempts
+            self.wiring.database, self.user_id, name, max_attempts=max_attempts, **params
         )
-        self.wiring.queue.enqueue([(task_id, "export_posts")])
+        self.wiring.queue.enqueue([(task_id, name)])
         return task_id
 
     def fork(
@@ -375,6 +376,17 @@ def expire(wiring: Wiring, task_id: str) -> None:
     with wiring.database.write() as session:
         statement = sa.update(ExportFile).where(ExportFile.task_id == task_id)
         session.execute(statement.values(expires_at=wiring.now()))
+
+
+def schedule(wiring: Wiring, user_id: int) -> str:
+    """Add a schedule of every hour that has been due for one; return its id."""
+    plan = schedules.Plan(name="export_posts", params={}, rrule="FREQ=HOURLY", timezone="UTC")
+    hour = timedelta(hours=1)
+    with wiring.database.write() as session:
+        made = schedules.create(session, user_id, plan)
+        made.anchor = made.settled_at = made.created_at - 2 * hour
+        made.next_run_at = made.created_at - hour
+    return made.id
 
 
 def unconfirm(wiring: Wiring) -> None:

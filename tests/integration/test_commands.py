@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from chalicelib.db.engine import Database, connect
 from chalicelib.db.models import Base
 from chalicelib.microblog.models import Post
 from chalicelib.microblog.posts import write_post
+from chalicelib.tasks import schedules
 from chalicelib.tasks.leases import claim
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
@@ -44,7 +46,7 @@ from worker.runner import alive_file, forget_dead
 GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'
 COMMANDS = [
     "run", "sweep", "migrate", "health", "tasks", "create-user", "set-admin", "shell",
-    "load-posts", "export", "verify",
+    "load-posts", "export", "verify", "schedules",
 ]  # fmt: skip
 
 
@@ -119,7 +121,8 @@ def bodies(database: Database) -> list[str]:
     [
         [],
         *([name] for name in COMMANDS),
-        *(["tasks", one] for one in ("list", "show", "retry", "cancel")),
+        *(["tasks", one] for one in ("list", "show", "retry", "cancel", "pause", "resume")),
+        *(["schedules", one] for one in ("list", "show", "pause", "resume", "delete")),
     ],
     ids=" ".join,
 )
@@ -387,6 +390,61 @@ def test_export_and_verify(worker: Call, database: Database, user_id: int, tmp_p
             f"sha256:  {digest}",
             "the file is intact",
         ]
+
+
+@both_databases
+def test_an_archive(worker: Call, database: Database, user_id: int, tmp_path: Path) -> None:
+    """An archive of chosen datasets and formats is written, and found intact."""
+    write_posts(database, user_id, ["one", "=two"])
+    chosen = ["--dataset", "profile", "--dataset", "posts", "--format", "json", "--format", "csv"]
+    done = worker("export", "--user", "susan", "--out", "all.zip", "--archive", *chosen)
+    size = (tmp_path / "all.zip").stat().st_size
+    assert (done.status, done.out) == (0, f"wrote 1 profile, 2 posts, {size} bytes to all.zip\n")
+    with zipfile.ZipFile(tmp_path / "all.zip") as found:
+        names = [name for name in found.namelist() if not name.startswith(("index", "viewer"))]
+        assert b"'=two," in found.read("spreadsheets/posts.csv")
+    assert names == [
+        "README.txt",
+        "data/profile.json",
+        "data/posts.json",
+        "spreadsheets/profile.csv",
+        "spreadsheets/posts.csv",
+        "manifest.json",
+    ]
+    done = worker("verify", "all.zip")
+    assert (done.status, "fault" in done.err) == (0, False)
+    assert {"profile:  1", "posts:    2", "the file is intact"} <= set(done.out.splitlines())
+
+
+def test_an_archive_of_everything(worker: Call, user_id: int, tmp_path: Path) -> None:
+    """Without a choice it has every dataset, and a damaged one is not intact."""
+    assert user_id
+    assert worker("export", "--user", "susan", "--out", "all.zip", "--archive").status == 0
+    path = tmp_path / "all.zip"
+    with zipfile.ZipFile(path) as found:
+        manifest = json.loads(found.read("manifest.json"))
+    assert {"profile", "posts"} <= {one["name"] for one in manifest["datasets"]}
+    path.write_bytes(path.read_bytes()[:-5])
+    done = worker("verify", path)
+    assert (done.status, "the file is intact" in done.out) == (1, False)
+    assert "fault:" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--format", "csv"], "need --archive"),
+        (["--dataset", "posts", "--dataset", "posts"], "need --archive"),
+        (["--archive", "--dataset", "nothing"], "no dataset named nothing"),
+        (["--archive", "--format", "xml"], "is not one of"),
+    ],
+)
+def test_options_of_an_archive(worker: Call, user_id: int, options: list[str], said: str) -> None:
+    """What does not go together, or is not there, is said."""
+    assert user_id
+    done = worker("export", "--user", "susan", "--out", "x", *options)
+    assert done.status != 0
+    assert said in done.err
 
 
 @pytest.fixture
@@ -704,3 +762,63 @@ def test_health_of_one_that_was_killed(worker: Call, wiring: Wiring, tmp_path: P
         assert not sign.exists()
     finally:
         sign.unlink(missing_ok=True)
+
+
+# --- Schedules and pauses ---
+
+
+@both_databases
+def test_schedules(worker: Call, database: Database, user_id: int) -> None:
+    """They are listed, shown, paused, resumed and deleted."""
+    assert worker("schedules", "list").out == "no schedules\n"
+    plan = schedules.Plan(
+        name="export_posts", params={}, rrule="FREQ=DAILY;BYHOUR=3", timezone="Asia/Seoul"
+    )
+    with database.write() as session:
+        schedule_id = schedules.create(session, user_id, plan).id
+    listed = worker("schedules", "list").out
+    assert re.fullmatch(
+        schedule_id + r"  export_posts   enabled  \S+T18:00:00Z FREQ=DAILY;BYHOUR=3\n", listed
+    )
+    assert worker("schedules", "list", "--user", "susan").out == listed
+    make_user(database, "david")
+    assert worker("schedules", "list", "--user", "david").out == "no schedules\n"
+    shown = json.loads(worker("schedules", "show", schedule_id).out)
+    assert (shown["id"], shown["user_id"], len(shown["next_runs"])) == (schedule_id, user_id, 5)
+    assert worker("schedules", "pause", schedule_id).out == "paused\n"
+    assert json.loads(worker("schedules", "show", schedule_id).out)["next_runs"] == []
+    assert " paused   -  " in worker("schedules", "list").out
+    assert worker("schedules", "resume", schedule_id).out == "enabled\n"
+    assert worker("schedules", "list").out == listed
+    assert worker("schedules", "delete", schedule_id).out == "deleted\n"
+    for verb in ("show", "pause", "resume", "delete"):
+        done = worker("schedules", verb, schedule_id)
+        assert (done.status, done.out) == (1, "")
+        assert done.err == "Error: This doesn't exist, or you don't have access to it.\n"
+
+
+@both_databases
+def test_pause_and_resume_tasks(worker: Call, wiring: Wiring, task_id: str) -> None:
+    """A kind or all of them; a resumption wakes the workers up."""
+    assert worker("tasks", "pause", "export_posts").out == "paused: export_posts\n"
+    assert worker("tasks", "pause").out == "paused: *, export_posts\n"
+    assert worker("tasks", "resume", "export_posts").out == "paused: *\n"
+    assert wiring.queue.waiting_ids() == set()
+    assert worker("tasks", "resume").out == "paused: nothing\n"
+    assert wiring.queue.waiting_ids() == {task_id}
+    for verb in ("pause", "resume"):
+        done = worker("tasks", verb, "nothing")
+        assert done.status == 2
+        assert "no task named nothing; there are export_posts" in done.err
+
+
+def test_resume_without_redis(
+    worker: Call, monkeypatch: pytest.MonkeyPatch, database: Database
+) -> None:
+    """What Redis cannot be told, the reconciler does."""
+    launch(database, make_user(database))
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    assert worker("tasks", "pause").status == 0
+    done = worker("tasks", "resume")
+    assert (done.status, done.out) == (0, "paused: nothing\n")
+    assert "Redis isn't responding" in done.err

@@ -139,7 +139,7 @@ def test_only_exports_have_a_button(browser: Browser, susan: Person, name: str) 
 FORMS = [one.path for one in app.pages if one.method == "POST"]
 WAYS_IN = {"/sign-in", "/sign-up", "/forgot", "/new-password", "/confirm"}
 """Forms for people without a session, who have no token."""
-NAMES = {"task_id": "x", "post_id": "1"}
+NAMES = {"task_id": "x", "post_id": "1", "schedule_id": "x"}
 
 
 def test_every_page_is_declared() -> None:

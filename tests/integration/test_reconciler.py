@@ -28,7 +28,9 @@ from tests.harness.ledgers import (
     the_task,
 )
 
-NOTHING = dict.fromkeys(("recovered", "recovered_messages", "expired", "enqueued", "removed"), 0)
+NOTHING = dict.fromkeys(
+    ("recovered", "recovered_messages", "expired", "scheduled", "enqueued", "removed"), 0
+)
 
 
 def swept(wiring: Wiring, *, later_s: float = 0) -> dict[str, int]:

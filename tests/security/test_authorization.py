@@ -12,6 +12,7 @@ from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
 from tests.harness.ledgers import fail, launch, make_user, now, publish, put_email
 from tests.harness.people import JSON, Person
+from tests.harness.uploads import upload
 
 ROLES = ("nobody", "revoked", "expired", "other", "administrator", "owner")
 """In the order in which they call: the owner last, whose call may change something."""
@@ -41,6 +42,7 @@ def administrators(status: int) -> tuple[int, ...]:
 
 NEW = {"username": "maria", "email": "maria@example.com", "password": "correct horse"}
 KNOWN = {"username": "susan", "password": "wrong"}
+SCHEDULE = {"task": {"name": "export_posts"}, "rrule": "FREQ=DAILY", "timezone": "UTC"}
 
 # What each answers to nobody, revoked, expired, other, administrator, owner; and what is sent.
 TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -68,10 +70,22 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /v1/exports/{task_id}/download": (own(303), None),
     "DELETE /v1/exports/{task_id}": (own(204), None),
     "POST /v1/exports/{task_id}/mail": (own(202), None),
+    "POST /v1/imports": (each(201), {"filename": "posts.json"}),
+    "GET /v1/imports": (each(200), None),
+    "GET /v1/imports/{import_id}": (own(200), None),
+    "POST /v1/imports/{import_id}/start": (own(202), None),
+    "GET /v1/imports/{import_id}/report": (own(409), None),
     "GET /v1/notifications": (each(200), None),
     "GET /v1/admin/tasks": (administrators(200), None),
     "GET /v1/admin/queue": (administrators(200), None),
     "GET /v1/admin/workers": (administrators(200), None),
+    "POST /v1/schedules": (each(201), SCHEDULE),
+    "GET /v1/schedules": (each(200), None),
+    "GET /v1/schedules/{schedule_id}": (own(200), None),
+    "PATCH /v1/schedules/{schedule_id}": (own(200), {"enabled": False}),
+    "DELETE /v1/schedules/{schedule_id}": (own(204), None),
+    "POST /v1/admin/queue/pause": (administrators(200), None),
+    "POST /v1/admin/queue/resume": (administrators(200), None),
     "GET /healthz": (anybody(200), None),
     "GET /readyz": (anybody(503), None),  # no worker is alive here
     "GET /openapi.json": (anybody(200), None),
@@ -97,6 +111,12 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "POST /exports/{task_id}/mail": (own(303), ""),
     "POST /tasks/{task_id}/cancel": (own(303), ""),
     "POST /tasks/{task_id}/retry": (own(303), ""),
+    "GET /imports": (each(200), None),
+    "POST /imports": (each(303), ""),
+    "GET /imports/{import_id}": (own(200), None),
+    # It goes on to the import's page, whatever its id.
+    "GET /imports/{import_id}/uploaded": (anybody(200), None),
+    "POST /imports/{import_id}/start": (own(303), ""),
     "GET /forgot": (anybody(200), None),
     "POST /forgot": (anybody(200), "email=susan@example.com"),
     "GET /new-password": (anybody(200), None),
@@ -106,6 +126,13 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /admin": (administrators(200), None),
     "POST /admin/tasks/{task_id}/cancel": (administrators(303), ""),
     "POST /admin/tasks/{task_id}/retry": (administrators(303), ""),
+    "GET /schedules": (each(200), None),
+    "POST /schedules": (each(422), "rrule=x"),
+    "POST /schedules/{schedule_id}/pause": (own(303), ""),
+    "POST /schedules/{schedule_id}/resume": (own(303), ""),
+    "POST /schedules/{schedule_id}/delete": (own(303), ""),
+    "POST /admin/pause": (administrators(303), "name=*"),
+    "POST /admin/resume": (administrators(303), "name=*"),
 }
 
 
@@ -155,6 +182,11 @@ def place(people: dict[str, Person], wiring: Wiring) -> Any:
         owner = people["owner"]
         if "{post_id}" in path:
             return path.format(post_id=owner.post("/v1/posts", {"body": "x"}).json_body["id"])
+        if "{import_id}" in path:
+            return path.format(import_id=upload(owner, b"{}"))
+        if "{schedule_id}" in path:
+            made = owner.call("POST", "/v1/schedules", SCHEDULE, 201)
+            return path.format(schedule_id=made["id"])
         if "{task_id}" not in path:
             return path.format(username="susan", name="x") if "{" in path else path
         task_id = launch(wiring.database, owner.user_id)
@@ -190,7 +222,8 @@ def test_who_may_call(route: str, people: dict[str, Person], place: Any) -> None
 
 
 def _nowhere(pattern: str) -> str:
-    return pattern.format(post_id=10**9, task_id="x", username="nobody", name="y")
+    others = dict.fromkeys(("task_id", "import_id", "schedule_id"), "x")
+    return pattern.format(post_id=10**9, username="nobody", name="y", **others)
 
 
 LIVES = [

@@ -10,8 +10,9 @@ from chalicelib.exports.kinds import TOPIC as EXPORT
 from chalicelib.logs import metrics
 from chalicelib.outbox import messages
 from chalicelib.outbox.messages import MAX_TRIES, REPEATABLE, Final, Message
+from chalicelib.outbox.schedule_notices import TOPIC as SCHEDULE
 from chalicelib.wiring import Wiring
-from worker.outbox import account_email, export_email
+from worker.outbox import account_email, export_email, schedule_email
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +26,11 @@ COMPOSERS: dict[str, Compose] = {
     "confirm": account_email.compose,
     "reset": account_email.compose,
     "moved": account_email.compose,
+    SCHEDULE: schedule_email.compose,
 }
 """What writes a message, by its topic."""
 
-NEEDS_CONFIRMED = frozenset({EXPORT})
+NEEDS_CONFIRMED = frozenset({EXPORT, SCHEDULE})
 """Topics that are only sent to an address that is known to be the user's."""
 
 

@@ -57,9 +57,20 @@ def _complaints(language: Language) -> dict[str, str]:
             "This export failed or was cancelled, so it has no file. Start a new export."
         ),
         "mail_in_progress": language.gettext("The email is already on its way."),
+        "too_many_schedules": language.gettext(
+            "You have as many schedules as you can have. Delete one first."
+        ),
+        "schedule_ended": language.gettext(
+            "This schedule has no further runs. Create a new one instead."
+        ),
         "export_gone": language.gettext(
             "This file has expired or was deleted. Start a new export."
         ),
+        "nothing_uploaded": language.gettext("Nothing has been uploaded yet. Choose a file first."),
+        "import_gone": language.gettext("This upload has expired. Start a new import."),
+        "report_not_ready": language.gettext("This import has no report."),
+        "report_gone": language.gettext("This report has expired."),
+        "upload_too_large": language.gettext("The file is too large."),
         "body_too_large": language.gettext("That's too large. The limit is 10 MB."),
         "invalid": language.gettext("Some of this isn't valid. Check it and try again."),
         "unavailable": language.gettext("We can't do this right now. Try again in a moment."),
@@ -76,6 +87,10 @@ def flaws_of(language: Language) -> dict[str, str]:
         "/password": language.gettext("Use 8 to 128 characters for the password."),
         "/language": language.gettext("Choose a language from the list."),
         "/body": language.gettext("A post can have 1 to 10,000 characters."),
+        "/rrule": language.gettext(
+            "Enter a rule such as FREQ=MONTHLY;BYMONTHDAY=1;BYHOUR=3 that runs at least once."
+        ),
+        "/timezone": language.gettext("Enter a time zone such as Europe/Madrid."),
     }
 
 
