@@ -8,7 +8,7 @@ from alembic import op
 from chalicelib.db.engine import UtcDateTime
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 RUNNING = sa.text("next_run_at IS NOT NULL")
