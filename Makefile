@@ -52,8 +52,9 @@ servers: setup ## test supervisord, honcho, Compose's commands and an upgrade, e
 image-check: setup ## build the container image and run an export in it (as root, with buildah and mmdebstrap)
 	@$(BIN)/pytest -m image tests/deployed $(ARGS)
 
-fuzz: setup ## fuzz the running stack with Schemathesis and malformed HTTP, thousands of requests each
-	@FUZZ=1 $(BIN)/pytest -s tests/security/test_schemathesis.py tests/security/test_raw_http.py $(ARGS)
+fuzz: setup ## fuzz the running stack with Schemathesis and malformed HTTP, and imports with damaged files
+	@FUZZ=1 $(BIN)/pytest -s tests/security/test_schemathesis.py tests/security/test_raw_http.py \
+	  tests/unit/test_import_fuzz.py $(ARGS)
 
 # uv audits projects, so the locked packages become one. It exits with 1 for a vulnerability alone.
 audit: setup ## check the locked dependencies for known vulnerabilities (ARGS=--or-say-so)

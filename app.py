@@ -18,22 +18,28 @@ from chalicelib.errors import (
     EmailTaken,
     ExportGone,
     IdempotencyKeyReused,
+    ImportGone,
     LinkOver,
     NoFile,
+    NothingUploaded,
     NotReady,
     RegistrationClosed,
+    ReportGone,
+    ReportNotReady,
     SignInAgain,
     TaskActive,
     TaskEnded,
     TaskInProgress,
     TooManyAttempts,
     TooManyWebhooks,
+    UploadTooLarge,
     UsernameTaken,
     WebhookDisabled,
     WrongCredentials,
     WrongPassword,
 )
 from chalicelib.operations import backlog
+from chalicelib.schemas import imports as import_schemas
 from chalicelib.schemas import responses
 from chalicelib.schemas.requests import (
     Confirmation,
@@ -67,6 +73,7 @@ from chalicelib.schemas.webhooks import (
 from chalicelib.web import (
     account_actions,
     actions,
+    imports,
     lists,
     openapi,
     recovery,
@@ -77,6 +84,7 @@ from chalicelib.web import (
 from chalicelib.web.api import Api
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
+from chalicelib.web.pages import imports as import_pages
 from chalicelib.web.pages import webhooks as webhook_pages
 from chalicelib.web.pages.problem import problem
 from chalicelib.web.pages.reference import reference
@@ -274,7 +282,7 @@ def create_export(call: Call) -> Response:
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
-    problems=(TaskInProgress, CoolingDown, IdempotencyKeyReused),
+    problems=(TaskInProgress, CoolingDown, NothingUploaded, ImportGone, IdempotencyKeyReused),
     reads=("Idempotency-Key",),
 )
 def create_task(call: Call) -> Response:
@@ -329,7 +337,7 @@ def cancel_task(call: Call, task_id: str) -> Response:
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
-    problems=(TaskActive, TaskInProgress),
+    problems=(TaskActive, TaskInProgress, ImportGone),
 )
 def retry_task(call: Call, task_id: str) -> Response:
     """Queue a failed or cancelled task again."""
@@ -445,6 +453,70 @@ def sweep(_event: CloudWatchEvent) -> None:
     app.wiring.reconciler.sweep(now=app.wiring.now())
     measured = backlog.measure(app.wiring.database, app.wiring.queue)
     backlog.publish(measured, queue=app.wiring.settings.queue_name)
+
+
+# --- Imports ---
+
+
+@app.endpoint(
+    "POST",
+    "/v1/imports",
+    body=import_schemas.NewImport,
+    status=201,
+    returns=import_schemas.Import,
+    headers=("Location",),
+    problems=(UploadTooLarge,),
+)
+def create_import(call: Call) -> Response:
+    """Ask for a URL to upload a file to; then start the import."""
+    return imports.create_response(call, call.body(import_schemas.NewImport))
+
+
+@app.endpoint(
+    "GET",
+    "/v1/imports",
+    query=import_schemas.ImportListQuery,
+    returns=import_schemas.ImportList,
+    headers=("[Link]",),
+)
+def list_imports(call: Call) -> Response:
+    """List your imports, newest first."""
+    return imports.show_list(call)
+
+
+@app.endpoint("GET", "/v1/imports/{import_id}", returns=import_schemas.Import)
+def show_one_import(call: Call, import_id: str) -> Response:
+    """Show an import."""
+    return imports.show(call, import_id)
+
+
+@app.endpoint(
+    "POST",
+    "/v1/imports/{import_id}/start",
+    body=Nothing,
+    status=202,
+    returns=responses.Task,
+    headers=NEW_TASK,
+    problems=(TaskInProgress, NothingUploaded, ImportGone, IdempotencyKeyReused),
+    reads=("Idempotency-Key",),
+)
+def start_import(call: Call, import_id: str) -> Response:
+    """Import the posts of the uploaded file: all that can be imported, or none."""
+    call.body(Nothing)
+    view, alive = imports.start(call, import_id)
+    return lists.task_response(call, view, status=202, alive=alive)
+
+
+@app.endpoint(
+    "GET",
+    "/v1/imports/{import_id}/report",
+    status=303,
+    headers=("Location", "Content-Disposition"),
+    problems=(ReportNotReady, ReportGone),
+)
+def download_report(call: Call, import_id: str) -> Response:
+    """Redirect to the report of what was left out: one `{position, reason}` object per line."""
+    return imports.report(call, import_id)
 
 
 # --- Webhooks ---
@@ -773,3 +845,36 @@ def show_confirm(call: Call) -> Response:
 def submit_confirm(call: Call) -> Response:
     """Confirm an email address."""
     return links.submit_confirm(call)
+
+
+# --- Pages of imports ---
+
+
+@app.page("GET", "/imports", who="user")
+def show_imports(call: Call) -> Response:
+    """The caller's imports, and the form for a new one."""
+    return import_pages.imports(call)
+
+
+@app.page("POST", "/imports", who="user")
+def submit_import(call: Call) -> Response:
+    """Begin an import without a script: the next page uploads the file."""
+    return import_pages.submit_import(call)
+
+
+@app.page("GET", "/imports/{import_id}", who="user")
+def show_import_page(call: Call, import_id: str) -> Response:
+    """An import: its upload, its progress, or its report."""
+    return import_pages.one_import(call, import_id)
+
+
+@app.page("GET", "/imports/{import_id}/uploaded", who="anybody")
+def show_uploaded(call: Call, import_id: str) -> Response:
+    """Where the bucket sends a browser after an upload."""
+    return import_pages.uploaded(call, import_id)
+
+
+@app.page("POST", "/imports/{import_id}/start", who="user")
+def submit_import_start(call: Call, import_id: str) -> Response:
+    """Start the import of an uploaded file."""
+    return import_pages.submit_start(call, import_id)

@@ -29,9 +29,14 @@ The tree::
     │   │   ├── AddressUnconfirmed
     │   │   ├── TooManyWebhooks
     │   │   ├── WebhookDisabled
-    │   │   └── DeliveryInProgress
+    │   │   ├── DeliveryInProgress
+    │   │   ├── NothingUploaded
+    │   │   └── ReportNotReady
     │   ├── ExportGone
+    │   ├── ImportGone
+    │   ├── ReportGone
     │   ├── BodyTooLarge
+    │   ├── UploadTooLarge
     │   ├── UnsupportedMediaType
     │   ├── Invalid
     │   │   ├── MalformedJson
@@ -258,6 +263,36 @@ class ExportGone(RequestError):
     """The file has expired or was deleted; request a new export."""
 
     code = "export_gone"
+
+
+class NothingUploaded(Conflict):
+    """Nothing has been uploaded yet; send the file to the URL that creating the import gave."""
+
+    code = "nothing_uploaded"
+
+
+class ReportNotReady(Conflict):
+    """There's no report: the import hasn't finished, or it failed or was cancelled."""
+
+    code = "report_not_ready"
+
+
+class ImportGone(RequestError):
+    """The upload has expired or has been used; create another import and upload the file again."""
+
+    code = "import_gone"
+
+
+class ReportGone(RequestError):
+    """The report has expired; import the file again for a new one."""
+
+    code = "report_gone"
+
+
+class UploadTooLarge(RequestError):
+    """The file is larger than an import may be."""
+
+    code = "upload_too_large"
 
 
 class BodyTooLarge(RequestError):

@@ -20,6 +20,14 @@ DEFAULT_QUEUE = "microblog-tasks"
 MOST = 2**31 - 1
 """The largest number that every timer and every column takes; 68 years, or 2 GB."""
 
+GIB = 1024**3
+
+MOST_BYTES = 2**62
+"""The largest size: what a column holds, and sums of it fit, too."""
+
+LARGEST_UPLOAD = 5 * GIB
+"""What S3 takes in one PUT: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html."""
+
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, in short."""
 
@@ -48,6 +56,8 @@ class Settings:
     export_cooldown_s: int = 0
     exports_kept: int = 3
     mail_attach_max_bytes: int = 5_000_000
+    import_max_bytes: int = 2 * GIB
+    post_quota_bytes: int = 0
     task_timeout_s: int = 3600
     task_max_attempts: int = 5
     lease_s: int = 30
@@ -89,6 +99,8 @@ class Settings:
             export_cooldown_s=read.one("EXPORT_COOLDOWN_S", _natural, "0"),
             exports_kept=read.one("EXPORTS_KEPT", _positive, "3"),
             mail_attach_max_bytes=read.one("MAIL_ATTACH_MAX_BYTES", _natural, "5000000"),
+            import_max_bytes=read.one("IMPORT_MAX_BYTES", _upload_size, str(2 * GIB)),
+            post_quota_bytes=read.one("POST_QUOTA_BYTES", _any_size, "0"),
             task_timeout_s=read.one("TASK_TIMEOUT_S", _positive, "3600"),
             task_max_attempts=read.one("TASK_MAX_ATTEMPTS", _positive, "5"),
             lease_s=read.one("LEASE_S", _positive, "30"),
@@ -127,11 +139,21 @@ class _Reader:
         return choices[value]
 
 
-def _natural(value: str) -> int:
+def _natural(value: str, *, most: int = MOST) -> int:
     if not (value.isascii() and value.isdigit()):
         raise ValueError("expected a whole number, 0 or more")
-    if len(value) > len(str(MOST)) or int(value) > MOST:
-        raise ValueError(f"expected at most {MOST}")
+    if len(value) > len(str(most)) or int(value) > most:
+        raise ValueError(f"expected at most {most}")
+    return int(value)
+
+
+def _any_size(value: str) -> int:
+    return _natural(value, most=MOST_BYTES)
+
+
+def _upload_size(value: str) -> int:
+    if not _natural(value, most=LARGEST_UPLOAD):
+        raise ValueError("expected a whole number, 1 or more")
     return int(value)
 
 

@@ -7,11 +7,17 @@ import click
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from chalicelib.errors import CarryoutError
-from worker.commands import files, operating, people, webhooks
+from worker.commands import files, imports, operating, people, webhooks
 
 
 @click.group(
-    commands=[*operating.COMMANDS, *people.COMMANDS, *files.COMMANDS, *webhooks.COMMANDS],
+    commands=[
+        *operating.COMMANDS,
+        *people.COMMANDS,
+        *files.COMMANDS,
+        *imports.COMMANDS,
+        *webhooks.COMMANDS,
+    ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Settings are read from the environment, then from .env; .env.example describes each.",
 )

@@ -9,13 +9,15 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from rq import get_current_job
 from rq.timeouts import JobTimeoutException
 from rq.utils import import_attribute
+from sqlalchemy import orm as so
 
 from chalicelib.adapters.job_queue import QueueError
 from chalicelib.db.models import Task
@@ -79,6 +81,42 @@ class Heartbeat(threading.Thread):
         """End the beating."""
         self._done.set()
         self.join()
+
+
+INTERRUPT_INTERVAL_S = 0.2
+"""How often one looks whether a long statement must stop."""
+
+
+@contextmanager
+def interruptible(
+    session: so.Session, heartbeat: Heartbeat, *, check: Callable[[], None]
+) -> Iterator[None]:
+    """Have the database give up a long statement when the attempt must stop.
+
+    Args:
+        session: The session whose statement it is.
+        heartbeat: Knows whether the attempt must stop.
+        check: Raises what the attempt ends with, instead of the statement's error.
+    """
+    driver = session.connection().connection.driver_connection
+    stop = getattr(driver, "interrupt", None) or driver.cancel  # type: ignore[union-attr]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(INTERRUPT_INTERVAL_S):
+            if heartbeat.reason is not None:
+                stop()
+
+    watcher = threading.Thread(target=watch, daemon=True, name="watcher")
+    watcher.start()
+    try:
+        yield
+    except Exception:
+        check()
+        raise
+    finally:
+        done.set()
+        watcher.join()
 
 
 @dataclass
@@ -145,9 +183,28 @@ class Attempt:
         if time.monotonic() - self._reported_at >= PROGRESS_INTERVAL_S:
             self._report(done, total)
 
-    def checkpoint(self, done: int, total: int, state: dict[str, Any]) -> None:
-        """Note where the next attempt can go on."""
-        self._report(done, total, checkpoint=state)
+    def checkpoint(
+        self,
+        done: int,
+        total: int,
+        state: dict[str, Any],
+        *,
+        write: Callable[[so.Session], None] | None = None,
+    ) -> None:
+        """Note where the next attempt can go on, and write what that covers in the same commit."""
+        self._report(done, total, checkpoint=state, write=write)
+
+    def before_success(self) -> Callable[[so.Session, Any], Any] | None:
+        """What the kind of task does before its success, if anything; it stops when it must."""
+        if type(self.kind).before_success is TaskKind.before_success:
+            return None
+
+        def before(session: so.Session, outcome: Any) -> Any:
+            now = self.wiring.now()
+            with interruptible(session, self.heartbeat, check=self.check):
+                return self.kind.before_success(session, self.task, outcome, now=now)
+
+        return before
 
     def _report(self, done: int, total: int, **notes: Any) -> None:
         percent = self.lease.report(done, total, now=self.wiring.now(), **notes)
@@ -264,7 +321,9 @@ def _execute(attempt: Attempt, function: Function) -> str:
     try:
         attempt.result = function(attempt, **attempt.kind.load(attempt.task.params))
         attempt.check()
-        attempt.lease.succeed(attempt.result, total=attempt.total, now=now())
+        attempt.lease.succeed(
+            attempt.result, total=attempt.total, now=now(), before=attempt.before_success()
+        )
     except AttemptOver:
         raise
     except TaskError as error:

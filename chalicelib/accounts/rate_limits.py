@@ -46,6 +46,7 @@ class Rate:
 REQUESTS_PER_TOKEN = Rate("requests:token", 600, 60)
 REQUESTS_PER_ADDRESS = Rate("requests:address", 1200, 60)
 EXPORTS_PER_USER = Rate("exports:user", 30, 3600)
+IMPORTS_PER_USER = Rate("imports:user", 30, 3600)
 EMAILS_PER_USER = Rate("emails:user", 20, 3600)
 """Emails that users request: an export's again, to confirm an address, to reset a password."""
 

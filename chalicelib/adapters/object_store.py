@@ -15,6 +15,9 @@ READ_TIMEOUT_S = 30
 SIGNED_TTL_S = 60
 """How long a signed URL is valid; it is signed on the click and used at once."""
 
+UPLOADED_TYPE = "application/octet-stream"
+"""The media type of what users upload: nothing that a browser would open or execute."""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -41,6 +44,33 @@ class Part:
     number: int
     etag: str
     size_bytes: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the store says of an object: its size, and a name for its content."""
+
+    size_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class SignedUpload:
+    """How anybody can upload one object.
+
+    Attributes:
+        url: Where to.
+        headers: What must be sent along with a PUT.
+        fields: What must stand in a form before the file, if it is one.
+    """
+
+    url: str
+    headers: dict[str, str]
+    fields: dict[str, str]
+
+
+class ObjectChangedError(Exception):
+    """The object is gone, or holds something else than it did."""
 
 
 class UploadGoneError(Exception):
@@ -129,10 +159,16 @@ class ObjectStore:
 
     def size(self, key: str) -> int | None:
         """The size of an object in bytes, or None when there is none."""
+        found = self.find(key)
+        return None if found is None else found.size_bytes
+
+    def find(self, key: str) -> Found | None:
+        """What there is under a key, or None."""
         from botocore.exceptions import ClientError  # noqa: PLC0415
 
         try:
-            return int(self._s3.head_object(Bucket=self.bucket, Key=key)["ContentLength"])
+            answer = self._s3.head_object(Bucket=self.bucket, Key=key)
+            return Found(int(answer["ContentLength"]), str(answer["ETag"]))
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:  # noqa: PLR2004
                 return None
@@ -142,6 +178,61 @@ class ObjectStore:
         """The bytes of an object, 1 MiB at a time."""
         body = self._s3.get_object(Bucket=self.bucket, Key=key)["Body"]
         yield from body.iter_chunks(1024 * 1024)
+
+    def open_at(self, key: str, offset: int, *, etag: str) -> Any:
+        """The bytes of an object from an offset on, as a stream to read from and to close.
+
+        Raises:
+            ObjectChangedError: It is gone, or is not what had this ETag.
+        """
+        from botocore.exceptions import ClientError  # noqa: PLC0415
+
+        try:
+            answer = self._s3.get_object(
+                Bucket=self.bucket, Key=key, Range=f"bytes={offset}-", IfMatch=etag
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"NoSuchKey", "404", "PreconditionFailed", "412"}:
+                raise ObjectChangedError from error
+            raise
+        return answer["Body"]
+
+    def sign_upload(self, key: str, *, size_bytes: int | None, ttl_s: int) -> SignedUpload:
+        """Let anybody PUT one object of this type, and of this size where that is known.
+
+        S3 binds an upload to what is signed as a header; without a size it takes up to 5 GiB.
+        """
+        params: dict[str, Any] = {
+            "Bucket": self.bucket,
+            "Key": key,
+            "ContentType": UPLOADED_TYPE,
+        }
+        headers = {"Content-Type": UPLOADED_TYPE}
+        if size_bytes is not None:
+            params["ContentLength"] = size_bytes
+            headers["Content-Length"] = str(size_bytes)
+        url = self._s3.generate_presigned_url("put_object", params, ExpiresIn=ttl_s)
+        return SignedUpload(str(url), headers, {})
+
+    def sign_form(self, key: str, *, max_bytes: int, redirect: str, ttl_s: int) -> SignedUpload:
+        """Let a form of a page upload one object, and have the browser come back after it.
+
+        Args:
+            key: Where the object will be.
+            max_bytes: S3 refuses a larger one.
+            redirect: The URL that the browser is sent to; S3 adds its own parameters.
+            ttl_s: For how long, in seconds.
+        """
+        fields = {"Content-Type": UPLOADED_TYPE, "success_action_redirect": redirect}
+        conditions = [{name: value} for name, value in fields.items()]
+        signed = self._s3.generate_presigned_post(
+            self.bucket,
+            key,
+            Fields=fields,
+            Conditions=[*conditions, ["content-length-range", 1, max_bytes]],
+            ExpiresIn=ttl_s,
+        )
+        return SignedUpload(signed["url"], {}, signed["fields"])
 
     def sign(self, key: str, content: Content) -> str:
         """A URL with which anybody can download the object for a minute."""

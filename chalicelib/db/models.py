@@ -30,6 +30,9 @@ QUEUED, PENDING, FAILED = (
 )
 LEASED_TASKS = sa.text("status IN ('running', 'cancelling')")
 OPEN_MESSAGES = sa.text("state IN ('pending', 'sending')")
+UPLOADS_TO_EXPIRE = sa.text("upload_gone_at IS NULL")
+REPORTS_TO_EXPIRE = sa.text("report_expires_at IS NOT NULL AND report_gone_at IS NULL")
+ROWS_TO_DELETE = sa.text("staged AND upload_gone_at IS NOT NULL")
 FILES_TO_EXPIRE = sa.text("expires_at IS NOT NULL AND gone_at IS NULL")
 DUE_DELIVERIES = sa.text("topic = 'webhook' AND state = 'pending'")
 DELIVERIES_ON_THEIR_WAY = sa.text("topic = 'webhook' AND state = 'sending'")
@@ -221,6 +224,109 @@ class ExportFile(Base):
     gone_at: so.Mapped[datetime | None]
     # No foreign key: each message that goes with an erased account would be looked for here.
     email_id: so.Mapped[str | None] = so.mapped_column(sa.String(36))
+
+
+class ImportUpload(Base):
+    """A file that a user uploads, and what became of it; `chalicelib.imports` writes it.
+
+    Attributes:
+        number: What its staged rows are filed under.
+        id: What people and the API call it.
+        task_id: The task that imports it; NULL until it is started, and for the command line's.
+        filename: What its user calls it, for people; never part of a key.
+        size_bytes: How large it is in the bucket; NULL until somebody looked.
+        etag: Which content was started: another one uploaded later is not read.
+        expires_at: Until when it can be started.
+        upload_gone_at: Since when it is over: imported, failed, cancelled or expired. The file is
+            removed.
+        staged: Whether there may be staged rows, which are deleted when it is over.
+        format: What its content was told to be; with `read`, `imported`, `skipped` and `rejected`
+            NULL until it is imported.
+        report_key: Where the report of rejected posts is.
+    """
+
+    __tablename__ = "imports"
+    __table_args__ = (
+        sa.Index("ix_imports_user_id_created_at_id", "user_id", "created_at", "id"),
+        sa.Index(
+            "ix_imports_expires_at",
+            "expires_at",
+            sqlite_where=UPLOADS_TO_EXPIRE,
+            postgresql_where=UPLOADS_TO_EXPIRE,
+        ),
+        sa.Index(
+            "ix_imports_report_expires_at",
+            "report_expires_at",
+            sqlite_where=REPORTS_TO_EXPIRE,
+            postgresql_where=REPORTS_TO_EXPIRE,
+        ),
+        sa.Index(
+            "ix_imports_upload_gone_at",
+            "upload_gone_at",
+            sqlite_where=ROWS_TO_DELETE,
+            postgresql_where=ROWS_TO_DELETE,
+        ),
+        # Staged rows are filed under a number, so it is never used again.
+        {"sqlite_autoincrement": True},
+    )
+
+    number: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
+    id: so.Mapped[str] = so.mapped_column(sa.String(36), unique=True)
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
+    task_id: so.Mapped[str | None] = so.mapped_column(
+        sa.ForeignKey("tasks.id", ondelete="CASCADE"), unique=True
+    )
+    filename: so.Mapped[str | None] = so.mapped_column(sa.String(255))
+    size_bytes: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
+    etag: so.Mapped[str | None] = so.mapped_column(sa.String(255))
+    created_at: so.Mapped[datetime]
+    expires_at: so.Mapped[datetime]
+    upload_gone_at: so.Mapped[datetime | None]
+    staged: so.Mapped[bool] = so.mapped_column(default=False)
+    format: so.Mapped[str | None] = so.mapped_column(sa.String(32))
+    read: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
+    imported: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
+    skipped: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
+    rejected: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
+    report_key: so.Mapped[str | None] = so.mapped_column(sa.String(255))
+    report_expires_at: so.Mapped[datetime | None]
+    report_gone_at: so.Mapped[datetime | None]
+
+
+class ImportRow(Base):
+    """A row of a file that is being imported: nobody sees it before all of them are published.
+
+    Nothing refers to `imports`: to look the number up for each of a million rows would take as
+    long as to store them. A trigger of `imports` deletes what an erased account has left here.
+
+    Attributes:
+        number: The import's.
+        timestamp: The key begins with it, so that rows are published in its order unsorted.
+        position: Where it stands in the file, from 1.
+    """
+
+    __tablename__ = "import_rows"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
+
+    number: so.Mapped[int] = so.mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    timestamp: so.Mapped[datetime] = so.mapped_column(primary_key=True)
+    position: so.Mapped[int] = so.mapped_column(
+        sa.BigInteger, primary_key=True, autoincrement=False
+    )
+    body: so.Mapped[str] = so.mapped_column(sa.Text)
+
+
+class ImportRejection(Base):
+    """What of a file is not imported, and why; deleted with the staged rows."""
+
+    __tablename__ = "import_rejections"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
+
+    number: so.Mapped[int] = so.mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    position: so.Mapped[int] = so.mapped_column(
+        sa.BigInteger, primary_key=True, autoincrement=False
+    )
+    reason: so.Mapped[str] = so.mapped_column(sa.String(255))
 
 
 class OutboxMessage(Base):
@@ -416,7 +522,8 @@ class Removal(Base):
     account, so it refers to nothing.
 
     Attributes:
-        task_id: Only this task's files; NULL for all of the user's.
+        task_id: Only this task's files.
+        import_id: Only this import's upload; with neither, all of the user's files.
     """
 
     __tablename__ = "removals"
@@ -425,4 +532,5 @@ class Removal(Base):
     id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
     user_id: so.Mapped[int] = so.mapped_column(sa.BigInteger)
     task_id: so.Mapped[str | None] = so.mapped_column(sa.String(36))
+    import_id: so.Mapped[str | None] = so.mapped_column(sa.String(36))
     due_at: so.Mapped[datetime] = so.mapped_column(index=True)

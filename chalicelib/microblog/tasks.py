@@ -7,7 +7,10 @@ from msgspec import Meta
 from chalicelib.exports.account_data import AUDIT, EMAILS, NOTIFICATIONS, PROFILE, SESSIONS, TASKS
 from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import Export, ExportWords
+from chalicelib.imports.kinds import Import
+from chalicelib.imports.publication import Target
 from chalicelib.microblog.datasets import POSTS
+from chalicelib.microblog.models import Post
 from chalicelib.tasks.registry import TaskKind
 from chalicelib.values.languages import N_, NN_
 
@@ -39,6 +42,12 @@ EXPORT_POSTS = Export(
     ),
 )
 
+IMPORT_POSTS = Import(
+    name="import_posts",
+    title=N_("Importing your posts"),
+    target=Target(owner=Post.user_id, body=Post.body, timestamp=Post.timestamp),
+)
+
 EXPORT_ARCHIVE = Archive(
     name="export_archive",
     title=N_("Exporting all of your data"),
@@ -51,5 +60,5 @@ EXAMPLE = TaskKind(
     params={"seconds": Annotated[int, Meta(ge=0, le=60, description="How long, in seconds")]},
 )
 
-KINDS = (EXPORT_POSTS, EXPORT_ARCHIVE, EXAMPLE)
+KINDS = (EXPORT_POSTS, EXPORT_ARCHIVE, IMPORT_POSTS, EXAMPLE)
 """Every kind of task; `chalicelib.wiring` registers them."""

@@ -26,6 +26,7 @@ from chalicelib.db.models import (
 )
 from chalicelib.errors import NotFound
 from chalicelib.exports import files, removals
+from chalicelib.imports import staging, uploads
 from chalicelib.outbox import deliveries, messages
 from chalicelib.tasks import leases
 from chalicelib.tasks.leases import Lease
@@ -64,16 +65,16 @@ class Reconciler:
         Returns:
             How many tasks were `recovered` from dead workers or `enqueued` again, how many messages
             of the outbox were `recovered_messages` from dead senders, how many deliveries to
-            webhooks likewise, how many files `expired`, how many removals were executed
-            (`removed`).
+            webhooks likewise, how many files, uploads and reports `expired`, and how many removals
+            were executed, staged rows of an import included (`removed`).
         """
         counts = {
             "recovered": self._recover(now),
             "recovered_messages": messages.recover(self.database, now=now, most=MOST),
             "recovered_deliveries": deliveries.recover(self.database, now=now, most=MOST),
-            "expired": self._expire(now),
+            "expired": self._expire(now) + self._expire_imports(now),
             "enqueued": self._enqueue(),
-            "removed": self._remove(now),
+            "removed": self._remove(now) + staging.delete_due(self.database, most=MOST),
         }
         self._forget(now)
         if any(counts.values()):
@@ -101,6 +102,10 @@ class Reconciler:
             except NotFound:
                 continue
         return len(expired)
+
+    def _expire_imports(self, now: datetime) -> int:
+        with self.database.write() as session:
+            return uploads.expire(session, now=now, lease_s=self.lease_s, most=MOST)
 
     def _enqueue(self) -> int:
         """Enqueue jobs for tasks that are due and have none, the oldest first."""

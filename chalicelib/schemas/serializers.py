@@ -10,6 +10,7 @@ from chalicelib.db.models import ACTIVE, Notification, Task, User
 from chalicelib.exports.files import is_available
 from chalicelib.exports.kinds import export_of
 from chalicelib.exports.views import Email, TaskView
+from chalicelib.imports.kinds import import_of
 from chalicelib.microblog.models import Post
 from chalicelib.schemas import responses
 from chalicelib.tasks.registry import kind_of
@@ -93,7 +94,7 @@ def show_task(
         "started_at": show_time(task.started_at),
         "finished_at": show_time(task.finished_at),
         "error": _error(task),
-        "result": _result(view, now=now),
+        "result": _result(view, now=now, prefix=prefix),
         "links": _links(view, now=now, prefix=prefix),
     }
 
@@ -114,8 +115,10 @@ def _error(task: Task) -> responses.Failure | None:
     return {"code": task.error_code, "detail": task.error_detail}
 
 
-def _result(view: TaskView, *, now: datetime) -> Mapping[str, Any] | None:
+def _result(view: TaskView, *, now: datetime, prefix: str) -> Mapping[str, Any] | None:
     task, export = view.task, view.export
+    if task.result is not None and import_of(task) is not None:
+        return {**task.result, "report": prefix + task.result["report"]}
     if task.status != "succeeded" or export_of(task) is None or export is None:
         return task.result
     result: responses.ExportResult = {
@@ -149,9 +152,14 @@ def _links(view: TaskView, *, now: datetime, prefix: str) -> responses.TaskLinks
     return {
         "self": own,
         "cancel": f"{own}/cancel" if task.status in ACTIVE else None,
-        "retry": f"{own}/retry" if task.status in {"failed", "cancelled"} else None,
+        "retry": f"{own}/retry" if _can_be_retried(task) else None,
         "download": f"{prefix}/v1/exports/{task.id}/download" if has_file else None,
     }
+
+
+def _can_be_retried(task: Task) -> bool:
+    """An import needs its file, which is gone when it is over."""
+    return task.status in {"failed", "cancelled"} and import_of(task) is None
 
 
 def etag(shown: Mapping[str, Any]) -> str:

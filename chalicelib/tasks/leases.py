@@ -5,7 +5,7 @@ claim; a worker that lost it gets `ClaimLost` and must stop. Leases go by the da
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,6 +58,7 @@ class Lease:
         *,
         now: datetime,
         checkpoint: dict[str, Any] | None = None,
+        write: Callable[[so.Session], None] | None = None,
     ) -> int:
         """Write progress, and what the next attempt needs to go on from here.
 
@@ -66,11 +67,13 @@ class Lease:
             total: Of how much.
             now: The time.
             checkpoint: Where to go on; None keeps the last one.
+            write: Writes what the checkpoint covers, in the same transaction; before the task is
+                locked, since it may take long.
 
         Returns:
             The percentage, at most 99: 100 is for success.
         """
-        with self._locked(now) as (_, task):
+        with self._locked(now, first=write) as (_, task):
             task.total = total
             task.done = max(task.done, done)
             task.percent = max(task.percent, min(99, 100 * done // total if total else 0))
@@ -79,7 +82,14 @@ class Lease:
             task.last_seen_at = db_clock()
         return task.percent
 
-    def succeed(self, outcome: Any = None, *, now: datetime, total: int | None = None) -> None:
+    def succeed(
+        self,
+        outcome: Any = None,
+        *,
+        now: datetime,
+        total: int | None = None,
+        before: Callable[[so.Session, Any], Any] | None = None,
+    ) -> None:
         """End the task well; this commit is what publishes its outcome.
 
         Args:
@@ -87,10 +97,14 @@ class Lease:
                 what else there may be is the business of its kind.
             now: The time.
             total: How much was done in all, where that is more exact than the last report.
+            before: Writes in the same transaction what takes long, before the task is locked, and
+                returns the outcome; see `TaskKind.before_success`.
         """
-        result = outcome if isinstance(outcome, dict) else None
-        values = {"now": now, "counted": total, "ended": result}
         with self.database.write() as session:
+            if before is not None:
+                outcome = before(session, outcome)
+            result = outcome if isinstance(outcome, dict) else None
+            values = {"now": now, "counted": total, "ended": result}
             row = _SUCCEED.execute(session, self._fence, values, now=now)
             if row is not None:
                 task = as_task(row)
@@ -149,15 +163,19 @@ class Lease:
 
     @contextmanager
     def _locked(
-        self, now: datetime, *, cancelling: bool = False
+        self,
+        now: datetime,
+        *,
+        cancelling: bool = False,
+        first: Callable[[so.Session], None] | None = None,
     ) -> Iterator[tuple[so.Session, Task]]:
-        with (
-            self.database.write() as session,
-            change_leased(
+        with self.database.write() as session:
+            if first is not None:
+                first(session)
+            with change_leased(
                 session, self.task_id, claim=self.claim, now=now, cancelling=cancelling
-            ) as task,
-        ):
-            yield session, task
+            ) as task:
+                yield session, task
 
 
 _RENEW = (

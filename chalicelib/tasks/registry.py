@@ -74,6 +74,14 @@ class TaskKind:
         except (TypeError, ValueError) as error:
             raise DeclarationError(f"{self.name}: a parameter is no JSON: {error}") from error
 
+    def on_launch(self, session: so.Session, task: Task, *, now: datetime) -> None:
+        """The task is created: tie to it what it needs, or raise to refuse the request.
+
+        Raises:
+            RequestError: What the parameters name cannot be used; no task is created.
+        """
+        del session, task, now
+
     def on_claim(self, session: so.Session, task: Task, *, now: datetime) -> Any:
         """A worker has claimed the task: fix what all its attempts must agree on.
 
@@ -81,6 +89,22 @@ class TaskKind:
             Facts for the attempt, of whatever type its function expects in `attempt.facts`.
         """
         del session, task, now
+
+    def before_success(
+        self, session: so.Session, task: Task, outcome: Any, *, now: datetime
+    ) -> Any:
+        """Write what takes long, in the transaction of the success but before the task is locked.
+
+        Meanwhile others may look at the task, and cancel it; then nothing of this is kept.
+
+        Returns:
+            The outcome as `on_success` gets it.
+
+        Raises:
+            TaskError: The task fails after all.
+        """
+        del session, task, now
+        return outcome
 
     def on_success(
         self, session: so.Session, task: Task, outcome: Any, *, lease_s: int, now: datetime

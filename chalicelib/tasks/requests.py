@@ -99,6 +99,7 @@ def launch_task(
     if request.cooldown_s:
         _check_cooldown(session, user_id, request, now=now)
     task = _insert(session, user_id, request, task_id=task_id, now=now)
+    request.kind.on_launch(session, task, now=now)
     notifications.post_task_progress(session, task, seq=begun[0], now=now)
     return Launched(task, is_new=True, position=min(begun[1] + 1, EXACT_UP_TO + 1))
 

@@ -9,7 +9,7 @@ import msgspec
 
 from chalicelib import errors
 from chalicelib.errors import RequestError
-from chalicelib.schemas import responses
+from chalicelib.schemas import imports, responses
 from chalicelib.schemas.requests import Nothing, Number
 from chalicelib.schemas.webhooks import ShownWebhook
 from chalicelib.tasks.registry import TASKS
@@ -53,6 +53,7 @@ IN_PATHS: dict[str, Any] = {
     "task_id": responses.TaskId,
     "webhook_id": responses.TaskId,
     "number": Number,
+    "import_id": responses.TaskId,
 }
 """The types of path parameters; any other value is a 404, like all that does not exist."""
 
@@ -69,6 +70,7 @@ VALUES: dict[Any, tuple[str, str]] = {
     responses.Post: ("post_id", "/id"),
     responses.User: ("username", "/username"),
     ShownWebhook: ("webhook_id", "/id"),
+    imports.Import: ("import_id", "/id"),
 }
 """The path parameter for which a response has a value, and the value's pointer in the body."""
 
@@ -117,15 +119,19 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
         *params.values(),
         *returned,
         responses.ExportResult,
+        imports.ImportResult,
         responses.Fault,
     ]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
     for name in (*requests, *params):
         schemas[name]["additionalProperties"] = False
     schemas["NewTask"] = {"title": "NewTask", "oneOf": [_new_task(name) for name in TASKS]}
-    export = {"$ref": COMPONENT.format(name="ExportResult")}
-    other = {"type": "object", "not": {"required": ["sha256"]}}
-    schemas["Task"]["properties"]["result"] = {"anyOf": [export, other, {"type": "null"}]}
+    known = [{"$ref": COMPONENT.format(name=name)} for name in ("ExportResult", "ImportResult")]
+    other = {
+        "type": "object",
+        "not": {"anyOf": [{"required": ["sha256"]}, {"required": ["imported"]}]},
+    }
+    schemas["Task"]["properties"]["result"] = {"anyOf": [*known, other, {"type": "null"}]}
     return {**schemas, "Problem": _problem_schema()}
 
 

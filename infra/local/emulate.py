@@ -22,6 +22,7 @@ def main(*, host: str, port: int, mailbox_port: int, data_dir: Path) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     os.environ |= EMULATOR_CREDENTIALS
     env = {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
+    env["PUBLIC_URL"] = os.environ.get("PUBLIC_URL", "")
     emulator = Emulator(data_dir, env=env, host=host, port=port)
     mailbox = serve(Mailbox(data_dir / "mail"), host=host, port=mailbox_port)
     click.echo(f"S3 and SES at {emulator.endpoint_url}, emails at http://{host}:{mailbox.port}/")

@@ -32,12 +32,20 @@ def serve(
     handler: type[WSGIRequestHandler] | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
+    page_url: str = "",
 ) -> BaseWSGIServer:
-    """Serve a WSGI application in a thread, on a free port unless one is named."""
+    """Serve a WSGI application in a thread, on a free port unless one is named.
+
+    Args:
+        application: What to serve.
+        handler: What reads requests.
+        host: The interface to listen on.
+        port: Its port; 0 takes a free one.
+        page_url: Where the pages are whose scripts may call it.
+    """
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server(
-        host, port, Neighbours(application), threaded=True, request_handler=handler
-    )
+    neighbours = Neighbours(application, page_url=page_url)
+    server = make_server(host, port, neighbours, threaded=True, request_handler=handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     return server
 
@@ -47,7 +55,8 @@ class Emulator:
 
     Args:
         data_dir: Objects are kept under `s3`, emails under `mail`.
-        env: The settings that it serves: bucket, sender, region.
+        env: The settings that it serves: bucket, sender, region; and where the pages are that
+            upload files, if there are any.
         host: The interface that it listens on.
         port: Its port; 0 takes a free one.
     """
@@ -64,7 +73,13 @@ class Emulator:
         get_backend("ses")[DEFAULT_ACCOUNT_ID][region].verify_email_identity(sender)
         self._mails = Emails(data_dir / "mail")
         self._moto = DomainDispatcherApplication(create_backend_app)
-        self._server = serve(self._answer, handler=MotoRequestHandler, host=host, port=port)
+        self._server = serve(
+            self._answer,
+            handler=MotoRequestHandler,
+            host=host,
+            port=port,
+            page_url=env.get("PUBLIC_URL", ""),
+        )
         self.endpoint_url = f"http://{host}:{self._server.port}"
 
     def close(self) -> None:

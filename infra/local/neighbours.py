@@ -18,19 +18,31 @@ class Neighbours:
 
     Args:
         application: What they are for.
+        page_url: Where the pages are whose scripts may call it, too; they upload files here.
     """
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Any, *, page_url: str = "") -> None:
         self._application = application
+        self._pages = _origins_of(page_url)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
-        if _is_ours(environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")):
+        origin = environ.get("HTTP_ORIGIN")
+        if _is_ours(environ.get("HTTP_HOST", ""), None if origin in self._pages else origin):
             answer: Iterable[bytes] = self._application(environ, start_response)
             return answer
         headers = {"Content-Type": "text/plain", "Content-Length": str(len(REFUSAL))}
         start_response("403 Forbidden", list(headers.items()))
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [REFUSAL]
+
+
+def _origins_of(page_url: str) -> set[str]:
+    """The origins of a page; this machine has two names for itself."""
+    if not page_url:
+        return set()
+    parts = urlsplit(page_url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return {origin, origin.replace("//127.0.0.1", "//localhost")}
 
 
 def _is_ours(host: str, origin: str | None) -> bool:

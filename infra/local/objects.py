@@ -59,9 +59,12 @@ class Objects:
             return
         folder = self._folder / name
         with self._lock:
-            key = bucket.keys.get(key_name)
-            if key is not None and method != "DELETE":
-                self._save(folder / _file_name(key_name), key)
+            # A form sends the key inside its body, to the bucket itself.
+            names = list(bucket.keys) if method == "POST" and not key_name else [key_name]
+            for name in names:
+                key = bucket.keys.get(name)
+                if key is not None and method != "DELETE":
+                    self._save(folder / _file_name(name), key)
             if method != "PUT":  # a POST may delete many
                 kept = {folder / _file_name(kept_name) for kept_name in list(bucket.keys)}
                 for gone in [path for path in self._saved if path.parent == folder]:

@@ -10,7 +10,17 @@ from typing import Any
 
 import click
 
-from tests.bench import engine, growth, imports, jobs, latency, machine, report, throughput
+from tests.bench import (
+    archives,
+    engine,
+    growth,
+    imports,
+    jobs,
+    latency,
+    machine,
+    report,
+    throughput,
+)
 from tests.bench.bench import Bench
 from tests.bench.child import ChildError
 from tests.bench.figures import Row
@@ -20,6 +30,7 @@ from tests.harness.servers import Servers
 
 GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "engine": engine.rows,
+    "archive": archives.rows,
     "chapter": jobs.chapter,
     "jobs": jobs.rows,
     "throughput": throughput.rows,

@@ -6,7 +6,8 @@ These functions are all that the benchmark knows of the engine.
 import hashlib
 import sqlite3
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
+from chalicelib.exports.archive import Choice
 from chalicelib.microblog.datasets import POSTS
 from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
@@ -24,8 +26,13 @@ from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from tests.harness.ledgers import JSON, launch, the_email, the_export, the_task
 from worker.attempts import Attempt, Heartbeat, perform
+from worker.export.archive.archive import About
+from worker.export.archive.container import LEVEL
+from worker.export.archive.plan import Plan
+from worker.export.archive.plan import archive as archive_of
 from worker.export.document import Document
 from worker.export.pages import Source
+from worker.export.publication import add
 from worker.export.upload import Upload
 
 Figures = dict[str, Any]
@@ -78,6 +85,38 @@ def engine(wiring: Wiring, user_id: int) -> Figures:
         add(written.tail({"posts": rows}))
         digest.hexdigest()
     return {**figures, "posts": rows, "bytes": size_bytes}
+
+
+def archive(wiring: Wiring, user_id: int, formats: Sequence[str] = ("json",)) -> Figures:
+    """The archive's bytes out of the database, compressed, hashed and thrown away."""
+    plan = Choice((POSTS,), formats=tuple(formats), viewer=False)
+    source = Source(wiring.database, POSTS, user_id, SNAPSHOT)
+    about = About("bench", datetime.now(UTC))
+    written = archive_of(Plan(about, plan, [source], "en", "https://example.com"))
+    digest, rows, size_bytes = hashlib.sha256(), {"posts": 0}, 0
+    with timed() as figures, closing(written.pieces(None, rows)) as pieces:
+        for piece in pieces:
+            for data in piece.data:
+                digest.update(data)
+                size_bytes += len(data)
+            add(rows, piece.rows)
+        digest.update(written.tail(rows))
+    return {**figures, **rows, "bytes": size_bytes}
+
+
+def deflate(wiring: Wiring, user_id: int) -> Figures:
+    """The same document, compressed as gzip does, from memory and thrown away."""
+    written = Document(
+        Source(wiring.database, POSTS, user_id, SNAPSHOT), "bench", datetime.now(UTC)
+    )
+    with closing(written.pieces(None, {"posts": 0})) as pieces:
+        document = [data for piece in pieces for data in piece.data]
+    packer, size_bytes = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS), 0
+    with timed() as figures:
+        for data in document:
+            size_bytes += len(packer.compress(data))
+        size_bytes += len(packer.flush())
+    return {**figures, "bytes": size_bytes}
 
 
 def raw(wiring: Wiring, user_id: int) -> Figures:

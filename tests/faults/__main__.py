@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from tests.faults import big, boundaries, chaos, outages, sending
+from tests.faults import archives, big, boundaries, chaos, outages, sending
 from tests.faults.lab import BOUND_S
 from tests.faults.trial import SCENARIOS, SHOWN, Entry, Result, median, percentile, play
 from tests.harness.processes import ROOT
@@ -34,6 +34,7 @@ QUICK = ("medley", "kill-both/postgresql", "stopped-horse/sqlite", "term/sqlite"
 
 HEAD = ("fault", "runs", "kills", "recovered after (median, max)", "duplicates", "lost", "wrong")
 
+assert archives
 assert big
 assert chaos
 assert outages

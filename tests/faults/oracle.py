@@ -11,8 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from shutil import copyfileobj
 from tempfile import TemporaryFile
 from typing import IO, Any, cast
+from zipfile import ZipFile
 
 import ijson
 import sqlalchemy as sa
@@ -25,14 +27,23 @@ from chalicelib.db.models import (
     Notification,
     OutboxMessage,
     Task,
+    User,
 )
+from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import export_of
 from chalicelib.microblog.datasets import POSTS
+from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
 from tests.faults import emails, hooks
 from tests.faults.emails import Email
 from tests.faults.settling import Ledger
 from tests.harness import documents
+from tests.harness.archives import written
+from worker.export.archive.archive import About
+from worker.export.archive.plan import Plan
+from worker.export.archive.plan import archive as planned
+from worker.export.archive.verification import verify as verify_archive
+from worker.export.pages import Source
 from worker.export.verify import verify
 
 Pair = tuple[str, str]
@@ -270,7 +281,37 @@ def _file(wiring: Wiring, task: Task, export: ExportFile, expected: Expected) ->
             file.write(piece)
         if (export.size_bytes, export.sha256) != (file.tell(), digest.hexdigest()):
             yield "size or SHA-256 are not those of the file"
-        yield from _contents(file, task, export, expected)
+        if task.name == "export_archive":
+            yield from _archive(wiring, file, task, export, expected)
+        else:
+            yield from _contents(file, task, export, expected)
+
+
+def _archive(
+    wiring: Wiring, file: IO[bytes], task: Task, export: ExportFile, expected: Expected
+) -> Iterator[str]:
+    yield from verify_archive(file, [POSTS]).faults  # type: ignore[arg-type]
+    with ZipFile(file) as found, found.open("data/posts.json") as member, TemporaryFile() as posts:
+        copyfileobj(member, posts)
+        yield from _contents(posts, task, export, expected)
+    file.seek(0)
+    if _undisturbed_archive(wiring, task, export) != file.read():
+        yield "the archive is not byte for byte what an undisturbed attempt writes"
+
+
+def _undisturbed_archive(wiring: Wiring, task: Task, export: ExportFile) -> bytes:
+    kind = cast("Archive", TASKS[task.name])
+    choice, database = kind.choice(task.params), wiring.database
+    with database.read() as session:
+        user = session.get_one(User, task.user_id)
+    snapshot = export.snapshot or {}
+    sources = [
+        Source(database, one, user.id, one.snapshot_from_json(snapshot[one.name]))
+        for one in choice.datasets
+    ]
+    about = About(user.username, cast("datetime", task.started_at), task.id)
+    plan = Plan(about, choice, sources, user.language, wiring.settings.public_url)
+    return written(planned(plan))
 
 
 def _contents(file: IO[bytes], task: Task, export: ExportFile, expected: Expected) -> Iterator[str]:
@@ -283,7 +324,8 @@ def _contents(file: IO[bytes], task: Task, export: ExportFile, expected: Expecte
         yield f"the file holds {len(posts)} posts, not the {len(expected.must)} that it must"
     if Counter(post for post in posts if post in may) - may:
         yield "the file holds a post twice"
-    if (export.rows, task.done, task.total) != ({"posts": len(posts)}, len(posts), len(posts)):
+    rows = export.rows or {}
+    if (rows.get("posts"), task.done, task.total) != (len(posts), *2 * [sum(rows.values())]):
         yield f"the ledger counts {export.rows}, {task.done} of {task.total} done"
     file.seek(0)
     if _undisturbed(task, expected.username, posts) != file.read():

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -220,12 +220,12 @@ class World:
         with self.wiring.database.read() as session:
             return list(session.scalars(sa.select(Task.id)))
 
-    def request(self, *, max_attempts: int = 5) -> str:
+    def request(self, name: str = "export_posts", *, max_attempts: int = 5, **params: Any) -> str:
         """Queue an export and enqueue a job for it; return its id."""
         task_id = launch(
-            self.wiring.database, self.user_id, "export_posts", max_attempts=max_attempts
+            self.wiring.database, self.user_id, name, max_attempts=max_attempts, **params
         )
-        self.wiring.queue.enqueue([(task_id, "export_posts")])
+        self.wiring.queue.enqueue([(task_id, name)])
         return task_id
 
     def add_webhook(self) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any
@@ -22,17 +23,20 @@ from app import app, sweep
 from chalicelib.adapters.object_store import Part, UploadGoneError
 from chalicelib.errors import TaskError
 from chalicelib.exports import removals
+from chalicelib.imports import uploads
 from chalicelib.wiring import Wiring
 from tests.conftest import Join
 from tests.harness.ledgers import (
     JSON,
     launch,
     make_user,
+    now,
     publish,
     the_email,
     the_export,
     write_posts,
 )
+from tests.harness.uploads import TIME, json_lines, launch_import
 from tests.infra.templates import AWS, Template, actions, statements
 from worker.attempts import Attempt, FailedAttemptError, perform
 from worker.export.upload import Upload
@@ -129,20 +133,24 @@ def granted(template: Template, role: str) -> set[str]:
     return set().union(*map(actions, of_the_code))
 
 
+OWN = {"${Bucket}/exports/*", "${Bucket}/imports/*"}
+
+
 def leave_behind(wiring: Wiring, prefix: str) -> None:
     """An object and an unfinished upload, as an attempt leaves them that was killed."""
     wiring.object_store.put(f"{prefix}9/posts.json", b"{}", JSON)
     wiring.object_store.begin(f"{prefix}9/posts.json", JSON)
 
 
-def one_prefix(requests: Sequence[tuple[str, str]]) -> bool:
-    """Whether each request to S3 is about `exports/`."""
+def own_prefixes(requests: Sequence[tuple[str, str]]) -> bool:
+    """Whether each request to S3 is about `exports/` or `imports/`."""
     about = [url for name, url in requests if name.startswith("s3.") and "Delete" not in name]
-    return bool(about) and all(re.search(r"/exports/\d+/|prefix=exports/", url) for url in about)
+    ours = re.compile(r"/(ex|im)ports/\d+/|prefix=(ex|im)ports/")
+    return bool(about) and all(map(ours.search, about))
 
 
 def test_api(recorder: Recorder, join: Join, wiring: Wiring, app_template: Template) -> None:
-    """Downloads are looked at and signed; files of erased accounts go."""
+    """Downloads and uploads are looked at and signed; files of erased accounts go."""
     susan, david = join("susan"), join("david")
     tasks = [launch(wiring.database, one.user_id) for one in (susan, david)]
     for task_id in tasks:
@@ -153,9 +161,13 @@ def test_api(recorder: Recorder, join: Join, wiring: Wiring, app_template: Templ
         assert susan.get(f"/v1/exports/{tasks[0]}/download").status_code == 303
         assert susan.delete(f"/v1/exports/{tasks[0]}").status_code == 204
         assert susan.post("/v1/exports", {}).status_code == 202
+        new = susan.call("POST", "/v1/imports", {}, 201)
+        # Whoever has the URL acts by the rights of the role that signed it.
+        wiring.object_store.put(f"imports/{susan.user_id}/{new['id']}/upload", b"{}", JSON)
+        assert susan.post(f"/v1/imports/{new['id']}/start", {}).status_code == 202
         assert david.delete("/v1/me").status_code == 204
     assert recorder.needed() == granted(app_template, "ApiRole")
-    assert one_prefix(recorder.requests)
+    assert own_prefixes(recorder.requests)
 
 
 def test_reconciler(recorder: Recorder, wiring: Wiring, app_template: Template) -> None:
@@ -164,6 +176,9 @@ def test_reconciler(recorder: Recorder, wiring: Wiring, app_template: Template) 
     task_id = launch(wiring.database, user_id)
     publish(wiring, task_id, ttl_s=-1)
     leave_behind(wiring, removals.prefix(user_id, task_id))
+    with wiring.database.write() as session:
+        upload = uploads.create(session, user_id, filename=None, now=now() - timedelta(days=2))
+    leave_behind(wiring, removals.import_prefix(user_id, upload.id))
     names = ("version", "account", "region", "detail", "detail-type", "source", "time", "id")
     app.__dict__["wiring"] = wiring
     wiring.queue.redis.connection_pool.disconnect()
@@ -172,9 +187,9 @@ def test_reconciler(recorder: Recorder, wiring: Wiring, app_template: Template) 
     del app.__dict__["wiring"]
     assert the_export(wiring.database, task_id).gone_at
     assert recorder.needed() == granted(app_template, "SweepRole")
-    assert one_prefix(recorder.requests)
+    assert own_prefixes(recorder.requests)
     (look,) = [one for one in statements(app_template, "SweepRole") if one["Sid"] == "Look"]
-    assert look["Condition"] == {"StringLike": {"s3:prefix": "exports/*"}}
+    assert look["Condition"] == {"StringLike": {"s3:prefix": ["exports/*", "imports/*"]}}
 
 
 @pytest.fixture
@@ -201,7 +216,10 @@ def agent_url(recorder: Recorder) -> Iterator[str]:
 
 
 def test_worker(recorder: Recorder, wiring: Wiring, agent_url: str, app_template: Template) -> None:
-    """Small and large exports, one that fails, their emails, and what is left of the last one."""
+    """Small and large exports, one that fails, their emails, and what is left of the last one.
+
+    An import reads what was uploaded, and removes it.
+    """
 
     def broken(_attempt: Attempt) -> None:
         raise TaskError("It broke.", code="broken")
@@ -211,9 +229,10 @@ def test_worker(recorder: Recorder, wiring: Wiring, agent_url: str, app_template
     done = [launch(wiring.database, user_id) for user_id in (small, large)]
     failed = launch(wiring.database, third)
     leave_behind(wiring, removals.prefix(third, failed))
+    imported = launch_import(wiring, small, json_lines([("x", TIME)]))
     lost = Part(1, '"0"', 1)
     with recorder.on(), protected(agent_url):
-        for task_id in done:
+        for task_id in (*done, imported):
             perform(task_id, wiring)
         with pytest.raises(FailedAttemptError):
             perform(failed, wiring, function=broken)
@@ -224,7 +243,7 @@ def test_worker(recorder: Recorder, wiring: Wiring, agent_url: str, app_template
         assert email is not None
         assert email.state == "sent"
     assert recorder.needed() == granted(app_template, "WorkerRole")
-    assert one_prefix(recorder.requests)
+    assert own_prefixes(recorder.requests)
 
 
 def test_worker_sends_as_one(app_template: Template) -> None:
@@ -246,12 +265,13 @@ def test_migration(foundation: Template) -> None:
     assert granted(foundation, "MigrationRole") == {"secretsmanager:GetSecretValue"}
 
 
-def test_files_are_under_one_prefix(app_template: Template) -> None:
+def test_files_are_under_own_prefixes(app_template: Template) -> None:
     """What is said of objects is said of `exports/*` alone."""
     for role in ("ApiRole", "SweepRole", "WorkerRole"):
         for one in statements(app_template, role):
             if any(action.startswith("s3:") and "List" not in action for action in actions(one)):
-                assert one["Resource"]["Fn::Sub"][0].endswith(":s3:::${Bucket}/exports/*")
+                about = one["Resource"] if isinstance(one["Resource"], list) else [one["Resource"]]
+                assert {re.sub(".*:::", "", each["Fn::Sub"][0]) for each in about} <= OWN
 
 
 def test_every_star_is_explained() -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -390,6 +391,61 @@ def test_export_and_verify(worker: Call, database: Database, user_id: int, tmp_p
         ]
 
 
+@both_databases
+def test_an_archive(worker: Call, database: Database, user_id: int, tmp_path: Path) -> None:
+    """An archive of chosen datasets and formats is written, and found intact."""
+    write_posts(database, user_id, ["one", "=two"])
+    chosen = ["--dataset", "profile", "--dataset", "posts", "--format", "json", "--format", "csv"]
+    done = worker("export", "--user", "susan", "--out", "all.zip", "--archive", *chosen)
+    size = (tmp_path / "all.zip").stat().st_size
+    assert (done.status, done.out) == (0, f"wrote 1 profile, 2 posts, {size} bytes to all.zip\n")
+    with zipfile.ZipFile(tmp_path / "all.zip") as found:
+        names = [name for name in found.namelist() if not name.startswith(("index", "viewer"))]
+        assert b"'=two," in found.read("spreadsheets/posts.csv")
+    assert names == [
+        "README.txt",
+        "data/profile.json",
+        "data/posts.json",
+        "spreadsheets/profile.csv",
+        "spreadsheets/posts.csv",
+        "manifest.json",
+    ]
+    done = worker("verify", "all.zip")
+    assert (done.status, "fault" in done.err) == (0, False)
+    assert {"profile:  1", "posts:    2", "the file is intact"} <= set(done.out.splitlines())
+
+
+def test_an_archive_of_everything(worker: Call, user_id: int, tmp_path: Path) -> None:
+    """Without a choice it has every dataset, and a damaged one is not intact."""
+    assert user_id
+    assert worker("export", "--user", "susan", "--out", "all.zip", "--archive").status == 0
+    path = tmp_path / "all.zip"
+    with zipfile.ZipFile(path) as found:
+        manifest = json.loads(found.read("manifest.json"))
+    assert {"profile", "posts"} <= {one["name"] for one in manifest["datasets"]}
+    path.write_bytes(path.read_bytes()[:-5])
+    done = worker("verify", path)
+    assert (done.status, "the file is intact" in done.out) == (1, False)
+    assert "fault:" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--format", "csv"], "need --archive"),
+        (["--dataset", "posts", "--dataset", "posts"], "need --archive"),
+        (["--archive", "--dataset", "nothing"], "no dataset named nothing"),
+        (["--archive", "--format", "xml"], "is not one of"),
+    ],
+)
+def test_options_of_an_archive(worker: Call, user_id: int, options: list[str], said: str) -> None:
+    """What does not go together, or is not there, is said."""
+    assert user_id
+    done = worker("export", "--user", "susan", "--out", "x", *options)
+    assert done.status != 0
+    assert said in done.err
+
+
 @pytest.fixture
 def exported(worker: Call, database: Database, user_id: int, tmp_path: Path) -> Path:
     write_posts(database, user_id, ["one", "two"])
@@ -482,7 +538,7 @@ def test_launch_a_task(worker: Call, database: Database, user_id: int, wiring: W
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("nothing",), "no task named nothing; there are export_posts, example"),
+        (("nothing",), "no task named nothing; there are export_posts, export_archive, example"),
         (("example",), "--params: /seconds is required"),
         (("example", "--params", "{"), "--params is no JSON"),
         (("example", "--params", '{"seconds": 61}'), "--params: /seconds must be at most 60"),

@@ -134,7 +134,14 @@ def test_last_of_two_members_counts(susan: Person) -> None:
 
 
 WITH_BODY = [one for one in app.endpoints if one.body is not None]
-NAMES = {"username": "susan", "post_id": "1", "task_id": "x", "webhook_id": "x", "number": "1"}
+NAMES = {
+    "username": "susan",
+    "post_id": "1",
+    "task_id": "x",
+    "import_id": "x",
+    "webhook_id": "x",
+    "number": "1",
+}
 FIELDS = [
     (one, field.name)
     for one in WITH_BODY
@@ -173,6 +180,7 @@ def test_unstorable_characters_in_paths(susan: Person) -> None:
     routes = [(one.method, one.path) for one in app.endpoints] + [
         ("GET", "/users/{username}"),
         ("GET", "/exports/{task_id}"),
+        ("GET", "/imports/{import_id}"),
     ]
     for method, path in routes:
         if "{" not in path:

@@ -16,7 +16,7 @@ def test_a_slow_removal_spares_what_was_published_meanwhile(wiring: Wiring) -> N
     keys: list[str] = []
 
     def meanwhile(operation: str) -> None:
-        if operation == "clear":
+        if operation == "clear" and not keys:
             keys.append(publish(wiring, task_id))
 
     storage.before = meanwhile

@@ -13,6 +13,7 @@ from chalicelib.outbox import webhooks
 from chalicelib.wiring import Wiring
 from tests.harness.ledgers import fail, launch, make_user, now, publish, put_email
 from tests.harness.people import JSON, Person
+from tests.harness.uploads import upload
 
 ROLES = ("nobody", "revoked", "expired", "other", "administrator", "owner")
 """In the order in which they call: the owner last, whose call may change something."""
@@ -69,6 +70,11 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /v1/exports/{task_id}/download": (own(303), None),
     "DELETE /v1/exports/{task_id}": (own(204), None),
     "POST /v1/exports/{task_id}/mail": (own(202), None),
+    "POST /v1/imports": (each(201), {"filename": "posts.json"}),
+    "GET /v1/imports": (each(200), None),
+    "GET /v1/imports/{import_id}": (own(200), None),
+    "POST /v1/imports/{import_id}/start": (own(202), None),
+    "GET /v1/imports/{import_id}/report": (own(409), None),
     "GET /v1/notifications": (each(200), None),
     "POST /v1/webhooks": (each(201), {"url": "https://example.com/hook"}),
     "GET /v1/webhooks": (each(200), None),
@@ -106,6 +112,12 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "POST /exports/{task_id}/mail": (own(303), ""),
     "POST /tasks/{task_id}/cancel": (own(303), ""),
     "POST /tasks/{task_id}/retry": (own(303), ""),
+    "GET /imports": (each(200), None),
+    "POST /imports": (each(303), ""),
+    "GET /imports/{import_id}": (own(200), None),
+    # It goes on to the import's page, whatever its id.
+    "GET /imports/{import_id}/uploaded": (anybody(200), None),
+    "POST /imports/{import_id}/start": (own(303), ""),
     "GET /forgot": (anybody(200), None),
     "POST /forgot": (anybody(200), "email=susan@example.com"),
     "GET /new-password": (anybody(200), None),
@@ -174,6 +186,8 @@ def place(people: dict[str, Person], wiring: Wiring) -> Any:
             return path.format(post_id=owner.post("/v1/posts", {"body": "x"}).json_body["id"])
         if "{webhook_id}" in path:
             return path.format(webhook_id=a_webhook(wiring, owner.user_id), number=1)
+        if "{import_id}" in path:
+            return path.format(import_id=upload(owner, b"{}"))
         if "{task_id}" not in path:
             return path.format(username="susan", name="x") if "{" in path else path
         task_id = launch(wiring.database, owner.user_id)
@@ -220,7 +234,7 @@ def test_who_may_call(route: str, people: dict[str, Person], place: Any) -> None
 
 def _nowhere(pattern: str) -> str:
     names = {"username": "nobody", "name": "y", "webhook_id": "x", "number": "1"}
-    return pattern.format(post_id=10**9, task_id="x", **names)
+    return pattern.format(post_id=10**9, task_id="x", import_id="x", **names)
 
 
 LIVES = [

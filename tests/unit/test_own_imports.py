@@ -1,4 +1,3 @@
-import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,54 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.errors import ImportRefused
-from worker.importing.opening import Reader, open_import
-from worker.importing.reading import Batch, Limits, Rejected, Row
+from tests.harness.imports import (
+    HEAD,
+    as_export,
+    as_lines,
+    everything,
+    gathered,
+    opened,
+    refusal,
+)
+from tests.harness.imports import own_post as post
+from worker.importing.opening import open_import
+from worker.importing.reading import Limits, Rejected, Row
 
-TIME = "2026-01-02T03:04:05Z"
-MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-HEAD = '{"version":1,"user":"susan","exported_at":"2026-01-02T03:04:05Z","posts":['
-
-
-def post(body: Any, timestamp: Any = TIME, **members: Any) -> dict[str, Any]:
-    return {"body": body, "timestamp": timestamp} | members
-
-
-def as_lines(*posts: Any) -> bytes:
-    return b"".join(json.dumps(one).encode() + b"\n" for one in posts)
-
-
-def as_export(*posts: Any, head: str = HEAD) -> bytes:
-    """The bytes that an export writes."""
-    texts = [(one, json.dumps(one, separators=(",", ":"))) for one in posts]
-    rows = [
-        text if r"\ud800" in text else json.dumps(one, ensure_ascii=False, separators=(",", ":"))
-        for one, text in texts
-    ]
-    lines = "\n" + ",\n".join(rows) if rows else ""
-    return f'{head}{lines}\n],"count":{len(posts)}}}\n'.encode()
-
-
-def opened(content: bytes, cursor: Any = None, **limits: int) -> Reader:
-    return open_import(io.BytesIO(content), Limits(**limits), cursor)
-
-
-def everything(content: bytes, cursor: Any = None) -> tuple[list[Row], list[Rejected], int]:
-    batches = list(opened(content, cursor))
-    return gathered(batches)
-
-
-def gathered(batches: list[Batch]) -> tuple[list[Row], list[Rejected], int]:
-    rows = [row for batch in batches for row in batch.rows]
-    rejected = [one for batch in batches for one in batch.rejected]
-    return rows, rejected, sum(batch.skipped for batch in batches)
-
-
-def refusal(content: bytes, **limits: int) -> str:
-    with pytest.raises(ImportRefused) as raised:
-        list(opened(content, **limits))
-    assert raised.value.detail.endswith(".")
-    return raised.value.code
+TIME = "2022-11-05T10:00:00Z"
+MOMENT = datetime(2022, 11, 5, 10, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +59,7 @@ def test_a_format_that_nobody_knows(content: bytes) -> None:
 def test_posts_come_in_as_they_were_exported() -> None:
     """Each post of an export is a row, code point for code point, to the microsecond."""
     bodies = ["a", "\u2028\x7f\u0001", "안녕 \U0001f600", 'q"\\/', "x" * 10_000]
-    moment = "2026-01-02T03:04:05.000600Z"
+    moment = "2022-11-05T10:00:00.000600Z"
 
     rows, rejected, skipped = everything(as_export(*[post(body, moment) for body in bodies]))
 

@@ -33,6 +33,8 @@ def test_defaults() -> None:
         "export_cooldown_s": 0,
         "exports_kept": 3,
         "mail_attach_max_bytes": 5000000,
+        "import_max_bytes": 2147483648,
+        "post_quota_bytes": 0,
         "task_timeout_s": 3600,
         "task_max_attempts": 5,
         "lease_s": 30,
@@ -89,6 +91,9 @@ BAD = [
     ("EXPORT_COOLDOWN_S", "-1"),
     ("EXPORTS_KEPT", "0"),
     ("MAIL_ATTACH_MAX_BYTES", "5e6"),
+    ("IMPORT_MAX_BYTES", "0"),
+    ("IMPORT_MAX_BYTES", str(5 * 1024**3 + 1)),  # S3 takes no more in one PUT
+    ("POST_QUOTA_BYTES", "-1"),
     ("TASK_TIMEOUT_S", "0"),
     ("TASK_TIMEOUT_S", str(2**31)),  # no alarm can be set for it
     ("TASK_MAX_ATTEMPTS", "0"),

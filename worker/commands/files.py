@@ -1,11 +1,15 @@
 """Commands that move posts between files and the ledger: load-posts, export, verify."""
 
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, cast
 
 import click
 
@@ -166,25 +170,65 @@ def _require(known: Mapping[str, Any], name: str) -> Any:
 @click.argument("file", type=click.File("rb"))
 @click.option("--sha256", help="The expected SHA-256 checksum, 64 hexadecimal digits.")
 def verify(file: BinaryIO, sha256: str | None) -> None:
-    """Check an exported FILE: its format, and the content, order and number of its rows."""
-    from worker.export.verify import verify as check  # noqa: PLC0415
+    """Check an exported FILE: its form, and the content, order and number of its rows.
 
-    with _bar(file, "verifying") as bar:
-        verdict = check(file, [*_datasets().values()], progress=lambda at: bar.update(at - bar.pos))
-    facts = {verdict.name or "rows": verdict.rows, "bytes": verdict.bytes, "sha256": verdict.sha256}
+    Of an archive, also each member's CRC-32 and all that its manifest says.
+    """
+    from worker.export.archive.verification import is_archive  # noqa: PLC0415
+
+    beginning, file = _peek(file)
+    check = _check_archive if is_archive(beginning) else _check_document
+    facts, notes, faults = check(file)
     width = max(map(len, facts)) + 1
     for name, fact in facts.items():
         click.echo(f"{name + ':':<{width}}  {fact}")
-    faults = list(verdict.faults)
-    if sha256 is not None and sha256.strip().lower() != verdict.sha256:
+    if sha256 is not None and sha256.strip().lower() != facts["sha256"]:
         faults.append("the SHA-256 checksum doesn't match the one given")
-    if verdict.name and not verdict.is_known:
-        click.echo(f"note:    {verdict.name} is not declared here, so its rows may hold anything")
+    for note in notes:
+        click.echo(f"note:    {note}")
     for fault in faults:
         click.echo(f"fault:   {fault}", err=True)
     if faults:
         raise SystemExit(1)
     click.echo("the file is intact")
+
+
+Checked = tuple[dict[str, Any], list[str], list[str]]
+"""What a file is, what may surprise, and what is wrong with it."""
+
+
+def _peek(file: BinaryIO) -> tuple[bytes, BinaryIO]:
+    """The first bytes of a file, and the file, from its beginning on."""
+    buffered = file if hasattr(file, "peek") else BufferedReader(cast("RawIOBase", file))
+    return cast("BufferedReader", buffered).peek(4)[:4], buffered
+
+
+def _check_document(file: BinaryIO) -> Checked:
+    from worker.export.verify import verify as check  # noqa: PLC0415
+
+    with _bar(file, "verifying") as bar:
+        verdict = check(file, [*_datasets().values()], progress=lambda at: bar.update(at - bar.pos))
+    facts = {verdict.name or "rows": verdict.rows, "bytes": verdict.bytes, "sha256": verdict.sha256}
+    notes = []
+    if verdict.name and not verdict.is_known:
+        notes.append(f"{verdict.name} is not declared here, so its rows may hold anything")
+    return facts, notes, [*verdict.faults]
+
+
+def _check_archive(file: BinaryIO) -> Checked:
+    from worker.export.archive.verification import verify as check  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        if not file.seekable():  # a pipe: it is read in two places
+            given, file = file, stack.enter_context(TemporaryFile())
+            shutil.copyfileobj(given, file)
+        size = file.seek(0, os.SEEK_END)
+        bar = stack.enter_context(
+            click.progressbar(length=2 * size, label="verifying", file=sys.stderr)
+        )
+        verdict = check(file, [*_datasets().values()], progress=lambda at: bar.update(at - bar.pos))
+    facts = {"files": verdict.members, "bytes": verdict.bytes, "sha256": verdict.sha256}
+    return {**verdict.rows, **facts}, [], [*verdict.faults]
 
 
 COMMANDS = [load_posts, export, verify]

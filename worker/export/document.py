@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -64,7 +65,8 @@ class Document:
         after = None if cursor is None else dataset.cursor_from_json(cursor)
         with closing(self.source.pages(after)) as pages:
             for page in pages:
-                following = None if page.cursor is None else dataset.cursor_to_json(page.cursor)
+                to_json = partial(dataset.cursor_to_json, page.cursor or ())
+                following = None if page.cursor is None else to_json
                 between = BETWEEN if written else BEFORE
                 yield Piece((between, page.lines), {self.name: page.rows}, following)
                 written += page.rows

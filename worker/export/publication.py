@@ -6,7 +6,7 @@ computes the digest. A writer provides the content: a head, pieces, and a tail.
 
 import hashlib
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -38,13 +38,14 @@ class Piece:
     Attributes:
         data: Its bytes, in their order.
         rows: By dataset, how many rows they are.
-        cursor: JSON from which the pieces after this one can be made again, byte for byte; None
-            when they cannot, or nothing follows.
+        cursor: Makes the JSON from which the pieces after this one can be made again, byte for
+            byte; called before the next piece is asked for, if at all. None when they cannot be
+            made again, or nothing follows.
     """
 
     data: tuple[bytes, ...]
     rows: Rows
-    cursor: Any
+    cursor: Callable[[], Any] | None
 
 
 class Writer(Protocol):
@@ -202,7 +203,7 @@ def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
             if len(draft.pending) >= draft.upload.part_bytes and piece.cursor is not None:
                 # A file of one part needs no count: it is finished before anybody looks.
                 total = total or writer.count()
-                _upload_part(attempt, draft, piece.cursor)
+                _upload_part(attempt, draft, piece.cursor())
                 attempt.checkpoint(writer.done(draft.rows), total, draft.to_json())
             if total:
                 attempt.progress(writer.done(draft.rows), total)

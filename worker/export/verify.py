@@ -6,8 +6,8 @@ says. The rows of another application are in the last array before `count`, and 
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from chalicelib.exports.datasets import MEMBERS_AFTER, MEMBERS_BEFORE, Dataset, is_name
@@ -20,6 +20,7 @@ MAX_MEMBERS = 1000
 """A document has five; a file with more than this is no export."""
 
 _MAX_DIGITS = 18
+_ABOUT = ("user", "exported_at")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Verdict:
     Attributes:
         name: The member that holds the rows; None when there is none.
         is_known: Whether its dataset is one of those that are known.
+        about: Its `user` and `exported_at`, as far as they are right.
         rows: How many were found, as far as the file could be read.
         bytes: The size of the whole file.
         sha256: The digest of the whole file, in hexadecimal.
@@ -38,6 +40,7 @@ class Verdict:
 
     name: str | None
     is_known: bool
+    about: Mapping[str, Value] = field(default_factory=dict, compare=False)
     rows: int
     bytes: int
     sha256: str
@@ -71,6 +74,7 @@ def verify(
     return Verdict(
         name=document.rows.name if document.rows else None,
         is_known=document.rows is not None and document.rows.is_known,
+        about=document.about,
         rows=document.rows.count if document.rows else 0,
         bytes=source.bytes,
         sha256=source.digest.hexdigest(),
@@ -102,11 +106,13 @@ class _Document:
     Attributes:
         rows: Those that `count` is about, as far as one can tell.
         faults: What is wrong.
+        about: The `user` and `exported_at` that it says, where they are right.
     """
 
     def __init__(self, datasets: Sequence[Dataset]) -> None:
         self.rows: RowChecker | None = None
         self.faults = Faults()
+        self.about: dict[str, Value] = {}
         self._datasets = {dataset.name: dataset for dataset in datasets}
         self._seen: set[str] = set()
         self._is_settled = False
@@ -148,6 +154,8 @@ class _Document:
             self.faults.note(f"{name if is_known else 'a member'} stands there twice")
         elif name in _FLAWS and (detail := _FLAWS[name](value)):
             self.faults.note(f"{name} {detail}")
+        elif name in _ABOUT:
+            self.about[name] = value
         elif name in self._datasets and self.rows is None and not isinstance(value, Array):
             self.faults.note(f"{name} is not an array")
         elif name == "count":

@@ -4,7 +4,6 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from worker.export.json_reader import JsonReader, UnreadableError
 from worker.importing import own_posts
@@ -22,7 +21,10 @@ from worker.importing.reading import (
 )
 
 CHUNK_ENTRIES = 500
-"""How many entries are read until it is said where reading goes on."""
+"""How many entries are read until it is said where reading goes on, and somebody may cancel."""
+
+CHUNK_BYTES = 256 * 1024
+"""Likewise."""
 
 Interpret = Callable[[bytes], Post | Other]
 """Says what the JSON of an entry is; raises `Bad`."""
@@ -32,7 +34,7 @@ class Entries(ABC):
     """Something that holds entries."""
 
     @abstractmethod
-    def chunks(self, content: Content, at: Any) -> Iterator[Chunk]:
+    def chunks(self, content: Content, at: int | None) -> Iterator[Chunk]:
         """The entries, a few at a time.
 
         Args:
@@ -47,7 +49,7 @@ class Entries(ABC):
 class Lines(Entries):
     """Own posts, one a line; blank lines are passed over."""
 
-    def chunks(self, content: Content, at: Any) -> Iterator[Chunk]:  # noqa: D102 - see Entries
+    def chunks(self, content: Content, at: int | None) -> Iterator[Chunk]:  # noqa: D102 - see Entries
         offset = at or 0
         content.open(offset)
         for block, size in blocks(content.read):
@@ -85,6 +87,7 @@ class Document(Entries):
         start: Where the text begins, behind what is no JSON.
         end: What may follow the text besides white space.
         are_own: Whether items may be posts of our own form, one a line, which are read faster.
+        scalar: What an item is that is neither an object nor an array.
     """
 
     interpret: Interpret
@@ -92,8 +95,9 @@ class Document(Entries):
     start: int = 0
     end: bytes = b""
     are_own: bool = False
+    scalar: Found = Reason.NOT_AN_OBJECT
 
-    def chunks(self, content: Content, at: Any) -> Iterator[Chunk]:  # noqa: D102 - see Entries
+    def chunks(self, content: Content, at: int | None) -> Iterator[Chunk]:  # noqa: D102 - see Entries
         offset = self.start if at is None else at
         content.open(offset)
         reader = JsonReader(content.read, offset=offset)
@@ -138,26 +142,26 @@ class Document(Entries):
             reader.expect(b"]")
             return
         found: list[Found] = []
-        one_by_one_until = 0
+        began, one_by_one_until = reader.offset, 0
         while is_first or reader.expect(b",]") == b",":
             is_first = False
             if self.are_own and reader.offset >= one_by_one_until:
                 many, one_by_one_until = _own_rows(reader)
                 if many:
                     yield Chunk([*found, *many], reader.offset)
-                    found = []
+                    found, began = [], reader.offset
                     continue
             found.append(self._item(reader))
-            if len(found) >= CHUNK_ENTRIES:
+            if len(found) >= CHUNK_ENTRIES or reader.offset - began >= CHUNK_BYTES:
                 yield Chunk(found, reader.offset)
-                found = []
+                found, began = [], reader.offset
         if found:
             yield Chunk(found, reader.offset - 1)  # before the bracket that was read
 
     def _item(self, reader: JsonReader) -> Found:
         if reader.peek() not in (b"{", b"["):
             reader.value()
-            return Reason.NOT_AN_OBJECT
+            return self.scalar
         text = reader.item(max_bytes=MAX_ENTRY_BYTES)
         if text is None:
             return Reason.TOO_LONG

@@ -3,7 +3,7 @@
 import io
 from typing import BinaryIO
 
-from worker.importing.reading import Content
+from worker.importing.reading import Content, Progress
 
 
 def size_of(file: BinaryIO) -> int:
@@ -34,5 +34,5 @@ class PlainFile(Content):
         return data
 
     @property
-    def packed_offset(self) -> int:  # noqa: D102
-        return self._offset
+    def progress(self) -> Progress:  # noqa: D102
+        return Progress(self._offset, self._size)

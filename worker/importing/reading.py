@@ -9,16 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from chalicelib.errors import ImportRefused
-from chalicelib.values.fields import PostBody, flaw
+from chalicelib.values.fields import PostBody, storable
 from chalicelib.values.languages import N_
 
 MAX_ENTRY_BYTES = 1024 * 1024
 """No post is longer, with all that stands around it: a body has at most 10,000 characters."""
 
 GIB = 1024**3
+
+_MAX_BODY: int = next(meta.max_length for meta in get_args(PostBody)[1:])
+"""In characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ class Batch:
 
 
 class Progress(NamedTuple):
-    """How far one is in the uploaded file."""
+    """How far one is, in bytes as they were uploaded."""
 
     bytes: int
     total: int
@@ -150,11 +153,11 @@ class Chunk:
 
     Attributes:
         found: What each is.
-        at: JSON. Where reading goes on.
+        at: Where reading goes on, in bytes of the text.
     """
 
     found: list[Found]
-    at: Any
+    at: int
 
 
 class Content(ABC):
@@ -174,8 +177,21 @@ class Content(ABC):
 
     @property
     @abstractmethod
-    def packed_offset(self) -> int:
-        """How far one is in the uploaded file, in bytes."""
+    def progress(self) -> Progress:
+        """How far one is in it."""
+
+    def place_before(self, offset: int) -> Any:
+        """JSON: where a later attempt could begin to reach a place quickly; None if nowhere.
+
+        Args:
+            offset: The place; not before that of an earlier call.
+        """
+        del offset
+        return None
+
+    def begin_at(self, place: Any) -> None:
+        """Begin where `place_before` said in an earlier attempt."""
+        raise ValueError(f"{type(self).__name__} cannot begin at {place}")
 
 
 class Bad(Exception):
@@ -194,13 +210,11 @@ def check_body(body: object) -> str:
     """
     if not isinstance(body, str):
         raise Bad(Reason.BODY_NOT_TEXT)
+    if 0 < len(body) <= _MAX_BODY and storable(body):  # which is quicker than to ask for flaws
+        return body
     if not body:
         raise Bad(Reason.BODY_EMPTY)
-    if flaw(body, str):
-        raise Bad(Reason.BODY_NOT_STORABLE)
-    if flaw(body, PostBody):
-        raise Bad(Reason.BODY_TOO_LONG)
-    return body
+    raise Bad(Reason.BODY_TOO_LONG if storable(body) else Reason.BODY_NOT_STORABLE)
 
 
 def refused(code: str) -> ImportRefused:

@@ -6,6 +6,7 @@ from datetime import datetime
 from chalicelib.db.models import ACTIVE, ExportFile, Task
 from chalicelib.exports.kinds import Export, export_of
 from chalicelib.exports.views import Email, TaskView, tasks_in_progress
+from chalicelib.imports.kinds import import_of
 from chalicelib.schemas.serializers import Json
 from chalicelib.tasks.registry import TASKS, kind_of
 from chalicelib.values.languages import Language
@@ -31,6 +32,7 @@ class Card:
         email: The email about an export's outcome.
         shown: The task as the API shows it.
         title: What the task does.
+        page: The path of its own page; None where it has none.
         active: Whether it is not over.
         remaining_s: How long it will still take, in seconds; None while that is unknown.
         unseen_s: The time since its worker's last heartbeat, in seconds; None while that is
@@ -44,6 +46,7 @@ class Card:
     email: Email | None
     shown: Json
     title: str
+    page: str | None
     active: bool
     remaining_s: float | None
     unseen_s: float | None
@@ -61,10 +64,17 @@ def card(call: Call, view: TaskView, language: Language) -> Card:
         email=view.email,
         shown=lists.show(call, view),
         title=language.gettext(kind_of(task).title),
+        page=_page(task),
         active=task.status in ACTIVE,
         remaining_s=_remaining_s(task, now),
         unseen_s=_unseen_s(task, now),
     )
+
+
+def _page(task: Task) -> str | None:
+    if export_of(task) is not None:
+        return f"/exports/{task.id}"
+    return f"/imports/{task.params['import_id']}" if import_of(task) is not None else None
 
 
 def active(call: Call, language: Language) -> list[Card]:

@@ -46,8 +46,10 @@ def render(
         headers: More headers.
         facts: What the template shows, besides what all templates get. `user` overrides the
             caller; `refresh_s` is how often the page reloads without JavaScript while a task is
-            not over; `every_s` is how often it refreshes whether or not one is.
+            not over; `every_s` is how often it refreshes whether or not one is; `uploads_to` is
+            another origin that it may send files to.
     """
+    uploads_to = facts.pop("uploads_to", "")
     user = facts.pop("user") if "user" in facts else visitor(call)
     common = {
         "prefix": call.prefix,
@@ -61,7 +63,18 @@ def render(
         "every_s": 0,
     }
     html = _templates(language(call).code).get_template(template).render(common | facts)
-    return Response(html, {**HEADERS, **(headers or {})}, status)
+    return Response(html, {**_headers(uploads_to), **(headers or {})}, status)
+
+
+def _headers(uploads_to: str) -> dict[str, str]:
+    """The headers of a page; by its policy it speaks to nobody but us and this origin."""
+    if not uploads_to:
+        return HEADERS
+    policy = HEADERS["Content-Security-Policy"]
+    for name in ("connect-src", "form-action"):
+        policy = policy.replace(f"{name} 'self'", f"{name} 'self' {uploads_to}")
+    # Under `same-origin` a form that goes elsewhere would call its origin `null`.
+    return {**HEADERS, "Content-Security-Policy": policy, "Referrer-Policy": "strict-origin"}
 
 
 def _is_unconfirmed(call: Call, user: User | None) -> bool:

@@ -11,6 +11,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
         attempts.Export,
         attempts.Beating,
         attempts.Resumed,
+        attempts.Archived,
+        attempts.ArchiveResumed,
         attempts.Small,
         attempts.Cancelled,
         attempts.Broken,

@@ -3,7 +3,9 @@
 import signal
 import threading
 from collections.abc import Collection
+from typing import Any
 
+from chalicelib.exports.archive import FORMATS
 from chalicelib.wiring import Wiring
 from tests.faults import world as worlds
 from tests.faults.calls import Call, Fault
@@ -52,6 +54,23 @@ class Resumed(Scenario):
         crash(self)
         wait_until(lambda: _recovered(self), "the task is queued again")
         self.world.empty_queue()
+
+
+class Archived(Scenario):
+    """An archive in every format, in several parts."""
+
+    def request(self) -> str:
+        """Request one."""
+        params: dict[str, Any] = {
+            "datasets": ["profile", "posts"],
+            "formats": list(FORMATS),
+            "viewer": False,
+        }
+        return self.world.request("export_archive", **params)
+
+
+class ArchiveResumed(Archived, Resumed):
+    """The same, where one died in the middle of a member."""
 
 
 class Small(Scenario):

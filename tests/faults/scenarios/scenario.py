@@ -56,10 +56,14 @@ class Scenario:
 
     def prepare(self) -> None:
         """Bring about what must be there before."""
-        self.task_id = self.world.request()
+        self.task_id = self.request()
         self.posts = self.world.posts()
         self.user_id = self.world.user_id
         self.world.empty_queue()
+
+    def request(self) -> str:
+        """Request the export that it is about; return its task's id."""
+        return self.world.request()
 
     def concerns(self, calls: list[Call]) -> list[Call]:
         """Which of the recorded calls go wrong: by default those after what happens midway."""

@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import orjson
@@ -165,7 +165,9 @@ class ArchiveWriter:
                     self._finished.append(one)
                     self._open = None
                 rows = self._counted(number, block)
-                yield Piece(written, rows, self._cursor(number, block) if is_end else None)
+                # Made only when it is written down: it grows with the number of members.
+                cursor = partial(self._cursor, number, block) if is_end else None
+                yield Piece(written, rows, cursor)
 
     def tail(self, rows: Rows) -> bytes:
         """The manifest and the directory."""

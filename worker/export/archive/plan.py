@@ -17,6 +17,7 @@ from worker.export.formats.json_document import JsonDocument
 from worker.export.formats.ndjson import Ndjson
 from worker.export.formats.spreadsheet import Spreadsheet
 from worker.export.pages import Source
+from worker.export.viewer import section
 
 
 @dataclass(frozen=True)
@@ -80,5 +81,6 @@ def _activities(plan: Plan) -> list[Section]:
 
 def _viewer(plan: Plan) -> list[Section]:
     """The pages to look at everything."""
-    del plan
-    return []
+    if not plan.choice.viewer:
+        return []
+    return section.sections(plan.about, plan.language, plan.sources)

@@ -1,0 +1,1 @@
+"""What users bring along: uploads, staged rows, and their publication all at once."""

@@ -1,0 +1,39 @@
+"""Items of a JSON Feed (https://www.jsonfeed.org/version/1.1/)."""
+
+from typing import Any
+
+from worker.importing.html_text import text_of
+from worker.importing.json_values import json_object
+from worker.importing.reading import Bad, Post, Reason, check_body
+from worker.importing.times import parse_any_time
+
+
+def post(text: bytes) -> Post:
+    """The post of an item: its title, if any, and its text.
+
+    Raises:
+        Bad: It cannot be taken in.
+    """
+    item = json_object(text)
+    return check_body(_body(item)), _time(item)
+
+
+def _body(item: dict[str, Any]) -> str:
+    plain, marked_up, title = (item.get(n) for n in ("content_text", "content_html", "title"))
+    if plain is None and marked_up is None:
+        raise Bad(Reason.BODY_MISSING)
+    if not isinstance(plain, str | None) or not isinstance(marked_up, str | None):
+        raise Bad(Reason.BODY_NOT_TEXT)
+    content = plain if plain is not None else text_of(marked_up or "")
+    parts = [title if isinstance(title, str) else "", content]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _time(item: dict[str, Any]) -> Any:
+    published = item.get("date_published")
+    if published is None:
+        raise Bad(Reason.TIME_MISSING)
+    try:
+        return parse_any_time(published)
+    except ValueError:
+        raise Bad(Reason.TIME_INVALID) from None

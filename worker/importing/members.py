@@ -1,0 +1,153 @@
+"""Files in an archive: their names, and which of them hold posts."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from worker.importing.formats import Format
+from worker.importing.reading import Content, refused
+
+CANDIDATES = 2000
+"""So many files of an archive are looked at; X's archive of 2012 has one for each month."""
+
+_TEXTS = re.compile(r"\.(?:json|ndjson|jsonl|js)(?:\.gz)?$", re.IGNORECASE)
+_ARCHIVES = re.compile(r"\.(?:zip|tar|tgz|tar\.gz)$", re.IGNORECASE)
+_LOOKED_INTO = 200
+
+_PART = re.compile(r"-part([0-9]+)")
+
+_CARRYOUT = "carryout_archive"
+_KINDS = {
+    "carryout_posts": _CARRYOUT,
+    "json_lines": _CARRYOUT,
+    "mastodon_outbox": "mastodon_archive",
+    "twitter_js": "twitter_archive",
+    "json_feed": "json_feed",
+}
+"""What an archive is, by the format of its posts."""
+
+_LINES = re.compile(r"(?:^|/)data/posts\.ndjson$")
+_PLACES = (
+    (re.compile(r"(?:^|/)data/posts\.json$"), False),
+    (_LINES, False),
+    (re.compile(r"(?:^|/)(?:tweets?|posts?)(?:-part[0-9]+)?\.js$"), True),
+    (re.compile(r"(?:^|/)tweets/[0-9]{4}_[0-9]{2}\.js$"), True),
+    (re.compile(r"(?:^|/)outbox\.json$"), False),
+)
+"""Where the archives that we know have their posts, and whether in more than one file."""
+
+
+Place = tuple[str, int, int]
+"""A member's name, where its bytes are in a tar file, and how many."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive that may hold posts.
+
+    Attributes:
+        name: Its path, with slashes.
+        content: What it holds.
+        place: Where it is in a tar file.
+    """
+
+    name: str
+    content: Content
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The posts of an archive.
+
+    Attributes:
+        format: What the archive is: a stable name.
+        members: Which files have posts, in their order, and how each is read.
+    """
+
+    format: str
+    members: list[tuple[Member, Format]]
+
+
+def clean_name(name: str) -> str:
+    """A path as we compare it; archives from Windows have backslashes."""
+    return name.replace("\\", "/").removeprefix("./")
+
+
+def check_path(path: str) -> None:
+    """Make sure that a path stays where an archive would be unpacked.
+
+    Raises:
+        ImportRefused: It does not.
+    """
+    if ".." not in path:
+        return
+    depth = 0
+    for part in path.split("/"):
+        depth += -1 if part == ".." else part not in {"", "."}
+        if depth < 0:
+            raise refused("path_escapes")
+
+
+def may_hold_posts(name: str) -> bool:
+    """Whether a file is worth a look."""
+    path = PurePosixPath(name)
+    # What macOS keeps beside the files: attributes, under the names of the files.
+    is_of_macos = "__MACOSX" in path.parts or path.name.startswith("._")
+    return _TEXTS.search(name) is not None and not is_of_macos
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file seems to be another archive."""
+    return _ARCHIVES.search(name) is not None
+
+
+def is_json_lines(name: str) -> bool:
+    """Whether a file would be JSON lines of posts, which nothing in it shows if there are none."""
+    return _LINES.search(name) is not None
+
+
+def find_posts(
+    members: Sequence[Member], look: Callable[[Member], tuple[Member, Format] | None]
+) -> Found | None:
+    """Which files of an archive have its posts; None if none has.
+
+    Args:
+        members: Those that are worth a look.
+        look: Says what a file is, by its content.
+    """
+    for pattern, are_many in _PLACES:
+        here = [one for one in members if pattern.search(one.name.removesuffix(".gz"))]
+        chosen = sorted(here, key=_order) if are_many else sorted(here, key=_depth)[:1]
+        if found := _known(chosen, look):
+            return found
+    return next((found for one in members[:_LOOKED_INTO] if (found := _known([one], look))), None)
+
+
+def _known(
+    members: Sequence[Member], look: Callable[[Member], tuple[Member, Format] | None]
+) -> Found | None:
+    looked = [found for found in map(look, members) if found]
+    if not looked:
+        return None
+    name = looked[0][1].name
+    is_ours = _is_ours(looked[0][0].name)
+    same = [found for found in looked if found[1].name == name]
+    return Found(_CARRYOUT if is_ours else _KINDS[name], same)
+
+
+def _is_ours(name: str) -> bool:
+    """Mastodon's archive has its outbox in no folder of this name."""
+    return "activitypub" in PurePosixPath(name).parts
+
+
+def _depth(member: Member) -> tuple[int, str]:
+    return member.name.count("/"), member.name
+
+
+def _order(member: Member) -> tuple[str, int, str]:
+    """Parts by their numbers, of which the first has none; months by their names."""
+    path = PurePosixPath(member.name)
+    found = _PART.search(path.name)
+    return str(path.parent), int(found[1]) if found else 0, path.name
