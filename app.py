@@ -26,11 +26,13 @@ from chalicelib.errors import (
     RegistrationClosed,
     ReportGone,
     ReportNotReady,
+    ScheduleEnded,
     SignInAgain,
     TaskActive,
     TaskEnded,
     TaskInProgress,
     TooManyAttempts,
+    TooManySchedules,
     TooManyWebhooks,
     UploadTooLarge,
     UsernameTaken,
@@ -41,6 +43,8 @@ from chalicelib.errors import (
 from chalicelib.operations import backlog
 from chalicelib.schemas import imports as import_schemas
 from chalicelib.schemas import responses
+from chalicelib.schemas import schedules as schedule_schemas
+from chalicelib.schemas.exports import DatasetList, NewExport
 from chalicelib.schemas.requests import (
     Confirmation,
     Credentials,
@@ -59,6 +63,7 @@ from chalicelib.schemas.requests import (
     TaskListQuery,
     WaitQuery,
 )
+from chalicelib.schemas.schedules import NewSchedule, PauseChange, ScheduleChange
 from chalicelib.schemas.serializers import show_post, show_time
 from chalicelib.schemas.webhooks import (
     ChangedWebhook,
@@ -73,10 +78,12 @@ from chalicelib.schemas.webhooks import (
 from chalicelib.web import (
     account_actions,
     actions,
+    datasets,
     imports,
     lists,
     openapi,
     recovery,
+    schedules,
     sessions,
     status,
     webhooks,
@@ -85,6 +92,7 @@ from chalicelib.web.api import Api
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
 from chalicelib.web.pages import imports as import_pages
+from chalicelib.web.pages import schedules as schedule_pages
 from chalicelib.web.pages import webhooks as webhook_pages
 from chalicelib.web.pages.problem import problem
 from chalicelib.web.pages.reference import reference
@@ -158,7 +166,7 @@ def change_me(call: Call) -> responses.User:
 
 @app.endpoint("DELETE", "/v1/me", status=204, problems=(SignInAgain,))
 def erase_me(call: Call) -> Response:
-    """Delete your account: posts, tasks, files and pending emails; needs a recent sign-in."""
+    """Delete your account, with all data, files and pending emails; needs a recent sign-in."""
     account_actions.erase(call)
     return no_content()
 
@@ -261,7 +269,7 @@ def delete_post(call: Call, post_id: str) -> Response:
 @app.endpoint(
     "POST",
     "/v1/exports",
-    body=Nothing,
+    body=NewExport,
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
@@ -269,9 +277,8 @@ def delete_post(call: Call, post_id: str) -> Response:
     reads=("Idempotency-Key",),
 )
 def create_export(call: Call) -> Response:
-    """Request an export of your posts."""
-    call.body(Nothing)
-    view, alive = actions.launch(call, "export_posts", {})
+    """Request an export: of your posts, or with `archive` of what you choose of all your data."""
+    view, alive = datasets.launch_export(call, call.body(NewExport))
     return lists.task_response(call, view, status=202, alive=alive)
 
 
@@ -384,6 +391,18 @@ def resend_export_email(call: Call, task_id: str) -> Response:
     return lists.task_response(call, actions.email_again(call, task_id), status=202)
 
 
+@app.endpoint(
+    "GET",
+    "/v1/datasets",
+    query=ListQuery,
+    returns=DatasetList,
+    headers=("[Link]",),
+)
+def list_datasets(call: Call) -> Response:
+    """List what there is of your data, with an estimate of the size and time of an export."""
+    return datasets.dataset_list(call)
+
+
 # --- Notifications ---
 
 
@@ -445,6 +464,85 @@ def show_readiness(call: Call) -> Response:
 def show_openapi(call: Call) -> dict[str, Any]:
     """The API as an OpenAPI 3.1 document."""
     return openapi.document(app.endpoints, prefix=call.prefix)
+
+
+# --- Schedules and pauses ---
+
+
+@app.endpoint(
+    "POST",
+    "/v1/schedules",
+    body=NewSchedule,
+    status=201,
+    returns=schedule_schemas.Schedule,
+    headers=("Location",),
+    problems=(TooManySchedules,),
+)
+def create_schedule(call: Call) -> Response:
+    """Launch a task again and again, by a recurrence rule."""
+    shown = schedules.create(call, call.body(NewSchedule))
+    return json_response(shown, status=201, headers={"Location": shown["links"]["self"]})
+
+
+@app.endpoint(
+    "GET",
+    "/v1/schedules",
+    query=ListQuery,
+    returns=schedule_schemas.ScheduleList,
+    headers=("[Link]",),
+)
+def list_schedules(call: Call) -> Response:
+    """List your schedules, newest first."""
+    return schedules.list_all(call)
+
+
+@app.endpoint("GET", "/v1/schedules/{schedule_id}", returns=schedule_schemas.Schedule)
+def show_schedule(call: Call, schedule_id: str) -> schedule_schemas.Schedule:
+    """Show a schedule."""
+    return schedules.get(call, schedule_id)
+
+
+@app.endpoint(
+    "PATCH",
+    "/v1/schedules/{schedule_id}",
+    body=ScheduleChange,
+    returns=schedule_schemas.Schedule,
+    problems=(ScheduleEnded,),
+)
+def change_schedule(call: Call, schedule_id: str) -> schedule_schemas.Schedule:
+    """Pause or resume a schedule, or change its task, its rule or its time zone."""
+    return schedules.change(call, schedule_id, call.body(ScheduleChange))
+
+
+@app.endpoint("DELETE", "/v1/schedules/{schedule_id}", status=204)
+def delete_schedule(call: Call, schedule_id: str) -> Response:
+    """Delete a schedule; the tasks that it launched stay."""
+    schedules.delete(call, schedule_id)
+    return no_content()
+
+
+@app.endpoint(
+    "POST",
+    "/v1/admin/queue/pause",
+    who="administrator",
+    body=PauseChange,
+    returns=responses.Queue,
+)
+def pause_queue(call: Call) -> responses.Queue:
+    """Pause a kind of task, or all of them; running tasks go on."""
+    return schedules.pause(call, call.body(PauseChange).name)
+
+
+@app.endpoint(
+    "POST",
+    "/v1/admin/queue/resume",
+    who="administrator",
+    body=PauseChange,
+    returns=responses.Queue,
+)
+def resume_queue(call: Call) -> responses.Queue:
+    """Resume a kind of task, or all of them."""
+    return schedules.resume(call, call.body(PauseChange).name)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
@@ -757,57 +855,6 @@ def submit_admin_retry(call: Call, task_id: str) -> Response:
     return admin.submit_retry(call, task_id)
 
 
-# --- Pages of webhooks ---
-
-
-@app.page("GET", "/webhooks", who="user")
-def show_webhooks(call: Call) -> Response:
-    """The caller's webhooks."""
-    return webhook_pages.webhook_list(call)
-
-
-@app.page("POST", "/webhooks", who="user")
-def submit_webhook(call: Call) -> Response:
-    """Add a webhook, and show its secret."""
-    return webhook_pages.submit_webhook(call)
-
-
-@app.page("GET", "/webhooks/{webhook_id}", who="user")
-def show_webhook_page(call: Call, webhook_id: str) -> Response:
-    """A webhook and its deliveries."""
-    return webhook_pages.webhook(call, webhook_id)
-
-
-@app.page("POST", "/webhooks/{webhook_id}/enable", who="user")
-def submit_webhook_enabled(call: Call, webhook_id: str) -> Response:
-    """Enable a webhook."""
-    return webhook_pages.submit_enabled(call, webhook_id, enabled=True)
-
-
-@app.page("POST", "/webhooks/{webhook_id}/disable", who="user")
-def submit_webhook_disabled(call: Call, webhook_id: str) -> Response:
-    """Disable a webhook."""
-    return webhook_pages.submit_enabled(call, webhook_id, enabled=False)
-
-
-@app.page("POST", "/webhooks/{webhook_id}/delete", who="user")
-def submit_webhook_deletion(call: Call, webhook_id: str) -> Response:
-    """Delete a webhook."""
-    return webhook_pages.submit_deletion(call, webhook_id)
-
-
-@app.page("POST", "/webhooks/{webhook_id}/test", who="user")
-def submit_webhook_test(call: Call, webhook_id: str) -> Response:
-    """Deliver a test."""
-    return webhook_pages.submit_test(call, webhook_id)
-
-
-@app.page("POST", "/webhooks/{webhook_id}/deliveries/{number}/redeliver", who="user")
-def submit_redelivery(call: Call, webhook_id: str, number: str) -> Response:
-    """Deliver an event once more."""
-    return webhook_pages.submit_redelivery(call, webhook_id, number)
-
-
 # --- Pages that emails link to ---
 
 
@@ -878,3 +925,99 @@ def show_uploaded(call: Call, import_id: str) -> Response:
 def submit_import_start(call: Call, import_id: str) -> Response:
     """Start the import of an uploaded file."""
     return import_pages.submit_start(call, import_id)
+
+
+# --- Pages of schedules and pauses ---
+
+
+@app.page("GET", "/schedules", who="user")
+def show_schedules(call: Call) -> Response:
+    """The caller's schedules, and the form for a new one."""
+    return schedule_pages.schedules(call)
+
+
+@app.page("POST", "/schedules", who="user")
+def submit_schedule(call: Call) -> Response:
+    """Add a schedule."""
+    return schedule_pages.submit(call)
+
+
+@app.page("POST", "/schedules/{schedule_id}/pause", who="user")
+def submit_schedule_pause(call: Call, schedule_id: str) -> Response:
+    """Pause a schedule."""
+    return schedule_pages.submit_switch(call, schedule_id, enabled=False)
+
+
+@app.page("POST", "/schedules/{schedule_id}/resume", who="user")
+def submit_schedule_resume(call: Call, schedule_id: str) -> Response:
+    """Resume a schedule."""
+    return schedule_pages.submit_switch(call, schedule_id, enabled=True)
+
+
+@app.page("POST", "/schedules/{schedule_id}/delete", who="user")
+def submit_schedule_deletion(call: Call, schedule_id: str) -> Response:
+    """Delete a schedule."""
+    return schedule_pages.submit_deletion(call, schedule_id)
+
+
+@app.page("POST", "/admin/pause", who="administrator")
+def submit_admin_pause(call: Call) -> Response:
+    """Pause a kind of task, or all of them."""
+    return admin.submit_pause(call)
+
+
+@app.page("POST", "/admin/resume", who="administrator")
+def submit_admin_resume(call: Call) -> Response:
+    """Resume a kind of task, or all of them."""
+    return admin.submit_resume(call)
+
+
+# --- Pages of webhooks ---
+
+
+@app.page("GET", "/webhooks", who="user")
+def show_webhooks(call: Call) -> Response:
+    """The caller's webhooks."""
+    return webhook_pages.webhook_list(call)
+
+
+@app.page("POST", "/webhooks", who="user")
+def submit_webhook(call: Call) -> Response:
+    """Add a webhook, and show its secret."""
+    return webhook_pages.submit_webhook(call)
+
+
+@app.page("GET", "/webhooks/{webhook_id}", who="user")
+def show_webhook_page(call: Call, webhook_id: str) -> Response:
+    """A webhook and its deliveries."""
+    return webhook_pages.webhook(call, webhook_id)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/enable", who="user")
+def submit_webhook_enabled(call: Call, webhook_id: str) -> Response:
+    """Enable a webhook."""
+    return webhook_pages.submit_enabled(call, webhook_id, enabled=True)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/disable", who="user")
+def submit_webhook_disabled(call: Call, webhook_id: str) -> Response:
+    """Disable a webhook."""
+    return webhook_pages.submit_enabled(call, webhook_id, enabled=False)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/delete", who="user")
+def submit_webhook_deletion(call: Call, webhook_id: str) -> Response:
+    """Delete a webhook."""
+    return webhook_pages.submit_deletion(call, webhook_id)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/test", who="user")
+def submit_webhook_test(call: Call, webhook_id: str) -> Response:
+    """Deliver a test."""
+    return webhook_pages.submit_test(call, webhook_id)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/deliveries/{number}/redeliver", who="user")
+def submit_redelivery(call: Call, webhook_id: str, number: str) -> Response:
+    """Deliver an event once more."""
+    return webhook_pages.submit_redelivery(call, webhook_id, number)

@@ -22,16 +22,19 @@ The tree::
     │   │   ├── TaskInProgress
     │   │   ├── TaskEnded
     │   │   ├── TaskActive
+    │   │   ├── TaskSucceeded
     │   │   ├── NotReady
     │   │   ├── NoFile
     │   │   ├── EmailInProgress
     │   │   ├── AddressConfirmed
     │   │   ├── AddressUnconfirmed
+    │   │   ├── NothingUploaded
+    │   │   ├── ReportNotReady
+    │   │   ├── TooManySchedules
+    │   │   ├── ScheduleEnded
     │   │   ├── TooManyWebhooks
     │   │   ├── WebhookDisabled
-    │   │   ├── DeliveryInProgress
-    │   │   ├── NothingUploaded
-    │   │   └── ReportNotReady
+    │   │   └── DeliveryInProgress
     │   ├── ExportGone
     │   ├── ImportGone
     │   ├── ReportGone
@@ -50,7 +53,8 @@ The tree::
     └── AttemptOver                   an attempt must stop now, without an outcome of its own
         ├── ClaimLost                 somebody else owns the task, or it is gone
         ├── CancelRequested           the user asked to cancel
-        └── ReleaseRequested          this process must stop; another one goes on
+        ├── ReleaseRequested          this process must stop; another one goes on
+        └── SliceOver                 others wait; the task goes on after them
 
 An error's docstring is its message unless another one is given.
 """
@@ -206,9 +210,15 @@ class TaskEnded(Conflict):
 
 
 class TaskActive(Conflict):
-    """Only a failed or cancelled task can be retried."""
+    """The task is still in progress; only a failed or cancelled task can be retried."""
 
     code = "task_active"
+
+
+class TaskSucceeded(Conflict):
+    """The task succeeded; only a failed or cancelled task can be retried."""
+
+    code = "task_succeeded"
 
 
 class NotReady(Conflict):
@@ -239,6 +249,18 @@ class AddressUnconfirmed(Conflict):
     """The email address isn't confirmed; request a link with `POST /v1/me/confirmation`."""
 
     code = "address_unconfirmed"
+
+
+class TooManySchedules(Conflict):
+    """You have as many schedules as you can have; delete one first."""
+
+    code = "too_many_schedules"
+
+
+class ScheduleEnded(Conflict):
+    """The schedule's rule has no further runs; change the rule first."""
+
+    code = "schedule_ended"
 
 
 class TooManyWebhooks(Conflict):
@@ -424,3 +446,9 @@ class ReleaseRequested(AttemptOver):
     """This worker is stopping; another one will go on."""
 
     code = "released"
+
+
+class SliceOver(AttemptOver):
+    """Others wait for a worker; this task goes on after them."""
+
+    code = "slice_over"

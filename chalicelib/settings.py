@@ -60,6 +60,7 @@ class Settings:
     post_quota_bytes: int = 0
     task_timeout_s: int = 3600
     task_max_attempts: int = 5
+    fair_slice_s: int = 20
     lease_s: int = 30
     sweep_interval_s: int = 10
     token_ttl_s: int = 2_592_000
@@ -103,6 +104,7 @@ class Settings:
             post_quota_bytes=read.one("POST_QUOTA_BYTES", _any_size, "0"),
             task_timeout_s=read.one("TASK_TIMEOUT_S", _positive, "3600"),
             task_max_attempts=read.one("TASK_MAX_ATTEMPTS", _positive, "5"),
+            fair_slice_s=read.one("FAIR_SLICE_S", _positive, "20"),
             lease_s=read.one("LEASE_S", _positive, "30"),
             sweep_interval_s=read.one("SWEEP_INTERVAL_S", _positive, "10"),
             token_ttl_s=read.one("TOKEN_TTL_S", _positive, "2592000"),

@@ -6,7 +6,7 @@ It is also where the application meets the kernel: the kinds of task are registe
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -24,14 +24,17 @@ from chalicelib.adapters.secrets_manager import Credentials, Secret, secret
 from chalicelib.adapters.wake_up import LOOK_INTERVAL_S, WakeUp
 from chalicelib.db.engine import Database, connect
 from chalicelib.microblog.tasks import KINDS
-from chalicelib.operations import queries
+from chalicelib.operations import probe, queries
 from chalicelib.operations.reconciler import Reconciler
+from chalicelib.outbox import schedule_notices
 from chalicelib.settings import Settings
+from chalicelib.tasks import schedule_runs
 from chalicelib.tasks.queue_position import QueuePositions
 from chalicelib.tasks.registry import register
 from chalicelib.values.sampling import Sample
 
 register(*KINDS)
+schedule_runs.ON_DISABLED[:] = [schedule_notices.tell_owner]
 
 
 def environment() -> dict[str, str]:
@@ -111,6 +114,11 @@ class Wiring:
         return Sample(lambda: queries.count_tasks(self.database))
 
     @cached_property
+    def is_writable(self) -> Sample[bool]:
+        """Whether the ledger can be written; anybody may ask, so it is tried every 5 s at most."""
+        return Sample(lambda: probe.is_writable(self.database), min_age=probe.MIN_AGE)
+
+    @cached_property
     def queue(self) -> JobQueue:
         """The queue, by a client that gives up quickly."""
         redis = api_client(self.settings.redis_url, secret=self.redis_secret)
@@ -155,8 +163,15 @@ class Wiring:
     def reconciler(self) -> Reconciler:
         """What finds what was lost."""
         settings = self.settings
-        return Reconciler(self.database, self.queue, lambda: self.object_store, settings.lease_s)
+        return Reconciler(
+            self.database,
+            self.queue,
+            lambda: self.object_store,
+            settings.lease_s,
+            max_attempts=settings.task_max_attempts,
+            cooldown_s=settings.export_cooldown_s,
+        )
 
     def now(self) -> datetime:
-        """The time."""
-        return datetime.now(UTC)
+        """The time, by the database's clock."""
+        return self.database.now()

@@ -7,6 +7,7 @@ takes half a second of a processor to import, so this may import the standard li
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -27,7 +28,31 @@ def is_alive(queue: str = "*") -> bool:
     """Whether a worker of a queue, or of any, showed a sign of life on this machine lately."""
     oldest = time.time() - HEALTHY_S
     files = Path(gettempdir()).glob(f"{PREFIX}-{queue}-[0-9]*")
-    return any(_touched_at(one) > oldest for one in files)
+    return any(_touched_at(one) > oldest and _runs(one) for one in files)
+
+
+def forget_dead(queue: str) -> None:
+    """Take away what workers of a queue left behind that were killed."""
+    for path in Path(gettempdir()).glob(f"{PREFIX}-{queue}-[0-9]*"):
+        if not _runs(path):
+            with suppress(OSError):  # another one does the same, or it is somebody else's
+                path.unlink()
+
+
+def _runs(path: Path) -> bool:
+    """Whether the process that a file is named after runs: one that was killed left it behind."""
+    number = int(path.name.rpartition("-")[2])
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # it is somebody else's
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # where there is no /proc, as on macOS
+        return True
+    return fields[0] != "Z"  # dead, and its parent has not looked yet
 
 
 def _touched_at(path: Path) -> float:

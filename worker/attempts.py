@@ -21,14 +21,23 @@ from sqlalchemy import orm as so
 
 from chalicelib.adapters.job_queue import QueueError
 from chalicelib.db.models import Task
-from chalicelib.errors import AttemptOver, CancelRequested, ClaimLost, ReleaseRequested, TaskError
+from chalicelib.errors import (
+    AttemptOver,
+    CancelRequested,
+    ClaimLost,
+    ReleaseRequested,
+    SliceOver,
+    TaskError,
+)
 from chalicelib.logs import bound, metrics
 from chalicelib.tasks import leases
-from chalicelib.tasks.leases import Claimed, Lease
+from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.registry import TaskKind, kind_of
 from chalicelib.wiring import Wiring
-from worker import transient_errors
+from worker import liveness, transient_errors
+from worker.liveness import Work
 from worker.process import process_wiring, stop_requested
+from worker.time_limit import time_limit
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +47,25 @@ PROGRESS_INTERVAL_S = 0.5
 HEARTBEAT_INTERVAL_S = 1.0
 """How often an attempt shows a sign of life and looks whether it should stop."""
 
+ASK_INTERVAL_S = 1.0
+"""The least time between two looks whether others wait, once a slice is over."""
+
+REQUEUED = frozenset({"released", "slice_over", "out_of_time"})
+"""Outcomes after which the task has a job in the queue again."""
+
 ENDED_BADLY = frozenset({"cancelled", "failed", "claim_lost"})
 
 
 class FailedAttemptError(Exception):
-    """What RQ is told about a failed task: that, and nothing of what users wrote."""
+    """What RQ is told about a failed task: that, and nothing of what users wrote.
+
+    Attributes:
+        timed_out: Whether it was interrupted, in the midst of whatever it was about.
+    """
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
 
 
 class Heartbeat(threading.Thread):
@@ -128,9 +151,11 @@ class Attempt:
         kind: Its kind, as it was declared.
         facts: What its kind fixed for all attempts; see `TaskKind.on_claim`.
         wiring: Clients and settings.
+        clock: Seconds that never go back.
         total: How much was done in all, where that is known more exactly than it was reported.
         content: A small file that the task has just published, for its email.
         result: What the function has returned, as `TaskKind.on_success` gets it.
+        timed_out: Whether the function was still about something when its time was over.
     """
 
     task: Task
@@ -139,16 +164,35 @@ class Attempt:
     wiring: Wiring
     lease: Lease
     heartbeat: Heartbeat
+    clock: Callable[[], float] = time.monotonic
     total: int | None = None
     content: bytes | None = None
     result: Any = None
-    _started_at: float = field(default_factory=time.monotonic)
-    _reported_at: float = 0.0
+    timed_out: bool = False
+    _started_at: float = field(init=False)
+    _reported_at: float = float("-inf")
+    _asked_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        """Begin."""
+        self._started_at = self.clock()
 
     @property
     def time_limit_s(self) -> int:
         """How long the attempt may take, in seconds."""
         return self.kind.time_limit_s or self.wiring.settings.task_timeout_s
+
+    @property
+    def deadline(self) -> float:
+        """When its time is over, by the monotonic clock."""
+        return self._started_at + self.time_limit_s
+
+    @property
+    def work(self) -> Work:
+        """What the parent of this process must know to end the attempt."""
+        return Work(
+            self.task.id, self.kind.name, self.lease.claim, self.time_limit_s, self.deadline
+        )
 
     def check(self) -> None:
         """Stop here when the attempt is over.
@@ -160,8 +204,8 @@ class Attempt:
         """
         if self.heartbeat.reason is not None:
             raise self.heartbeat.reason
-        # RQ's alarm goes off once; a library may take it for a failed request and try again.
-        if time.monotonic() - self._started_at > self.time_limit_s:
+        # The alarm goes off once; a library may take it for a failed request and try again.
+        if self.clock() > self.deadline:
             raise JobTimeoutException
 
     def confirm(self) -> None:
@@ -180,7 +224,7 @@ class Attempt:
             ClaimLost, CancelRequested, ReleaseRequested: Let it pass.
         """
         self.check()
-        if time.monotonic() - self._reported_at >= PROGRESS_INTERVAL_S:
+        if self.clock() - self._reported_at >= PROGRESS_INTERVAL_S:
             self._report(done, total)
 
     def checkpoint(
@@ -191,8 +235,33 @@ class Attempt:
         *,
         write: Callable[[so.Session], None] | None = None,
     ) -> None:
-        """Note where the next attempt can go on, and write what that covers in the same commit."""
+        """Note where the next attempt can go on, and write what that covers in the same commit.
+
+        Raises:
+            SliceOver: Let it pass: the kind is resumable, and others have waited long enough.
+        """
         self._report(done, total, checkpoint=state, write=write)
+        if self.kind.resumable and self._others_have_waited():
+            raise SliceOver
+
+    def _others_have_waited(self) -> bool:
+        """Whether the slice is over and somebody waits for whom no worker is idle.
+
+        Redis alone knows who is idle; but a job in it may be one of this very task, or of one that
+        was cancelled, so the ledger has the last word.
+        """
+        now = self.clock()
+        slice_ends_at = self._started_at + self.wiring.settings.fair_slice_s
+        if now < max(slice_ends_at, self._asked_at + ASK_INTERVAL_S):
+            return False
+        self._asked_at = now
+        try:
+            if not self.wiring.queue.is_contended():
+                return False
+        except QueueError:
+            return False  # and nobody could start anything
+        with self.wiring.database.read() as session:
+            return leases.others_wait(session, self.task.id)
 
     def before_success(self) -> Callable[[so.Session, Any], Any] | None:
         """What the kind of task does before its success, if anything; it stops when it must."""
@@ -208,7 +277,7 @@ class Attempt:
 
     def _report(self, done: int, total: int, **notes: Any) -> None:
         percent = self.lease.report(done, total, now=self.wiring.now(), **notes)
-        self._reported_at = time.monotonic()
+        self._reported_at = self.clock()
         self.show_in_redis(percent)
 
     def show_in_redis(self, percent: int) -> None:
@@ -228,10 +297,14 @@ class Attempt:
 Function = Callable[..., Any]
 
 
-def run(task_id: str) -> None:
-    """Do what is to be done for a task; the one function that a job names."""
+def run(task_id: str) -> str | None:
+    """Do what is to be done for a task; the one function that a job names.
+
+    Returns:
+        What became of the attempt; None when there was nothing to do.
+    """
     with bound(request_id=_request_id(), task_id=task_id):
-        perform(task_id, process_wiring())
+        return perform(task_id, process_wiring())
 
 
 def _request_id() -> str | None:
@@ -241,13 +314,31 @@ def _request_id() -> str | None:
     return given if re.fullmatch(r"[\w-]{1,64}", given) else None
 
 
-def perform(task_id: str, wiring: Wiring, *, function: Function | None = None) -> None:
+Begin = Callable[..., Attempt]
+
+
+def begin(
+    task: Task, kind: TaskKind, facts: Any, wiring: Wiring, lease: Lease, **more: Any
+) -> Attempt:
+    """An attempt at a task that was just claimed."""
+    interval_s = min(HEARTBEAT_INTERVAL_S, wiring.settings.lease_s / 3)
+    heartbeat = Heartbeat(lease, interval_s=interval_s)
+    return Attempt(task, kind, facts, wiring, lease, heartbeat, **more)
+
+
+def perform(
+    task_id: str, wiring: Wiring, *, function: Function | None = None, begin: Begin = begin
+) -> str | None:
     """Make an attempt at a task, if there is anything to do.
 
     Args:
         task_id: Which task.
         wiring: Clients and settings.
         function: What does it; None for the function that its kind names.
+        begin: Makes the attempt; `worker.testing` has one of its own.
+
+    Returns:
+        The outcome, for the log; None when there was nothing to do.
 
     Raises:
         FailedAttemptError: The task failed; RQ shows the job as failed, too.
@@ -259,24 +350,24 @@ def perform(task_id: str, wiring: Wiring, *, function: Function | None = None) -
         lease_s=wiring.settings.lease_s,
         now=wiring.now(),
     )
-    if claimed is not None and _attempt(claimed, wiring, function) == "failed":
-        raise FailedAttemptError(f"task {task_id} failed; the ledger says why")
+    if claimed is None:
+        return None
+    task = claimed.task
+    attempt = begin(task, kind_of(task), claimed.facts, wiring, claimed.lease)
+    return _attempt(attempt, function)
 
 
-def _attempt(claimed: Claimed, wiring: Wiring, function: Function | None) -> str:
+def _attempt(attempt: Attempt, function: Function | None) -> str:
     """Make an attempt; return its outcome, for the log."""
     started = time.monotonic()
-    task, kind = claimed.task, kind_of(claimed.task)
-    heartbeat = Heartbeat(
-        claimed.lease, interval_s=min(HEARTBEAT_INTERVAL_S, wiring.settings.lease_s / 3)
-    )
-    attempt = Attempt(task, kind, claimed.facts, wiring, claimed.lease, heartbeat)
+    task, kind, heartbeat = attempt.task, attempt.kind, attempt.heartbeat
     _log_start(attempt)
-    heartbeat.start()
-    try:
-        outcome = _outcome(attempt, function or import_attribute(kind.function))
-    finally:
-        heartbeat.stop()
+    with liveness.working_on(attempt.work):
+        heartbeat.start()
+        try:
+            outcome = _outcome(attempt, function or import_attribute(kind.function))
+        finally:
+            heartbeat.stop()
     if kind.follow_up:
         import_attribute(kind.follow_up)(attempt, outcome)
     duration_s = round(time.monotonic() - started, 3)
@@ -284,6 +375,9 @@ def _attempt(claimed: Claimed, wiring: Wiring, function: Function | None) -> str
     counted = metrics(ended, task_name=task.name, outcome=outcome)
     facts = {**attempt.log_facts, "action": outcome, "duration_s": duration_s}
     log.info("attempt over", extra={**facts, **counted})
+    if outcome == "failed":
+        message = f"task {task.id} failed; the ledger says why"
+        raise FailedAttemptError(message, timed_out=attempt.timed_out)
     return outcome
 
 
@@ -302,10 +396,11 @@ def _outcome(attempt: Attempt, function: Function) -> str:
     try:
         try:
             return _execute(attempt, function)
-        except ReleaseRequested:
-            attempt.lease.release(now=attempt.wiring.now())
+        except (ReleaseRequested, SliceOver) as over:
+            to_end = isinstance(over, SliceOver)
+            attempt.lease.release(now=attempt.wiring.now(), to_end=to_end)
             attempt.wiring.queue.hint(attempt.task.id, attempt.task.name)
-            return "released"
+            return over.code
         except CancelRequested:
             attempt.lease.cancel(now=attempt.wiring.now())
             return "cancelled"
@@ -319,8 +414,7 @@ def _outcome(attempt: Attempt, function: Function) -> str:
 def _execute(attempt: Attempt, function: Function) -> str:
     now = attempt.wiring.now
     try:
-        attempt.result = function(attempt, **attempt.kind.load(attempt.task.params))
-        attempt.check()
+        attempt.result = _call(attempt, function)
         attempt.lease.succeed(
             attempt.result, total=attempt.total, now=now(), before=attempt.before_success()
         )
@@ -330,17 +424,47 @@ def _execute(attempt: Attempt, function: Function) -> str:
         attempt.lease.fail(error.code, error.detail, now=now())
         return "failed"
     except Exception as error:  # noqa: BLE001 - a task may raise anything, and every task must end
-        return _fail(attempt, error)
+        return _time_out(attempt) if transient_errors.timed_out(error) else _fail(attempt, error)
     attempt.show_in_redis(100)
     return "succeeded"
+
+
+def _call(attempt: Attempt, function: Function) -> Any:
+    """Have the task's function do it, within its time.
+
+    Raises:
+        JobTimeoutException: Its time was over, whatever it made of the alarm.
+    """
+    process, params = os.getpid(), attempt.kind.load(attempt.task.params)
+    try:
+        with time_limit(attempt.time_limit_s):
+            result = function(attempt, **params)
+        attempt.check()
+    except AttemptOver:
+        raise
+    except Exception as error:
+        if attempt.clock() > attempt.deadline:
+            raise JobTimeoutException from error
+        raise
+    finally:
+        if os.getpid() != process:
+            os._exit(1)  # a child that the task forked: it must not write an outcome, too
+    return result
+
+
+def _time_out(attempt: Attempt) -> str:
+    """Write down that the attempt is out of time; the ledger knows whether it got the task on."""
+    attempt.timed_out = True
+    outcome = attempt.lease.time_out(attempt.time_limit_s, now=attempt.wiring.now())
+    if outcome != "released":
+        return outcome
+    attempt.wiring.queue.hint(attempt.task.id, attempt.task.name)
+    return "out_of_time"
 
 
 def _fail(attempt: Attempt, error: Exception) -> str:
     """Write down an exception that the task did not mean."""
     lease, now = attempt.lease, attempt.wiring.now()
-    if transient_errors.timed_out(error):
-        lease.fail("timeout", f"The task took longer than {attempt.time_limit_s} seconds.", now=now)
-        return "failed"
     log.warning("attempt raised", extra=attempt.log_facts, exc_info=error)
     if transient := transient_errors.transient(error):
         lease.retry_later(*transient, now=now)

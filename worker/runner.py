@@ -10,7 +10,10 @@ import os
 import random
 import signal
 import socket
-from datetime import timedelta
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,17 +28,18 @@ from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
-from rq.timeouts import HorseMonitorTimeoutException
 from rq.utils import import_attribute, now
 from rq.worker import WorkerStatus
 
 from chalicelib.adapters.job_queue import QueueError, RegisteredJob, TextQueue
+from chalicelib.errors import CancelRequested, ClaimLost
 from chalicelib.tasks import leases
 from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
-from worker import alive
+from worker import alive, liveness
 from worker.child_process import ChildProcess, exit_with
+from worker.liveness import Watch, Work
 from worker.outbox.sender_process import send_for_ever
 from worker.outbox.webhook_process import deliver_for_ever
 from worker.process import process_wiring, request_stop
@@ -58,10 +62,40 @@ MONITORING_INTERVAL_S = 5
 MAINTENANCE_INTERVAL_S = 60
 """How often RQ tidies its registries; for tasks it does not matter, they have the reconciler."""
 
-STUCK_GRACE_S = 60
-"""How long after its time limit an attempt is killed that does not even hear the alarm."""
+LISTEN_S = 0.25
+"""How long the parent listens to its work horse at a time."""
+
+OVERTIME_S = 2
+"""How long after its time limit an attempt is killed that swallows the alarm or does not hear it:
+the contract gives it 5 s until its task has an outcome."""
+
+STOP_GRACE_S = 6
+"""How long after SIGTERM an attempt is killed that has not released its task: `make run` waits for
+10 s, and AWS for its `StopTimeout`, before they kill the parent as well."""
 
 HORSE_DIED = "The work horse ended before the job did."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a work horse was killed, and what it worked on.
+
+    Attributes:
+        cause: `silent`, `out_of_time`, `stopped` (this worker must stop) or `stop_job` (somebody
+            stopped the job with RQ's tools).
+        work: As far as is known.
+        job_id: The job that was stopped.
+    """
+
+    cause: str
+    work: Work | None = None
+    job_id: str | None = None
+
+    def concerns(self, lease: Lease) -> bool:
+        """Whether it was because of this attempt, or the task that it is at."""
+        if self.work is None:
+            return self.job_id == lease.task_id
+        return (self.work.task_id, self.work.claim) == (lease.task_id, lease.claim)
 
 
 class Runner(Worker):
@@ -81,6 +115,9 @@ class Runner(Worker):
             ChildProcess(lambda: deliver_for_ever(Wiring(wiring.settings, pool_size=2))),
         ]
         self._horse_status = 0
+        self._pipe = -1, -1
+        self._stop_at = float("inf")
+        self._verdict: Verdict | None = None
         super().__init__(
             [wiring.settings.queue_name],
             name=f"{socket.gethostname().replace(':', '-')}.{os.getpid()}.{uuid4().hex[:8]}",
@@ -100,6 +137,7 @@ class Runner(Worker):
         for kind in TASKS.values():
             for name in filter(None, (kind.function, kind.follow_up)):
                 import_attribute(name)
+        forget_dead(self._wiring)
         self._wiring.read_secrets()
         process_wiring().object_store.warm_up()
         process_wiring().email_service.warm_up()
@@ -162,7 +200,10 @@ class Runner(Worker):
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """Fork, with SIGTERM held until both sides know what to do about it."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        self._verdict = None
+        self._pipe = os.pipe()
         super().fork_work_horse(job, queue)
+        os.close(self._pipe[1])
         if self._stop_requested:
             os.kill(self.horse_pid, signal.SIGTERM)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -174,9 +215,10 @@ class Runner(Worker):
         self._is_horse = True
         parent, status = self.pid or os.getppid(), 1
         exit_with(parent, grace_s=ORPHAN_GRACE_S)
+        os.close(self._pipe[0])
+        liveness.report_to(self._pipe[1])
         try:
-            timeout_s = self._wiring.settings.task_timeout_s
-            WorkHorse(self, queue, parent=parent, timeout_s=timeout_s).work(job)
+            WorkHorse(self, queue, parent=parent).work(job)
             status = 0
         except Exception:
             log.exception("work horse broke down", extra={"action": "work"})
@@ -186,15 +228,53 @@ class Runner(Worker):
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Any = None) -> None:
         """Wait for the work horse's end, and show signs of life for both meanwhile."""
         del job, execution  # it does others, too
-        while True:
-            try:
-                with self.death_penalty_class(MONITORING_INTERVAL_S, HorseMonitorTimeoutException):
-                    _, status, _ = self.wait_for_horse()
-                break
-            except HorseMonitorTimeoutException:
-                self._watch_horse(queue)
+        watch, shown_at = Watch(self._pipe[0]), time.monotonic()
+        while (status := self._horse_end()) is None:
+            watch.listen(LISTEN_S)
+            if self._verdict is None and (verdict := self._judge(watch)):
+                self._verdict = verdict
+                self.kill_horse()
+            if time.monotonic() - shown_at >= MONITORING_INTERVAL_S:
+                self._show_signs_of_life(queue)
+                shown_at = time.monotonic()
+        watch.close()
         self._horse_pid = 0
-        self._horse_status = status or 0
+        self._horse_status = status
+
+    def _horse_end(self) -> int | None:
+        """How the work horse ended, as `wait` tells; None while it lives."""
+        try:
+            pid, status = os.waitpid(self.horse_pid, os.WNOHANG)
+        except ChildProcessError:
+            return 0
+        if not pid:
+            return None
+        # What a task forked and left behind would work on, unseen, with what it inherited.
+        with suppress(ProcessLookupError):
+            os.killpg(self.horse_pid, signal.SIGKILL)
+        return status
+
+    def _judge(self, watch: Watch) -> Verdict | None:
+        """Why the work horse must not go on, if so; SIGKILL reaches one that is stopped, too."""
+        now = time.monotonic()
+        if watch.silent_s > self._wiring.settings.lease_s:
+            return Verdict("silent", watch.work)
+        if watch.work and now > watch.work.deadline + OVERTIME_S:
+            return Verdict("out_of_time", watch.work)
+        if watch.work and now > self._stop_at:
+            return Verdict("stopped", watch.work)
+        return None
+
+    def _show_signs_of_life(self, queue: Queue) -> None:
+        """For both, to Redis; while it does not respond, the work horse is watched all the same."""
+        patient, self.connection = self.connection, self._wiring.queue.redis
+        try:
+            self._watch_horse(queue)
+        except QueueError:
+            self._alive.touch()
+            log.debug("Redis was not told", extra={"action": "work"})
+        finally:
+            self.connection = patient
 
     def _watch_horse(self, queue: Queue) -> None:
         self.heartbeat()
@@ -207,9 +287,6 @@ class Runner(Worker):
             registry = queue.started_job_registry
             execution.heartbeat(registry, EXECUTION_TTL_S, pipeline=pipeline)
             pipeline.execute()
-        longest = timedelta(seconds=self._wiring.settings.task_timeout_s + STUCK_GRACE_S)
-        if now() - execution.created_at > longest:
-            self.kill_horse()
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
         """Kill the work horse, if there is one: RQ would take its own process group for its."""
@@ -227,9 +304,13 @@ class Runner(Worker):
         RQ calls it inside its signal handler, where nothing may take a lock: no line is logged.
         """
         # What is left to say to Redis is not worth a wait: it would find out by itself.
-        pool = self.connection.connection_pool
-        pool.connection_kwargs |= {"socket_timeout": 1, "socket_connect_timeout": 1}
-        self.connection.set_retry(Retry(NoBackoff(), 0))
+        patient = self._wiring.worker_redis
+        patient.connection_pool.connection_kwargs |= {
+            "socket_timeout": 1,
+            "socket_connect_timeout": 1,
+        }
+        patient.set_retry(Retry(NoBackoff(), 0))
+        self._stop_at = min(self._stop_at, time.monotonic() + STOP_GRACE_S)
         if self.horse_pid:
             os.kill(self.horse_pid, signal.SIGTERM)
 
@@ -255,7 +336,12 @@ class Runner(Worker):
 
     def _recover_from_horse(self, queue: Queue) -> None:
         """The work horse is dead: its task goes on at once instead of when the lease is over."""
-        recover(self._wiring, worker=self.name, status=self._horse_status)
+        verdict = self._verdict
+        if verdict is None and self._stopped_job_id:
+            verdict = Verdict("stop_job", job_id=self._stopped_job_id)
+        released = recover(
+            self._wiring, worker=self.name, status=self._horse_status, verdict=verdict
+        )
         for execution in self.get_current_executions():
             try:
                 job = RegisteredJob.fetch(
@@ -266,31 +352,70 @@ class Runner(Worker):
                 continue
             job.ended_at = now()
             self.handle_job_failure(job, queue, exc_string=HORSE_DIED, execution=execution)
+        for task_id in released:
+            self._wiring.queue.hint(task_id, verdict.work.name if verdict and verdict.work else "")
 
 
-def recover(wiring: Wiring, *, worker: str, status: int) -> None:
-    """Queue again, or fail, the tasks that a dead work horse had leases on.
+def recover(
+    wiring: Wiring, *, worker: str, status: int, verdict: Verdict | None = None
+) -> list[str]:
+    """Queue again, or end, the tasks that a dead work horse had leases on.
 
     Args:
         wiring: Clients and settings.
         worker: The name that it worked under.
         status: How it ended, as `wait` tells.
+        verdict: Why it was killed; None when it died by itself.
+
+    Returns:
+        The ids of those that were released, and can be claimed at once.
     """
-    log.warning("work horse died", extra={"action": "recover", "worker": worker, "wait": status})
+    cause = verdict.cause if verdict else "died"
+    facts = {"action": "recover", "worker": worker, "wait": status, "cause": cause}
+    log.warning("work horse died", extra=facts)
     fresh = Wiring(wiring.settings, pool_size=0)
+    released = []
     try:
         with fresh.database.read() as session:
             leased = leases.leased_by(session, worker)
         for task_id, claim in leased:
             lease = Lease(fresh.database, task_id, claim, fresh.settings.lease_s)
-            lease.recover(now=fresh.now())
+            if _settle(lease, verdict, now=fresh.now()):
+                released.append(task_id)
     except Exception:
         log.warning("left to the reconciler", extra={"action": "recover"}, exc_info=True)
+    return released
+
+
+def _settle(lease: Lease, verdict: Verdict | None, *, now: datetime) -> bool:
+    """Write down what becomes of a task whose work horse is dead; whether it was released."""
+    cause = verdict.cause if verdict and verdict.concerns(lease) else "died"
+    try:
+        if cause == "stopped":
+            lease.release(now=now)
+            return True
+        if cause == "out_of_time" and verdict and verdict.work:
+            return lease.time_out(verdict.work.time_limit_s, now=now) == "released"
+        if cause == "stop_job":
+            lease.cancel(now=now)
+            return False
+    except CancelRequested:
+        lease.cancel(now=now)
+        return False
+    except ClaimLost:
+        return False
+    lease.recover(now=now)
+    return False
 
 
 def alive_file(wiring: Wiring) -> Path:
     """What this process touches with every sign of life, for `python -m worker health`."""
     return alive.file(_queue(wiring))
+
+
+def forget_dead(wiring: Wiring) -> None:
+    """Take away the signs of life of workers of this queue that were killed on this machine."""
+    alive.forget_dead(_queue(wiring))
 
 
 def is_alive(wiring: Wiring) -> bool:

@@ -16,11 +16,11 @@ from rq import Queue, Worker
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job, JobStatus
-from rq.timeouts import JobTimeoutException
 from rq.utils import now, utcformat
 from rq.worker import WorkerStatus
 
 from chalicelib.adapters.job_queue import JOB_TTL_S
+from worker.attempts import REQUEUED, FailedAttemptError
 from worker.process import stop_requested
 
 LISTEN_S = 0.5
@@ -59,7 +59,6 @@ class WorkHorse:
         worker: RQ's worker, in whose name it works.
         queue: Where the jobs come from.
         parent: The process that recovers what it leaves behind.
-        timeout_s: How long a job may take, in seconds.
         limits: When it ends.
     """
 
@@ -69,14 +68,12 @@ class WorkHorse:
         queue: Queue,
         *,
         parent: int,
-        timeout_s: int,
         limits: Limits = LIMITS,
     ) -> None:
         self._worker = worker
         self._queue = queue
         self._redis = worker.connection
         self._parent = parent
-        self._timeout_s = timeout_s
         self._left = limits.jobs
         self._limits = limits
         self._ends_at = time.monotonic() + limits.age_s
@@ -91,12 +88,16 @@ class WorkHorse:
     def _perform(self, job: Job) -> None:
         execution = self._begin(job)
         try:
-            with self._worker.death_penalty_class(self._timeout_s, JobTimeoutException):
-                job.perform()
-        except Exception:  # noqa: BLE001 - RQ records it, as it does for its own workers
+            outcome = job.perform()
+        except Exception as error:  # noqa: BLE001 - RQ records it, as it does for its own workers
             self._worker._finalize_failure(job, self._queue, execution, sys.exc_info())  # noqa: SLF001
+            if isinstance(error, FailedAttemptError) and error.timed_out:
+                self._left = 0
         else:
-            self._end(job, execution)
+            self._end(job, execution, requeued=outcome in REQUEUED)
+            # Whatever was interrupted, or was forked and goes on, ends with this process.
+            if outcome == "out_of_time":
+                self._left = 0
 
     def _begin(self, job: Job) -> Execution:
         """Tell Redis what is being done: RQ's own notes, in one round trip."""
@@ -113,16 +114,23 @@ class WorkHorse:
             pipeline.execute()
         return execution
 
-    def _end(self, job: Job, execution: Execution) -> None:
-        """Tell Redis that it is done, in one round trip; a hint has no result to keep."""
+    def _end(self, job: Job, execution: Execution, *, requeued: bool) -> None:
+        """Tell Redis that it is done, in one round trip; a hint has no result to keep.
+
+        A task that was released has the same job in the queue again: that one is not over.
+        """
         job.ended_at = now()
         with self._redis.pipeline(transaction=False) as pipeline:
             self._worker.increment_successful_job_count(pipeline=pipeline)
             self._worker.increment_total_working_time(job.ended_at - execution.created_at, pipeline)
-            facts: Any = {"status": JobStatus.FINISHED.value, "ended_at": utcformat(job.ended_at)}
-            pipeline.hset(job.key, mapping=facts)
-            job.finished_job_registry.add(job, JOB_TTL_S, pipeline)
-            pipeline.expire(job.key, JOB_TTL_S)
+            if not requeued:
+                facts: Any = {
+                    "status": JobStatus.FINISHED.value,
+                    "ended_at": utcformat(job.ended_at),
+                }
+                pipeline.hset(job.key, mapping=facts)
+                job.finished_job_registry.add(job, JOB_TTL_S, pipeline)
+                pipeline.expire(job.key, JOB_TTL_S)
             execution.delete(job=job, pipeline=pipeline)
             self._worker.set_state(WorkerStatus.IDLE, pipeline=pipeline)
             pipeline.execute()

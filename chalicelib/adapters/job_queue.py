@@ -50,6 +50,14 @@ local workers = redis.call('SMEMBERS', KEYS[1])
 return #workers > 0 and redis.call('EXISTS', unpack(workers)) or 0
 """
 
+CONTENDED = """
+for _, worker in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+    if redis.call('HGET', worker, 'state') == 'idle' then return 0 end
+end
+return redis.call('LLEN', KEYS[2])
+"""
+"""How many jobs wait while no worker is idle; 0 when one is, for it is about to take the next."""
+
 ENQUEUE = """
 local width, at = tonumber(ARGV[1]), 2
 redis.call('SADD', KEYS[3], KEYS[2])
@@ -255,6 +263,14 @@ class JobQueue:
         found = zip(keys, answers[::2], answers[1::2], strict=True)
         workers = (_worker(key, facts, running) for key, facts, running in found)
         return [worker for worker in workers if worker is not None]
+
+    def is_contended(self) -> bool:
+        """Whether jobs wait and no worker is idle.
+
+        Raises:
+            QueueError: Redis does not respond.
+        """
+        return bool(self.redis.eval(CONTENDED, 2, self._workers_key, self.rq.key))
 
     def workers_alive(self) -> int:
         """How many workers are alive; a dead one counts until its key expires."""

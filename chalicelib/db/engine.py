@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.functions import FunctionElement
 
 from chalicelib.adapters.secrets_manager import Credentials, Secret, SecretError
+from chalicelib.db.clock import DatabaseClock
 from chalicelib.db.types import to_json
 
 BUSY_TIMEOUT_S = 30
@@ -93,6 +94,7 @@ class Database:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
+        self._clock = DatabaseClock(engine)
         self._write = so.sessionmaker(engine, expire_on_commit=False)
         # PostgreSQL's statements see each what is committed as they begin, in a transaction or
         # not; without one there is no BEGIN and no ROLLBACK to wait for.
@@ -111,6 +113,10 @@ class Database:
         """Only read; on SQLite this sees one state, waits for no writer and stops none."""
         with self._read() as session:
             yield session
+
+    def now(self) -> datetime:
+        """The time by the database's clock; it is seldom asked."""
+        return self._clock.now()
 
     def close(self) -> None:
         """Close every pooled connection."""

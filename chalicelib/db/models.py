@@ -157,8 +157,13 @@ class Task(Base):
     created_at: so.Mapped[datetime]
 
     # The queue: since when the task waits for a worker, and before when it must not run.
+    # `yielded_at` is since when it waits at the end because others had waited for it.
     queued_at: so.Mapped[datetime]
     due_at: so.Mapped[datetime]
+    yielded_at: so.Mapped[datetime | None]
+
+    # The schedule that launched it, which may be gone by now.
+    schedule_id: so.Mapped[str | None] = so.mapped_column(sa.String(36))
 
     # What tells two tasks of a kind apart that one user may have in progress at a time: the
     # parameters that the kind names in `unique_by`. Most kinds name none.
@@ -176,16 +181,70 @@ class Task(Base):
     started_at: so.Mapped[datetime | None]
     finished_at: so.Mapped[datetime | None]
 
-    # Progress never falls; `checkpoint` is the task's own note of where to go on.
+    # Progress never falls; `checkpoint` is the task's own note of where to go on, and
+    # `checkpoint_claim` the claim that moved it last.
     percent: so.Mapped[int] = so.mapped_column(default=0)
     done: so.Mapped[int] = so.mapped_column(sa.BigInteger, default=0)
     total: so.Mapped[int] = so.mapped_column(sa.BigInteger, default=0)
     checkpoint: so.Mapped[dict[str, Any] | None]
+    checkpoint_claim: so.Mapped[int | None]
 
     # The outcome.
     error_code: so.Mapped[str | None] = so.mapped_column(sa.String(64))
     error_detail: so.Mapped[str | None] = so.mapped_column(sa.Text)
     result: so.Mapped[dict[str, Any] | None]
+
+
+class Schedule(Base):
+    """A task that is launched again and again; `chalicelib.tasks.schedules` has the rules.
+
+    Attributes:
+        name: The kind of task, and `params` its parameters.
+        anchor: Since when the rule counts.
+        settled_at: Up to when its runs were launched or skipped, or do not count.
+        next_run_at: The first run after that; NULL while disabled, and when the rule has ended.
+        last_task_id: The task that it launched last; without a foreign key, or each task that goes
+            with an erased account would be looked for here.
+        counted_task_id: The task whose failure was counted last.
+        skipped: How many runs were skipped.
+        failures: How many tasks failed since the last one that succeeded.
+    """
+
+    __tablename__ = "schedules"
+    __table_args__ = (
+        sa.Index("ix_schedules_user_id_created_at_id", "user_id", "created_at", "id"),
+        sa.Index(
+            "ix_schedules_next_run_at",
+            "next_run_at",
+            sqlite_where=sa.text("next_run_at IS NOT NULL"),
+            postgresql_where=sa.text("next_run_at IS NOT NULL"),
+        ),
+    )
+
+    id: so.Mapped[str] = so.mapped_column(UuidText, primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
+    name: so.Mapped[str] = so.mapped_column(sa.String(64))
+    params: so.Mapped[dict[str, Any]]
+    rrule: so.Mapped[str] = so.mapped_column(sa.String(500))
+    timezone: so.Mapped[str] = so.mapped_column(sa.String(64))
+    created_at: so.Mapped[datetime] = so.mapped_column(index=True)
+    anchor: so.Mapped[datetime]
+    enabled: so.Mapped[bool] = so.mapped_column(default=True)
+    settled_at: so.Mapped[datetime]
+    next_run_at: so.Mapped[datetime | None]
+    last_task_id: so.Mapped[str | None] = so.mapped_column(sa.String(36))
+    counted_task_id: so.Mapped[str | None] = so.mapped_column(sa.String(36))
+    skipped: so.Mapped[int] = so.mapped_column(default=0)
+    failures: so.Mapped[int] = so.mapped_column(default=0)
+
+
+class Pause(Base):
+    """A kind of task that no worker may claim, or `*` for all of them."""
+
+    __tablename__ = "pauses"
+
+    name: so.Mapped[str] = so.mapped_column(sa.String(64), primary_key=True)
+    created_at: so.Mapped[datetime]
 
 
 class ExportFile(Base):
@@ -266,8 +325,11 @@ class ImportUpload(Base):
             sqlite_where=ROWS_TO_DELETE,
             postgresql_where=ROWS_TO_DELETE,
         ),
-        # Staged rows are filed under a number, so it is never used again.
-        {"sqlite_autoincrement": True},
+        {
+            # Staged rows are filed under a number, so it is never used again.
+            "sqlite_autoincrement": True,
+            "info": {NOT_EXPORTED: "uploads; what became of them is the result of their tasks"},
+        },
     )
 
     number: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
@@ -512,6 +574,15 @@ class AuditEntry(Base):
     event: so.Mapped[str] = so.mapped_column(sa.String(16))
     user_id: so.Mapped[int] = so.mapped_column(sa.BigInteger)
     task_id: so.Mapped[str | None] = so.mapped_column(sa.String(36), index=True)
+
+
+class LedgerProbe(Base):
+    """One row that is written to see whether the ledger can be."""
+
+    __tablename__ = "ledger_probe"
+
+    id: so.Mapped[int] = so.mapped_column(primary_key=True)
+    at: so.Mapped[datetime]
 
 
 class Removal(Base):

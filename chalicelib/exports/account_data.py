@@ -11,6 +11,7 @@ from chalicelib.db.models import (
     AuditEntry,
     Notification,
     OutboxMessage,
+    Schedule,
     Task,
     Token,
     User,
@@ -108,6 +109,25 @@ EMAILS = Dataset(
     },
 )
 
+SCHEDULES = Dataset(
+    "schedules",
+    title=N_("Schedules"),
+    owner=Schedule.user_id,
+    key=(Schedule.created_at, Schedule.id),
+    snapshot=Schedule.created_at,
+    time=Schedule.created_at,
+    # A schedule's own runs change the rest, the one that writes this export among them.
+    fields={
+        "id": Schedule.id,
+        "name": Schedule.name,
+        "params": Schedule.params,
+        "rrule": Schedule.rrule,
+        "timezone": Schedule.timezone,
+        "enabled": Schedule.enabled,
+        "created_at": Schedule.created_at,
+    },
+)
+
 AUDIT = Dataset(
     "audit",
     title=N_("Activity log"),
@@ -118,5 +138,5 @@ AUDIT = Dataset(
     fields={"at": AuditEntry.at, "event": AuditEntry.event, "task_id": AuditEntry.task_id},
 )
 
-DATASETS = (PROFILE, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, AUDIT)
+DATASETS = (PROFILE, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, SCHEDULES, AUDIT)
 """What every application has."""

@@ -1,6 +1,6 @@
 """Tasks as people see them: with their position in the queue, their file and its email."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from sqlalchemy import orm as so
 
 from chalicelib.db.models import ACTIVE, ExportFile, OutboxMessage, Task
 from chalicelib.errors import NotFound
+from chalicelib.tasks.pauses import is_paused
 from chalicelib.tasks.queue_position import counted_position
 from chalicelib.tasks.requests import Launched
 from chalicelib.values.paging import Page
@@ -32,25 +33,28 @@ class TaskView:
         task: The row.
         counted: Its position in the queue, up to `queue_position.EXACT_UP_TO` + 1; None unless it
             is queued.
+        paused: Whether operators have paused its kind.
         export: What an export adds to it.
         email: The email about its outcome.
     """
 
     task: Task
     counted: int | None = None
+    paused: bool = False
     export: ExportFile | None = None
     email: Email | None = None
 
 
 def view_launched(launched: Launched) -> TaskView:
     """A task that was created just now, which has no file and no email yet."""
-    return TaskView(launched.task, launched.position)
+    return TaskView(launched.task, launched.position, bool(launched.paused))
 
 
 _VIEW = (
     sa.select(
         Task,
         counted_position(),
+        is_paused(Task.name),
         ExportFile,
         OutboxMessage.state,
         OutboxMessage.message_id,
@@ -64,8 +68,9 @@ _ANYBODYS = _VIEW.where(Task.id == sa.bindparam("task_id"))
 
 
 def _view(row: Any) -> TaskView:
-    task, counted, export, state, message_id, sent_at = row
-    return TaskView(task, counted, export, Email(state, message_id, sent_at) if state else None)
+    task, counted, paused, export, state, message_id, sent_at = row
+    email = Email(state, message_id, sent_at) if state else None
+    return TaskView(task, counted, paused, export, email)
 
 
 def view_task(session: so.Session, task_id: str, *, owner: int | None = None) -> TaskView:
@@ -84,6 +89,14 @@ def view_task(session: so.Session, task_id: str, *, owner: int | None = None) ->
     if row is None:
         raise NotFound
     return _view(row)
+
+
+def view_tasks(session: so.Session, task_ids: Collection[str]) -> dict[str, TaskView]:
+    """Some tasks by their ids, whosesoever they are; those that are gone are left out."""
+    if not task_ids:
+        return {}
+    rows = session.execute(_VIEW.where(Task.id.in_(task_ids)))
+    return {view.task.id: view for view in map(_view, rows)}
 
 
 def list_tasks(

@@ -61,6 +61,7 @@ class Import(TaskKind):
     target: Target
     params: dict[str, Any] = field(default_factory=lambda: {"import_id": ImportId})
     unique_by: tuple[str, ...] = ("import_id",)
+    resumable: bool = True
     function: str = "worker.tasks.import_file.import_file"
     follow_up: str = "worker.importing.follow_up.follow_up"
 

@@ -4,7 +4,15 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from chalicelib.exports.account_data import AUDIT, EMAILS, NOTIFICATIONS, PROFILE, SESSIONS, TASKS
+from chalicelib.exports.account_data import (
+    AUDIT,
+    EMAILS,
+    NOTIFICATIONS,
+    PROFILE,
+    SCHEDULES,
+    SESSIONS,
+    TASKS,
+)
 from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import Export, ExportWords
 from chalicelib.imports.kinds import Import
@@ -51,7 +59,15 @@ IMPORT_POSTS = Import(
 EXPORT_ARCHIVE = Archive(
     name="export_archive",
     title=N_("Exporting all of your data"),
-    datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, AUDIT),
+    datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, SCHEDULES, AUDIT),
+    words=ExportWords(
+        heading=N_("Export all your data"),
+        offer=NN_(
+            "Everything we keep about you, in one ZIP file. We'll email you when it's ready.",
+            "Everything we keep about you, in one ZIP file. We'll email you when it's ready.",
+        ),
+        count=NN_("Archive: %(number)s row", "Archive: %(number)s rows"),
+    ),
 )
 
 EXAMPLE = TaskKind(
@@ -60,5 +76,7 @@ EXAMPLE = TaskKind(
     params={"seconds": Annotated[int, Meta(ge=0, le=60, description="How long, in seconds")]},
 )
 
-KINDS = (EXPORT_POSTS, EXPORT_ARCHIVE, IMPORT_POSTS, EXAMPLE)
+COUNT_WORDS = TaskKind(name="count_words", title=N_("Counting your words"), resumable=True)
+
+KINDS = (EXPORT_POSTS, EXPORT_ARCHIVE, IMPORT_POSTS, COUNT_WORDS, EXAMPLE)
 """Every kind of task; `chalicelib.wiring` registers them."""

@@ -10,6 +10,7 @@ from chalicelib.db.engine import Database, db_clock
 from chalicelib.db.models import LEASED_TASKS, OPEN_MESSAGES, PENDING, QUEUED, OutboxMessage, Task
 from chalicelib.logs import metrics
 from chalicelib.operations.scaling import backlog_per_worker
+from chalicelib.tasks.pauses import is_paused
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,10 @@ def measure(database: Database, queue: JobQueue) -> Backlog:
     """Look what there is to do."""
     now = db_clock()
     waiting = sa.union_all(
-        sa.select(Task.due_at.label("at")).where(Task.status == QUEUED, Task.due_at <= now),
+        # Paused tasks are no reason to start workers.
+        sa.select(Task.due_at.label("at")).where(
+            Task.status == QUEUED, Task.due_at <= now, ~is_paused(Task.name)
+        ),
         sa.select(OutboxMessage.due_at).where(
             OPEN_MESSAGES, OutboxMessage.state == PENDING, OutboxMessage.due_at <= now
         ),

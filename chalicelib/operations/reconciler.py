@@ -5,9 +5,10 @@ its lock, and enqueueing twice changes nothing.
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -26,12 +27,14 @@ from chalicelib.db.models import (
 )
 from chalicelib.errors import NotFound
 from chalicelib.exports import files, removals
+from chalicelib.exports.kinds import Export
 from chalicelib.imports import staging, uploads
 from chalicelib.outbox import deliveries, messages
-from chalicelib.tasks import leases
+from chalicelib.tasks import leases, schedules
 from chalicelib.tasks.leases import Lease
-from chalicelib.tasks.registry import TASKS
-from chalicelib.tasks.requests import IDEMPOTENCY_TTL
+from chalicelib.tasks.pauses import is_paused
+from chalicelib.tasks.registry import TASKS, TaskKind
+from chalicelib.tasks.requests import IDEMPOTENCY_TTL, TaskRequest
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +55,16 @@ class Reconciler:
         queue: Where jobs go.
         bucket: Makes the client of the object store when the first removal is due.
         lease_s: The lease of a worker, in seconds.
+        max_attempts: How many attempts a scheduled task gets.
+        cooldown_s: How long after a success the same export has to wait, in seconds.
     """
 
     database: Database
     queue: JobQueue
     bucket: Callable[[], removals.Bucket]
     lease_s: int
+    max_attempts: int = 5
+    cooldown_s: int = 0
 
     def sweep(self, *, now: datetime) -> dict[str, int]:
         """Do one pass.
@@ -65,14 +72,16 @@ class Reconciler:
         Returns:
             How many tasks were `recovered` from dead workers or `enqueued` again, how many messages
             of the outbox were `recovered_messages` from dead senders, how many deliveries to
-            webhooks likewise, how many files, uploads and reports `expired`, and how many removals
-            were executed, staged rows of an import included (`removed`).
+            webhooks likewise, how many files, uploads and reports `expired`, how many removals were
+            executed, staged rows of an import included (`removed`), and how many tasks were
+            launched by schedules (`scheduled`).
         """
         counts = {
             "recovered": self._recover(now),
             "recovered_messages": messages.recover(self.database, now=now, most=MOST),
             "recovered_deliveries": deliveries.recover(self.database, now=now, most=MOST),
             "expired": self._expire(now) + self._expire_imports(now),
+            "scheduled": schedules.launch_due(self.database, self._request, most=MOST),
             "enqueued": self._enqueue(),
             "removed": self._remove(now) + staging.delete_due(self.database, most=MOST),
         }
@@ -107,6 +116,13 @@ class Reconciler:
         with self.database.write() as session:
             return uploads.expire(session, now=now, lease_s=self.lease_s, most=MOST)
 
+    def _request(self, kind: TaskKind, params: Mapping[str, Any]) -> TaskRequest:
+        """What a schedule asks for: the cooldown is the operator's, and so holds here, too."""
+        cooldown_s = self.cooldown_s if isinstance(kind, Export) else 0
+        return TaskRequest(
+            kind=kind, params=params, max_attempts=self.max_attempts, cooldown_s=cooldown_s
+        )
+
     def _enqueue(self) -> int:
         """Enqueue jobs for tasks that are due and have none, the oldest first."""
         try:
@@ -126,7 +142,12 @@ class Reconciler:
         """
         due = (
             sa.select(Task.id, Task.name)
-            .where(Task.status == QUEUED, Task.due_at <= db_clock(), Task.name.in_(TASKS))
+            .where(
+                Task.status == QUEUED,
+                Task.due_at <= db_clock(),
+                Task.name.in_(TASKS),
+                ~is_paused(Task.name),
+            )
             .order_by(Task.queued_at, Task.id)
             .limit(len(enqueued) + MOST_ENQUEUED)
         )

@@ -9,6 +9,7 @@ from chalicelib.values.fields import (
     Cursor,
     Email,
     Language,
+    Moment,
     Password,
     PostBody,
     PostCursor,
@@ -97,6 +98,8 @@ class NewTask(msgspec.Struct):
 
     name: str
     params: dict[str, Any] = {}
+    not_before: Moment | None = None
+    """When it may begin, at most a year ahead; a time that is over is now."""
 
 
 class ListQuery(msgspec.Struct):

@@ -124,7 +124,7 @@ class Task(TypedDict):
     progress: Progress
     attempt: Count
     max_attempts: Annotated[int, Meta(ge=1, examples=[5])]
-    waiting_for: Literal["queue", "worker", "retry"] | None
+    waiting_for: Literal["queue", "worker", "retry", "time", "paused"] | None
     queue_position: Annotated[int, Meta(ge=1)] | None
     last_seen_at: Time | None
     created_at: Time
@@ -162,11 +162,15 @@ class News(TypedDict):
 
 
 class Queue(TypedDict):
-    """The queue; `depth` is null while Redis does not answer."""
+    """The queue; `depth` is null while Redis does not answer.
+
+    `paused` names the kinds of task that no worker begins; `*` is all of them.
+    """
 
     name: str
     depth: Count | None
     tasks: dict[str, int]
+    paused: list[str]
     oldest_queued_age_s: float | None
 
 

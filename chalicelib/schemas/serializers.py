@@ -13,6 +13,7 @@ from chalicelib.exports.views import Email, TaskView
 from chalicelib.imports.kinds import import_of
 from chalicelib.microblog.models import Post
 from chalicelib.schemas import responses
+from chalicelib.tasks.queue_position import is_delayed
 from chalicelib.tasks.registry import kind_of
 from chalicelib.values.fields import Language, Status, format_time
 
@@ -79,6 +80,7 @@ def show_task(
         prefix: The path under which the API stands.
     """
     task = view.task
+    waiting_for = _waiting_for(view, workers_alive=workers_alive, now=now)
     return {
         "id": task.id,
         "name": task.name,
@@ -87,8 +89,9 @@ def show_task(
         "progress": {"percent": task.percent, "done": task.done, "total": task.total},
         "attempt": task.attempt,
         "max_attempts": task.max_attempts,
-        "waiting_for": _waiting_for(task, workers_alive=workers_alive, now=now),
-        "queue_position": position,
+        "waiting_for": waiting_for,
+        # Whose turn has not come, or does not come, is nowhere in the queue.
+        "queue_position": None if waiting_for in {"time", "paused"} else position,
         "last_seen_at": show_time(task.last_seen_at),
         "created_at": format_time(task.created_at),
         "started_at": show_time(task.started_at),
@@ -100,10 +103,15 @@ def show_task(
 
 
 def _waiting_for(
-    task: Task, *, workers_alive: bool, now: datetime
-) -> Literal["queue", "worker", "retry"] | None:
+    view: TaskView, *, workers_alive: bool, now: datetime
+) -> Literal["queue", "worker", "retry", "time", "paused"] | None:
+    task = view.task
     if task.status != "queued":
         return None
+    if is_delayed(task, now=now):
+        return "time"
+    if view.paused:
+        return "paused"
     if not workers_alive:
         return "worker"
     return "retry" if task.failures and task.due_at > now else "queue"

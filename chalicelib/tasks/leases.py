@@ -15,9 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db.engine import Database, UtcDateTime, db_clock
-from chalicelib.db.models import LEASED, LEASED_TASKS, Task
+from chalicelib.db.models import LEASED, LEASED_TASKS, QUEUED, Task
 from chalicelib.errors import ClaimLost
+from chalicelib.tasks import schedule_runs
 from chalicelib.tasks.outcomes import end
+from chalicelib.tasks.pauses import is_paused
 from chalicelib.tasks.registry import TASKS, kind_of
 from chalicelib.tasks.transitions import ROW, ConditionalUpdate, as_task, change_leased
 
@@ -77,7 +79,8 @@ class Lease:
             task.total = total
             task.done = max(task.done, done)
             task.percent = max(task.percent, min(99, 100 * done // total if total else 0))
-            task.checkpoint = checkpoint or task.checkpoint
+            if checkpoint and checkpoint != task.checkpoint:
+                task.checkpoint, task.checkpoint_claim = checkpoint, self.claim
             task.lease_until = db_clock(self.lease_s)
             task.last_seen_at = db_clock()
         return task.percent
@@ -109,6 +112,7 @@ class Lease:
             if row is not None:
                 task = as_task(row)
                 kind_of(task).on_success(session, task, outcome, lease_s=self.lease_s, now=now)
+                schedule_runs.note_end(session, task, now=now)
         if row is None:
             with self._locked(now):
                 raise ClaimLost  # unless the task itself tells better why
@@ -129,10 +133,41 @@ class Lease:
         with self._locked(now, cancelling=True) as (session, task):
             _count_failure(session, task, code, detail, lease_s=self.lease_s, now=now)
 
-    def release(self, *, now: datetime) -> None:
-        """This worker must stop: queue the task again at once, at no cost of an attempt."""
+    def release(self, *, now: datetime, to_end: bool = False) -> None:
+        """Queue the task again at once, at no cost of an attempt.
+
+        Args:
+            now: The time.
+            to_end: Whether it goes on after those that wait now; else it keeps its position.
+        """
         with self._locked(now) as (_, task):
             _queue_again(task, pause_s=0)
+            if to_end:
+                _move_to_end(task)
+
+    def time_out(self, time_limit_s: int, *, now: datetime) -> str:
+        """The attempt is out of time: fail the task, unless this very attempt got it on.
+
+        One that has moved the checkpoint is released instead, to the end of the queue.
+
+        Args:
+            time_limit_s: How long it was allowed to take, in seconds.
+            now: The time.
+
+        Returns:
+            The outcome: `released`, `failed` or, where that was requested already, `cancelled`.
+        """
+        with self._locked(now, cancelling=True) as (session, task):
+            if task.status == "cancelling":
+                end(session, task, status="cancelled", lease_s=self.lease_s, now=now)
+                return "cancelled"
+            if task.checkpoint_claim == self.claim:
+                _queue_again(task, pause_s=0)
+                _move_to_end(task)
+                return "released"
+            error = ("timeout", f"The task took longer than {time_limit_s} seconds.")
+            end(session, task, status="failed", lease_s=self.lease_s, now=now, error=error)
+            return "failed"
 
     def recover(self, *, now: datetime, overdue: bool = False) -> bool:
         """The worker is dead: queue its task again, or fail it after the last attempt.
@@ -241,7 +276,8 @@ def claim(
 
     Returns:
         The lease and the task as claimed; None when there is nothing to do: another worker has
-        claimed it, it is over, its pause is not, it is gone, or this code does not know its kind.
+        claimed it, it is over, its pause is not, it is gone, its kind is paused, or this code does
+        not know its kind.
     """
     values = {"by": worker, "lease_s": lease_s, "now": now}
     with database.write() as session:
@@ -260,12 +296,14 @@ _CLAIM = ConditionalUpdate(
     ROW.id == sa.bindparam("task_id"),
     ROW.status == "queued",
     ROW.due_at <= db_clock(1),
+    ~is_paused(ROW.name),
     status="running",
     claim=ROW.claim + 1,
     attempt=ROW.failures + 1,
     worker=sa.bindparam("by"),
     lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),
     last_seen_at=db_clock(),
+    yielded_at=None,
     started_at=sa.func.coalesce(ROW.started_at, sa.bindparam("now", type_=UtcDateTime())),
     returning=ROW,
 )
@@ -292,6 +330,10 @@ def _queue_again(task: Task, *, pause_s: float) -> None:
     task.due_at = db_clock(pause_s)
 
 
+def _move_to_end(task: Task) -> None:
+    task.queued_at = task.yielded_at = db_clock()
+
+
 def leased_by(session: so.Session, worker: str) -> list[tuple[str, int]]:
     """What a worker has leases on: pairs of task id and claim."""
     statement = sa.select(Task.id, Task.claim).where(LEASED_TASKS, Task.worker == worker)
@@ -307,3 +349,15 @@ def overdue(session: so.Session, *, most: int) -> list[tuple[str, int]]:
         .limit(most)
     )
     return [(row[0], row[1]) for row in session.execute(statement)]
+
+
+def others_wait(session: so.Session, task_id: str) -> bool:
+    """Whether another task than this one could be claimed now."""
+    return bool(session.scalar(_OTHERS_WAIT, {"task_id": task_id}))
+
+
+_OTHERS_WAIT = sa.select(
+    sa.exists().where(
+        Task.status == QUEUED, Task.due_at <= db_clock(), Task.id != sa.bindparam("task_id")
+    )
+)

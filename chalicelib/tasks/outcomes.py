@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import orm as so
 
 from chalicelib.db.models import Task
+from chalicelib.tasks import schedule_runs
 from chalicelib.tasks.registry import kind_of
 
 
@@ -33,3 +34,4 @@ def end(
     task.checkpoint = None
     task.error_code, task.error_detail = error or (None, None)
     kind_of(task).on_end(session, task, lease_s=lease_s, now=now)
+    schedule_runs.note_end(session, task, now=now)

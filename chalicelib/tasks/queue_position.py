@@ -40,6 +40,14 @@ def count_ahead(queued_at: _Key, task_id: _Key) -> sa.ScalarSelect[int]:
     return sa.select(sa.func.count()).select_from(counted).scalar_subquery()
 
 
+def is_delayed(task: Task, *, now: datetime) -> bool:
+    """Whether a task waits for the time that it was asked to wait for.
+
+    Its turn in the queue is that very time, which is true of no other task.
+    """
+    return task.queued_at == task.due_at and task.due_at > now and task.started_at is None
+
+
 def counted_position() -> sa.ColumnElement[int | None]:
     """The position of the task that a statement reads, up to `EXACT_UP_TO` + 1.
 

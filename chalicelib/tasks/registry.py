@@ -6,7 +6,7 @@ kernel to call the hooks. It is empty until the application's kinds are register
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import orm as so
 
 from chalicelib.db.models import Task
-from chalicelib.errors import DeclarationError
+from chalicelib.errors import DeclarationError, Fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,10 @@ class TaskKind:
             default the one of the same name in `worker/tasks/NAME.py`.
         follow_up: The import string of a function that a worker calls right after an attempt's
             outcome is committed, for what the reconciler and the outbox would do a little later.
-        time_limit_s: How long an attempt may take, in seconds; None for `TASK_TIMEOUT_S`.
+        time_limit_s: How long an attempt may take, in seconds; None for `TASK_TIMEOUT_S`. One that
+            has moved its checkpoint by then is released and goes on in another attempt.
+        resumable: Whether its function notes with `Attempt.checkpoint` where to go on. Then the
+            task makes room, at a checkpoint, when it has run for `FAIR_SLICE_S` and others wait.
         unique_by: The parameters that tell tasks of this kind apart: a user may have one in
             progress for each combination of their values. With none, one of the kind.
     """
@@ -49,6 +52,7 @@ class TaskKind:
     function: str = ""
     follow_up: str = ""
     time_limit_s: int | None = None
+    resumable: bool = False
     unique_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -147,6 +151,18 @@ class TaskKind:
         return msgspec.defstruct(
             self.name, fields, forbid_unknown_fields=True, frozen=True, kw_only=True
         )
+
+    def faults(self, given: Mapping[str, Any]) -> Iterable[Fault]:
+        """What is wrong with parameters beyond the type of each: how they go together.
+
+        Args:
+            given: The parameters as JSON, of which the types are not checked yet.
+
+        Returns:
+            Faults with pointers within the parameters.
+        """
+        del given
+        return ()
 
     def store(self, params: msgspec.Struct) -> dict[str, Any]:
         """The parameters as JSON can hold them: a UUID or a Decimal as text."""

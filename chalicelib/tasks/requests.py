@@ -27,13 +27,16 @@ from chalicelib.errors import (
     TaskActive,
     TaskEnded,
     TaskInProgress,
+    TaskSucceeded,
     Unauthenticated,
 )
 from chalicelib.tasks import notifications
 from chalicelib.tasks.outcomes import end
+from chalicelib.tasks.pauses import is_paused
 from chalicelib.tasks.queue_position import EXACT_UP_TO, count_ahead
 from chalicelib.tasks.registry import TaskKind, kind_of
 from chalicelib.tasks.transitions import change
+from chalicelib.values.fields import format_time
 
 IDEMPOTENCY_TTL = timedelta(hours=24)
 """How long an Idempotency-Key names the same task."""
@@ -49,6 +52,9 @@ class TaskRequest:
         max_attempts: How many attempts it gets.
         cooldown_s: How long after a success the same kind has to wait, in seconds.
         idempotency_key: What the client calls the request; the same key is the same task.
+        not_before: When it may begin, and has its turn in the queue; None, or a time that is over,
+            for at once.
+        schedule_id: The schedule that launches it.
     """
 
     kind: TaskKind
@@ -56,6 +62,8 @@ class TaskRequest:
     max_attempts: int
     cooldown_s: int = 0
     idempotency_key: str | None = None
+    not_before: datetime | None = None
+    schedule_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +74,14 @@ class Launched:
         task: The task.
         is_new: Whether this request created it; else its key named it already.
         position: How many tasks are queued up to this one, at most `EXACT_UP_TO` + 1; None unless
-            it is new.
+            it is new and may begin at once.
+        paused: Whether its kind is paused; None unless it is new.
     """
 
     task: Task
     is_new: bool
-    position: int | None
+    position: int | None = None
+    paused: bool | None = None
 
 
 def launch_task(
@@ -89,24 +99,28 @@ def launch_task(
         IdempotencyKeyReused: The key named another request.
     """
     task_id = str(uuid4())
-    begun = session.execute(_BEGIN, {"of": user_id, "now": now, "task_id": task_id}).one_or_none()
+    about = {"of": user_id, "now": now, "task_id": task_id, "kind": request.kind.name}
+    begun = session.execute(_BEGIN, about).one_or_none()
     if begun is None:
         raise Unauthenticated
     if request.idempotency_key is not None:
         earlier = _remember(session, user_id, request, task_id=task_id, now=now)
         if earlier is not None:
-            return Launched(earlier, is_new=False, position=None)
+            return Launched(earlier, is_new=False)
     if request.cooldown_s:
         _check_cooldown(session, user_id, request, now=now)
     task = _insert(session, user_id, request, task_id=task_id, now=now)
     request.kind.on_launch(session, task, now=now)
     notifications.post_task_progress(session, task, seq=begun[0], now=now)
-    return Launched(task, is_new=True, position=min(begun[1] + 1, EXACT_UP_TO + 1))
+    position = min(begun[1] + 1, EXACT_UP_TO + 1) if task.queued_at == now else None
+    return Launched(task, is_new=True, position=position, paused=begun[2])
 
 
-# Raises the user's number, as every change does first, and looks how many are queued already.
+# Raises the user's number, as every change does first, and looks how many are queued already and
+# whether the kind is paused.
 _BEGIN = notifications.raising(
-    count_ahead(sa.bindparam("now", type_=UtcDateTime()), sa.bindparam("task_id"))
+    count_ahead(sa.bindparam("now", type_=UtcDateTime()), sa.bindparam("task_id")),
+    is_paused(sa.bindparam("kind", type_=sa.String())),
 )
 
 
@@ -114,7 +128,10 @@ def _remember(
     session: so.Session, user_id: int, request: TaskRequest, *, task_id: str, now: datetime
 ) -> Task | None:
     """Note the key for this task, or return the task that it already names."""
-    canonical = json.dumps([request.kind.name, request.params], sort_keys=True)
+    asked = [request.kind.name, request.params]
+    if request.not_before is not None:
+        asked.append(format_time(request.not_before))
+    canonical = json.dumps(asked, sort_keys=True)
     fingerprint = hashlib.sha256(canonical.encode()).hexdigest()
     names = {"user_id": user_id, "key": request.idempotency_key}
     values = {"fingerprint": fingerprint, "task_id": task_id, "created_at": now}
@@ -170,6 +187,7 @@ def _check_cooldown(
 def _insert(
     session: so.Session, user_id: int, request: TaskRequest, *, task_id: str, now: datetime
 ) -> Task:
+    delayed = request.not_before is not None and request.not_before > now
     facts = {
         **_FRESH,
         "id": task_id,
@@ -179,13 +197,16 @@ def _insert(
         "params": dict(request.params),
         "max_attempts": request.max_attempts,
         "created_at": now,
-        "queued_at": now,
+        "queued_at": request.not_before if delayed else now,
+        "schedule_id": request.schedule_id,
     }
-    due_at = session.scalar(_insert_task(engine.dialect(session)), facts)
+    if delayed:
+        facts["due_at"] = request.not_before
+    due_at = session.scalar(_insert_task(engine.dialect(session), delayed=delayed), facts)
     if due_at is None:
         _refuse_second(session, user_id, request.kind.name, facts["unique_key"])
         raise TaskInProgress(task_id)
-    return Task(**facts, due_at=due_at)
+    return Task(**facts | {"due_at": due_at})
 
 
 _FRESH = {
@@ -198,8 +219,10 @@ the ORM's own INSERT with RETURNING takes three times as long."""
 
 
 @cache
-def _insert_task(dialect: str) -> Any:
-    statement = engine.insert(dialect, Task).values(due_at=engine.db_clock())
+def _insert_task(dialect: str, *, delayed: bool) -> Any:
+    statement = engine.insert(dialect, Task)
+    if not delayed:
+        statement = statement.values(due_at=engine.db_clock())
     return statement.on_conflict_do_nothing().returning(Task.__table__.c.due_at)
 
 
@@ -284,18 +307,21 @@ def retry_task(
 
     Raises:
         NotFound: There is no such task, or it is another user's.
-        TaskActive: It is not over, or it succeeded.
+        TaskActive: It is not over.
+        TaskSucceeded: There is nothing to try again.
         TaskInProgress: The user has another one of this kind that is not over.
     """
     with change(session, task_id, now=now, owner=owner) as task:
-        if task.status not in {"failed", "cancelled"}:
+        if task.status == "succeeded":
+            raise TaskSucceeded
+        if task.status in ACTIVE:
             raise TaskActive
         _refuse_second(session, task.user_id, task.name, task.unique_key)
         task.status = "queued"
         task.queued_at = now
         task.due_at = engine.db_clock()
         task.failures = task.attempt = task.percent = task.done = task.total = 0
-        task.started_at = task.finished_at = task.last_seen_at = None
+        task.started_at = task.finished_at = task.last_seen_at = task.yielded_at = None
         task.error_code = task.error_detail = task.checkpoint = task.result = None
         kind_of(task).on_retry(session, task, now=now)
     return task

@@ -68,6 +68,19 @@ IdempotencyKey = Annotated[
     str, Meta(min_length=1, max_length=255, pattern=r"^[!-~](?:[ -~]*[!-~])?" + _END)
 ]
 
+# A time as `parse_time` reads it, which also refuses a 30 February.
+_MOMENT = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?Z" + _END
+)
+Moment = Annotated[
+    str,
+    Meta(
+        pattern=_MOMENT,
+        examples=["2026-12-24T18:00:00Z"],
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+
 # A moment in microseconds since the year 1, and an item's id.
 _CURSOR = r"^[0-9]{1,18}_[0-9a-f-]{1,36}" + _END
 _POST_CURSOR = r"^[0-9]{1,18}_[0-9]{1,18}" + _END
@@ -83,6 +96,7 @@ MAX_FAULTS = 100
 _FORMS = {
     repr(_USERNAME): "may only contain the letters A to Z, digits, _ and -",
     repr(_EMAIL): "must be an email address such as susan@example.com",
+    repr(_MOMENT): "must be a time such as 2026-12-24T18:00:00Z",
     repr(_CURSOR): "must be the `next` cursor of an earlier response",
     repr(_POST_CURSOR): "must be the `next` cursor of an earlier response",
     repr(_TIME_FORM): "must be a time of the form YYYY-MM-DDTHH:MM:SS[.ffffff]Z",

@@ -95,14 +95,27 @@ class Language:
         """Write an aware moment to the minute, in UTC: `Jan 2, 2026, 15:04 UTC`."""
         return self._moment(moment, "medium", "HH:mm 'UTC'")
 
+    def local_time(self, moment: datetime) -> str:
+        """Write an aware moment to the minute, by its own zone's clock: `Jan 2, 2026, 16:04`."""
+        return self._write(moment, "medium", "HH:mm")
+
+    def weekday(self, number: int) -> str:
+        """What a day of the week is called; 0 is Monday."""
+        from babel.dates import get_day_names  # noqa: PLC0415 - see the module's docstring
+
+        return str(get_day_names(locale=self.code)[number])
+
     def _moment(self, moment: datetime, form: Literal["medium", "long"], clock: str) -> str:
+        return self._write(moment.astimezone(UTC), form, clock)
+
+    def _write(self, moment: datetime, form: Literal["medium", "long"], clock: str) -> str:
         from babel import dates  # noqa: PLC0415 - see the module's docstring
 
         # 24 hours in every language: CLDR's own long form says "PM 3시" in Korean.
         date = str(dates.get_date_format(form, locale=self.code))
         both = str(dates.get_datetime_format(form, locale=self.code))
         pattern = both.replace("{1}", date).replace("{0}", clock)
-        return dates.format_datetime(moment.astimezone(UTC), pattern, locale=self.code)
+        return dates.format_datetime(moment, pattern, moment.tzinfo, locale=self.code)
 
     def reason(self, code: str | None) -> str:
         """Say why a task failed, as a sentence.

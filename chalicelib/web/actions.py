@@ -1,6 +1,7 @@
 """What users do to their tasks, files and posts, over the API and with the pages' buttons."""
 
 import logging
+from datetime import datetime
 from typing import Any
 
 from chalicelib.accounts.rate_limits import EMAILS_PER_USER, EXPORTS_PER_USER, spend
@@ -22,19 +23,22 @@ from chalicelib.microblog.models import Post
 from chalicelib.schemas.requests import NewTask
 from chalicelib.tasks.registry import TASKS, TaskKind
 from chalicelib.tasks.requests import TaskRequest, cancel_task, launch_task, retry_task
-from chalicelib.values.fields import IdempotencyKey, check, flaw
+from chalicelib.values.fields import IdempotencyKey, check, flaw, parse_time
 from chalicelib.web.request import Call
 
 log = logging.getLogger(__name__)
 
 
-def launch(call: Call, name: str, params: dict[str, Any]) -> tuple[TaskView, bool | None]:
+def launch(
+    call: Call, name: str, params: dict[str, Any], *, not_before: datetime | None = None
+) -> tuple[TaskView, bool | None]:
     """Record a task and enqueue a job for it.
 
     Args:
         call: The request.
         name: A registered kind of task.
         params: Its parameters, valid already, as JSON can hold them.
+        not_before: When it may begin; None for at once.
 
     Returns:
         The task, and whether a worker is alive; None if the queue was not asked.
@@ -52,6 +56,7 @@ def launch(call: Call, name: str, params: dict[str, Any]) -> tuple[TaskView, boo
         max_attempts=settings.task_max_attempts,
         cooldown_s=_cooldown_s(call, kind),
         idempotency_key=_idempotency_key(call),
+        not_before=not_before,
     )
     with call.wiring.database.write() as session:
         launched = launch_task(session, call.user.id, request, now=call.now)
@@ -59,6 +64,8 @@ def launch(call: Call, name: str, params: dict[str, Any]) -> tuple[TaskView, boo
             return view_task(session, launched.task.id), None
     counted = metrics({"Requested": (1, "Count")}, task_name=name)
     log.info("requested", extra={"action": "launch", "task_id": launched.task.id, **counted})
+    if launched.position is None:  # the reconciler enqueues a job for it when its time has come
+        return view_launched(launched), None
     return view_launched(launched), call.wiring.queue.hint(launched.task.id, name)
 
 
@@ -66,18 +73,50 @@ def launch_any(call: Call, new: NewTask) -> tuple[TaskView, bool | None]:
     """Launch a task of whatever kind; as `launch`.
 
     Raises:
-        Invalid: No kind has this name, or the parameters are not valid for it.
+        Invalid: No kind has this name, the parameters are not valid for it, or the time is too far
+            ahead.
     """
     if new.name not in TASKS:
         raise Invalid(Fault("/name", "must be one of " + ", ".join(TASKS)))
-    kind = TASKS[new.name]
-    return launch(call, new.name, kind.store(check(new.params, kind.model, at="/params")))
+    params = stored_params(TASKS[new.name], new.params, at="/params")
+    return launch(call, new.name, params, not_before=_not_before(new.not_before, now=call.now))
 
 
-def launch_or_find(call: Call, name: str) -> str:
+def _not_before(text: str | None, *, now: datetime) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = parse_time(text)
+    except ValueError as error:
+        raise Invalid(
+            Fault("/not_before", "must be a time such as 2026-12-24T18:00:00Z")
+        ) from error
+    leap_day = now.month == 2 and now.day == 29  # noqa: PLR2004 - 29 February
+    if moment > now.replace(year=now.year + 1, day=28 if leap_day else now.day):
+        raise Invalid(Fault("/not_before", "must be at most a year ahead"))
+    return moment
+
+
+def stored_params(kind: TaskKind, given: dict[str, Any], *, at: str = "") -> dict[str, Any]:
+    """The parameters that a request gives, as a task keeps them.
+
+    Args:
+        kind: The kind of task.
+        given: The parameters as JSON.
+        at: JSON pointer of them within the request's body.
+
+    Raises:
+        Invalid: They are not valid for the kind.
+    """
+    if faults := list(kind.faults(given)):
+        raise Invalid(*(Fault(at + one.pointer, one.detail) for one in faults))
+    return kind.store(check(given, kind.model, at=at))
+
+
+def launch_or_find(call: Call, name: str, params: dict[str, Any]) -> str:
     """Launch a task, or find the one of its kind that is in progress; return its id."""
     try:
-        view, _ = launch(call, name, {})
+        view, _ = launch(call, name, params)
     except TaskInProgress as error:
         return error.task_id
     return view.task.id
@@ -125,7 +164,8 @@ def retry(call: Call, task_id: str, *, anybodys: bool = False) -> TaskView:
 
     Raises:
         NotFound: There is no such task, or it is another user's.
-        TaskActive: It is not over, or it succeeded.
+        TaskActive: It is not over.
+        TaskSucceeded: There is nothing to try again.
         TaskInProgress: Its user has another one of this kind that is not over.
     """
     owner = None if anybodys else call.user.id

@@ -9,8 +9,11 @@ import msgspec
 
 from chalicelib import errors
 from chalicelib.errors import RequestError
+from chalicelib.exports.archive import Archive
+from chalicelib.exports.kinds import export_kinds
 from chalicelib.schemas import imports, responses
 from chalicelib.schemas.requests import Nothing, Number
+from chalicelib.schemas.schedules import Schedule
 from chalicelib.schemas.webhooks import ShownWebhook
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.fields import IdempotencyKey, Username
@@ -51,9 +54,10 @@ IN_PATHS: dict[str, Any] = {
     "username": Username,
     "post_id": Number,
     "task_id": responses.TaskId,
+    "import_id": responses.TaskId,
+    "schedule_id": responses.TaskId,
     "webhook_id": responses.TaskId,
     "number": Number,
-    "import_id": responses.TaskId,
 }
 """The types of path parameters; any other value is a 404, like all that does not exist."""
 
@@ -69,8 +73,9 @@ VALUES: dict[Any, tuple[str, str]] = {
     responses.Task: ("task_id", "/id"),
     responses.Post: ("post_id", "/id"),
     responses.User: ("username", "/username"),
-    ShownWebhook: ("webhook_id", "/id"),
     imports.Import: ("import_id", "/id"),
+    Schedule: ("schedule_id", "/id"),
+    ShownWebhook: ("webhook_id", "/id"),
 }
 """The path parameter for which a response has a value, and the value's pointer in the body."""
 
@@ -125,7 +130,16 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
     _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
     for name in (*requests, *params):
         schemas[name]["additionalProperties"] = False
-    schemas["NewTask"] = {"title": "NewTask", "oneOf": [_new_task(name) for name in TASKS]}
+    schemas["NewExport"] |= _how_fields_go_together(schemas["NewExport"])
+    later = {"not_before": schemas["NewTask"]["properties"]["not_before"]}
+    schemas["NewTask"] = {
+        "title": "NewTask",
+        "oneOf": [_task_choice(name, **later) for name in TASKS],
+    }
+    for name in ("NewSchedule", "ScheduleChange"):
+        examples = {"examples": schemas[name]["properties"]["task"]["examples"]}
+        choices = {"oneOf": [_task_choice(name) for name in TASKS]}
+        schemas[name]["properties"]["task"] = choices | examples
     known = [{"$ref": COMPONENT.format(name=name)} for name in ("ExportResult", "ImportResult")]
     other = {
         "type": "object",
@@ -135,7 +149,18 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
     return {**schemas, "Problem": _problem_schema()}
 
 
-def _new_task(name: str) -> Json:
+def _how_fields_go_together(new_export: Json) -> Json:
+    """What the type of a request for an export cannot say: names, and what needs an archive."""
+    names = [
+        one.name for kind in export_kinds() if isinstance(kind, Archive) for one in kind.datasets
+    ]
+    new_export["properties"]["datasets"]["items"] = {"type": "string", "enum": names}
+    archive = {"properties": {"archive": {"const": True}}, "required": ["archive"]}
+    nothing = {"properties": {"archive": {"const": False}}, "additionalProperties": False}
+    return {"anyOf": [archive, nothing]}
+
+
+def _task_choice(name: str, **more: Json) -> Json:
     params = TASKS[name].model
     needed = [field.name for field in msgspec.structs.fields(params) if field.required]
     return {
@@ -143,6 +168,7 @@ def _new_task(name: str) -> Json:
         "properties": {
             "name": {"const": name},
             "params": {"$ref": COMPONENT.format(name=params.__name__)},
+            **more,
         },
         "required": ["name", *(["params"] if needed else [])],
         "additionalProperties": False,

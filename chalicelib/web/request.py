@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from functools import cached_property
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeVar, cast
@@ -50,15 +51,18 @@ class Call:
     Attributes:
         request: Chalice's own request.
         wiring: The clients and settings.
-        now: The time, the same throughout the request.
         prefix: The path under which the API stands: `/api` on a stage, empty locally.
     """
 
     def __init__(self, request: Request, wiring: Wiring) -> None:
         self.request = request
         self.wiring = wiring
-        self.now = wiring.now()
         self.prefix = prefix_of(request)
+
+    @cached_property
+    def now(self) -> datetime:
+        """The time, the same throughout the request."""
+        return self.wiring.now()
 
     @cached_property
     def user(self) -> User:
@@ -194,15 +198,22 @@ class Call:
 
         A view may rely on it: `Api.page` has checked the form's token by then.
         """
+        return {name: values[-1] for name, values in self._fields.items() if storable(values[-1])}
+
+    def ticked(self, name: str) -> list[str]:
+        """The values of a form's boxes of one name that are ticked."""
+        return [value for value in self._fields.get(name, []) if storable(value)]
+
+    @cached_property
+    def _fields(self) -> dict[str, list[str]]:
         try:
-            given = parse_qs(
+            return parse_qs(
                 self.raw_body.decode(errors="replace"),
                 keep_blank_values=True,
                 max_num_fields=MAX_FIELDS,
             )
         except ValueError:
             return {}
-        return {name: values[-1] for name, values in given.items() if storable(values[-1])}
 
     @property
     def csrf_token(self) -> str:

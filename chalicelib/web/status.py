@@ -8,6 +8,7 @@ from chalicelib.adapters.job_queue import QueueError
 from chalicelib.operations import queries
 from chalicelib.schemas import responses
 from chalicelib.schemas.serializers import show_time
+from chalicelib.tasks import pauses
 from chalicelib.web.request import Call
 
 
@@ -30,8 +31,11 @@ def _check_database(call: Call) -> dict[str, Any]:
     try:
         with call.wiring.database.read() as session:
             oldest = queries.oldest_queued(session)
+        writable = call.wiring.is_writable.value(now=call.now)
     except sa.exc.SQLAlchemyError:
         return {"ok": False}
+    if not writable:
+        return {"ok": False, "writable": False}
     age_s = 0.0 if oldest is None else max(0.0, (call.now - oldest).total_seconds())
     return {"ok": True, "oldest_queued_age_s": round(age_s, 3)}
 
@@ -54,8 +58,14 @@ def queue_state(call: Call) -> responses.Queue:
         "name": call.wiring.settings.queue_name,
         "depth": depth,
         "tasks": call.wiring.task_counts.value(now=call.now),
+        "paused": _paused(call),
         "oldest_queued_age_s": _check_database(call).get("oldest_queued_age_s"),
     }
+
+
+def _paused(call: Call) -> list[str]:
+    with call.wiring.database.read() as session:
+        return pauses.list_paused(session)
 
 
 def workers(call: Call) -> responses.WorkerList:

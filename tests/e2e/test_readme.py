@@ -38,3 +38,11 @@ def test_another_terminal(stack: Stack) -> None:
     """The second block joins the stack with its own commands and with plain RQ."""
     printed = type_in(BLOCKS[1], Path(stack.facts["mail_dir"]).parent)
     assert "1 queues, 0 jobs total" in printed
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not there")
+def test_schedule(stack: Stack) -> None:
+    """The third block, in the shell of the first, makes a schedule with its next times."""
+    printed = type_in(BLOCKS[0] + BLOCKS[2], Path(stack.facts["mail_dir"]).parent)
+    assert '"rrule":"FREQ=MONTHLY;BYMONTHDAY=1;BYHOUR=3","timezone":"Europe/Madrid"' in printed
+    assert '"next_runs":["' in printed

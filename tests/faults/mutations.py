@@ -28,7 +28,10 @@ SENDER_PROCESS = "tests/integration/test_sender_process.py"
 RECOVERY = "tests/integration/test_recovery.py"
 FORGED_JOBS = "tests/integration/test_forged_jobs.py"
 AUDIT = "tests/integration/test_audit_trail.py"
+HOSTILE = "tests/hostile/test_limits.py"
 BOUNDARIES = "tests/faults/test_boundaries.py"
+SCHEDULES = "tests/integration/test_schedules.py"
+PAUSES = "tests/integration/test_pauses.py"
 WEBHOOKS = "tests/integration/test_webhooks.py"
 WEBHOOK_API = "tests/integration/test_webhook_api.py"
 WEBHOOK_PROCESS = "tests/integration/test_webhook_process.py"
@@ -171,8 +174,10 @@ MUTATIONS = (
     Mutation(
         "a release is free",
         "chalicelib/tasks/leases.py",
-        "            _queue_again(task, pause_s=0)",
-        "            task.failures += 1\n            _queue_again(task, pause_s=0)",
+        "            _queue_again(task, pause_s=0)\n            if to_end:",
+        """            task.failures += 1
+            _queue_again(task, pause_s=0)
+            if to_end:""",
         (LEASES,),
     ),
     Mutation(
@@ -629,6 +634,107 @@ MUTATIONS = (
         (TASKS, LEASES, EXPORTS, ENGINE),
     ),
     Mutation(
+        "whoever makes room goes to the end of the queue",
+        "chalicelib/tasks/leases.py",
+        "            if to_end:\n",
+        "            if False:\n",
+        (LEASES, ATTEMPTS),
+    ),
+    Mutation(
+        "a task is no reason to make room for itself",
+        "chalicelib/tasks/leases.py",
+        'Task.id != sa.bindparam("task_id")',
+        "sa.true()",
+        (LEASES,),
+    ),
+    Mutation(
+        "who cannot be claimed yet is no reason to make room",
+        "chalicelib/tasks/leases.py",
+        "Task.due_at <= db_clock(), Task.id !=",
+        "Task.id !=",
+        (LEASES,),
+    ),
+    Mutation(
+        "only a kind that can resume makes room",
+        "worker/attempts.py",
+        "self.kind.resumable and self._others",
+        "self._others",
+        (ATTEMPTS,),
+    ),
+    Mutation(
+        "the checkpoint of another attempt saves none that is out of time",
+        "chalicelib/tasks/leases.py",
+        "task.checkpoint_claim == self.claim",
+        "task.checkpoint is not None",
+        (LEASES,),
+    ),
+    Mutation(
+        "a checkpoint that stays where it is gets nobody on",
+        "chalicelib/tasks/leases.py",
+        "if checkpoint and checkpoint != task.checkpoint:",
+        "if checkpoint:",
+        (LEASES,),
+    ),
+    Mutation(
+        "one that is out of time may have been cancelled",
+        "chalicelib/tasks/leases.py",
+        """            if task.status == "cancelling":
+                end(session, task, status="cancelled", lease_s=self.lease_s, now=now)
+                return "cancelled"
+""",
+        "",
+        (LEASES,),
+    ),
+    Mutation(
+        "what a task does after its time is no outcome",
+        "worker/attempts.py",
+        "if attempt.clock() > attempt.deadline:",
+        "if False:",
+        (ATTEMPTS,),
+    ),
+    Mutation(
+        "a child that a task forked writes no outcome",
+        "worker/attempts.py",
+        "if os.getpid() != process:",
+        "if False:",
+        (f"{HOSTILE}::test_a_fork_that_returns",),
+    ),
+    Mutation(
+        "a work horse that swallows the alarm is killed",
+        "worker/runner.py",
+        "now > watch.work.deadline + OVERTIME_S",
+        "False",
+        (f"{HOSTILE}::test_out_of_time",),
+    ),
+    Mutation(
+        "a work horse that shows no sign of life is killed",
+        "worker/runner.py",
+        "watch.silent_s > self._wiring.settings.lease_s",
+        "False",
+        (f"{HOSTILE}::test_a_stopped_horse",),
+    ),
+    Mutation(
+        "a worker that must stop waits for no task that does not hear it",
+        "worker/runner.py",
+        "now > self._stop_at",
+        "False",
+        (f"{HOSTILE}::test_sigterm_is_ignored",),
+    ),
+    Mutation(
+        "what a task forked ends with its work horse",
+        "worker/runner.py",
+        "os.killpg(self.horse_pid, signal.SIGKILL)",
+        "pass",
+        (f"{HOSTILE}::test_a_fork_that_never_ends",),
+    ),
+    Mutation(
+        "a job that is stopped is not tried again",
+        "worker/runner.py",
+        'if cause == "stop_job":',
+        "if False:",
+        (f"{HOSTILE}::test_stop_job",),
+    ),
+    Mutation(
         "a publication is in the audit",
         "infra/migrations/versions/0002_audit.py",
         "NEW.sha256 IS NOT NULL AND OLD.sha256 IS NULL",
@@ -648,6 +754,70 @@ MUTATIONS = (
         "NEW.state IN ('sent', 'failed', 'unknown')",
         "NEW.state IN ('sent')",
         (AUDIT,),
+    ),
+    Mutation(
+        "what is due is looked at again under the lock",
+        "chalicelib/tasks/schedules.py",
+        "_of(schedule_id, user_id).where(_DUE).with_for_update()",
+        "_of(schedule_id, user_id)",
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "a run that was launched is settled",
+        "chalicelib/tasks/schedules.py",
+        "            schedule.settled_at = now\n        _plan_next(schedule)\n    if task_id",
+        "            schedule.settled_at = planned[0]\n"
+        "        _plan_next(schedule)\n    if task_id",
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "a run is due by today's rules of its zone",
+        "chalicelib/tasks/schedules.py",
+        "if planned and planned[0] <= now:",
+        "if planned:",
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "a paused schedule's runs are not caught up with",
+        "chalicelib/tasks/schedules.py",
+        "schedule.enabled, schedule.failures, schedule.settled_at = enabled, 0, now",
+        "schedule.enabled, schedule.failures = enabled, 0",
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "one run fails once",
+        "chalicelib/tasks/schedule_runs.py",
+        '        ROW.counted_task_id.is_distinct_from(sa.bindparam("task")),\n',
+        "",
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "only its last task counts for a schedule",
+        "chalicelib/tasks/schedule_runs.py",
+        '    .where(ROW.id == sa.bindparam("about"), ROW.last_task_id == sa.bindparam("task"))\n',
+        '    .where(ROW.id == sa.bindparam("task"))\n',
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "a failure is counted with the outcome",
+        "chalicelib/tasks/outcomes.py",
+        "    schedule_runs.note_end(session, task, now=now)\n",
+        "",
+        (SCHEDULES,),
+    ),
+    Mutation(
+        "a paused kind is not claimed",
+        "chalicelib/tasks/leases.py",
+        "    ~is_paused(ROW.name),\n",
+        "",
+        (PAUSES,),
+    ),
+    Mutation(
+        "a paused kind is not enqueued",
+        "chalicelib/operations/reconciler.py",
+        "                ~is_paused(Task.name),\n",
+        "",
+        (PAUSES,),
     ),
     Mutation(
         "a delivery's claim is compared",

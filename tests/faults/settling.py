@@ -9,8 +9,16 @@ import sqlalchemy as sa
 from rq.job import Job
 
 from chalicelib.adapters.job_queue import JOB_TTL_S
-from chalicelib.db.engine import Database
-from chalicelib.db.models import ACTIVE, ExportFile, OutboxMessage, Removal, Task, User
+from chalicelib.db.engine import Database, db_clock
+from chalicelib.db.models import (
+    ACTIVE,
+    ExportFile,
+    OutboxMessage,
+    Removal,
+    Schedule,
+    Task,
+    User,
+)
 from chalicelib.exports.removals import prefix
 from chalicelib.wiring import Wiring
 from tests.faults.emails import OPEN
@@ -32,9 +40,11 @@ class Ledger:
     deliveries: list[OutboxMessage] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
     users: dict[int, User] = field(default_factory=dict)
+    due_schedules: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, database: Database) -> "Ledger":
+        now = db_clock()
         with database.read() as session:
             return cls(
                 {one.id: one for one in session.scalars(sa.select(Task))},
@@ -43,6 +53,7 @@ class Ledger:
                 list(session.scalars(sa.select(OutboxMessage).where(_DELIVERY))),
                 list(session.scalars(sa.select(Removal))),
                 {one.id: one for one in session.scalars(sa.select(User))},
+                list(session.scalars(sa.select(Schedule.id).where(Schedule.next_run_at <= now))),
             )
 
     def messages_about(self, task_id: str | None) -> list[OutboxMessage]:
@@ -58,6 +69,8 @@ class Ledger:
             if one.state in OPEN:
                 about = f"of task {one.task_id}" if one.task_id else f"{one.id} ({one.topic})"
                 yield f"the email {about} is {one.state}"
+        for schedule_id in self.due_schedules:
+            yield f"schedule {schedule_id} is due"
         for one in self.deliveries:
             if one.state in OPEN:
                 yield f"the delivery {one.id} is {one.state}"

@@ -31,6 +31,7 @@ from chalicelib.db.models import (
     Notification,
     OutboxMessage,
     Removal,
+    Schedule,
     Task,
     User,
     Webhook,
@@ -38,7 +39,7 @@ from chalicelib.db.models import (
 from chalicelib.exports import files, removals
 from chalicelib.microblog.models import Post
 from chalicelib.outbox import deliveries, webhooks
-from chalicelib.tasks import leases
+from chalicelib.tasks import leases, schedules
 from chalicelib.tasks import requests as task_requests
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
@@ -166,7 +167,7 @@ class World:
         for email in self.mail_dir.glob("*.eml"):
             email.unlink()
         with self.wiring.database.write() as session:
-            for table in (Task, OutboxMessage, LinkKey, Notification, Removal, Webhook):
+            for table in (Task, OutboxMessage, LinkKey, Notification, Removal, Schedule, Webhook):
                 session.execute(sa.delete(table))
             session.execute(sa.delete(_SEEN))
             session.execute(sa.update(User).values(confirmed_at=User.created_at))
@@ -421,6 +422,17 @@ def expire(wiring: Wiring, task_id: str) -> None:
     with wiring.database.write() as session:
         statement = sa.update(ExportFile).where(ExportFile.task_id == task_id)
         session.execute(statement.values(expires_at=wiring.now()))
+
+
+def schedule(wiring: Wiring, user_id: int) -> str:
+    """Add a schedule of every hour that has been due for one; return its id."""
+    plan = schedules.Plan(name="export_posts", params={}, rrule="FREQ=HOURLY", timezone="UTC")
+    hour = timedelta(hours=1)
+    with wiring.database.write() as session:
+        made = schedules.create(session, user_id, plan)
+        made.anchor = made.settled_at = made.created_at - 2 * hour
+        made.next_run_at = made.created_at - hour
+    return made.id
 
 
 def unconfirm(wiring: Wiring) -> None:

@@ -139,12 +139,14 @@ class FakeQueue(JobQueue):
         enqueued: The ids of the tasks that have a job, in order.
         shown: The percentages that were shown, by task id.
         down: Whether nobody answers.
+        contended: Whether others wait and no worker is idle.
     """
 
     def __init__(self) -> None:
         self.enqueued: list[str] = []
         self.shown: dict[str, int] = {}
         self.down = False
+        self.contended = False
 
     def enqueue(self, tasks: Iterable[tuple[str, str]]) -> int:
         self._answer()
@@ -166,6 +168,11 @@ class FakeQueue(JobQueue):
 
     def workers_alive(self) -> int:
         return len(self.workers())
+
+    def is_contended(self) -> bool:
+        """As the test says."""
+        self._answer()
+        return self.contended
 
     def save_progress(self, task_id: str, percent: int) -> None:
         """Note a percentage where there is a job."""

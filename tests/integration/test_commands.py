@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -24,9 +25,11 @@ from chalicelib import logs
 from chalicelib.accounts.accounts import check_password, find_user
 from chalicelib.db.engine import Database, connect
 from chalicelib.db.models import Base, OutboxMessage
+from chalicelib.exports.archive import archive_kind
 from chalicelib.microblog.models import Post
 from chalicelib.microblog.posts import write_post
 from chalicelib.outbox import webhooks
+from chalicelib.tasks import schedules
 from chalicelib.tasks.leases import claim
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
@@ -40,12 +43,12 @@ from worker.commands import files
 from worker.commands.operating import MIGRATIONS, upgrade
 from worker.importing.json_lines import PostLine
 from worker.importing.table import BATCH, store_posts
-from worker.runner import alive_file
+from worker.runner import alive_file, forget_dead
 
 GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'
 COMMANDS = [
     "run", "sweep", "migrate", "health", "tasks", "create-user", "set-admin", "shell",
-    "load-posts", "export", "verify", "webhooks",
+    "load-posts", "export", "verify", "datasets", "schedules", "webhooks",
 ]  # fmt: skip
 
 
@@ -120,7 +123,8 @@ def bodies(database: Database) -> list[str]:
     [
         [],
         *([name] for name in COMMANDS),
-        *(["tasks", one] for one in ("list", "show", "retry", "cancel")),
+        *(["tasks", one] for one in ("list", "show", "retry", "cancel", "pause", "resume")),
+        *(["schedules", one] for one in ("list", "show", "pause", "resume", "delete")),
         *(["webhooks", one] for one in ("list", "show", "pause", "resume", "delete", "redeliver")),
     ],
     ids=" ".join,
@@ -136,6 +140,19 @@ def test_all_commands_are_listed(worker: Call) -> None:
     """The help lists every command."""
     out = worker("--help").out
     assert [name for name in COMMANDS if f"\n  {name} " not in out] == []
+
+
+def test_datasets(worker: Call, database: Database, user_id: int) -> None:
+    """A line for each dataset: rows, bytes, seconds and formats; whose they are must be known."""
+    write_posts(database, user_id, ["one", "two"])
+    header, *lines = worker("datasets", "--user", "susan").out.splitlines()
+    assert header.split() == ["dataset", "rows", "bytes", "seconds", "formats"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert list(rows) == [one.name for one in archive_kind().datasets]
+    assert rows["posts"][0] == "2"
+    assert rows["posts"][3:] == ["json,", "ndjson,", "csv,", "activitystreams"]
+    done = worker("datasets", "--user", "nobody")
+    assert (done.status, "no user named nobody" in done.err) == (1, True)
 
 
 @pytest.mark.parametrize("key", ["DATABASE_URL", "REDIS_URL", "EXPORT_BUCKET", "MAIL_SENDER"])
@@ -504,7 +521,10 @@ def test_tasks(worker: Call, database: Database, user_id: int) -> None:
     assert shown["history"][0]["event"] == "requested"
 
 
-@pytest.mark.parametrize("wrong", [["--status", "done"], ["--limit", "0"], ["--limit", "-1"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [["--status", "done"], ["--limit", "0"], ["--limit", "-1"], ["--limit", str(2**63 - 1)]],
+)
 def test_list_of_nothing(worker: Call, wrong: list[str]) -> None:
     """A filter that means nothing is a mistake, not an empty list."""
     done = worker("tasks", "list", *wrong)
@@ -538,7 +558,7 @@ def test_launch_a_task(worker: Call, database: Database, user_id: int, wiring: W
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("nothing",), "no task named nothing; there are export_posts, export_archive, example"),
+        (("nothing",), "no task named nothing; there are export_posts, "),
         (("example",), "--params: /seconds is required"),
         (("example", "--params", "{"), "--params is no JSON"),
         (("example", "--params", '{"seconds": 61}'), "--params: /seconds must be at most 60"),
@@ -739,6 +759,85 @@ def test_health(worker: Call, wiring: Wiring) -> None:
         assert (done.status, done.out) == (0, "alive\n")
     finally:
         alive.unlink()
+
+
+def test_health_of_one_that_was_killed(worker: Call, wiring: Wiring, tmp_path: Path) -> None:
+    """The sign of life that a killed worker left behind is none, from the first moment on."""
+    process = processes.start(["sleep", "600"], log=tmp_path / "log")
+    sign = alive_file(wiring)
+    sign = sign.with_name(f"{sign.name.rpartition('-')[0]}-{process.pid}")
+    sign.touch()
+    try:
+        assert worker("health").status == 0
+        process.kill()
+        wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE, "it is dead, and not reaped")
+        assert worker("health").status == 1
+        process.wait()
+        assert worker("health").status == 1
+        forget_dead(wiring)
+        assert not sign.exists()
+    finally:
+        sign.unlink(missing_ok=True)
+
+
+# --- Schedules and pauses ---
+
+
+@both_databases
+def test_schedules(worker: Call, database: Database, user_id: int) -> None:
+    """They are listed, shown, paused, resumed and deleted."""
+    assert worker("schedules", "list").out == "no schedules\n"
+    plan = schedules.Plan(
+        name="export_posts", params={}, rrule="FREQ=DAILY;BYHOUR=3", timezone="Asia/Seoul"
+    )
+    with database.write() as session:
+        schedule_id = schedules.create(session, user_id, plan).id
+    listed = worker("schedules", "list").out
+    assert re.fullmatch(
+        schedule_id + r"  export_posts   enabled  \S+T18:00:00Z FREQ=DAILY;BYHOUR=3\n", listed
+    )
+    assert worker("schedules", "list", "--user", "susan").out == listed
+    make_user(database, "david")
+    assert worker("schedules", "list", "--user", "david").out == "no schedules\n"
+    shown = json.loads(worker("schedules", "show", schedule_id).out)
+    assert (shown["id"], shown["user_id"], len(shown["next_runs"])) == (schedule_id, user_id, 5)
+    assert worker("schedules", "pause", schedule_id).out == "paused\n"
+    assert json.loads(worker("schedules", "show", schedule_id).out)["next_runs"] == []
+    assert " paused   -  " in worker("schedules", "list").out
+    assert worker("schedules", "resume", schedule_id).out == "enabled\n"
+    assert worker("schedules", "list").out == listed
+    assert worker("schedules", "delete", schedule_id).out == "deleted\n"
+    for verb in ("show", "pause", "resume", "delete"):
+        done = worker("schedules", verb, schedule_id)
+        assert (done.status, done.out) == (1, "")
+        assert done.err == "Error: This doesn't exist, or you don't have access to it.\n"
+
+
+@both_databases
+def test_pause_and_resume_tasks(worker: Call, wiring: Wiring, task_id: str) -> None:
+    """A kind or all of them; a resumption wakes the workers up."""
+    assert worker("tasks", "pause", "export_posts").out == "paused: export_posts\n"
+    assert worker("tasks", "pause").out == "paused: *, export_posts\n"
+    assert worker("tasks", "resume", "export_posts").out == "paused: *\n"
+    assert wiring.queue.waiting_ids() == set()
+    assert worker("tasks", "resume").out == "paused: nothing\n"
+    assert wiring.queue.waiting_ids() == {task_id}
+    for verb in ("pause", "resume"):
+        done = worker("tasks", verb, "nothing")
+        assert done.status == 2
+        assert "no task named nothing; there are export_posts" in done.err
+
+
+def test_resume_without_redis(
+    worker: Call, monkeypatch: pytest.MonkeyPatch, database: Database
+) -> None:
+    """What Redis cannot be told, the reconciler does."""
+    launch(database, make_user(database))
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    assert worker("tasks", "pause").status == 0
+    done = worker("tasks", "resume")
+    assert (done.status, done.out) == (0, "paused: nothing\n")
+    assert "Redis isn't responding" in done.err
 
 
 # --- Webhooks ---

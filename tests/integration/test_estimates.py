@@ -137,6 +137,7 @@ def test_every_dataset_has_one(database: Database) -> None:
         "notifications": 0,
         "sessions": 0,
         "emails": 0,
+        "schedules": 0,
         "audit": 1,
     }
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -127,6 +128,24 @@ def test_one_go(wired: Wiring, user_id: int) -> None:
     data = published(wired, task_id)
     assert data == expected(wired, task_id)
     assert len(data) > 3 * PART_BYTES
+    nothing_left_but(wired, task_id)
+
+
+def test_in_slices(wired: Wiring, user_id: int) -> None:
+    """An export that makes room after each part has the bytes of one that never did."""
+    vars(wired)["settings"] = replace(wired.settings, fair_slice_s=0)
+    wired.queue.contended = True  # type: ignore[attr-defined]
+    launch(wired.database, make_user(wired.database, "waiting"), "example")
+    task_id = launch(wired.database, user_id)
+    seen = [0]
+    while (outcome := perform(task_id, wired)) == "slice_over":
+        seen.append(the_task(wired.database, task_id).percent)
+    assert outcome == "succeeded"
+    assert len(seen) > 3
+    assert seen == sorted(set(seen))
+    task = the_task(wired.database, task_id)
+    assert (task.claim, task.attempt, task.failures) == (len(seen), 1, 0)
+    assert published(wired, task_id) == expected(wired, task_id)
     nothing_left_but(wired, task_id)
 
 

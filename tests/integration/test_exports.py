@@ -240,6 +240,8 @@ def test_erased_account_leaves_nothing(susan: Person, david: Person, wiring: Wir
     """Posts, tasks, notifications, tokens, keys and files are gone; other people's are not."""
     for person in (susan, david):
         person.post("/v1/posts", {"body": "x"})
+        plan = {"task": {"name": "export_posts"}, "rrule": "FREQ=DAILY", "timezone": "UTC"}
+        person.call("POST", "/v1/schedules", plan, 201)
         headers = {"Idempotency-Key": "k"}
         task_id = person.post("/v1/exports", {}, headers=headers).json_body["id"]
         ledgers.publish(wiring, task_id)
@@ -263,6 +265,7 @@ def test_erased_account_leaves_nothing(susan: Person, david: Person, wiring: Wir
         "notifications",
         "tokens",
         "outbox",
+        "schedules",
     }
     with wiring.database.read() as session:
         for table in owned:

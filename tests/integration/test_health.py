@@ -1,5 +1,13 @@
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
+import sqlalchemy as sa
+
+from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import Rewire, both_databases
@@ -55,3 +63,61 @@ def test_database_away(nobody: Person, susan: Person, rewire: Rewire) -> None:
     for answer in (susan.get("/v1/me"), susan.post("/v1/exports", {}), susan.get("/")):
         refused(answer, 503, "unavailable")
         assert int(answer.headers["Retry-After"]) >= 1
+
+
+@both_databases
+def test_a_ledger_that_cannot_be_written(nobody: Person, wiring: Wiring, rewire: Rewire) -> None:
+    """A full disk lets everybody read; ready is who can write, too."""
+    with worker_alive(wiring):
+        assert nobody.get("/readyz").status_code == 200
+        full = rewire()
+        with nothing_written(full.database):
+            answer = nobody.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json_body["checks"]["database"] == {"ok": False, "writable": False}
+        rewire()
+        assert nobody.get("/readyz").status_code == 200
+
+
+@contextmanager
+def nothing_written(database: Database) -> Iterator[None]:
+    """Have the kernel refuse every byte that SQLite writes, or PostgreSQL every change."""
+    if database.engine.dialect.name == "postgresql":
+
+        def only_read(connection: Any, _record: Any) -> None:
+            connection.execute("SET SESSION default_transaction_read_only = on")
+            connection.commit()
+
+        sa.event.listen(database.engine, "connect", only_read)
+        yield
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # Python ignores the signal of it
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def test_a_ledger_that_somebody_else_writes(
+    nobody: Person, database: Database, wiring: Wiring, rewire: Rewire
+) -> None:
+    """A bulk load holds SQLite's lock for seconds: that is no disk that is full."""
+    with worker_alive(wiring):
+        rewire()
+        with database.write():
+            assert nobody.get("/readyz").status_code == 200
+
+
+def test_readiness_is_cheap(nobody: Person, wiring: Wiring) -> None:
+    """Anybody may ask, as often as they like; a row is written every five seconds at most."""
+    written: list[str] = []
+
+    def note(_c: object, _cursor: object, statement: str, *_rest: object) -> None:
+        written.extend([statement] if "ledger_probe" in statement else [])
+
+    sa.event.listen(wiring.database.engine, "before_cursor_execute", note)
+    began = time.monotonic()
+    for _ in range(10):
+        nobody.get("/readyz")
+    assert 1 <= len(written) <= 1 + (time.monotonic() - began) / 5

@@ -9,7 +9,7 @@ from tests.conftest import Join
 from tests.harness.events import Event, proxy_event, shown
 from tests.harness.people import JSON, Person, refused
 
-NAMES = {"username": "root", "post_id": "1", "task_id": "x", "name": "x"}
+NAMES = {"username": "root", "post_id": "1", "task_id": "x", "name": "x", "schedule_id": "x"}
 ROUTES = [(method, path) for path, methods in app.routes.items() for method in methods]
 GETS = [path for method, path in ROUTES if method == "GET"]
 

@@ -278,9 +278,12 @@ def test_it_goes_on_where_it_was_killed(
     assert staged(wiring.database) == noted.checkpoint["read"]
     read: list[int] = []
     stage = staging.stage
-    monkeypatch.setattr(
-        staging, "stage", lambda *what: (read.append(len(list(what[2]))), stage(*what))
-    )
+
+    def counting(*what: Any) -> Any:
+        read.append(len(list(what[2])))
+        return stage(*what)
+
+    monkeypatch.setattr(staging, "stage", counting)
     perform(task_id, wiring)
     assert 0 < sum(read) <= 0.2 * 20_000  # the last tenth, and one commit before it
     result = susan.task(task_id)["result"]

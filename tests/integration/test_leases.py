@@ -72,6 +72,11 @@ def test_first_claim_fixes_what_is_seen(database: Database, user_id: int, task_i
     assert the_export(database, task_id).snapshot == {"posts": post_id}
 
 
+def others_wait(database: Database, task_id: str) -> bool:
+    with database.read() as session:
+        return leases.others_wait(session, task_id)
+
+
 def publish(lease: Lease) -> None:
     """End an export well; its task may be gone."""
     task = Task(id=lease.task_id, user_id=1)
@@ -86,6 +91,8 @@ WRITES: dict[str, Callable[[Lease], object]] = {
     "cancel": lambda one: one.cancel(now=now()),
     "retry_later": lambda one: one.retry_later("away", "It was away.", now=now()),
     "release": lambda one: one.release(now=now()),
+    "make_room": lambda one: one.release(now=now(), to_end=True),
+    "time_out": lambda one: one.time_out(60, now=now()),
 }
 
 
@@ -142,6 +149,75 @@ def test_release_costs_nothing(database: Database, task_id: str) -> None:
     assert task.checkpoint == {"page": 1, "key": "key"}
     claim(database, task_id)
     assert the_task(database, task_id).attempt == 1
+
+
+@both_databases
+def test_making_room(database: Database, user_id: int, task_id: str) -> None:
+    """A task that makes room goes on after those that wait, and says so until it does."""
+    lease = claim(database, task_id)
+    lease.report(1, 2, now=now(), checkpoint={"page": 1})
+    assert not others_wait(database, task_id)
+    other = launch(database, user_id, "example")
+    assert others_wait(database, task_id)
+    lease.release(now=now(), to_end=True)
+    task = the_task(database, task_id)
+    assert (task.status, task.failures, task.percent) == ("queued", 0, 50)
+    assert task.checkpoint == {"page": 1}
+    assert task.yielded_at
+    assert task.yielded_at - task.queued_at < timedelta(seconds=1)  # two looks at one clock
+    assert task.queued_at > the_task(database, other).queued_at
+    claim(database, task_id)
+    assert the_task(database, task_id).yielded_at is None
+
+
+@both_databases
+def test_who_cannot_be_claimed_does_not_wait(
+    database: Database, user_id: int, task_id: str
+) -> None:
+    """Neither a pause that is not over nor a task that runs is a reason to make room."""
+    claim(database, task_id)
+    other = launch(database, user_id, "example")
+    put(database, other, due_at=now() + timedelta(seconds=60))
+    assert not others_wait(database, task_id)
+    lapse(database, other)
+    claim(database, other)
+    assert not others_wait(database, task_id)
+
+
+@both_databases
+def test_out_of_time(database: Database, task_id: str) -> None:
+    """An attempt that got nowhere fails; whatever checkpoint an earlier one left counts not."""
+    claim(database, task_id).report(1, 2, now=now(), checkpoint={"page": 1})
+    put(database, task_id, status="queued")
+    lease = claim(database, task_id)
+    lease.report(1, 2, now=now(), checkpoint={"page": 1})  # the same again gets nobody on
+    lease.report(1, 2, now=now())
+    assert lease.time_out(60, now=now()) == "failed"
+    task = the_task(database, task_id)
+    assert (task.status, task.error_code) == ("failed", "timeout")
+    assert task.error_detail == "The task took longer than 60 seconds."
+
+
+@both_databases
+def test_out_of_time_but_further(database: Database, task_id: str) -> None:
+    """An attempt that moved the checkpoint costs nothing, and the task goes on at the end."""
+    lease = claim(database, task_id)
+    lease.report(1, 2, now=now(), checkpoint={"page": 1})
+    assert lease.time_out(60, now=now()) == "released"
+    task = the_task(database, task_id)
+    assert (task.status, task.failures, task.checkpoint) == ("queued", 0, {"page": 1})
+    assert task.yielded_at
+    assert task.yielded_at - task.queued_at < timedelta(seconds=1)  # two looks at one clock
+
+
+@both_databases
+def test_out_of_time_and_cancelled(database: Database, task_id: str) -> None:
+    """Whoever asked to cancel gets that, not a failure, nor another attempt."""
+    lease = claim(database, task_id)
+    lease.report(1, 2, now=now(), checkpoint={"page": 1})
+    cancel(database, task_id)
+    assert lease.time_out(60, now=now()) == "cancelled"
+    assert the_task(database, task_id).status == "cancelled"
 
 
 @both_databases

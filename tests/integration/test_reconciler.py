@@ -34,6 +34,7 @@ NOTHING = dict.fromkeys(
         "recovered_messages",
         "recovered_deliveries",
         "expired",
+        "scheduled",
         "enqueued",
         "removed",
     ),

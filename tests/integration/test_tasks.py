@@ -345,7 +345,7 @@ def test_retry_what_did_not_fail(susan: Person, database: Database) -> None:
     task_id = susan.post("/v1/tasks", EXAMPLE).json_body["id"]
     refused(susan.post(f"/v1/tasks/{task_id}/retry"), 409, "task_active")
     succeed(database, task_id)
-    refused(susan.post(f"/v1/tasks/{task_id}/retry"), 409, "task_active")
+    refused(susan.post(f"/v1/tasks/{task_id}/retry"), 409, "task_succeeded")
 
 
 def test_retry_beside_another(susan: Person, database: Database) -> None:

@@ -40,7 +40,7 @@ def work(runner: Runner, *, parent: int | None = None, limits: Limits = LARGE) -
     )
     assert found is not None
     parent = os.getppid() if parent is None else parent
-    horse = WorkHorse(runner, queue, parent=parent, timeout_s=60, limits=limits)
+    horse = WorkHorse(runner, queue, parent=parent, limits=limits)
     horse.work(found[0])
 
 

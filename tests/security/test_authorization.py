@@ -43,6 +43,7 @@ def administrators(status: int) -> tuple[int, ...]:
 
 NEW = {"username": "maria", "email": "maria@example.com", "password": "correct horse"}
 KNOWN = {"username": "susan", "password": "wrong"}
+SCHEDULE = {"task": {"name": "export_posts"}, "rrule": "FREQ=DAILY", "timezone": "UTC"}
 
 # What each answers to nobody, revoked, expired, other, administrator, owner; and what is sent.
 TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -70,6 +71,7 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /v1/exports/{task_id}/download": (own(303), None),
     "DELETE /v1/exports/{task_id}": (own(204), None),
     "POST /v1/exports/{task_id}/mail": (own(202), None),
+    "GET /v1/datasets": (each(200), None),
     "POST /v1/imports": (each(201), {"filename": "posts.json"}),
     "GET /v1/imports": (each(200), None),
     "GET /v1/imports/{import_id}": (own(200), None),
@@ -87,6 +89,13 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /v1/admin/tasks": (administrators(200), None),
     "GET /v1/admin/queue": (administrators(200), None),
     "GET /v1/admin/workers": (administrators(200), None),
+    "POST /v1/schedules": (each(201), SCHEDULE),
+    "GET /v1/schedules": (each(200), None),
+    "GET /v1/schedules/{schedule_id}": (own(200), None),
+    "PATCH /v1/schedules/{schedule_id}": (own(200), {"enabled": False}),
+    "DELETE /v1/schedules/{schedule_id}": (own(204), None),
+    "POST /v1/admin/queue/pause": (administrators(200), None),
+    "POST /v1/admin/queue/resume": (administrators(200), None),
     "GET /healthz": (anybody(200), None),
     "GET /readyz": (anybody(503), None),  # no worker is alive here
     "GET /openapi.json": (anybody(200), None),
@@ -135,6 +144,13 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /admin": (administrators(200), None),
     "POST /admin/tasks/{task_id}/cancel": (administrators(303), ""),
     "POST /admin/tasks/{task_id}/retry": (administrators(303), ""),
+    "GET /schedules": (each(200), None),
+    "POST /schedules": (each(422), "rrule=x"),
+    "POST /schedules/{schedule_id}/pause": (own(303), ""),
+    "POST /schedules/{schedule_id}/resume": (own(303), ""),
+    "POST /schedules/{schedule_id}/delete": (own(303), ""),
+    "POST /admin/pause": (administrators(303), "name=*"),
+    "POST /admin/resume": (administrators(303), "name=*"),
 }
 
 
@@ -184,10 +200,13 @@ def place(people: dict[str, Person], wiring: Wiring) -> Any:
         owner = people["owner"]
         if "{post_id}" in path:
             return path.format(post_id=owner.post("/v1/posts", {"body": "x"}).json_body["id"])
-        if "{webhook_id}" in path:
-            return path.format(webhook_id=a_webhook(wiring, owner.user_id), number=1)
         if "{import_id}" in path:
             return path.format(import_id=upload(owner, b"{}"))
+        if "{schedule_id}" in path:
+            made = owner.call("POST", "/v1/schedules", SCHEDULE, 201)
+            return path.format(schedule_id=made["id"])
+        if "{webhook_id}" in path:
+            return path.format(webhook_id=a_webhook(wiring, owner.user_id), number=1)
         if "{task_id}" not in path:
             return path.format(username="susan", name="x") if "{" in path else path
         task_id = launch(wiring.database, owner.user_id)
@@ -233,8 +252,8 @@ def test_who_may_call(route: str, people: dict[str, Person], place: Any) -> None
 
 
 def _nowhere(pattern: str) -> str:
-    names = {"username": "nobody", "name": "y", "webhook_id": "x", "number": "1"}
-    return pattern.format(post_id=10**9, task_id="x", import_id="x", **names)
+    others = dict.fromkeys(("task_id", "import_id", "schedule_id", "webhook_id"), "x")
+    return pattern.format(post_id=10**9, username="nobody", name="y", number="1", **others)
 
 
 LIVES = [

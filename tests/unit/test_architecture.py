@@ -33,6 +33,10 @@ MADE_BY_WIRING = {
 }  # fmt: skip
 """What only `chalicelib.wiring` may make: clients, engines, and what is made of them."""
 
+WIRINGS = {"wiring", "testing"}
+"""The one of every process, and the one that tests of tasks have instead."""
+
+
 MADE_AT_THE_EDGES = {".create_engine", ".from_url", ".client", ".create_client"}
 """What only the folders of adapters and of the database may call."""
 
@@ -155,7 +159,7 @@ def test_only_wiring_makes_clients() -> None:
         for path in [*modules("chalicelib", "worker"), ROOT / "app.py"]
         for name in called(path)
         if path.parent not in edges
-        and (name in MADE_AT_THE_EDGES or (name in MADE_BY_WIRING and path.stem != "wiring"))
+        and (name in MADE_AT_THE_EDGES or (name in MADE_BY_WIRING and path.stem not in WIRINGS))
     }
     assert made == set()
 

@@ -5,11 +5,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
@@ -25,7 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from chalicelib.adapters.job_queue import FUNCTION
 from chalicelib.db.engine import Database
-from chalicelib.db.models import Task
+from chalicelib.db.models import Task, User
 from chalicelib.errors import TaskError
 from chalicelib.exports.publication import File
 from chalicelib.logs import JsonFormatter
@@ -387,6 +389,134 @@ def test_a_task_that_swallows_its_timeout(wired: Wiring, task_id: str) -> None:
     with pytest.raises(FailedAttemptError):
         perform(task_id, wired, function=function)
     assert the_task(wired.database, task_id).error_code == "timeout"
+
+
+@pytest.mark.parametrize(
+    "end", [dict, lambda: raise_(TaskError("No ink.")), lambda: raise_(RuntimeError())]
+)
+def test_whatever_comes_after_its_time(wired: Wiring, task_id: str, end: Callable[[], Any]) -> None:
+    """What a task returns or raises when its time is over is no other outcome than that."""
+
+    def function(attempt: Attempt, **_: Any) -> Any:
+        attempt._started_at -= wired.settings.task_timeout_s + 1
+        return end()
+
+    with pytest.raises(FailedAttemptError) as caught:
+        perform(task_id, wired, function=function)
+    assert caught.value.timed_out
+    assert the_task(wired.database, task_id).error_code == "timeout"
+
+
+def raise_(error: Exception) -> None:
+    raise error
+
+
+def test_an_alarm_of_its_own(wired: Wiring, task_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kind's own limit counts, shorter or longer than that of the settings."""
+    kind = replace(TASKS["example"], time_limit_s=1)
+    monkeypatch.setitem(TASKS, "example", kind)
+    with pytest.raises(FailedAttemptError):
+        perform(task_id, wired, function=lambda _attempt, **_: time.sleep(60))
+    task = the_task(wired.database, task_id)
+    assert (task.error_code, task.error_detail) == (
+        "timeout",
+        "The task took longer than 1 seconds.",
+    )
+
+
+def test_out_of_time_with_a_checkpoint(wired: Wiring, task_id: str) -> None:
+    """It goes on where it is: a job for it is in the queue, and RQ hears of no failure."""
+
+    def function(attempt: Attempt, **_: Any) -> None:
+        attempt.checkpoint(1, 2, {"step": 1})
+        attempt._started_at -= wired.settings.task_timeout_s + 1
+        attempt.check()
+
+    assert perform(task_id, wired, function=function) == "out_of_time"
+    task = the_task(wired.database, task_id)
+    assert (task.status, task.failures, task.checkpoint) == ("queued", 0, {"step": 1})
+    assert wired.queue.enqueued == [task_id]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def contended(wired: Wiring, database: Database, monkeypatch: pytest.MonkeyPatch) -> Wiring:
+    """Somebody waits, no worker is idle, and a slice is over as soon as it begins."""
+    for name, kind in list(TASKS.items()):
+        monkeypatch.setitem(TASKS, name, replace(kind, resumable=True))
+    vars(wired)["settings"] = replace(wired.settings, fair_slice_s=0)
+    wired.queue.contended = True  # type: ignore[attr-defined]
+    launch(database, make_user(database, "waiting"), "example")
+    return wired
+
+
+def twice(attempt: Attempt, **_: Any) -> dict[str, Any]:
+    """Two steps, with a checkpoint after each."""
+    for step in range((attempt.task.checkpoint or {"step": 0})["step"], 2):
+        attempt.checkpoint(step + 1, 2, {"step": step + 1})
+    return {"claims": attempt.lease.claim}
+
+
+def test_a_slice_is_over(contended: Wiring, task_id: str) -> None:
+    """It ends at a checkpoint, costs no attempt, and has a job at the end of the queue."""
+    outcomes = [perform(task_id, contended, function=twice) for _ in range(3)]
+    assert outcomes == ["slice_over", "slice_over", "succeeded"]
+    task = the_task(contended.database, task_id)
+    assert (task.result, task.attempt, task.failures) == ({"claims": 3}, 1, 0)
+    assert contended.queue.enqueued == [task_id] * 2  # type: ignore[attr-defined]
+
+
+def all_is_quiet(wired: Wiring) -> None:
+    wired.queue.contended = False  # type: ignore[attr-defined]
+
+
+def nobody_waits(wired: Wiring) -> None:
+    with wired.database.write() as session:
+        session.execute(sa.delete(User).where(User.username == "waiting"))
+
+
+def redis_is_down(wired: Wiring) -> None:
+    wired.queue.down = True  # type: ignore[attr-defined]
+
+
+def the_slice_has_just_begun(wired: Wiring) -> None:
+    vars(wired)["settings"] = replace(wired.settings, fair_slice_s=60)
+
+
+def it_cannot_resume(_wired: Wiring) -> None:
+    TASKS["example"] = replace(TASKS["example"], resumable=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [all_is_quiet, nobody_waits, redis_is_down, the_slice_has_just_begun, it_cannot_resume],
+    ids=lambda one: one.__name__,
+)
+def test_no_reason_to_make_room(
+    contended: Wiring, task_id: str, change: Callable[[Wiring], None]
+) -> None:
+    """An idle worker, a job of this very task, a Redis that is away: it goes on."""
+    change(contended)
+    assert perform(task_id, contended, function=twice) == "succeeded"
+    assert the_task(contended.database, task_id).claim == 1
+
+
+def test_who_waits_is_asked_seldom(
+    contended: Wiring, task_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a task notes where it is, Redis is asked once a second."""
+    asked: list[int] = []
+    monkeypatch.setattr(contended.queue, "is_contended", lambda: asked.append(1))
+
+    def function(attempt: Attempt, **_: Any) -> dict[str, Any]:
+        for step in range(5):
+            attempt.checkpoint(step, 9, {"step": step})
+        vars(attempt)["_asked_at"] -= attempts.ASK_INTERVAL_S
+        attempt.checkpoint(6, 9, {"step": 6})
+        return {}
+
+    began = time.monotonic()
+    perform(task_id, contended, function=function)
+    assert 2 <= len(asked) <= 2 + (time.monotonic() - began) / attempts.ASK_INTERVAL_S
 
 
 def test_progress(wired: Wiring, task_id: str, monkeypatch: pytest.MonkeyPatch) -> None:

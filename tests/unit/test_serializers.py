@@ -19,6 +19,7 @@ def show(
     position: int | None = None,
     file: dict[str, Any] | None = None,
     email: str | None = None,
+    paused: bool = False,
     **facts: Any,
 ) -> Json:
     """A task as it is shown; an export that was queued just now, but for some facts.
@@ -29,6 +30,7 @@ def show(
         position: The task's position in the queue.
         file: What an attempt left in the ledger about its file, if it did.
         email: The state of its email, if there is one.
+        paused: Whether its kind is.
         **facts: What is unusual about the task.
     """
     usual = {
@@ -49,6 +51,7 @@ def show(
     }
     view = TaskView(
         Task(**usual | facts),
+        paused=paused,
         export=None if file is None else ExportFile(task_id="t1", **file),
         email=None if email is None else Email(email, message_id="m1", sent_at=NOW),
     )
@@ -64,6 +67,14 @@ def show(
         ({"failures": 1, "due_at": LATER}, False, "worker"),  # nobody would try again
         ({"failures": 1, "due_at": EARLIER}, True, "queue"),  # its pause is over
         ({"due_at": LATER}, True, "queue"),  # the database's clock is a little ahead
+        ({"due_at": LATER, "queued_at": LATER}, True, "time"),
+        ({"due_at": LATER, "queued_at": LATER}, False, "time"),
+        ({"due_at": NOW, "queued_at": NOW}, True, "queue"),  # its time has come
+        ({"due_at": LATER, "queued_at": LATER, "started_at": NOW}, True, "queue"),
+        ({"paused": True}, True, "paused"),
+        ({"paused": True}, False, "paused"),  # workers would not help
+        ({"paused": True, "due_at": LATER, "queued_at": LATER}, True, "time"),
+        ({"paused": True, "status": "running"}, True, None),
         ({"status": "running"}, True, None),
         ({"status": "running"}, False, None),
         ({"status": "cancelling"}, True, None),

@@ -37,6 +37,7 @@ def test_defaults() -> None:
         "post_quota_bytes": 0,
         "task_timeout_s": 3600,
         "task_max_attempts": 5,
+        "fair_slice_s": 20,
         "lease_s": 30,
         "sweep_interval_s": 10,
         "token_ttl_s": 2592000,
@@ -98,6 +99,7 @@ BAD = [
     ("TASK_TIMEOUT_S", str(2**31)),  # no alarm can be set for it
     ("TASK_MAX_ATTEMPTS", "0"),
     ("TASK_MAX_ATTEMPTS", "\u0665"),  # a digit, but not one of ours
+    ("FAIR_SLICE_S", "0"),
     ("LEASE_S", "1.5"),
     ("SWEEP_INTERVAL_S", "x"),
     ("TOKEN_TTL_S", "0"),

@@ -12,6 +12,7 @@ import click
 import sqlalchemy as sa
 
 from chalicelib.db.engine import Database
+from chalicelib.settings import MOST
 from chalicelib.values.fields import Status
 from chalicelib.wiring import Wiring
 from worker.commands import find_user_id, wire
@@ -153,7 +154,7 @@ def tasks() -> None:
     "--limit",
     default=20,
     show_default=True,
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MOST),
     help="Maximum number of tasks to list.",
 )
 def list_tasks(status: str | None, name: str | None, limit: int) -> None:

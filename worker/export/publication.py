@@ -202,7 +202,7 @@ def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
             # which is at most one piece larger than the others.
             if len(draft.pending) >= draft.upload.part_bytes and piece.cursor is not None:
                 # A file of one part needs no count: it is finished before anybody looks.
-                total = total or writer.count()
+                total = total or attempt.task.total or writer.count()
                 _upload_part(attempt, draft, piece.cursor())
                 attempt.checkpoint(writer.done(draft.rows), total, draft.to_json())
             if total:

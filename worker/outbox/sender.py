@@ -11,8 +11,9 @@ from chalicelib.logs import metrics
 from chalicelib.outbox import messages
 from chalicelib.outbox.deliveries import DISABLED_TOPIC
 from chalicelib.outbox.messages import MAX_TRIES, REPEATABLE, Final, Message
+from chalicelib.outbox.schedule_notices import TOPIC as SCHEDULE
 from chalicelib.wiring import Wiring
-from worker.outbox import account_email, export_email, webhook_email
+from worker.outbox import account_email, export_email, schedule_email, webhook_email
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +27,12 @@ COMPOSERS: dict[str, Compose] = {
     "confirm": account_email.compose,
     "reset": account_email.compose,
     "moved": account_email.compose,
+    SCHEDULE: schedule_email.compose,
     DISABLED_TOPIC: webhook_email.compose,
 }
 """What writes a message, by its topic."""
 
-NEEDS_CONFIRMED = frozenset({EXPORT, DISABLED_TOPIC})
+NEEDS_CONFIRMED = frozenset({EXPORT, SCHEDULE, DISABLED_TOPIC})
 """Topics that are only sent to an address that is known to be the user's."""
 
 

@@ -6,7 +6,9 @@ from chalice.app import Response
 
 from chalicelib.adapters.job_queue import QueueError, WorkerInfo
 from chalicelib.operations import queries
-from chalicelib.web import actions, status
+from chalicelib.tasks.pauses import EVERYTHING
+from chalicelib.tasks.registry import TASKS
+from chalicelib.web import actions, schedules, status
 from chalicelib.web.pages import cards
 from chalicelib.web.pages.page_rendering import language, render
 from chalicelib.web.pages.plots import window
@@ -36,6 +38,7 @@ def admin(call: Call) -> Response:
         every_s=REFRESH_S,
         now=now,
         queue=status.queue_state(call),
+        kinds=[EVERYTHING, *TASKS],
         workers=_workers(call),
         going_on=going_on,
         failed=failed,
@@ -52,6 +55,18 @@ def _workers(call: Call) -> list[WorkerInfo] | None:
         return call.wiring.queue.workers()
     except QueueError:
         return None
+
+
+def submit_pause(call: Call) -> Response:
+    """Pause a kind of task, or all of them."""
+    schedules.pause(call, schedules.paused_kind(call.form.get("name", "")))
+    return call.see_other("/admin")
+
+
+def submit_resume(call: Call) -> Response:
+    """Resume a kind of task, or all of them."""
+    schedules.resume(call, schedules.paused_kind(call.form.get("name", "")))
+    return call.see_other("/admin")
 
 
 def submit_cancel(call: Call, task_id: str) -> Response:

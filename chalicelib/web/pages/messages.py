@@ -51,24 +51,31 @@ def _complaints(language: Language) -> dict[str, str]:
         ),
         "task_ended": language.gettext("This task has already ended, so it can't be cancelled."),
         "task_active": language.gettext("Only a failed or cancelled task can be tried again."),
+        "task_succeeded": language.gettext("Only a failed or cancelled task can be tried again."),
         "not_ready": language.gettext("This export isn't ready yet. Wait until it's done."),
         "no_file": language.gettext(
             "This export failed or was cancelled, so it has no file. Start a new export."
         ),
         "mail_in_progress": language.gettext("The email is already on its way."),
+        "too_many_schedules": language.gettext(
+            "You have as many schedules as you can have. Delete one first."
+        ),
+        "schedule_ended": language.gettext(
+            "This schedule has no further runs. Create a new one instead."
+        ),
         "export_gone": language.gettext(
             "This file has expired or was deleted. Start a new export."
         ),
-        "too_many_webhooks": language.gettext(
-            "You have as many webhooks as one account may have. Delete one to add another."
-        ),
-        "webhook_disabled": language.gettext("This webhook is disabled. Enable it first."),
-        "delivery_in_progress": language.gettext("This delivery is still on its way."),
         "nothing_uploaded": language.gettext("Nothing has been uploaded yet. Choose a file first."),
         "import_gone": language.gettext("This upload has expired. Start a new import."),
         "report_not_ready": language.gettext("This import has no report."),
         "report_gone": language.gettext("This report has expired."),
         "upload_too_large": language.gettext("The file is too large."),
+        "too_many_webhooks": language.gettext(
+            "You have as many webhooks as one account may have. Delete one to add another."
+        ),
+        "webhook_disabled": language.gettext("This webhook is disabled. Enable it first."),
+        "delivery_in_progress": language.gettext("This delivery is still on its way."),
         "body_too_large": language.gettext("That's too large. The limit is 10 MB."),
         "invalid": language.gettext("Some of this isn't valid. Check it and try again."),
         "unavailable": language.gettext("We can't do this right now. Try again in a moment."),
@@ -87,6 +94,10 @@ def flaws_of(language: Language) -> dict[str, str]:
         "/url": language.gettext("Enter a public URL that starts with https://."),
         "/events": language.gettext("Choose at least one event."),
         "/body": language.gettext("A post can have 1 to 10,000 characters."),
+        "/rrule": language.gettext(
+            "Enter a rule such as FREQ=MONTHLY;BYMONTHDAY=1;BYHOUR=3 that runs at least once."
+        ),
+        "/timezone": language.gettext("Enter a time zone such as Europe/Madrid."),
     }
 
 

@@ -7,7 +7,7 @@ from chalicelib.db.engine import UtcDateTime
 from chalicelib.db.types import Json
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

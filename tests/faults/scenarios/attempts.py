@@ -13,7 +13,7 @@ from tests.faults.oracle import ERASED
 from tests.faults.scenarios.scenario import EVERY_FAULT, READER, Scenario, as_many, crash
 from tests.harness.ledgers import the_task
 from tests.harness.waiting import wait_until
-from worker import process
+from worker import attempts, process
 from worker.export import upload
 
 
@@ -117,6 +117,22 @@ class Released(Scenario):
         wait_until(lambda: beat.reason, "the heartbeat knows")  # type: ignore[attr-defined]
 
 
+class Sliced(Scenario):
+    """Others wait in mid-export: it makes room at the next part, and goes on after them."""
+
+    def midway(self, wiring: Wiring) -> None:
+        del wiring
+        attempts.Attempt._others_have_waited = _always  # type: ignore[assignment, method-assign]
+
+
+class OutOfTime(Scenario):
+    """Its time is over in mid-export; it has got on, so it goes on."""
+
+    def midway(self, wiring: Wiring) -> None:
+        del wiring
+        attempts.Attempt.deadline = property(lambda _attempt: 0.0)  # type: ignore[assignment]
+
+
 class Erased(Scenario):
     """The account is erased in mid-export."""
 
@@ -163,6 +179,10 @@ class Crowd(Scenario):
     def work(self, wiring: Wiring) -> None:
         with as_many(10):
             super().work(wiring)
+
+
+def _always(_attempt: attempts.Attempt) -> bool:
+    return True
 
 
 def _recovered(scenario: Scenario) -> bool:

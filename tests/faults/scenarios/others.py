@@ -5,7 +5,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from chalicelib.db.engine import db_clock
-from chalicelib.db.models import OutboxMessage
+from chalicelib.db.models import OutboxMessage, Schedule
 from chalicelib.exports import files
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
@@ -14,7 +14,7 @@ from chalicelib.tasks.requests import TaskRequest
 from chalicelib.wiring import Wiring
 from tests.faults import world as worlds
 from tests.faults.calls import Fault
-from tests.faults.oracle import Promise
+from tests.faults.oracle import Expected, Promise
 from tests.faults.scenarios.scenario import (
     EVERY_FAULT,
     SEND,
@@ -170,6 +170,39 @@ class Launched(Scenario):
         with wiring.database.write() as session:
             task = task_requests.launch_task(session, self.user_id, request, now=wiring.now()).task
         wiring.queue.hint(task.id, task.name)
+
+
+class Scheduled(Scenario):
+    """The reconciler dies as it launches what a schedule has due: in the end there is one task."""
+
+    faults: Collection[Fault] = EVERY_FAULT
+
+    def prepare(self) -> None:
+        """Let a schedule have been due for an hour."""
+        self.posts = self.world.posts()
+        self.user_id = self.world.user_id
+        self.schedule_id = worlds.schedule(self.world.wiring, self.user_id)
+
+    def work(self, wiring: Wiring) -> None:
+        wiring.reconciler.sweep(now=wiring.now())
+
+    def expected(self) -> dict[str, Expected]:
+        """One task, which the schedule names."""
+        with self.world.wiring.database.read() as session:
+            schedule = session.get_one(Schedule, self.schedule_id)
+        assert self.world.task_ids() == [schedule.last_task_id]
+        assert (schedule.skipped, schedule.failures, schedule.enabled) == (0, 0, True)
+        return super().expected()
+
+
+class Reconcilers(Scheduled):
+    """Ten reconcilers look at the same schedule at once."""
+
+    faults = ()
+
+    def work(self, wiring: Wiring) -> None:
+        with as_many(10):
+            super().work(wiring)
 
 
 class Retried(Scenario):
