@@ -49,13 +49,8 @@ from tests.faults.settling import settle
 from tests.harness.ledgers import launch, make_user
 from worker import attempts
 from worker.attempts import perform
-<<<<<<< HEAD
 from worker.export import follow_up, pages, publication, upload
-from worker.outbox import sender
-=======
-from worker.export import follow_up, pages, upload
 from worker.outbox import sender, webhook
->>>>>>> main
 from worker.runner import recover
 
 _SEEN = sa.Table(
