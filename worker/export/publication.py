@@ -4,7 +4,6 @@ Nothing but `publish` chooses a file's key, cuts it into parts, notes checkpoint
 computes the digest. A writer provides the content: a head, pieces, and a tail.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -18,6 +17,7 @@ from chalicelib.exports.kinds import Export
 from chalicelib.exports.publication import File
 from chalicelib.exports.removals import attempt_prefix
 from worker.attempts import Attempt
+from worker.export.digest import Digest, sha256, taken_up
 from worker.export.upload import Upload, digest_of
 
 log = logging.getLogger(__name__)
@@ -88,8 +88,8 @@ class _Draft:
         rows: How many rows were written, by dataset.
         cursor: That of the last piece in them; None at the beginning.
         pending: What is not in S3 yet.
-        size_bytes: How much this attempt has written.
-        digest: The SHA-256 of that.
+        size_bytes: How much was written in all.
+        digest: The SHA-256 of that; None when nobody knows where an earlier attempt was.
     """
 
     upload: Upload
@@ -97,13 +97,14 @@ class _Draft:
     cursor: Any = None
     pending: bytearray = field(default_factory=bytearray)
     size_bytes: int = 0
-    digest: Any = field(default_factory=hashlib.sha256)
+    digest: Digest | None = field(default_factory=sha256)
 
     def add(self, *data: bytes) -> None:
         """Write on."""
         for one in data:
             self.pending += one
-            self.digest.update(one)
+            if self.digest:
+                self.digest.update(one)
             self.size_bytes += len(one)
 
     def add_piece(self, piece: Piece) -> None:
@@ -113,7 +114,9 @@ class _Draft:
 
     def to_json(self) -> dict[str, Any]:
         """As a checkpoint."""
-        return {**self.upload.to_json(), "cursor": self.cursor, "rows": dict(self.rows)}
+        state = self.digest.state() if self.digest else None
+        rest = {"cursor": self.cursor, "rows": dict(self.rows), "sha256": state}
+        return {**self.upload.to_json(), **rest}
 
 
 def publish(attempt: Attempt, writer: Writer) -> File:
@@ -152,7 +155,14 @@ def _resumed(attempt: Attempt) -> _Draft | None:
     if note is None:
         return None
     upload = Upload.from_json(attempt.wiring.object_store, note, _content(attempt))
-    return _Draft(upload, dict(note["rows"]), note["cursor"])
+    digest = taken_up(note.get("sha256"))
+    return _Draft(
+        upload,
+        dict(note["rows"]),
+        note["cursor"],
+        size_bytes=upload.size_bytes,
+        digest=digest,
+    )
 
 
 def _content(attempt: Attempt) -> Content:
@@ -178,23 +188,23 @@ def _kind(attempt: Attempt) -> Export:
 
 
 def _write(attempt: Attempt, draft: _Draft, writer: Writer) -> File:
-    resumed = draft.cursor is not None
-    if not resumed:
+    if draft.cursor is None:
         draft.add(writer.head())
     _write_pieces(attempt, draft, writer)
     draft.add(writer.tail(draft.rows))
     attempt.check()
-    draft.upload.finish(draft.pending)
+    is_ours = draft.upload.finish(draft.pending)
     if draft.upload.upload_id is None:
         attempt.content = bytes(draft.pending)
     attempt.total = sum(draft.rows.values())
     key, settings = draft.upload.key, attempt.wiring.settings
-    sha256, size_bytes = draft.digest.hexdigest(), draft.size_bytes
-    if resumed:  # a digest cannot be taken up again
+    if draft.digest and is_ours:
+        digest, size_bytes = draft.digest.hexdigest(), draft.size_bytes
+    else:
         store = attempt.wiring.object_store
-        sha256, size_bytes = digest_of(store, key, check=attempt.check)
+        digest, size_bytes = digest_of(store, key, check=attempt.check)
     kept = settings.exports_kept
-    return File(key, draft.rows, size_bytes, sha256, settings.export_ttl_s, kept)
+    return File(key, draft.rows, size_bytes, digest, settings.export_ttl_s, kept)
 
 
 def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
