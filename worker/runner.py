@@ -28,6 +28,7 @@ from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.suspension import is_suspended
 from rq.utils import import_attribute, now
 from rq.worker import WorkerStatus
 
@@ -45,7 +46,7 @@ from worker.outbox.webhook_process import deliver_for_ever
 from worker.process import process_wiring, request_stop
 from worker.protection import protected
 from worker.reconciler_process import reconcile_for_ever
-from worker.work_horse import EXECUTION_TTL_S, WorkHorse
+from worker.work_horse import EXECUTION_TTL_S, WorkHorse, put_back
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +190,10 @@ class Runner(Worker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Have a work horse do a job and those that follow, protected from scale-in meanwhile."""
+        # RQ asks before it listens, and `rq suspend` may come while it does.
+        if is_suspended(self.connection):
+            put_back(queue, job.id)
+            return
         with protected(os.environ.get("ECS_AGENT_URI")):
             self.set_state(WorkerStatus.BUSY)
             self.fork_work_horse(job, queue)

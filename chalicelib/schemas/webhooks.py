@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast, get_ar
 import msgspec
 from msgspec import Meta
 
+from chalicelib.adapters.job_queue import Workers
 from chalicelib.db.models import ExportFile, OutboxMessage, Task, Webhook
 from chalicelib.exports.kinds import export_of
 from chalicelib.exports.views import Email, TaskView
@@ -191,7 +192,7 @@ def show_event(payload: dict[str, Any], export: ExportFile | None) -> dict[str, 
             export=None if export is None else _as_published(export),
             email=None if export is None else Email("pending", None, None),
         )
-        data = show_task(view, position=None, workers_alive=True, now=event.timestamp, prefix="")
+        data = show_task(view, position=None, workers=Workers(1), now=event.timestamp, prefix="")
     return {"type": event.type, "timestamp": format_time(event.timestamp), "data": data}
 
 

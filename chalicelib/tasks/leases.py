@@ -358,6 +358,9 @@ def others_wait(session: so.Session, task_id: str) -> bool:
 
 _OTHERS_WAIT = sa.select(
     sa.exists().where(
-        Task.status == QUEUED, Task.due_at <= db_clock(), Task.id != sa.bindparam("task_id")
+        Task.status == QUEUED,
+        Task.due_at <= db_clock(),
+        Task.id != sa.bindparam("task_id"),
+        ~is_paused(Task.name),
     )
 )

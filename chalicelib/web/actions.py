@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.accounts.rate_limits import EMAILS_PER_USER, EXPORTS_PER_USER, spend
+from chalicelib.adapters.job_queue import Workers
 from chalicelib.errors import (
     AddressUnconfirmed,
     ExportGone,
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 def launch(
     call: Call, name: str, params: dict[str, Any], *, not_before: datetime | None = None
-) -> tuple[TaskView, bool | None]:
+) -> tuple[TaskView, Workers | None]:
     """Record a task and enqueue a job for it.
 
     Args:
@@ -41,7 +42,7 @@ def launch(
         not_before: When it may begin; None for at once.
 
     Returns:
-        The task, and whether a worker is alive; None if the queue was not asked.
+        The task, and how many workers are alive; None if the queue was not asked.
 
     Raises:
         TaskInProgress, CoolingDown, IdempotencyKeyReused: As `launch_task`.
@@ -69,7 +70,7 @@ def launch(
     return view_launched(launched), call.wiring.queue.hint(launched.task.id, name)
 
 
-def launch_any(call: Call, new: NewTask) -> tuple[TaskView, bool | None]:
+def launch_any(call: Call, new: NewTask) -> tuple[TaskView, Workers | None]:
     """Launch a task of whatever kind; as `launch`.
 
     Raises:

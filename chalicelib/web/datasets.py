@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from chalice.app import Response
 
+from chalicelib.adapters.job_queue import Workers
 from chalicelib.errors import Fault, Invalid
 from chalicelib.exports.archive import archive_kind, formats_of
 from chalicelib.exports.datasets import Dataset
@@ -58,7 +59,7 @@ def show(call: Call, dataset: Dataset, found: Estimate) -> schemas.Dataset:
     }
 
 
-def launch_export(call: Call, new: schemas.NewExport) -> tuple[TaskView, bool | None]:
+def launch_export(call: Call, new: schemas.NewExport) -> tuple[TaskView, Workers | None]:
     """Launch the export that a request describes; as `actions.launch`.
 
     Raises:

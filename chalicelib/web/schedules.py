@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from chalice.app import Response
 
-from chalicelib.adapters.job_queue import QueueError
+from chalicelib.adapters.job_queue import QueueError, Workers
 from chalicelib.db.models import Schedule
 from chalicelib.errors import Fault, Invalid, NotFound
 from chalicelib.exports.views import view_tasks
@@ -159,7 +159,7 @@ def show(call: Call, found: Sequence[Schedule]) -> list[schemas.Schedule]:
     with call.wiring.database.read() as session:
         views = view_tasks(session, [one.last_task_id for one in found if one.last_task_id])
     queued = any(view.task.status == "queued" for view in views.values())
-    alive = status.is_a_worker_alive(call) if queued else True
+    alive = status.workers_alive(call) if queued else Workers(1)
     tasks = {task_id: lists.show(call, view, alive=alive) for task_id, view in views.items()}
     return [
         schemas.show_schedule(

@@ -261,8 +261,8 @@ MUTATIONS = (
     Mutation(
         "a deleted file is not kept",
         "chalicelib/exports/removals.py",
-        ", ExportFile.gone_at.is_(None))\n",
-        ")\n",
+        "            ExportFile.gone_at.is_(None),\n",
+        "",
         (RECONCILER, EXPORTS),
     ),
     Mutation(
@@ -310,7 +310,7 @@ MUTATIONS = (
     Mutation(
         "a part is followed by a checkpoint",
         "worker/export/publication.py",
-        "                attempt.checkpoint(draft.done, total, draft.to_json())\n",
+        "                attempt.checkpoint(writer.done(draft.rows), total, draft.to_json())\n",
         "",
         (ENGINE,),
     ),
@@ -352,10 +352,10 @@ MUTATIONS = (
         ("tests/unit/test_verify.py",),
     ),
     Mutation(
-        "a resumed file is read back",
+        "a resumed file has the digest of all of it",
         "worker/export/publication.py",
-        "    if resumed:  #",
-        "    if False:  #",
+        'digest = taken_up(note.get("sha256"))',
+        "digest = sha256()",
         (ENGINE,),
     ),
     Mutation(
@@ -410,16 +410,16 @@ MUTATIONS = (
     Mutation(
         "a message is claimed once",
         "chalicelib/outbox/messages.py",
-        '.where(ROW.state == "pending", ROW.due_at',
-        '.where(ROW.state.in_(("pending", "sending")), ROW.due_at',
+        '.where(ROW.state == "pending", *which)',
+        '.where(ROW.state.in_(("pending", "sending")), *which)',
         (LEASES,),
     ),
     Mutation(
         "a message's pause is waited for",
         "chalicelib/outbox/messages.py",
-        'ROW.state == "pending", ROW.due_at <= db_clock(1), *which',
-        'ROW.state == "pending", *which',
-        (SENDER, OUTBOX),
+        "sa.or_(ROW.tries == 0, _IS_DUE))",
+        "sa.true())",
+        (SENDER, OUTBOX, LEASES),
     ),
     Mutation(
         "no more messages are claimed than asked for",
@@ -601,8 +601,8 @@ MUTATIONS = (
     Mutation(
         "a pass expires files",
         "chalicelib/operations/reconciler.py",
-        "self._expire(now),",
-        "0,",
+        "self._expire(now) +",
+        "0 +",
         (RECONCILER, EXPORTS),
     ),
     Mutation(
@@ -615,8 +615,8 @@ MUTATIONS = (
     Mutation(
         "a pass removes files",
         "chalicelib/operations/reconciler.py",
-        "self._remove(now),",
-        "0,",
+        "self._remove(now) +",
+        "0 +",
         (RECONCILER,),
     ),
     Mutation(

@@ -13,13 +13,14 @@ from chalicelib.db.engine import Database, db_clock
 from chalicelib.db.models import (
     ACTIVE,
     ExportFile,
+    ImportUpload,
     OutboxMessage,
     Removal,
     Schedule,
     Task,
     User,
 )
-from chalicelib.exports.removals import prefix
+from chalicelib.exports.removals import import_prefix, prefix
 from chalicelib.wiring import Wiring
 from tests.faults.emails import OPEN
 
@@ -40,6 +41,7 @@ class Ledger:
     deliveries: list[OutboxMessage] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
     users: dict[int, User] = field(default_factory=dict)
+    imports: dict[str | None, ImportUpload] = field(default_factory=dict)
     due_schedules: list[str] = field(default_factory=list)
 
     @classmethod
@@ -53,6 +55,7 @@ class Ledger:
                 list(session.scalars(sa.select(OutboxMessage).where(_DELIVERY))),
                 list(session.scalars(sa.select(Removal))),
                 {one.id: one for one in session.scalars(sa.select(User))},
+                {one.task_id: one for one in session.scalars(sa.select(ImportUpload))},
                 list(session.scalars(sa.select(Schedule.id).where(Schedule.next_run_at <= now))),
             )
 
@@ -74,8 +77,18 @@ class Ledger:
         for one in self.deliveries:
             if one.state in OPEN:
                 yield f"the delivery {one.id} is {one.state}"
+        yield from self._to_be_removed()
+
+    def _to_be_removed(self) -> Iterator[str]:
+        for upload in self.imports.values():
+            if upload.staged and upload.upload_gone_at is not None:
+                yield f"the staged rows of {upload.id} are to be removed"
         for removal in self.removals:
-            yield f"{prefix(removal.user_id, removal.task_id)} is to be removed"
+            if removal.import_id is not None:
+                where = import_prefix(removal.user_id, removal.import_id)
+            else:
+                where = prefix(removal.user_id, removal.task_id)
+            yield f"{where} is to be removed"
 
 
 def unknown_emails(wiring: Wiring) -> list[str]:

@@ -37,6 +37,7 @@ from chalicelib.db.models import (
     Webhook,
 )
 from chalicelib.exports import files, removals
+from chalicelib.imports import uploads
 from chalicelib.microblog.models import Post
 from chalicelib.outbox import deliveries, webhooks
 from chalicelib.tasks import leases, schedules
@@ -49,7 +50,8 @@ from tests.faults.settling import settle
 from tests.harness.ledgers import launch, make_user
 from worker import attempts
 from worker.attempts import perform
-from worker.export import follow_up, pages, upload
+from worker.export import follow_up, pages, publication, upload
+from worker.importing import json_lines, stager
 from worker.outbox import sender, webhook
 from worker.runner import recover
 
@@ -95,7 +97,10 @@ def hurry(log: Path) -> None:
     upload.PART_BYTES = PART_BYTES
     # What only a slow machine would do is no boundary: progress that is not a checkpoint's, and
     # questions to connections that were idle.
-    attempts.PROGRESS_INTERVAL_S = math.inf
+    attempts.PROGRESS_INTERVAL_S = publication.COUNT_AFTER_S = math.inf
+    uploads.URL_TTL_S = 0  # or the last removal of an upload would be due in an hour
+    json_lines.CHUNK_BYTES = 2048
+    stager.LEAST_BYTES = 4096
     engine.TRUSTED_S = math.inf
     leases.MAX_PAUSE_S = cast("int", PAUSE_S)
     sender.MAX_PAUSE_S = cast("int", PAUSE_S)

@@ -29,7 +29,7 @@ from tests.harness.fakes import FakeObjectStore, fake_wiring
 from tests.harness.ledgers import START, lapse, launch, make_user, the_export, the_task, write_posts
 from worker import attempts
 from worker.attempts import perform
-from worker.export import pages, upload
+from worker.export import digest, pages, upload
 from worker.export.local import document, write_file
 from worker.export.verify import verify
 
@@ -131,8 +131,18 @@ def test_one_go(wired: Wiring, user_id: int) -> None:
     nothing_left_but(wired, task_id)
 
 
-def test_in_slices(wired: Wiring, user_id: int) -> None:
-    """An export that makes room after each part has the bytes of one that never did."""
+@pytest.mark.parametrize("openssl", [True, False], ids=["openssl", "python"])
+def test_in_slices(
+    wired: Wiring, user_id: int, openssl: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that makes room after each part has the bytes of one that never did.
+
+    Its digest goes on, too; only where OpenSSL is hidden the file is read back.
+    """
+    read: list[str] = []
+    storage_of(wired).before = read.append
+    if not openssl:
+        monkeypatch.setattr(digest, "_openssl", lambda: None)
     vars(wired)["settings"] = replace(wired.settings, fair_slice_s=0)
     wired.queue.contended = True  # type: ignore[attr-defined]
     launch(wired.database, make_user(wired.database, "waiting"), "example")
@@ -145,6 +155,7 @@ def test_in_slices(wired: Wiring, user_id: int) -> None:
     assert seen == sorted(set(seen))
     task = the_task(wired.database, task_id)
     assert (task.claim, task.attempt, task.failures) == (len(seen), 1, 0)
+    assert read.count("read") == (1 if openssl else 2)  # the email's attachment, at least
     assert published(wired, task_id) == expected(wired, task_id)
     nothing_left_but(wired, task_id)
 

@@ -4,8 +4,8 @@ Nothing but `publish` chooses a file's key, cuts it into parts, notes checkpoint
 computes the digest. A writer provides the content: a head, pieces, and a tail.
 """
 
-import hashlib
 import logging
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,9 +17,14 @@ from chalicelib.exports.kinds import Export
 from chalicelib.exports.publication import File
 from chalicelib.exports.removals import attempt_prefix
 from worker.attempts import Attempt
+from worker.export.digest import Digest, sha256, taken_up
 from worker.export.upload import Upload, digest_of
 
 log = logging.getLogger(__name__)
+
+COUNT_AFTER_S = 1.0
+"""After this time progress is told even of a file of one part: an archive that compresses well may
+have taken long by then."""
 
 Rows = Mapping[str, int]
 """By dataset, how many rows are in a file."""
@@ -83,8 +88,8 @@ class _Draft:
         rows: How many rows were written, by dataset.
         cursor: That of the last piece in them; None at the beginning.
         pending: What is not in S3 yet.
-        size_bytes: How much this attempt has written.
-        digest: The SHA-256 of that.
+        size_bytes: How much was written in all.
+        digest: The SHA-256 of that; None when nobody knows where an earlier attempt was.
     """
 
     upload: Upload
@@ -92,13 +97,14 @@ class _Draft:
     cursor: Any = None
     pending: bytearray = field(default_factory=bytearray)
     size_bytes: int = 0
-    digest: Any = field(default_factory=hashlib.sha256)
+    digest: Digest | None = field(default_factory=sha256)
 
     def add(self, *data: bytes) -> None:
         """Write on."""
         for one in data:
             self.pending += one
-            self.digest.update(one)
+            if self.digest:
+                self.digest.update(one)
             self.size_bytes += len(one)
 
     def add_piece(self, piece: Piece) -> None:
@@ -108,7 +114,9 @@ class _Draft:
 
     def to_json(self) -> dict[str, Any]:
         """As a checkpoint."""
-        return {**self.upload.to_json(), "cursor": self.cursor, "rows": dict(self.rows)}
+        state = self.digest.state() if self.digest else None
+        rest = {"cursor": self.cursor, "rows": dict(self.rows), "sha256": state}
+        return {**self.upload.to_json(), **rest}
 
 
 def publish(attempt: Attempt, writer: Writer) -> File:
@@ -147,7 +155,14 @@ def _resumed(attempt: Attempt) -> _Draft | None:
     if note is None:
         return None
     upload = Upload.from_json(attempt.wiring.object_store, note, _content(attempt))
-    return _Draft(upload, dict(note["rows"]), note["cursor"])
+    digest = taken_up(note.get("sha256"))
+    return _Draft(
+        upload,
+        dict(note["rows"]),
+        note["cursor"],
+        size_bytes=upload.size_bytes,
+        digest=digest,
+    )
 
 
 def _content(attempt: Attempt) -> Content:
@@ -173,36 +188,38 @@ def _kind(attempt: Attempt) -> Export:
 
 
 def _write(attempt: Attempt, draft: _Draft, writer: Writer) -> File:
-    resumed = draft.cursor is not None
-    if not resumed:
+    if draft.cursor is None:
         draft.add(writer.head())
     _write_pieces(attempt, draft, writer)
     draft.add(writer.tail(draft.rows))
     attempt.check()
-    draft.upload.finish(draft.pending)
+    is_ours = draft.upload.finish(draft.pending)
     if draft.upload.upload_id is None:
         attempt.content = bytes(draft.pending)
     attempt.total = sum(draft.rows.values())
     key, settings = draft.upload.key, attempt.wiring.settings
-    sha256, size_bytes = draft.digest.hexdigest(), draft.size_bytes
-    if resumed:  # a digest cannot be taken up again
+    if draft.digest and is_ours:
+        digest, size_bytes = draft.digest.hexdigest(), draft.size_bytes
+    else:
         store = attempt.wiring.object_store
-        sha256, size_bytes = digest_of(store, key, check=attempt.check)
+        digest, size_bytes = digest_of(store, key, check=attempt.check)
     kept = settings.exports_kept
-    return File(key, draft.rows, size_bytes, sha256, settings.export_ttl_s, kept)
+    return File(key, draft.rows, size_bytes, digest, settings.export_ttl_s, kept)
 
 
 def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
     """Write all pieces, and upload all but what the last part will hold."""
-    total = 0
+    total, began = 0, time.monotonic()
     with closing(writer.pieces(draft.cursor, draft.rows)) as pieces:
         for piece in pieces:
             draft.add_piece(piece)
             # Where nothing follows, there is no checkpoint: what is pending becomes the last part,
             # which is at most one piece larger than the others.
-            if len(draft.pending) >= draft.upload.part_bytes and piece.cursor is not None:
-                # A file of one part needs no count: it is finished before anybody looks.
-                total = total or attempt.task.total or writer.count()
+            is_part = len(draft.pending) >= draft.upload.part_bytes and piece.cursor is not None
+            # Most files of one part need no count: they are finished before anybody looks.
+            if not total and (is_part or time.monotonic() - began > COUNT_AFTER_S):
+                total = attempt.task.total or writer.count()
+            if is_part and piece.cursor is not None:
                 _upload_part(attempt, draft, piece.cursor())
                 attempt.checkpoint(writer.done(draft.rows), total, draft.to_json())
             if total:

@@ -47,25 +47,35 @@ class Upload:
         number = len(self.parts) + 1
         self.parts.append(self.storage.upload(self.key, self.upload_id, number, data))
 
-    def finish(self, data: bytes | bytearray) -> None:
+    @property
+    def size_bytes(self) -> int:
+        """How much is in S3."""
+        return sum(part.size_bytes for part in self.parts)
+
+    def finish(self, data: bytes | bytearray) -> bool:
         """Add the last bytes and make the object.
 
         An attempt that died right after this step left a finished object and an unknown upload;
         then there is nothing more to do, unless posts were deleted since: they make it longer.
+
+        Returns:
+            Whether this attempt has made the object; else another one had done so.
 
         Raises:
             UploadGoneError: S3 does not know the upload, and what it made of it is not this.
         """
         if self.upload_id is None:
             self.storage.put(self.key, data, self.content)
-            return
-        size_bytes = sum(part.size_bytes for part in self.parts) + len(data)
+            return True
+        size_bytes = self.size_bytes + len(data)
         try:
             self.add(data)
             self.storage.complete(self.key, self.upload_id, self.parts)
         except UploadGoneError:
             if self.storage.size(self.key) != size_bytes:
                 raise
+            return False
+        return True
 
     def to_json(self) -> dict[str, Any]:
         """As a checkpoint holds it."""
