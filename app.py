@@ -13,6 +13,7 @@ from chalicelib.errors import (
     AddressConfirmed,
     AddressUnconfirmed,
     CoolingDown,
+    DeliveryInProgress,
     EmailInProgress,
     EmailTaken,
     ExportGone,
@@ -32,8 +33,10 @@ from chalicelib.errors import (
     TaskInProgress,
     TooManyAttempts,
     TooManySchedules,
+    TooManyWebhooks,
     UploadTooLarge,
     UsernameTaken,
+    WebhookDisabled,
     WrongCredentials,
     WrongPassword,
 )
@@ -41,6 +44,7 @@ from chalicelib.operations import backlog
 from chalicelib.schemas import imports as import_schemas
 from chalicelib.schemas import responses
 from chalicelib.schemas import schedules as schedule_schemas
+from chalicelib.schemas.exports import DatasetList, NewExport
 from chalicelib.schemas.requests import (
     Confirmation,
     Credentials,
@@ -61,9 +65,20 @@ from chalicelib.schemas.requests import (
 )
 from chalicelib.schemas.schedules import NewSchedule, PauseChange, ScheduleChange
 from chalicelib.schemas.serializers import show_post, show_time
+from chalicelib.schemas.webhooks import (
+    ChangedWebhook,
+    DeliveryList,
+    NewWebhook,
+    ShownDelivery,
+    ShownWebhook,
+    WebhookList,
+    show_delivery,
+    show_webhook,
+)
 from chalicelib.web import (
     account_actions,
     actions,
+    datasets,
     imports,
     lists,
     openapi,
@@ -71,12 +86,14 @@ from chalicelib.web import (
     schedules,
     sessions,
     status,
+    webhooks,
 )
 from chalicelib.web.api import Api
 from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
 from chalicelib.web.pages import imports as import_pages
 from chalicelib.web.pages import schedules as schedule_pages
+from chalicelib.web.pages import webhooks as webhook_pages
 from chalicelib.web.pages.problem import problem
 from chalicelib.web.pages.reference import reference
 from chalicelib.web.request import Call
@@ -149,7 +166,7 @@ def change_me(call: Call) -> responses.User:
 
 @app.endpoint("DELETE", "/v1/me", status=204, problems=(SignInAgain,))
 def erase_me(call: Call) -> Response:
-    """Delete your account: posts, tasks, files and pending emails; needs a recent sign-in."""
+    """Delete your account, with all data, files and pending emails; needs a recent sign-in."""
     account_actions.erase(call)
     return no_content()
 
@@ -252,7 +269,7 @@ def delete_post(call: Call, post_id: str) -> Response:
 @app.endpoint(
     "POST",
     "/v1/exports",
-    body=Nothing,
+    body=NewExport,
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
@@ -260,9 +277,8 @@ def delete_post(call: Call, post_id: str) -> Response:
     reads=("Idempotency-Key",),
 )
 def create_export(call: Call) -> Response:
-    """Request an export of your posts."""
-    call.body(Nothing)
-    view, alive = actions.launch(call, "export_posts", {})
+    """Request an export: of your posts, or with `archive` of what you choose of all your data."""
+    view, alive = datasets.launch_export(call, call.body(NewExport))
     return lists.task_response(call, view, status=202, alive=alive)
 
 
@@ -373,6 +389,18 @@ def resend_export_email(call: Call, task_id: str) -> Response:
     """Resend the email for an export."""
     call.body(Nothing)
     return lists.task_response(call, actions.email_again(call, task_id), status=202)
+
+
+@app.endpoint(
+    "GET",
+    "/v1/datasets",
+    query=ListQuery,
+    returns=DatasetList,
+    headers=("[Link]",),
+)
+def list_datasets(call: Call) -> Response:
+    """List what there is of your data, with an estimate of the size and time of an export."""
+    return datasets.dataset_list(call)
 
 
 # --- Notifications ---
@@ -587,6 +615,89 @@ def start_import(call: Call, import_id: str) -> Response:
 def download_report(call: Call, import_id: str) -> Response:
     """Redirect to the report of what was left out: one `{position, reason}` object per line."""
     return imports.report(call, import_id)
+
+
+# --- Webhooks ---
+
+
+@app.endpoint(
+    "POST",
+    "/v1/webhooks",
+    body=NewWebhook,
+    status=201,
+    returns=ShownWebhook,
+    headers=("Location",),
+    problems=(TooManyWebhooks,),
+)
+def create_webhook(call: Call) -> Response:
+    """Add a webhook, which hears when tasks end; the response alone shows its secret."""
+    return webhooks.created(call, call.body(NewWebhook))
+
+
+@app.endpoint("GET", "/v1/webhooks", query=ListQuery, returns=WebhookList, headers=("[Link]",))
+def list_webhooks(call: Call) -> Response:
+    """List your webhooks, newest first."""
+    return webhooks.webhook_list(call)
+
+
+@app.endpoint("GET", "/v1/webhooks/{webhook_id}", returns=ShownWebhook)
+def show_one_webhook(call: Call, webhook_id: str) -> ShownWebhook:
+    """Show a webhook."""
+    return show_webhook(webhooks.find(call, webhook_id), prefix=call.prefix)
+
+
+@app.endpoint("PATCH", "/v1/webhooks/{webhook_id}", body=ChangedWebhook, returns=ShownWebhook)
+def change_webhook(call: Call, webhook_id: str) -> ShownWebhook:
+    """Change a webhook, disable it or enable it again."""
+    changed = webhooks.change(call, webhook_id, call.body(ChangedWebhook))
+    return show_webhook(changed, prefix=call.prefix)
+
+
+@app.endpoint("DELETE", "/v1/webhooks/{webhook_id}", status=204)
+def delete_webhook(call: Call, webhook_id: str) -> Response:
+    """Delete a webhook and its deliveries."""
+    webhooks.delete(call, webhook_id)
+    return no_content()
+
+
+@app.endpoint(
+    "POST",
+    "/v1/webhooks/{webhook_id}/test",
+    body=Nothing,
+    status=202,
+    returns=ShownDelivery,
+    problems=(WebhookDisabled,),
+)
+def create_test_delivery(call: Call, webhook_id: str) -> ShownDelivery:
+    """Deliver an event of the type `webhook.test` to a webhook."""
+    call.body(Nothing)
+    return show_delivery(webhooks.deliver_test(call, webhook_id), prefix=call.prefix)
+
+
+@app.endpoint(
+    "GET",
+    "/v1/webhooks/{webhook_id}/deliveries",
+    query=PostListQuery,
+    returns=DeliveryList,
+    headers=("[Link]",),
+)
+def list_deliveries(call: Call, webhook_id: str) -> Response:
+    """List the deliveries to a webhook, newest first."""
+    return webhooks.delivery_list(call, webhook_id)
+
+
+@app.endpoint(
+    "POST",
+    "/v1/webhooks/{webhook_id}/deliveries/{number}/redeliver",
+    body=Nothing,
+    status=202,
+    returns=ShownDelivery,
+    problems=(WebhookDisabled, DeliveryInProgress),
+)
+def redeliver(call: Call, webhook_id: str, number: str) -> ShownDelivery:
+    """Deliver an event once more, under the same `webhook-id`."""
+    call.body(Nothing)
+    return show_delivery(webhooks.redeliver(call, webhook_id, number), prefix=call.prefix)
 
 
 # --- Pages ---
@@ -859,3 +970,54 @@ def submit_admin_pause(call: Call) -> Response:
 def submit_admin_resume(call: Call) -> Response:
     """Resume a kind of task, or all of them."""
     return admin.submit_resume(call)
+
+
+# --- Pages of webhooks ---
+
+
+@app.page("GET", "/webhooks", who="user")
+def show_webhooks(call: Call) -> Response:
+    """The caller's webhooks."""
+    return webhook_pages.webhook_list(call)
+
+
+@app.page("POST", "/webhooks", who="user")
+def submit_webhook(call: Call) -> Response:
+    """Add a webhook, and show its secret."""
+    return webhook_pages.submit_webhook(call)
+
+
+@app.page("GET", "/webhooks/{webhook_id}", who="user")
+def show_webhook_page(call: Call, webhook_id: str) -> Response:
+    """A webhook and its deliveries."""
+    return webhook_pages.webhook(call, webhook_id)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/enable", who="user")
+def submit_webhook_enabled(call: Call, webhook_id: str) -> Response:
+    """Enable a webhook."""
+    return webhook_pages.submit_enabled(call, webhook_id, enabled=True)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/disable", who="user")
+def submit_webhook_disabled(call: Call, webhook_id: str) -> Response:
+    """Disable a webhook."""
+    return webhook_pages.submit_enabled(call, webhook_id, enabled=False)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/delete", who="user")
+def submit_webhook_deletion(call: Call, webhook_id: str) -> Response:
+    """Delete a webhook."""
+    return webhook_pages.submit_deletion(call, webhook_id)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/test", who="user")
+def submit_webhook_test(call: Call, webhook_id: str) -> Response:
+    """Deliver a test."""
+    return webhook_pages.submit_test(call, webhook_id)
+
+
+@app.page("POST", "/webhooks/{webhook_id}/deliveries/{number}/redeliver", who="user")
+def submit_redelivery(call: Call, webhook_id: str, number: str) -> Response:
+    """Deliver an event once more."""
+    return webhook_pages.submit_redelivery(call, webhook_id, number)

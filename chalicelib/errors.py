@@ -31,7 +31,10 @@ The tree::
     │   │   ├── NothingUploaded
     │   │   ├── ReportNotReady
     │   │   ├── TooManySchedules
-    │   │   └── ScheduleEnded
+    │   │   ├── ScheduleEnded
+    │   │   ├── TooManyWebhooks
+    │   │   ├── WebhookDisabled
+    │   │   └── DeliveryInProgress
     │   ├── ExportGone
     │   ├── ImportGone
     │   ├── ReportGone
@@ -258,6 +261,24 @@ class ScheduleEnded(Conflict):
     """The schedule's rule has no further runs; change the rule first."""
 
     code = "schedule_ended"
+
+
+class TooManyWebhooks(Conflict):
+    """You have as many webhooks as one account may have; delete one first."""
+
+    code = "too_many_webhooks"
+
+
+class WebhookDisabled(Conflict):
+    """The webhook is disabled; enable it first."""
+
+    code = "webhook_disabled"
+
+
+class DeliveryInProgress(Conflict):
+    """This delivery is still on its way."""
+
+    code = "delivery_in_progress"
 
 
 class ExportGone(RequestError):

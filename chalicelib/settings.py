@@ -67,6 +67,7 @@ class Settings:
     registration: Literal["open", "closed"] = "open"
     allowed_origins: tuple[str, ...] = ()
     proxy_hops: int = 0
+    webhook_private: bool = False
     verify_email: bool = True
     limits: bool = True
     log_format: Literal["json", "text"] = "json"
@@ -110,6 +111,7 @@ class Settings:
             registration=read.choice("REGISTRATION", {"open": "open", "closed": "closed"}, "open"),
             allowed_origins=read.one("ALLOWED_ORIGINS", _origins, ""),
             proxy_hops=read.one("PROXY_HOPS", _natural, "0"),
+            webhook_private=read.choice("WEBHOOK_PRIVATE", {"on": True, "off": False}, "off"),
             verify_email=read.choice("VERIFY_EMAIL", {"on": True, "off": False}, "on"),
             limits=read.choice("LIMITS", {"on": True, "off": False}, "on"),
             log_format=read.choice("LOG_FORMAT", {"json": "json", "text": "text"}, "json"),

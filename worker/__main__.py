@@ -7,7 +7,7 @@ import click
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from chalicelib.errors import CarryoutError
-from worker.commands import files, imports, operating, people, schedules
+from worker.commands import datasets, files, imports, operating, people, schedules, webhooks
 
 
 @click.group(
@@ -15,14 +15,16 @@ from worker.commands import files, imports, operating, people, schedules
         *operating.COMMANDS,
         *people.COMMANDS,
         *files.COMMANDS,
+        *datasets.COMMANDS,
         *imports.COMMANDS,
         *schedules.COMMANDS,
+        *webhooks.COMMANDS,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Settings are read from the environment, then from .env; .env.example describes each.",
 )
 def main() -> None:
-    """Run and manage tasks, manage users, and load or export posts."""
+    """Run and manage tasks, manage users, and load or export their data."""
 
 
 def run() -> None:

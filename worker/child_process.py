@@ -50,11 +50,16 @@ class ChildProcess:
             finally:
                 os._exit(1)
 
+    def terminate(self) -> None:
+        """Tell it to end."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGTERM)
+
     def stop(self) -> None:
         """End it; what is cut short is done by the next one, or by another worker's."""
         if not self._pid:
             return
-        os.kill(self._pid, signal.SIGTERM)
+        self.terminate()
         deadline = time.monotonic() + STOP_GRACE_S
         while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
             if time.monotonic() > deadline:

@@ -1,8 +1,8 @@
 """The long-running worker: RQ's, on one queue, that notices a death within a minute.
 
-The parent process listens; a forked work horse does a job and those that come right after it; two
-more children run the reconciler and the outbox's sender. The parent has no thread in SQL when it
-forks, and shares no connection with its children.
+The parent process listens; a forked work horse does a job and those that come right after it;
+three more children run the reconciler, the outbox's sender, and deliveries to webhooks. The parent
+has no thread in SQL when it forks, and shares no connection with its children.
 """
 
 import logging
@@ -28,6 +28,7 @@ from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.suspension import is_suspended
 from rq.utils import import_attribute, now
 from rq.worker import WorkerStatus
 
@@ -41,10 +42,11 @@ from worker import alive, liveness
 from worker.child_process import ChildProcess, exit_with
 from worker.liveness import Watch, Work
 from worker.outbox.sender_process import send_for_ever
+from worker.outbox.webhook_process import deliver_for_ever
 from worker.process import process_wiring, request_stop
 from worker.protection import protected
 from worker.reconciler_process import reconcile_for_ever
-from worker.work_horse import EXECUTION_TTL_S, WorkHorse
+from worker.work_horse import EXECUTION_TTL_S, WorkHorse, put_back
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +113,7 @@ class Runner(Worker):
         self._children = [
             ChildProcess(lambda: reconcile_for_ever(Wiring(wiring.settings, pool_size=1))),
             ChildProcess(lambda: send_for_ever(Wiring(wiring.settings, pool_size=1))),
+            ChildProcess(lambda: deliver_for_ever(Wiring(wiring.settings, pool_size=2))),
         ]
         self._horse_status = 0
         self._pipe = -1, -1
@@ -146,6 +149,8 @@ class Runner(Worker):
             # An ending interpreter takes its handlers back: a second signal would kill it.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
             log.info("stopping", extra={"action": "stop"})
+            for child in self._children:
+                child.terminate()  # all at once: each may take a while
             for child in self._children:
                 child.stop()
             self._alive.unlink(missing_ok=True)
@@ -185,6 +190,10 @@ class Runner(Worker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Have a work horse do a job and those that follow, protected from scale-in meanwhile."""
+        # RQ asks before it listens, and `rq suspend` may come while it does.
+        if is_suspended(self.connection):
+            put_back(queue, job.id)
+            return
         with protected(os.environ.get("ECS_AGENT_URI")):
             self.set_state(WorkerStatus.BUSY)
             self.fork_work_horse(job, queue)

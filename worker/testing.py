@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.accounts.accounts import NOBODY
-from chalicelib.adapters.job_queue import JobQueue
+from chalicelib.adapters.job_queue import JobQueue, Workers
 from chalicelib.db.engine import Database, connect, db_clock
 from chalicelib.db.models import Base, Task, User
 from chalicelib.errors import CancelRequested, SliceOver
@@ -178,8 +178,8 @@ class _Queue(JobQueue):
     def __init__(self) -> None:
         self.contended = False
 
-    def enqueue(self, tasks: Iterable[tuple[str, str]]) -> int:
-        return len(dict(tasks))
+    def enqueue(self, tasks: Iterable[tuple[str, str]]) -> Workers:
+        return Workers(len(dict(tasks)))
 
     def save_progress(self, task_id: str, percent: int) -> None:
         pass

@@ -16,6 +16,7 @@ from rq import Queue, Worker
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job, JobStatus
+from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import now, utcformat
 from rq.worker import WorkerStatus
 
@@ -40,7 +41,7 @@ class Limits:
     Attributes:
         jobs: After so many: whatever a task or a library leaks is bounded.
         age_s: After so many seconds: its parent renews the protection of its container, tidies
-            RQ's registries, and notices that workers are suspended.
+            RQ's registries.
         rss_bytes: When its memory has ever been larger; an export peaks at half of it.
     """
 
@@ -50,6 +51,14 @@ class Limits:
 
 
 LIMITS = Limits()
+
+
+def put_back(queue: Queue, job_id: bytes | str) -> None:
+    """Give up a job that was taken from the queue: it is the next one again."""
+    with queue.connection.pipeline() as pipeline:
+        pipeline.lrem(queue.intermediate_queue_key, 1, cast("str", job_id))
+        pipeline.lpush(queue.key, job_id)
+        pipeline.execute()
 
 
 class WorkHorse:
@@ -147,25 +156,24 @@ class WorkHorse:
         for _ in range(LISTEN_TIMES):
             if self._must_end():
                 return None
-            # Fractions of a second are fine: Redis has taken them since version 6.
-            raw = cast("bytes | None", self._redis.blmove(key, intermediate, cast("int", LISTEN_S)))
+            with self._redis.pipeline(transaction=False) as pipeline:
+                # Fractions of a second are fine: Redis has taken them since version 6.
+                pipeline.blmove(key, intermediate, cast("int", LISTEN_S))
+                # Asked after the wait: `rq suspend` may have come meanwhile.
+                pipeline.exists(WORKERS_SUSPENDED)
+                raw, suspended = pipeline.execute()
+            if suspended or self._must_end():
+                if raw is not None:
+                    put_back(self._queue, raw)
+                return None
             if raw is None:
                 continue
-            if self._must_end():
-                self._put_back(raw)
-                return None
             if job := self._fetch(raw):
                 return job
         return None
 
     def _must_end(self) -> bool:
         return stop_requested() or os.getppid() != self._parent
-
-    def _put_back(self, job_id: bytes) -> None:
-        with self._redis.pipeline() as pipeline:
-            pipeline.lrem(self._queue.intermediate_queue_key, 1, cast("str", job_id))
-            pipeline.lpush(self._queue.key, job_id)
-            pipeline.execute()
 
     def _fetch(self, job_id: bytes) -> Job | None:
         """A job that Redis forgot, or that is not in the form of one, is passed over."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff, NoBackoff
@@ -25,6 +25,7 @@ from rq.exceptions import NoSuchJobError
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
+from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import now, utcparse
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
@@ -47,7 +48,8 @@ WORKER_TIMEOUT_S = 30.0
 
 COUNT_ALIVE = """
 local workers = redis.call('SMEMBERS', KEYS[1])
-return #workers > 0 and redis.call('EXISTS', unpack(workers)) or 0
+local alive = #workers > 0 and redis.call('EXISTS', unpack(workers)) or 0
+return {alive, redis.call('EXISTS', KEYS[2])}
 """
 
 CONTENDED = """
@@ -60,11 +62,11 @@ return redis.call('LLEN', KEYS[2])
 
 ENQUEUE = """
 local width, at = tonumber(ARGV[1]), 2
-redis.call('SADD', KEYS[3], KEYS[2])
-for job = 4, #KEYS do
+redis.call('SADD', KEYS[4], KEYS[3])
+for job = 5, #KEYS do
     redis.call('DEL', KEYS[job])
     redis.call('HSET', KEYS[job], unpack(ARGV, at + 1, at + 2 * width))
-    redis.call('RPUSH', KEYS[2], ARGV[at])
+    redis.call('RPUSH', KEYS[3], ARGV[at])
     at = at + 1 + 2 * width
 end
 """
@@ -171,6 +173,22 @@ class WorkerInfo:
     last_seen_at: datetime
 
 
+class Workers(int):
+    """How many workers are alive.
+
+    Attributes:
+        suspended: Whether `rq suspend` keeps them from taking jobs.
+    """
+
+    suspended: bool
+
+    def __new__(cls, alive: int, *, suspended: bool = False) -> Self:
+        """Count them."""
+        made = super().__new__(cls, alive)
+        made.suspended = suspended
+        return made
+
+
 class JobQueue:
     """One RQ queue, seen from the side that enqueues."""
 
@@ -181,7 +199,7 @@ class JobQueue:
         self.rq = Queue(name, connection=redis, serializer=JSONSerializer, job_class=RegisteredJob)
         self._workers_key = WORKERS_BY_QUEUE_KEY % name
 
-    def enqueue(self, tasks: Iterable[tuple[str, str]]) -> int:
+    def enqueue(self, tasks: Iterable[tuple[str, str]]) -> Workers:
         """Put a job for each task into the queue, a thousand in a round trip.
 
         Args:
@@ -196,33 +214,33 @@ class JobQueue:
         named = list(dict(tasks).items())
         if not named:
             return self.workers_alive()
-        alive = 0
+        alive = Workers(0)
         for first in range(0, len(named), ENQUEUE_BATCH):
             alive = self._enqueue(dict(named[first : first + ENQUEUE_BATCH]))
         return alive
 
-    def hint(self, task_id: str, name: str) -> bool:
+    def hint(self, task_id: str, name: str) -> Workers:
         """Enqueue a job for a task that is committed; else the reconciler does so, a little later.
 
         Returns:
-            Whether a worker is alive, as far as anybody knows: while Redis does not respond, one is
-            assumed to be.
+            How many workers are alive, as far as anybody knows: while Redis does not respond, one
+            is assumed to be.
         """
         try:
-            return self.enqueue([(task_id, name)]) > 0
+            return self.enqueue([(task_id, name)])
         except QueueError:
             facts = {"action": "enqueue", "task_id": task_id}
             log.warning("could not enqueue", extra=facts, exc_info=True)
-            return True
+            return Workers(1)
 
-    def _enqueue(self, names: dict[str, str]) -> int:
+    def _enqueue(self, names: dict[str, str]) -> Workers:
         jobs = [self._job(task_id, name) for task_id, name in names.items()]
-        keys = [self._workers_key, self.rq.key, Queue.redis_queues_keys]
+        keys = [self._workers_key, WORKERS_SUSPENDED, self.rq.key, Queue.redis_queues_keys]
         keys += [RegisteredJob.key_for(task_id) for task_id in names]
         arguments: list[Any] = [len(jobs[0])]
         for task_id, fields in zip(names, jobs, strict=True):
             arguments += [task_id, *chain.from_iterable(fields.items())]
-        return cast("int", self.redis.eval(ENQUEUE + COUNT_ALIVE, len(keys), *keys, *arguments))
+        return _seen(self.redis.eval(ENQUEUE + COUNT_ALIVE, len(keys), *keys, *arguments))
 
     def _job(self, task_id: str, name: str) -> dict[str, Any]:
         """What stands in Redis of a job, in RQ's own words."""
@@ -272,14 +290,19 @@ class JobQueue:
         """
         return bool(self.redis.eval(CONTENDED, 2, self._workers_key, self.rq.key))
 
-    def workers_alive(self) -> int:
+    def workers_alive(self) -> Workers:
         """How many workers are alive; a dead one counts until its key expires."""
-        return cast("int", self.redis.eval(COUNT_ALIVE, 1, self._workers_key))
+        return _seen(self.redis.eval(COUNT_ALIVE, 2, self._workers_key, WORKERS_SUSPENDED))
 
     def save_progress(self, task_id: str, percent: int) -> None:
         """Show a percentage in the job's `meta`, for RQ's own tools; the truth is in SQL."""
         meta = json.dumps({"progress": percent})
         self.redis.eval(SHOW_META, 1, RegisteredJob.key_for(task_id), meta)
+
+
+def _seen(answer: Any) -> Workers:
+    alive, suspended = answer
+    return Workers(alive, suspended=bool(suspended))
 
 
 def _worker(key: bytes, facts: dict[bytes, bytes], running: Sequence[bytes]) -> WorkerInfo | None:

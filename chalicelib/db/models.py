@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db.engine import UtcDateTime
-from chalicelib.db.types import JsonObject, UuidText
+from chalicelib.db.types import Json, JsonObject, UuidText
 
 NOT_EXPORTED = "not_exported"
 """The key in a table's `info` under which it says why the data of an account goes without it."""
@@ -34,6 +34,9 @@ UPLOADS_TO_EXPIRE = sa.text("upload_gone_at IS NULL")
 REPORTS_TO_EXPIRE = sa.text("report_expires_at IS NOT NULL AND report_gone_at IS NULL")
 ROWS_TO_DELETE = sa.text("staged AND upload_gone_at IS NOT NULL")
 FILES_TO_EXPIRE = sa.text("expires_at IS NOT NULL AND gone_at IS NULL")
+DUE_DELIVERIES = sa.text("topic = 'webhook' AND state = 'pending'")
+DELIVERIES_ON_THEIR_WAY = sa.text("topic = 'webhook' AND state = 'sending'")
+DELIVERIES = sa.text("webhook_id IS NOT NULL")
 """Literals, written in statements exactly as in the partial indexes: SQLite does not use such an
 index for a parameter in the place of a state, or for the same condition in other words."""
 
@@ -322,8 +325,11 @@ class ImportUpload(Base):
             sqlite_where=ROWS_TO_DELETE,
             postgresql_where=ROWS_TO_DELETE,
         ),
-        # Staged rows are filed under a number, so it is never used again.
-        {"sqlite_autoincrement": True},
+        {
+            # Staged rows are filed under a number, so it is never used again.
+            "sqlite_autoincrement": True,
+            "info": {NOT_EXPORTED: "uploads; what became of them is the result of their tasks"},
+        },
     )
 
     number: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
@@ -389,9 +395,15 @@ class OutboxMessage(Base):
     """Something to tell the world once; `chalicelib.outbox.messages` has the states.
 
     Attributes:
-        topic: What it is about: `export`, or `confirm`, `reset` and `moved` about an account.
+        topic: What it is about: `export`, `confirm`, `reset` and `moved` about an account,
+            `webhook_disabled`; or `webhook`: a delivery to one, which is no email.
         payload: All that its text needs, as JSON.
         address: Where it goes; NULL until it is sent where that is the user's address of then.
+        webhook_id: The webhook that it is delivered to; NULL for an email, as what follows.
+        number: The number of the delivery among those of its webhook, from 1.
+        status_code: What the receiver answered last, as an HTTP status.
+        error_code: Why the last try failed, where no status tells.
+        tried_at: When it was tried last.
     """
 
     __tablename__ = "outbox"
@@ -401,6 +413,33 @@ class OutboxMessage(Base):
             "due_at",
             sqlite_where=OPEN_MESSAGES,
             postgresql_where=OPEN_MESSAGES,
+        ),
+        sa.Index(
+            "ix_outbox_due_deliveries",
+            "due_at",
+            sqlite_where=DUE_DELIVERIES,
+            postgresql_where=DUE_DELIVERIES,
+        ),
+        sa.Index(
+            "ix_outbox_deliveries_on_their_way",
+            "user_id",
+            "webhook_id",
+            sqlite_where=DELIVERIES_ON_THEIR_WAY,
+            postgresql_where=DELIVERIES_ON_THEIR_WAY,
+        ),
+        sa.Index(
+            "uq_outbox_webhook_id_number",
+            "webhook_id",
+            "number",
+            unique=True,
+            sqlite_where=DELIVERIES,
+            postgresql_where=DELIVERIES,
+        ),
+        sa.Index(
+            "ix_outbox_deliveries_created_at",
+            "created_at",
+            sqlite_where=DELIVERIES,
+            postgresql_where=DELIVERIES,
         ),
         sa.Index("ix_outbox_user_id_created_at_id", "user_id", "created_at", "id"),
     )
@@ -421,6 +460,45 @@ class OutboxMessage(Base):
     lease_until: so.Mapped[datetime | None]
     message_id: so.Mapped[str | None] = so.mapped_column(sa.String(255))
     sent_at: so.Mapped[datetime | None]
+    # No foreign key: who deletes a webhook deletes its deliveries.
+    webhook_id: so.Mapped[str | None] = so.mapped_column(UuidText)
+    number: so.Mapped[int | None]
+    status_code: so.Mapped[int | None]
+    error_code: so.Mapped[str | None] = so.mapped_column(sa.String(32))
+    tried_at: so.Mapped[datetime | None]
+
+
+class Webhook(Base):
+    """Where a user wants to be told that tasks have ended.
+
+    The database's own trigger puts a delivery into the outbox for each enabled webhook of the user,
+    in the statement that ends a task; so no way to end one can forget it, and none takes longer.
+
+    Attributes:
+        events: Which endings: `task.succeeded`, `task.failed`, `task.cancelled`.
+        secret: What deliveries are signed with. Shown once, and needed for as long as it lasts.
+        disabled_reason: `paused` by its user, `gone` (the receiver said 410) or `failing` (for a
+            day); NULL while it is enabled.
+        failing_since: When the first try failed since the last success.
+        deliveries: How many there were, which is the number of the last one.
+    """
+
+    __tablename__ = "webhooks"
+    __table_args__ = (
+        sa.Index("ix_webhooks_user_id_created_at_id", "user_id", "created_at", "id"),
+        sa.Index("ix_webhooks_created_at", "created_at"),
+    )
+
+    id: so.Mapped[str] = so.mapped_column(UuidText, primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
+    url: so.Mapped[str] = so.mapped_column(sa.String(2048))
+    events: so.Mapped[list[str]] = so.mapped_column(Json())
+    secret: so.Mapped[str] = so.mapped_column(sa.String(64))
+    enabled: so.Mapped[bool] = so.mapped_column(default=True)
+    disabled_reason: so.Mapped[str | None] = so.mapped_column(sa.String(16))
+    failing_since: so.Mapped[datetime | None]
+    created_at: so.Mapped[datetime]
+    deliveries: so.Mapped[int] = so.mapped_column(default=0)
 
 
 class Notification(Base):

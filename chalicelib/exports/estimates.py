@@ -139,7 +139,9 @@ class _Reader:
 
     def count(self, datasets: Sequence[Dataset]) -> Sequence[int]:
         """How many rows there are of each, at most `COUNTED_ROWS` + 1."""
-        counted: Sequence[int] = self._one(_count_statement(tuple(datasets)))
+        counted: Sequence[int] = ()
+        if datasets:
+            counted = self._one(_count_statement(tuple(datasets)))
         return counted
 
     def rows(self, dataset: Dataset, counted: int) -> tuple[int, _Windows | None]:

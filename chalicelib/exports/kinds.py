@@ -77,7 +77,7 @@ class ExportWords:
         "The export you requested is ready (%(size)s).",
     )
     rows: str = N_("Rows")
-    contents: str = N_("All data of %(username)s")
+    contents: str = N_("Data of %(username)s")
     safe: str = N_("Your data is safe.")
     retry: str = N_("Your data is safe. You can try again here:")
     footer: str = N_(
@@ -196,6 +196,15 @@ def _put(
     return messages.put(
         session, task.user_id, TOPIC, payload, now=now, task_id=task.id, due_in_s=due_in_s
     )
+
+
+def titled_rows(kind: Export, rows: Mapping[str, int]) -> list[tuple[str, int]]:
+    """What a file of this kind holds: a message for each dataset, and how many rows."""
+    if len(kind.datasets) == 1:
+        return [(kind.words.rows, sum(rows.values()))]
+    titles = {one.name: one.title for one in kind.datasets}
+    # A dataset that this code does not know any more is called what it was.
+    return [(titles.get(name, name), count) for name, count in rows.items()]
 
 
 def export_kinds() -> list[Export]:

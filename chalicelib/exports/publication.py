@@ -175,14 +175,6 @@ _RETIRE = (
 )
 
 
-def count_rows(session: so.Session, user_id: int, datasets: Sequence[Dataset]) -> int:
-    """How many rows a user has in some datasets."""
-    counts = [
-        sa.select(sa.func.count()).where(one.owner == user_id).scalar_subquery() for one in datasets
-    ]
-    return sum(session.execute(sa.select(*counts)).one())
-
-
 def note_email(session: so.Session, task_id: str, email_id: str) -> None:
     """Write down which message tells about the task's outcome; it may never have been claimed."""
     statement = _upsert(engine.dialect(session), "email_id")

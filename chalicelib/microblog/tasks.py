@@ -60,6 +60,14 @@ EXPORT_ARCHIVE = Archive(
     name="export_archive",
     title=N_("Exporting all of your data"),
     datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, SCHEDULES, AUDIT),
+    words=ExportWords(
+        heading=N_("Export all your data"),
+        offer=NN_(
+            "Everything we keep about you, in one ZIP file. We'll email you when it's ready.",
+            "Everything we keep about you, in one ZIP file. We'll email you when it's ready.",
+        ),
+        count=NN_("Archive: %(number)s row", "Archive: %(number)s rows"),
+    ),
 )
 
 EXAMPLE = TaskKind(

@@ -29,7 +29,7 @@ from chalicelib.errors import NotFound
 from chalicelib.exports import files, removals
 from chalicelib.exports.kinds import Export
 from chalicelib.imports import staging, uploads
-from chalicelib.outbox import messages
+from chalicelib.outbox import deliveries, messages
 from chalicelib.tasks import leases, schedules
 from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.pauses import is_paused
@@ -71,13 +71,15 @@ class Reconciler:
 
         Returns:
             How many tasks were `recovered` from dead workers or `enqueued` again, how many messages
-            of the outbox were `recovered_messages` from dead senders, how many files, uploads and
-            reports `expired`, how many removals were executed, staged rows of an import included
-            (`removed`), and how many tasks were launched by schedules (`scheduled`).
+            of the outbox were `recovered_messages` from dead senders, how many deliveries to
+            webhooks likewise, how many files, uploads and reports `expired`, how many removals were
+            executed, staged rows of an import included (`removed`), and how many tasks were
+            launched by schedules (`scheduled`).
         """
         counts = {
             "recovered": self._recover(now),
             "recovered_messages": messages.recover(self.database, now=now, most=MOST),
+            "recovered_deliveries": deliveries.recover(self.database, now=now, most=MOST),
             "expired": self._expire(now) + self._expire_imports(now),
             "scheduled": schedules.launch_due(self.database, self._request, most=MOST),
             "enqueued": self._enqueue(),
@@ -171,3 +173,4 @@ class Reconciler:
         with self.database.write() as session:
             for moment, kept_for in rules:
                 session.execute(sa.delete(moment.class_).where(moment < now - kept_for))
+            deliveries.forget(session, now=now)

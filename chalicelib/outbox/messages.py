@@ -258,9 +258,12 @@ def _claiming(*which: sa.ColumnElement[bool]) -> Any:
     )
 
 
+_EMAILS = ROW.webhook_id.is_(None)
+"""Deliveries to webhooks are sent by others; see `deliveries`."""
+
 _DUE = (
     sa.select(ROW.id)
-    .where(OPEN_MESSAGES, ROW.state == "pending", ROW.due_at <= db_clock())
+    .where(OPEN_MESSAGES, ROW.state == "pending", ROW.due_at <= db_clock(), _EMAILS)
     .order_by(ROW.due_at)
     .limit(sa.bindparam("most", type_=sa.Integer))
     .with_for_update(skip_locked=True)
@@ -295,7 +298,7 @@ def recover(database: Database, *, now: datetime, most: int) -> int:
     """
     statement = (
         sa.select(ROW.id, ROW.claim, ROW.user_id, ROW.task_id, ROW.topic, ROW.tries)
-        .where(OPEN_MESSAGES, ROW.state == "sending", ROW.lease_until < db_clock())
+        .where(OPEN_MESSAGES, ROW.state == "sending", ROW.lease_until < db_clock(), _EMAILS)
         .limit(most)
     )
     with database.read() as session:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, cast, overload
 
+from chalicelib.adapters.job_queue import Workers
 from chalicelib.db.models import ACTIVE, Notification, Task, User
 from chalicelib.exports.files import is_available
 from chalicelib.exports.kinds import export_of
@@ -66,7 +67,7 @@ def show_task(
     view: TaskView,
     *,
     position: int | None,
-    workers_alive: bool,
+    workers: Workers,
     now: datetime,
     prefix: str,
 ) -> responses.Task:
@@ -75,12 +76,12 @@ def show_task(
     Args:
         view: The task, its file and its email.
         position: Its position in the queue, as `QueuePositions.position` tells.
-        workers_alive: Whether anybody is there to work on it.
+        workers: Who is there to work on it.
         now: The time.
         prefix: The path under which the API stands.
     """
     task = view.task
-    waiting_for = _waiting_for(view, workers_alive=workers_alive, now=now)
+    waiting_for = _waiting_for(view, workers=workers, now=now)
     return {
         "id": task.id,
         "name": task.name,
@@ -103,16 +104,16 @@ def show_task(
 
 
 def _waiting_for(
-    view: TaskView, *, workers_alive: bool, now: datetime
+    view: TaskView, *, workers: Workers, now: datetime
 ) -> Literal["queue", "worker", "retry", "time", "paused"] | None:
     task = view.task
     if task.status != "queued":
         return None
     if is_delayed(task, now=now):
         return "time"
-    if view.paused:
+    if view.paused or workers.suspended:
         return "paused"
-    if not workers_alive:
+    if not workers:
         return "worker"
     return "retry" if task.failures and task.due_at > now else "queue"
 

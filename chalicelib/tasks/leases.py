@@ -356,4 +356,10 @@ def others_wait(session: so.Session) -> bool:
     return bool(session.scalar(_OTHERS_WAIT))
 
 
-_OTHERS_WAIT = sa.select(sa.exists().where(Task.status == QUEUED, Task.due_at <= db_clock()))
+_OTHERS_WAIT = sa.select(
+    sa.exists().where(
+        Task.status == QUEUED,
+        Task.due_at <= db_clock(),
+        ~is_paused(Task.name),
+    )
+)

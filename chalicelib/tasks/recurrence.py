@@ -13,11 +13,11 @@ rule begins at its first time. Here a search begins where it is asked to, and en
 import re
 from calendar import isleap, monthrange
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, product
 from math import gcd
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 HORIZON = timedelta(days=50 * 366)
@@ -41,11 +41,11 @@ class RuleError(ValueError):
     """A rule or a zone is not valid; the message follows the name of what is wrong."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(NamedTuple):
     """A rule, taken apart; what is empty says nothing.
 
     Attributes:
+        times: How often it runs at most: `COUNT`.
         by_day: Pairs of an ordinal, 0 for every one, and a weekday, 0 for Monday.
         until: The last moment, as it was written: local unless it ends in `Z`.
         week_start: The first day of a week, 0 for Monday.
@@ -53,7 +53,7 @@ class Rule:
 
     frequency: str
     interval: int = 1
-    count: int | None = None
+    times: int | None = None
     until: str | None = None
     by_month: frozenset[int] = frozenset()
     by_week: frozenset[int] = frozenset()
@@ -123,17 +123,17 @@ def _read(parts: dict[str, str]) -> Rule:
             attribute, least, most, signed = _LISTS[name]
             numbers = (_number(name, one, least, most, signed) for one in value.split(","))
             given: dict[str, Any] = {attribute: frozenset(numbers)}
-            rule = replace(rule, **given)
+            rule = rule._replace(**given)
         elif name == "INTERVAL":
-            rule = replace(rule, interval=_number(name, value, 1, 10_000))
+            rule = rule._replace(interval=_number(name, value, 1, 10_000))
         elif name == "COUNT":
-            rule = replace(rule, count=_number(name, value, 1, MOST_COUNT))
+            rule = rule._replace(times=_number(name, value, 1, MOST_COUNT))
         elif name == "UNTIL":
-            rule = replace(rule, until=_until(value))
+            rule = rule._replace(until=_until(value))
         elif name == "BYDAY":
-            rule = replace(rule, by_day=frozenset(map(_weekday, value.split(","))))
+            rule = rule._replace(by_day=frozenset(map(_weekday, value.split(","))))
         elif name == "WKST" and value in WEEKDAYS:
-            rule = replace(rule, week_start=WEEKDAYS.index(value))
+            rule = rule._replace(week_start=WEEKDAYS.index(value))
         else:
             raise RuleError(f"must not have {name[:20]}={value[:20]}")
     return rule
@@ -176,7 +176,7 @@ def _refuse(rule: Rule) -> None:
     """Refuse what RFC 5545 says must not be combined, and what runs too often."""
     frequency, ordinals = rule.frequency, any(ordinal for ordinal, _ in rule.by_day)
     complaints: Iterable[tuple[bool, str]] = (
-        (rule.count is not None and rule.until is not None, "must not have COUNT and UNTIL"),
+        (rule.times is not None and rule.until is not None, "must not have COUNT and UNTIL"),
         (bool(rule.by_week) and frequency != "YEARLY", "must not have BYWEEKNO unless YEARLY"),
         (
             bool(rule.by_year_day) and frequency in {"DAILY", "WEEKLY", "MONTHLY"},
@@ -248,8 +248,8 @@ class Recurrence:
             So many; fewer when the rule ends before, or within `HORIZON`.
         """
         moment = max(moment, self.anchor)
-        since = self.anchor if self.rule.count else moment
-        runs = islice(self._moments(since), self.rule.count)
+        since = self.anchor if self.rule.times else moment
+        runs = islice(self._moments(since), self.rule.times)
         return list(islice((one for one in runs if one > moment), most))
 
     def _moments(self, since: datetime) -> Iterator[datetime]:
@@ -283,16 +283,15 @@ class Recurrence:
         rule, made = self.rule, self._local(self.anchor)
         if not rule.names_days:
             if rule.frequency == "YEARLY" and not rule.by_month:
-                rule = replace(rule, by_month=frozenset({made.month}))
+                rule = rule._replace(by_month=frozenset({made.month}))
             if rule.frequency in {"YEARLY", "MONTHLY"}:
-                rule = replace(rule, by_month_day=frozenset({made.day}))
+                rule = rule._replace(by_month_day=frozenset({made.day}))
             if rule.frequency == "WEEKLY":
-                rule = replace(rule, by_day=frozenset({(0, made.weekday())}))
+                rule = rule._replace(by_day=frozenset({(0, made.weekday())}))
         minute = 0 if rule.by_hour else made.minute
         if not rule.by_hour and rule.frequency != "HOURLY":
-            rule = replace(rule, by_hour=frozenset({made.hour}))
-        return replace(
-            rule,
+            rule = rule._replace(by_hour=frozenset({made.hour}))
+        return rule._replace(
             by_minute=rule.by_minute or frozenset({minute}),
             by_second=rule.by_second or frozenset({0}),
         )
@@ -315,8 +314,7 @@ def to_moment(local: datetime, zone: ZoneInfo) -> datetime:
     return datetime.fromtimestamp(after, UTC)
 
 
-@dataclass(frozen=True)
-class _Unit:
+class _Unit(NamedTuple):
     """The period of a frequency, numbered so that the next one's number is one larger."""
 
     number: Callable[[datetime, int], int]
@@ -352,19 +350,19 @@ _UNITS = {
 }
 
 
-@dataclass(frozen=True)
 class _Search:
     """A search for local times, from the period of `since` on.
 
-    Attributes:
+    Args:
         rule: A rule that leaves nothing open.
         made: When it was made: intervals count from there.
         since: Where the search begins.
     """
 
-    rule: Rule
-    made: datetime
-    since: datetime
+    def __init__(self, rule: Rule, made: datetime, since: datetime) -> None:
+        self.rule = rule
+        self.made = made
+        self.since = since
 
     def times(self) -> Iterator[datetime]:
         """Local times in their order; some of the first may be earlier than `since`."""

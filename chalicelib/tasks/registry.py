@@ -6,7 +6,7 @@ kernel to call the hooks. It is empty until the application's kinds are register
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import orm as so
 
 from chalicelib.db.models import Task
-from chalicelib.errors import DeclarationError
+from chalicelib.errors import DeclarationError, Fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +151,18 @@ class TaskKind:
         return msgspec.defstruct(
             self.name, fields, forbid_unknown_fields=True, frozen=True, kw_only=True
         )
+
+    def faults(self, given: Mapping[str, Any]) -> Iterable[Fault]:
+        """What is wrong with parameters beyond the type of each: how they go together.
+
+        Args:
+            given: The parameters as JSON, of which the types are not checked yet.
+
+        Returns:
+            Faults with pointers within the parameters.
+        """
+        del given
+        return ()
 
     def store(self, params: msgspec.Struct) -> dict[str, Any]:
         """The parameters as JSON can hold them: a UUID or a Decimal as text."""

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.accounts.rate_limits import EMAILS_PER_USER, EXPORTS_PER_USER, spend
+from chalicelib.adapters.job_queue import Workers
 from chalicelib.errors import (
     AddressUnconfirmed,
     ExportGone,
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 def launch(
     call: Call, name: str, params: dict[str, Any], *, not_before: datetime | None = None
-) -> tuple[TaskView, bool | None]:
+) -> tuple[TaskView, Workers | None]:
     """Record a task and enqueue a job for it.
 
     Args:
@@ -41,7 +42,7 @@ def launch(
         not_before: When it may begin; None for at once.
 
     Returns:
-        The task, and whether a worker is alive; None if the queue was not asked.
+        The task, and how many workers are alive; None if the queue was not asked.
 
     Raises:
         TaskInProgress, CoolingDown, IdempotencyKeyReused: As `launch_task`.
@@ -69,7 +70,7 @@ def launch(
     return view_launched(launched), call.wiring.queue.hint(launched.task.id, name)
 
 
-def launch_any(call: Call, new: NewTask) -> tuple[TaskView, bool | None]:
+def launch_any(call: Call, new: NewTask) -> tuple[TaskView, Workers | None]:
     """Launch a task of whatever kind; as `launch`.
 
     Raises:
@@ -78,8 +79,7 @@ def launch_any(call: Call, new: NewTask) -> tuple[TaskView, bool | None]:
     """
     if new.name not in TASKS:
         raise Invalid(Fault("/name", "must be one of " + ", ".join(TASKS)))
-    kind = TASKS[new.name]
-    params = kind.store(check(new.params, kind.model, at="/params"))
+    params = stored_params(TASKS[new.name], new.params, at="/params")
     return launch(call, new.name, params, not_before=_not_before(new.not_before, now=call.now))
 
 
@@ -98,10 +98,26 @@ def _not_before(text: str | None, *, now: datetime) -> datetime | None:
     return moment
 
 
-def launch_or_find(call: Call, name: str) -> str:
+def stored_params(kind: TaskKind, given: dict[str, Any], *, at: str = "") -> dict[str, Any]:
+    """The parameters that a request gives, as a task keeps them.
+
+    Args:
+        kind: The kind of task.
+        given: The parameters as JSON.
+        at: JSON pointer of them within the request's body.
+
+    Raises:
+        Invalid: They are not valid for the kind.
+    """
+    if faults := list(kind.faults(given)):
+        raise Invalid(*(Fault(at + one.pointer, one.detail) for one in faults))
+    return kind.store(check(given, kind.model, at=at))
+
+
+def launch_or_find(call: Call, name: str, params: dict[str, Any]) -> str:
     """Launch a task, or find the one of its kind that is in progress; return its id."""
     try:
-        view, _ = launch(call, name, {})
+        view, _ = launch(call, name, params)
     except TaskInProgress as error:
         return error.task_id
     return view.task.id

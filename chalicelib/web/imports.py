@@ -7,6 +7,7 @@ import msgspec
 from chalice.app import Response
 
 from chalicelib.accounts.rate_limits import IMPORTS_PER_USER, spend
+from chalicelib.adapters.job_queue import Workers
 from chalicelib.adapters.object_store import Content, Found, SignedUpload
 from chalicelib.errors import ImportGone, NothingUploaded, ReportGone, Unavailable, UploadTooLarge
 from chalicelib.exports.views import TaskView
@@ -99,7 +100,7 @@ def show_list(call: Call) -> Response:
     return list_response(call, items, after=cursor(last.created_at, last.id) if last else None)
 
 
-def start(call: Call, import_id: str) -> tuple[TaskView, bool | None]:
+def start(call: Call, import_id: str) -> tuple[TaskView, Workers | None]:
     """Launch the task that imports an uploaded file; as `actions.launch`.
 
     Raises:

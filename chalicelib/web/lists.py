@@ -8,6 +8,7 @@ import msgspec
 from chalice.app import Response
 
 from chalicelib.accounts import accounts
+from chalicelib.adapters.job_queue import Workers
 from chalicelib.errors import Fault, Invalid, NotFound, Unauthenticated
 from chalicelib.exports.views import TaskView, list_tasks, view_task
 from chalicelib.microblog import posts
@@ -18,14 +19,14 @@ from chalicelib.tasks import notifications
 from chalicelib.values.paging import Page, cursor, parse_cursor
 from chalicelib.web.request import Call
 from chalicelib.web.responses import json_response, matches
-from chalicelib.web.status import is_a_worker_alive
+from chalicelib.web.status import workers_alive
 
 POLL_AFTER_S = "1"
 """When to ask again about a task that is not over, in seconds."""
 
 
 def task_response(
-    call: Call, view: TaskView, *, status: int = 200, alive: bool | None = None
+    call: Call, view: TaskView, *, status: int = 200, alive: Workers | None = None
 ) -> Response:
     """A task, with the headers that belong to it.
 
@@ -33,7 +34,7 @@ def task_response(
         call: The request.
         view: The task.
         status: What to respond.
-        alive: Whether a worker is alive; None if the caller has not looked.
+        alive: How many workers are alive; None if the caller has not looked.
     """
     shown = show(call, view, alive=alive)
     return _respond(shown, etag(shown), status=status)
@@ -48,14 +49,14 @@ def _respond(shown: responses.Task, tag: str, *, status: int) -> Response:
     return json_response(shown, status=status, headers=headers)
 
 
-def show(call: Call, view: TaskView, *, alive: bool | None = None) -> responses.Task:
+def show(call: Call, view: TaskView, *, alive: Workers | None = None) -> responses.Task:
     """A task as it stands; a queued one with a look whether any worker is alive."""
     if alive is None:
-        alive = view.task.status != "queued" or is_a_worker_alive(call)
+        alive = workers_alive(call) if view.task.status == "queued" else Workers(1)
     return show_task(
         view,
         position=call.wiring.queue_positions.position(view.task, view.counted, now=call.now),
-        workers_alive=alive,
+        workers=alive,
         now=call.wiring.now(),
         prefix=call.prefix,
     )
@@ -89,7 +90,8 @@ def task_list(call: Call, *, user_id: int | None) -> Response:
             status=query.status or None,
             names=names,
         )
-    alive = all(view.task.status != "queued" for view in found) or is_a_worker_alive(call)
+    queued = any(view.task.status == "queued" for view in found)
+    alive = workers_alive(call) if queued else Workers(1)
     items = [show(call, view, alive=alive) for view in found]
     last = found[-1].task if more else None
     return list_response(call, items, after=cursor(last.created_at, last.id) if last else None)
@@ -127,7 +129,9 @@ def page_of(query: ListQuery, *, numbered: bool = False) -> Page:
     return Page(query.limit, (timestamp, int(item_id) if numbered else item_id))
 
 
-def list_response(call: Call, items: Sequence[Mapping[str, Any]], *, after: str | None) -> Response:
+def list_response(
+    call: Call, items: Sequence[Mapping[str, object]], *, after: str | None
+) -> Response:
     """A page of a list, with a link to the next."""
     headers = {}
     if after is not None:

@@ -9,9 +9,12 @@ import msgspec
 
 from chalicelib import errors
 from chalicelib.errors import RequestError
+from chalicelib.exports.archive import Archive
+from chalicelib.exports.kinds import export_kinds
 from chalicelib.schemas import imports, responses
 from chalicelib.schemas.requests import Nothing, Number
 from chalicelib.schemas.schedules import Schedule
+from chalicelib.schemas.webhooks import ShownWebhook
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.fields import IdempotencyKey, Username
 from chalicelib.web import problems
@@ -53,6 +56,8 @@ IN_PATHS: dict[str, Any] = {
     "task_id": responses.TaskId,
     "import_id": responses.TaskId,
     "schedule_id": responses.TaskId,
+    "webhook_id": responses.TaskId,
+    "number": Number,
 }
 """The types of path parameters; any other value is a 404, like all that does not exist."""
 
@@ -70,6 +75,7 @@ VALUES: dict[Any, tuple[str, str]] = {
     responses.User: ("username", "/username"),
     imports.Import: ("import_id", "/id"),
     Schedule: ("schedule_id", "/id"),
+    ShownWebhook: ("webhook_id", "/id"),
 }
 """The path parameter for which a response has a value, and the value's pointer in the body."""
 
@@ -124,6 +130,7 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
     _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
     for name in (*requests, *params):
         schemas[name]["additionalProperties"] = False
+    schemas["NewExport"] |= _how_fields_go_together(schemas["NewExport"])
     later = {"not_before": schemas["NewTask"]["properties"]["not_before"]}
     schemas["NewTask"] = {
         "title": "NewTask",
@@ -140,6 +147,17 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
     }
     schemas["Task"]["properties"]["result"] = {"anyOf": [*known, other, {"type": "null"}]}
     return {**schemas, "Problem": _problem_schema()}
+
+
+def _how_fields_go_together(new_export: Json) -> Json:
+    """What the type of a request for an export cannot say: names, and what needs an archive."""
+    names = [
+        one.name for kind in export_kinds() if isinstance(kind, Archive) for one in kind.datasets
+    ]
+    new_export["properties"]["datasets"]["items"] = {"type": "string", "enum": names}
+    archive = {"properties": {"archive": {"const": True}}, "required": ["archive"]}
+    nothing = {"properties": {"archive": {"const": False}}, "additionalProperties": False}
+    return {"anyOf": [archive, nothing]}
 
 
 def _task_choice(name: str, **more: Json) -> Json:

@@ -198,15 +198,22 @@ class Call:
 
         A view may rely on it: `Api.page` has checked the form's token by then.
         """
+        return {name: values[-1] for name, values in self._fields.items() if storable(values[-1])}
+
+    def ticked(self, name: str) -> list[str]:
+        """The values of a form's boxes of one name that are ticked."""
+        return [value for value in self._fields.get(name, []) if storable(value)]
+
+    @cached_property
+    def _fields(self) -> dict[str, list[str]]:
         try:
-            given = parse_qs(
+            return parse_qs(
                 self.raw_body.decode(errors="replace"),
                 keep_blank_values=True,
                 max_num_fields=MAX_FIELDS,
             )
         except ValueError:
             return {}
-        return {name: values[-1] for name, values in given.items() if storable(values[-1])}
 
     @property
     def csrf_token(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from chalice.app import Response
 
-from chalicelib.adapters.job_queue import QueueError
+from chalicelib.adapters.job_queue import QueueError, Workers
 from chalicelib.db.models import Schedule
 from chalicelib.errors import Fault, Invalid, NotFound
 from chalicelib.exports.views import view_tasks
@@ -22,7 +22,7 @@ from chalicelib.tasks.registry import TASKS
 from chalicelib.tasks.schedules import Plan
 from chalicelib.values.fields import check
 from chalicelib.values.paging import cursor
-from chalicelib.web import lists, status
+from chalicelib.web import actions, lists, status
 from chalicelib.web.request import Call
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _check_task(task: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if choice.name not in TASKS:
         raise Invalid(Fault("/task/name", "must be one of " + ", ".join(TASKS)))
     kind = TASKS[choice.name]
-    return kind.name, kind.store(check(choice.params, kind.model, at="/task/params"))
+    return kind.name, actions.stored_params(kind, choice.params, at="/task/params")
 
 
 def _check_rule(rrule: str, timezone: str, *, now: datetime) -> None:
@@ -159,7 +159,7 @@ def show(call: Call, found: Sequence[Schedule]) -> list[schemas.Schedule]:
     with call.wiring.database.read() as session:
         views = view_tasks(session, [one.last_task_id for one in found if one.last_task_id])
     queued = any(view.task.status == "queued" for view in views.values())
-    alive = status.is_a_worker_alive(call) if queued else True
+    alive = status.workers_alive(call) if queued else Workers(1)
     tasks = {task_id: lists.show(call, view, alive=alive) for task_id, view in views.items()}
     return [
         schemas.show_schedule(

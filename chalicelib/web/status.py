@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from chalicelib.adapters.job_queue import QueueError
+from chalicelib.adapters.job_queue import QueueError, Workers
 from chalicelib.operations import queries
 from chalicelib.schemas import responses
 from chalicelib.schemas.serializers import show_time
@@ -12,12 +12,12 @@ from chalicelib.tasks import pauses
 from chalicelib.web.request import Call
 
 
-def is_a_worker_alive(call: Call) -> bool:
-    """Whether a worker is alive; assumed to be while Redis does not respond."""
+def workers_alive(call: Call) -> Workers:
+    """How many workers are alive; one is assumed to be while Redis does not respond."""
     try:
-        return call.wiring.queue.workers_alive() > 0
+        return call.wiring.queue.workers_alive()
     except QueueError:
-        return True
+        return Workers(1)
 
 
 def health(call: Call) -> tuple[int, responses.Readiness]:

@@ -16,6 +16,7 @@ DEFAULTS = {
     "QUEUE_NAME": DEFAULT_QUEUE,
     "LOG_FORMAT": "text",
     "LOG_EXCEPTIONS": "on",
+    "WEBHOOK_PRIVATE": "on",
     "VERIFY_EMAIL": "off",
     "LIMITS": "off",
     "AWS_DEFAULT_REGION": "us-east-1",

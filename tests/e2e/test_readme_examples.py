@@ -33,7 +33,9 @@ class Order(Base):
 '''
 
 STORY = """
+import io
 import json
+import zipfile
 from datetime import UTC, datetime
 from decimal import Decimal
 from chalicelib.db.models import Base
@@ -41,6 +43,10 @@ from chalicelib.microblog.models import Order, Post
 from tests.harness.fakes import fake_wiring
 from tests.harness.ledgers import launch, make_user, now, the_export, the_task
 from chalicelib.db.engine import connect
+from app import app
+from chalicelib.exports.archive import archive_kind
+from chalicelib.exports.estimates import estimate
+from chalicelib.web.openapi import document
 from worker.attempts import perform
 
 wiring = fake_wiring(connect("sqlite:///shop.db"))
@@ -60,6 +66,19 @@ found = json.loads(wiring.object_store.objects[export.object_key])
 assert export.object_key.endswith("/orders.json")
 assert found["orders"] == [{"placed_at": "2026-01-02T00:00:00Z", "amount": "12.50", "note": None}]
 assert b"orders.json" in wiring.email_service.ses.sent[0]["Content"]["Raw"]["Data"]
+chosen = {"datasets": ["orders", "posts"], "formats": ["json", "csv"], "viewer": False}
+archive = launch(wiring.database, user_id, "export_archive", **chosen)
+perform(archive, wiring)
+assert the_export(wiring.database, archive).rows == {"posts": 1, "orders": 1}
+data = wiring.object_store.objects[the_export(wiring.database, archive).object_key]
+with zipfile.ZipFile(io.BytesIO(data)) as opened:
+    assert json.loads(opened.read("data/orders.json"))["orders"] == found["orders"]
+    assert b"12.50" in opened.read("spreadsheets/orders.csv")
+kind = archive_kind()
+sizes = estimate(wiring.database, user_id, "susan", kind.datasets)
+assert {one.name: size.rows for one, size in zip(kind.datasets, sizes)}["orders"] == 1
+names = document(app.endpoints, prefix="")["components"]["schemas"]["NewExport"]["properties"]
+assert "orders" in names["datasets"]["items"]["enum"]
 """
 
 
@@ -83,6 +102,7 @@ def copy(tmp_path: Path) -> Path:
     change(datasets, "import Post\n", "", f"\n{BLOCKS['dataset']}")
     datasets.write_text(datasets.read_text().replace("import Post\n", "import Order, Post\n"))
     text = tasks.read_text().replace("import POSTS\n", "import ORDERS, POSTS\n")
+    text = text.replace("datasets=(PROFILE, POSTS,", "datasets=(PROFILE, POSTS, ORDERS,")
     added = f"{BLOCKS['kind']}\n{BLOCKS['export']}\nKINDS = (COUNT_LONG_WORDS, EXPORT_ORDERS, "
     tasks.write_text(text.replace("KINDS = (", added))
     (name,) = (name for name in BLOCKS if name.startswith("file: "))

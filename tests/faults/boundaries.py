@@ -22,9 +22,10 @@ import click
 from sqlalchemy.exc import OperationalError
 
 from tests.faults.calls import FAULTS, Call, Calls, Plan
+from tests.faults.hooks import received, receiving_into
 from tests.faults.oracle import violations
 from tests.faults.scenarios import READER, SCENARIOS, Scenario
-from tests.faults.world import PART_BYTES, World, hurry, log_in
+from tests.faults.world import PART_BYTES, RECEIVED, World, hurry, log_in
 from tests.harness.servers import DATABASES, Servers, as_application
 
 SLOTS = 6
@@ -89,11 +90,13 @@ class Slot:
         folder: Its files.
         environment: How to join its servers.
         databases: A migrated database of each kind, as its owner signs in.
+        hook_url: A receiver of webhooks.
     """
 
     folder: Path
     environment: dict[str, str]
     databases: dict[str, str]
+    hook_url: str
 
 
 _worlds: dict[str, World] = {}
@@ -108,7 +111,9 @@ def _occupy(slots: Any) -> None:
     for name, owner_url in slot.databases.items():
         url = as_application(owner_url) if name == "postgresql" else owner_url
         _worlds[name] = World(
-            slot.environment | {"DATABASE_URL": url, "VERIFY_EMAIL": "on"}, slot.folder
+            slot.environment | {"DATABASE_URL": url, "VERIFY_EMAIL": "on"},
+            slot.folder,
+            slot.hook_url,
         )
         _worlds[name].spy(owner_url)
 
@@ -206,6 +211,7 @@ def _judge(run: Run, scenario: Scenario, pid: int) -> Result:
         accepted=scenario.expected(),
         promised=scenario.promised,
         samples=world.percentages(),
+        received=received(world.received) if world.has_webhook else None,
     )
     return Result(run, tuple(found), recovered_after_s)
 
@@ -239,7 +245,8 @@ def pool(databases: Sequence[str], *, slots: int = SLOTS) -> Iterator[ProcessPoo
             environments = starting.map(lambda home: home.environment(""), homes)
         for home, environment in zip(homes, environments, strict=True):
             urls = {name: stack.enter_context(shared.database(OWNER[name])) for name in databases}
-            queue.put(Slot(home.aws.folder, environment, urls))
+            hook_url = stack.enter_context(receiving_into(home.aws.folder / RECEIVED))
+            queue.put(Slot(home.aws.folder, environment, urls, hook_url))
         executor = ProcessPoolExecutor(slots, context, _occupy, (queue,))
         yield stack.enter_context(executor)
 

@@ -1,4 +1,4 @@
-"""Every call that a process makes to SQL, Redis, S3 and SES: listed, or one of them gone wrong.
+"""Every call that a process makes to SQL, Redis, S3, SES and receivers: listed, or gone wrong.
 
 Installed in a child process that was forked for one run, so nothing is ever put back.
 """
@@ -22,7 +22,9 @@ from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 from redis.client import Pipeline
 
-Kind = Literal["sql", "redis", "s3", "ses"]
+from worker.outbox.http_client import HttpAnswer, HttpClient, RequestNotSentError
+
+Kind = Literal["sql", "redis", "s3", "ses", "hook"]
 Fault = Literal[
     "die before", "die after", "stall", "refused", "lost", "lost once", "500", "429", "400"
 ]
@@ -32,6 +34,7 @@ FAULTS: dict[Kind, tuple[Fault, ...]] = {
     "redis": ("die before", "die after", "stall", "refused", "lost"),
     "s3": ("die before", "die after", "stall", "refused", "lost", "lost once", "500"),
     "ses": ("die before", "die after", "stall", "refused", "lost", "500", "429", "400"),
+    "hook": ("die before", "die after", "stall", "refused", "lost", "500"),
 }
 """What can go wrong with a call. `refused` had no effect, `lost` had it and nobody heard; `stall`
 stops the process before the call until somebody continues it, as a zombie.
@@ -98,7 +101,7 @@ class Calls:
 
     Attributes:
         plan: The call and its fault; None lets all pass.
-        midway: Called before each call to S3 or SES, with kind and what; may raise.
+        midway: Called before each call to S3, SES or a receiver, with kind and what; may raise.
         met: Called when the planned call is about to be made.
         seen: All calls so far.
     """
@@ -119,7 +122,7 @@ class Calls:
         self._counts[name] += 1
         call = Call(*name, self._counts[name])
         self.seen.append(call)
-        if kind in {"s3", "ses"}:
+        if kind in {"s3", "ses", "hook"}:
             self.midway(f"{kind} {what}")
         if self.plan is None or not self._is_planned(self.plan, call):
             return ways.do()
@@ -151,6 +154,7 @@ class Calls:
         _install_sql(self, engine.dialect)
         _install_redis(self)
         _install_aws(self)
+        _install_hooks(self)
 
 
 def _go_wrong(fault: Fault, ways: Ways) -> Any:
@@ -239,6 +243,21 @@ def _install_aws(calls: Calls) -> None:
         return calls.make(kind, _operation(request.method, url), ways)
 
     URLLib3Session.send = send
+
+
+def _install_hooks(calls: Calls) -> None:
+    original = HttpClient.post
+
+    def post(self: Any, *args: Any) -> Any:
+        ways = Ways(
+            lambda: original(self, *args),
+            lambda: RequestNotSentError("connection"),
+            lambda: RequestNotSentError("timeout"),
+            lambda status: HttpAnswer(int(status)),
+        )
+        return calls.make("hook", "POST", ways)
+
+    HttpClient.post = post  # type: ignore[assignment, method-assign]
 
 
 def _operation(method: str, url: str) -> str:

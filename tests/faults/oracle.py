@@ -5,6 +5,7 @@ the emails that SES accepted, and looks at every key in Redis.
 """
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ from chalicelib.db.engine import Database
 from chalicelib.db.models import (
     AuditEntry,
     ExportFile,
+    ImportRejection,
+    ImportRow,
+    ImportUpload,
     Notification,
     OutboxMessage,
     Task,
@@ -32,9 +36,11 @@ from chalicelib.db.models import (
 from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import export_of
 from chalicelib.microblog.datasets import POSTS
+from chalicelib.microblog.models import Post
 from chalicelib.tasks.registry import TASKS
+from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
-from tests.faults import emails
+from tests.faults import emails, hooks
 from tests.faults.emails import Email
 from tests.faults.settling import Ledger
 from tests.harness import documents
@@ -82,6 +88,7 @@ class Expected:
         may: Posts that may be in it: they were deleted while it was written.
         outcomes: The states that the task may end in; `ERASED` if the account was erased.
         asked_again: How often, at most, the user asked to have the last email sent once more.
+        imports: What the file of an import brings along; the account held `must` before it.
     """
 
     user_id: int
@@ -90,6 +97,22 @@ class Expected:
     may: Collection[Pair] = ()
     outcomes: Collection[str] = ("succeeded",)
     asked_again: int = 0
+    imports: "FileToImport | None" = None
+
+
+@dataclass(frozen=True)
+class FileToImport:
+    """What a file holds.
+
+    Attributes:
+        missing: The posts that the account lacks, in the order in which they are added.
+        held: How many posts it has already.
+        rejected: The positions of those that are left out.
+    """
+
+    missing: Sequence[Pair]
+    held: int
+    rejected: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -107,6 +130,7 @@ def violations(
     accepted: Mapping[str, Expected],
     promised: Iterable[Promise] = (),
     samples: Iterable[tuple[str, int]] = (),
+    received: Collection[hooks.Received] | None = None,
 ) -> list[str]:
     """Find everything that is not as it must be, once all is settled.
 
@@ -116,6 +140,8 @@ def violations(
         accepted: What was promised about tasks, by task id.
         promised: What was promised about accounts that were not erased.
         samples: Percentages as somebody saw them, in the order of their time.
+        received: What the receiver of the one webhook got, which hears of all these tasks; None
+            where there is no webhook.
 
     Returns:
         A sentence for each; none when all is well.
@@ -132,6 +158,8 @@ def violations(
             faults = _one(wiring, ledger, task, expected, mine)
         found += [f"task {task_id}: {fault}" for fault in faults]
     found += _accounts(ledger, promised, sent)
+    if received is not None:
+        found += _deliveries(wiring.database, ledger, received)
     found += _unconfirmed(ledger)
     found += _bucket(wiring, ledger)
     found += _redis(wiring)
@@ -173,6 +201,9 @@ def _one(
     if export_of(task) is None:
         if messages or sent:
             yield "is no export and was emailed about"
+        if expected.imports is not None:
+            upload = ledger.imports.get(task.id)
+            yield from _imported(wiring, task, upload, expected, expected.imports)
         return
     again = expected.asked_again
     yield from emails.export_faults(task, export, messages, sent, asked_again=again)
@@ -182,6 +213,45 @@ def _one(
         yield from _file(wiring, task, export, expected)
     elif export is not None and task.status != "succeeded" and export.object_key is not None:
         yield f"is {task.status} and names a file"
+
+
+def _imported(
+    wiring: Wiring,
+    task: Task,
+    upload: ImportUpload | None,
+    expected: Expected,
+    file: FileToImport,
+) -> Iterator[str]:
+    """All of the file is in the account, or nothing; and nothing else is left of it."""
+    if upload is None:
+        yield "lost its import"
+        return
+    if upload.upload_gone_at is None or upload.staged:
+        yield "is over, its import is not"
+    added = list(file.missing) if task.status == "succeeded" else []
+    with wiring.database.read() as session:
+        posts = session.scalars(sa.select(Post).order_by(Post.id)).all()
+        left = [session.scalars(sa.select(one)).all() for one in (ImportRow, ImportRejection)]
+    held = [(one.body, format_time(one.timestamp)) for one in posts]
+    if held[len(expected.must) :] != added or Counter(held) != Counter([*expected.must, *added]):
+        yield f"the account holds {len(held)} posts, of which {len(added)} must be new"
+    if any(left):
+        yield "staged rows are left"
+    if task.status == "succeeded":
+        yield from _report(wiring, task, upload, file)
+
+
+def _report(wiring: Wiring, task: Task, upload: ImportUpload, file: FileToImport) -> Iterator[str]:
+    read = len(file.missing) + file.held + len(file.rejected)
+    counts = (read, len(file.missing), file.held, len(file.rejected))
+    if (upload.read, upload.imported, upload.skipped, upload.rejected) != counts:
+        yield f"counts {upload.read}, {upload.imported}, {upload.skipped}, {upload.rejected}"
+    names = ("read", "imported", "skipped", "rejected")
+    if tuple((task.result or {}).get(name) for name in names) != counts:
+        yield f"its result says {task.result}"
+    lines = b"".join(wiring.object_store.read(upload.report_key or "")).splitlines()
+    if [json.loads(line)["position"] for line in lines] != list(file.rejected):
+        yield f"its report has {len(lines)} lines"
 
 
 def _outcome(task: Task) -> Iterator[str]:
@@ -245,6 +315,17 @@ def _accounts(
     for promise, count in (Counter(promised) - kept).items():
         yield f"lost: {count} messages ({promise.topic}) that were promised to {promise.address}"
     yield from emails.account_faults(messages, sent)
+
+
+def _deliveries(
+    database: Database, ledger: Ledger, received: Collection[hooks.Received]
+) -> Iterator[str]:
+    tasks = list(ledger.tasks.values())
+    endings = {
+        task.id: [event for event in _events(database, task) if event in hooks.ENDINGS]
+        for task in tasks
+    }
+    yield from hooks.delivery_faults(tasks, endings, ledger.deliveries, received)
 
 
 def _unconfirmed(ledger: Ledger) -> Iterator[str]:
@@ -327,6 +408,7 @@ def _bucket(wiring: Wiring, ledger: Ledger) -> Iterator[str]:
         for export in ledger.exports.values()
         if ledger.tasks[export.task_id].status == "succeeded" and export.gone_at is None
     }
+    published |= {upload.report_key for upload in ledger.imports.values()}
     s3, bucket = wiring.object_store._s3, wiring.object_store.bucket
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
         for one in page.get("Contents", []):

@@ -13,18 +13,22 @@ from chalicelib.db.engine import Database, db_clock
 from chalicelib.db.models import (
     ACTIVE,
     ExportFile,
+    ImportUpload,
     OutboxMessage,
     Removal,
     Schedule,
     Task,
     User,
 )
-from chalicelib.exports.removals import prefix
+from chalicelib.exports.removals import import_prefix, prefix
 from chalicelib.wiring import Wiring
 from tests.faults.emails import OPEN
 
 PAUSE_S = 0.05
 """Between two passes of the reconciler that settle."""
+
+
+_DELIVERY = OutboxMessage.webhook_id.is_not(None)
 
 
 @dataclass
@@ -34,8 +38,10 @@ class Ledger:
     tasks: dict[str, Task] = field(default_factory=dict)
     exports: dict[str, ExportFile] = field(default_factory=dict)
     messages: list[OutboxMessage] = field(default_factory=list)
+    deliveries: list[OutboxMessage] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
     users: dict[int, User] = field(default_factory=dict)
+    imports: dict[str | None, ImportUpload] = field(default_factory=dict)
     due_schedules: list[str] = field(default_factory=list)
 
     @classmethod
@@ -45,9 +51,11 @@ class Ledger:
             return cls(
                 {one.id: one for one in session.scalars(sa.select(Task))},
                 {one.task_id: one for one in session.scalars(sa.select(ExportFile))},
-                list(session.scalars(sa.select(OutboxMessage))),
+                list(session.scalars(sa.select(OutboxMessage).where(~_DELIVERY))),
+                list(session.scalars(sa.select(OutboxMessage).where(_DELIVERY))),
                 list(session.scalars(sa.select(Removal))),
                 {one.id: one for one in session.scalars(sa.select(User))},
+                {one.task_id: one for one in session.scalars(sa.select(ImportUpload))},
                 list(session.scalars(sa.select(Schedule.id).where(Schedule.next_run_at <= now))),
             )
 
@@ -66,8 +74,21 @@ class Ledger:
                 yield f"the email {about} is {one.state}"
         for schedule_id in self.due_schedules:
             yield f"schedule {schedule_id} is due"
+        for one in self.deliveries:
+            if one.state in OPEN:
+                yield f"the delivery {one.id} is {one.state}"
+        yield from self._to_be_removed()
+
+    def _to_be_removed(self) -> Iterator[str]:
+        for upload in self.imports.values():
+            if upload.staged and upload.upload_gone_at is not None:
+                yield f"the staged rows of {upload.id} are to be removed"
         for removal in self.removals:
-            yield f"{prefix(removal.user_id, removal.task_id)} is to be removed"
+            if removal.import_id is not None:
+                where = import_prefix(removal.user_id, removal.import_id)
+            else:
+                where = prefix(removal.user_id, removal.task_id)
+            yield f"{where} is to be removed"
 
 
 def unknown_emails(wiring: Wiring) -> list[str]:

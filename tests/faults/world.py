@@ -34,9 +34,12 @@ from chalicelib.db.models import (
     Schedule,
     Task,
     User,
+    Webhook,
 )
 from chalicelib.exports import files, removals
+from chalicelib.imports import uploads
 from chalicelib.microblog.models import Post
+from chalicelib.outbox import deliveries, webhooks
 from chalicelib.tasks import leases, schedules
 from chalicelib.tasks import requests as task_requests
 from chalicelib.values.fields import format_time
@@ -47,8 +50,9 @@ from tests.faults.settling import settle
 from tests.harness.ledgers import launch, make_user
 from worker import attempts
 from worker.attempts import perform
-from worker.export import follow_up, pages, upload
-from worker.outbox import sender
+from worker.export import follow_up, pages, publication, upload
+from worker.importing import json_lines, stager
+from worker.outbox import sender, webhook
 from worker.runner import recover
 
 _SEEN = sa.Table(
@@ -70,6 +74,7 @@ _SPIES = {
     ],
 }
 
+RECEIVED = "received.jsonl"
 PART_BYTES = 16 * 1024
 LEASE_S = 0.5
 PAUSE_S = 0.2
@@ -92,13 +97,18 @@ def hurry(log: Path) -> None:
     upload.PART_BYTES = PART_BYTES
     # What only a slow machine would do is no boundary: progress that is not a checkpoint's, and
     # questions to connections that were idle.
-    attempts.PROGRESS_INTERVAL_S = math.inf
+    attempts.PROGRESS_INTERVAL_S = publication.COUNT_AFTER_S = math.inf
+    uploads.URL_TTL_S = 0  # or the last removal of an upload would be due in an hour
+    json_lines.CHUNK_BYTES = 2048
+    stager.LEAST_BYTES = 4096
     engine.TRUSTED_S = math.inf
     leases.MAX_PAUSE_S = cast("int", PAUSE_S)
     sender.MAX_PAUSE_S = cast("int", PAUSE_S)
     engine.SILENCE_S = 2
     # For the lease of a message alone: the client has time limits of its own.
     sender.LONGEST_S = 0  # type: ignore[attr-defined]
+    webhook.LONGEST_S = 0
+    deliveries.FIRST_PAUSE_S = cast("int", PAUSE_S)
 
 
 def log_in(folder: Path) -> Path:
@@ -113,10 +123,17 @@ class World:
     Attributes:
         environment: How to join them.
         folder: Where their files are; emails in `mail`.
+        hook_url: A receiver of webhooks, which notes what it gets in `RECEIVED`.
     """
 
     environment: Mapping[str, str]
     folder: Path
+    hook_url: str = ""
+
+    @property
+    def received(self) -> Path:
+        """What the receiver of webhooks notes."""
+        return self.folder / RECEIVED
 
     @property
     def mail_dir(self) -> Path:
@@ -151,10 +168,11 @@ class World:
         self.wiring.queue.redis.flushdb()
         self.clear("")
         self.log.write_text("")  # whoever has it open goes on
+        self.received.write_text("")
         for email in self.mail_dir.glob("*.eml"):
             email.unlink()
         with self.wiring.database.write() as session:
-            for table in (Task, OutboxMessage, LinkKey, Notification, Removal, Schedule):
+            for table in (Task, OutboxMessage, LinkKey, Notification, Removal, Schedule, Webhook):
                 session.execute(sa.delete(table))
             session.execute(sa.delete(_SEEN))
             session.execute(sa.update(User).values(confirmed_at=User.created_at))
@@ -216,6 +234,22 @@ class World:
         self.wiring.queue.enqueue([(task_id, name)])
         return task_id
 
+    def add_webhook(self) -> None:
+        """Have the receiver hear of every ending."""
+        with self.wiring.database.write() as session:
+            webhooks.create_webhook(
+                session,
+                self.user_id,
+                url=self.hook_url,
+                events=webhooks.EVENTS,
+                now=self.wiring.now(),
+            )
+
+    @property
+    def has_webhook(self) -> bool:
+        with self.wiring.database.read() as session:
+            return session.scalar(sa.select(Webhook.id)) is not None
+
     def fork(
         self,
         work: Callable[[Wiring], None],
@@ -270,7 +304,12 @@ class World:
         raise AssertionError(f"a child did not end within {WITHIN_S} s")
 
     def send(self) -> None:
-        """Send what is due in the outbox in a child process, to its end."""
+        """Send what is due in the outbox in child processes, to their ends."""
+        self.send_emails()
+        self.wait(self.fork(deliver_all))
+
+    def send_emails(self) -> None:
+        """Send emails alone."""
         self.wait(self.fork(send_all))
 
     def end(self, pid: int) -> None:
@@ -304,6 +343,12 @@ def send_all(wiring: Wiring) -> None:
     """What a sender does until nothing is due."""
     while sender.send_due(wiring):
         pass
+
+
+def deliver_all(wiring: Wiring) -> None:
+    """What a worker does about webhooks until nothing is due."""
+    while delivery := webhook.claim(wiring):
+        webhook.deliver(delivery, wiring, webhook.make_http_client(wiring))
 
 
 def _not_at_all(*_: object) -> None:
@@ -347,6 +392,12 @@ def cancel(wiring: Wiring, task_id: str) -> None:
     lease_s = wiring.settings.lease_s
     with wiring.database.write() as session:
         task_requests.cancel_task(session, task_id, lease_s=lease_s, now=wiring.now())
+
+
+def retry(wiring: Wiring, task_id: str) -> None:
+    """What the API does when the user tries a task again, but for the hint."""
+    with wiring.database.write() as session:
+        task_requests.retry_task(session, task_id, now=wiring.now())
 
 
 def delete(wiring: Wiring, user_id: int, task_id: str) -> None:

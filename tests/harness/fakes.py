@@ -10,7 +10,7 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.email_service import EmailService
-from chalicelib.adapters.job_queue import JobQueue, QueueError, WorkerInfo
+from chalicelib.adapters.job_queue import JobQueue, QueueError, WorkerInfo, Workers
 from chalicelib.adapters.object_store import (
     SIGNED_TTL_S,
     Content,
@@ -148,10 +148,10 @@ class FakeQueue(JobQueue):
         self.down = False
         self.contended = False
 
-    def enqueue(self, tasks: Iterable[tuple[str, str]]) -> int:
+    def enqueue(self, tasks: Iterable[tuple[str, str]]) -> Workers:
         self._answer()
         self.enqueued += list(dict(tasks))
-        return 0
+        return Workers(0)
 
     def waiting_ids(self) -> set[str]:
         self._answer()
@@ -166,8 +166,8 @@ class FakeQueue(JobQueue):
         self._answer()
         return []
 
-    def workers_alive(self) -> int:
-        return len(self.workers())
+    def workers_alive(self) -> Workers:
+        return Workers(len(self.workers()))
 
     def is_contended(self) -> bool:
         """As the test says."""

@@ -24,9 +24,11 @@ from alembic.migration import MigrationContext
 from chalicelib import logs
 from chalicelib.accounts.accounts import check_password, find_user
 from chalicelib.db.engine import Database, connect
-from chalicelib.db.models import Base
+from chalicelib.db.models import Base, OutboxMessage
+from chalicelib.exports.archive import archive_kind
 from chalicelib.microblog.models import Post
 from chalicelib.microblog.posts import write_post
+from chalicelib.outbox import webhooks
 from chalicelib.tasks import schedules
 from chalicelib.tasks.leases import claim
 from chalicelib.wiring import Wiring
@@ -46,7 +48,7 @@ from worker.runner import alive_file, forget_dead
 GOOD = '{"body": "one", "timestamp": "2026-01-02T03:04:05Z"}'
 COMMANDS = [
     "run", "sweep", "migrate", "health", "tasks", "create-user", "set-admin", "shell",
-    "load-posts", "export", "verify", "schedules",
+    "load-posts", "export", "verify", "datasets", "schedules", "webhooks",
 ]  # fmt: skip
 
 
@@ -123,6 +125,7 @@ def bodies(database: Database) -> list[str]:
         *([name] for name in COMMANDS),
         *(["tasks", one] for one in ("list", "show", "retry", "cancel", "pause", "resume")),
         *(["schedules", one] for one in ("list", "show", "pause", "resume", "delete")),
+        *(["webhooks", one] for one in ("list", "show", "pause", "resume", "delete", "redeliver")),
     ],
     ids=" ".join,
 )
@@ -137,6 +140,19 @@ def test_all_commands_are_listed(worker: Call) -> None:
     """The help lists every command."""
     out = worker("--help").out
     assert [name for name in COMMANDS if f"\n  {name} " not in out] == []
+
+
+def test_datasets(worker: Call, database: Database, user_id: int) -> None:
+    """A line for each dataset: rows, bytes, seconds and formats; whose they are must be known."""
+    write_posts(database, user_id, ["one", "two"])
+    header, *lines = worker("datasets", "--user", "susan").out.splitlines()
+    assert header.split() == ["dataset", "rows", "bytes", "seconds", "formats"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert list(rows) == [one.name for one in archive_kind().datasets]
+    assert rows["posts"][0] == "2"
+    assert rows["posts"][3:] == ["json,", "ndjson,", "csv,", "activitystreams"]
+    done = worker("datasets", "--user", "nobody")
+    assert (done.status, "no user named nobody" in done.err) == (1, True)
 
 
 @pytest.mark.parametrize("key", ["DATABASE_URL", "REDIS_URL", "EXPORT_BUCKET", "MAIL_SENDER"])
@@ -822,3 +838,31 @@ def test_resume_without_redis(
     done = worker("tasks", "resume")
     assert (done.status, done.out) == (0, "paused: nothing\n")
     assert "Redis isn't responding" in done.err
+
+
+# --- Webhooks ---
+
+
+def test_webhooks(worker: Call, wiring: Wiring, user_id: int) -> None:
+    """They are listed, shown without their secret, paused, resumed, delivered to and deleted."""
+    assert worker("webhooks", "list").out == "no webhooks\n"
+    with wiring.database.write() as session:
+        new = webhooks.create_webhook(
+            session, user_id, url="https://example.com/s3cret", events=webhooks.EVENTS, now=now()
+        )
+    listed = worker("webhooks", "list", "--user", "susan").out
+    assert listed.split() == [new.id, "user", str(user_id), "enabled", "https://example.com"]
+    assert worker("webhooks", "pause", new.id).out == "paused\n"
+    assert "paused" in worker("webhooks", "list").out
+    assert worker("webhooks", "resume", new.id).out == "enabled\n"
+    fail(wiring.database, launch(wiring.database, user_id))
+    done = worker("webhooks", "redeliver", new.id, 1)
+    assert (done.status, done.err) == (1, "Error: This delivery is still on its way.\n")
+    with wiring.database.write() as session:
+        session.execute(sa.update(OutboxMessage).values(state="sent"))
+    assert worker("webhooks", "redeliver", new.id, 1).out == "delivery 2\n"
+    shown = json.loads(worker("webhooks", "show", new.id).out)
+    assert [one["n"] for one in shown["deliveries"]] == [2, 1]
+    assert "secret" not in shown
+    assert worker("webhooks", "delete", new.id).out == "deleted\n"
+    assert worker("webhooks", "show", new.id).status == 1

@@ -11,6 +11,7 @@ import boto3
 import pytest
 import requests
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from chalicelib.accounts.accounts import erase
 from chalicelib.db.engine import Database
@@ -279,9 +280,9 @@ def test_it_goes_on_where_it_was_killed(
     read: list[int] = []
     stage = staging.stage
 
-    def counting(*what: Any) -> Any:
-        read.append(len(list(what[2])))
-        return stage(*what)
+    def counting(session: Session, number: int, rows: list[Any], bad: list[Any]) -> None:
+        read.append(len(rows))
+        stage(session, number, rows, bad)
 
     monkeypatch.setattr(staging, "stage", counting)
     perform(task_id, wiring)
@@ -444,3 +445,10 @@ def test_export_import_export(join: Join, wiring: Wiring) -> None:
     content, posts = export(susan)
     assert run(david, wiring, content)["result"]["imported"] == 28
     assert export(david)[1] == posts
+    archive = susan.request("export_archive")
+    perform(archive, wiring)
+    again = run(david, wiring, susan.download(archive))["result"]
+    assert (again["format"], again["imported"]) == ("carryout_archive", 0)
+    maria = join("maria")
+    assert run(maria, wiring, susan.download(archive))["result"]["imported"] == 28
+    assert export(maria)[1] == posts

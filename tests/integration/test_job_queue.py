@@ -236,7 +236,7 @@ def quickest_s(action: Callable[[], object]) -> float:
 
 def test_a_hint_while_redis_is_down(deaf: JobQueue, caplog: pytest.LogCaptureFixture) -> None:
     """A hint is nothing to wait or fail for: it is logged, and a worker assumed to be there."""
-    heard: list[bool] = []
+    heard: list[int] = []
     assert quickest_s(lambda: heard.append(deaf.hint("one", "example"))) < 3
     assert all(heard)
     assert {vars(record)["task_id"] for record in caplog.records} == {"one"}

@@ -119,8 +119,9 @@ def test_the_way_from_an_email_to_the_file(susan: Person, wiring: Wiring) -> Non
 def test_export_button(browser: Browser, susan: Person) -> None:
     """The button asks for its export; pressed again it leads to the one that goes on."""
     found = Elements(browser.get("/").body.decode()).found
-    name, other = (field["value"] or "" for _, field in found if field.get("name") == "name")
-    assert (name, other) == ("export_posts", "export_archive")
+    names = [field["value"] or "" for _, field in found if field.get("name") == "name"]
+    name, *_others = names
+    assert names == ["export_posts", "export_archive", "export_archive"]  # the last one is a choice
     for _ in range(2):
         answer = browser.send("/exports", name=name)
         assert answer.status_code == 303

@@ -1,6 +1,8 @@
 import base64
 import json
+import re
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -138,6 +140,8 @@ NAMES = {
     "task_id": "x",
     "import_id": "x",
     "schedule_id": "x",
+    "webhook_id": "x",
+    "number": "1",
 }
 FIELDS = [
     (one, field.name)
@@ -184,9 +188,10 @@ def test_unstorable_characters_in_paths(susan: Person) -> None:
     for method, path in routes:
         if "{" not in path:
             continue
-        name = path.partition("{")[2].partition("}")[0]
-        for bad in BAD:
-            answer = app(proxy_event(method, path, {name: bad}, headers=susan.headers), None)
+        names = re.findall(r"\{(\w+)\}", path)
+        for name, bad in product(names, BAD):
+            given = {one: NAMES[one] for one in names} | {name: bad}
+            answer = app(proxy_event(method, path, given, headers=susan.headers), None)
             assert answer["statusCode"] == 404, (method, path, ascii(bad))
             assert shown(answer)["code"] == "not_found"
 

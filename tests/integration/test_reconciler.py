@@ -29,7 +29,16 @@ from tests.harness.ledgers import (
 )
 
 NOTHING = dict.fromkeys(
-    ("recovered", "recovered_messages", "expired", "scheduled", "enqueued", "removed"), 0
+    (
+        "recovered",
+        "recovered_messages",
+        "recovered_deliveries",
+        "expired",
+        "scheduled",
+        "enqueued",
+        "removed",
+    ),
+    0,
 )
 
 

@@ -50,7 +50,7 @@ def test_a_whole_export(
         wait_until(is_over, "the export is there", within_s=60)
         output(*WORKER, "sweep", env=os.environ | own)
     with Redis.from_url(cluster) as client:
-        names = [name.decode() for name in client]
+        names = [name.decode() for name in client.scan_iter()]
     assert any(name.startswith("{rq}:job:") for name in names)
     assert not [name for name in names if name.startswith("rq:")]
     log = (tmp_path / "worker.log").read_text()

@@ -11,10 +11,13 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.suspension import resume, suspend
 
 from chalicelib.adapters.job_queue import RegisteredJob
 from chalicelib.wiring import Wiring
 from tests.harness.ledgers import launch, make_user, put, the_task
+from tests.harness.processes import worker
+from tests.harness.waiting import wait_until
 from worker import attempts
 from worker.runner import Runner
 from worker.work_horse import Limits, WorkHorse
@@ -192,3 +195,52 @@ def test_recovery_leaves_nothing(runner: Runner, wiring: Wiring) -> None:
     runner._recover_from_horse(runner.queues[0])
     assert runner.get_current_executions() == []
     assert job_of(runner, asked[1]).is_failed
+
+
+def test_suspended_horse(runner: Runner, wiring: Wiring) -> None:
+    """`rq suspend` lets a horse end the job that it is at; the next ones stay, in their order."""
+    asked = ask(wiring, "susan", "david", "maria")
+    suspend(wiring.queue.redis)
+    work(runner)
+    assert statuses(wiring, asked) == ["succeeded", "queued", "queued"]
+    (queue,) = runner.queues
+    assert queue.get_job_ids() == asked[1:]
+    assert runner.connection.llen(queue.intermediate_queue_key) == 0
+    resume(wiring.queue.redis)
+    work(runner)
+    assert statuses(wiring, asked) == ["succeeded"] * 3
+
+
+def test_suspended_worker(runner: Runner, wiring: Wiring) -> None:
+    """A worker that was listening when `rq suspend` came puts the job back that it got."""
+    asked = ask(wiring, "susan", "david")
+    (queue,) = runner.queues
+    found = runner.queue_class.dequeue_any(
+        [queue], 1, connection=runner.connection, job_class=RegisteredJob, serializer=JSONSerializer
+    )
+    assert found is not None
+    suspend(wiring.queue.redis)
+    runner.execute_job(*found)
+    assert runner.horse_pid == 0
+    assert statuses(wiring, asked) == ["queued", "queued"]
+    assert queue.get_job_ids() == asked
+
+
+def states(wiring: Wiring) -> list[str]:
+    """What the workers say that they are doing."""
+    return [one.state for one in wiring.queue.workers()]
+
+
+def test_suspended_for_real(wiring: Wiring, environment: dict[str, str], tmp_path: Path) -> None:
+    """Twelve tasks wait while real workers are suspended, and are done when they are resumed."""
+    with worker(environment, log=tmp_path / "log"):
+        wait_until(wiring.queue.workers_alive, "the worker listens")
+        suspend(wiring.queue.redis)
+        asked = ask(wiring, *(f"user{number}" for number in range(12)))
+        wait_until(lambda: states(wiring) == ["suspended"], "the worker knows")
+        assert statuses(wiring, asked) == ["queued"] * 12
+        assert wiring.queue.depth() == 12
+        assert wiring.queue.workers_alive().suspended
+        resume(wiring.queue.redis)
+        wait_until(lambda: statuses(wiring, asked) == ["succeeded"] * 12, "all are done")
+    assert not wiring.queue.workers_alive().suspended

@@ -9,6 +9,7 @@ from chalice.test import Client, HTTPResponse
 from app import app
 from chalicelib.accounts import accounts
 from chalicelib.db.engine import Database
+from chalicelib.outbox import webhooks
 from chalicelib.wiring import Wiring
 from tests.harness.ledgers import fail, launch, make_user, now, publish, put_email
 from tests.harness.people import JSON, Person
@@ -70,12 +71,21 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /v1/exports/{task_id}/download": (own(303), None),
     "DELETE /v1/exports/{task_id}": (own(204), None),
     "POST /v1/exports/{task_id}/mail": (own(202), None),
+    "GET /v1/datasets": (each(200), None),
     "POST /v1/imports": (each(201), {"filename": "posts.json"}),
     "GET /v1/imports": (each(200), None),
     "GET /v1/imports/{import_id}": (own(200), None),
     "POST /v1/imports/{import_id}/start": (own(202), None),
     "GET /v1/imports/{import_id}/report": (own(409), None),
     "GET /v1/notifications": (each(200), None),
+    "POST /v1/webhooks": (each(201), {"url": "https://example.com/hook"}),
+    "GET /v1/webhooks": (each(200), None),
+    "GET /v1/webhooks/{webhook_id}": (own(200), None),
+    "PATCH /v1/webhooks/{webhook_id}": (own(200), {"events": ["task.failed"]}),
+    "DELETE /v1/webhooks/{webhook_id}": (own(204), None),
+    "POST /v1/webhooks/{webhook_id}/test": (own(202), None),
+    "GET /v1/webhooks/{webhook_id}/deliveries": (own(200), None),
+    "POST /v1/webhooks/{webhook_id}/deliveries/{number}/redeliver": (own(202), None),
     "GET /v1/admin/tasks": (administrators(200), None),
     "GET /v1/admin/queue": (administrators(200), None),
     "GET /v1/admin/workers": (administrators(200), None),
@@ -123,6 +133,14 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "POST /new-password": (anybody(403), "key=x&password=12345678"),
     "GET /confirm": (anybody(200), None),
     "POST /confirm": (anybody(403), "key=x"),
+    "GET /webhooks": (each(200), None),
+    "POST /webhooks": (each(200), "url=https://example.com/hook&task.failed=on"),
+    "GET /webhooks/{webhook_id}": (own(200), None),
+    "POST /webhooks/{webhook_id}/enable": (own(303), ""),
+    "POST /webhooks/{webhook_id}/disable": (own(303), ""),
+    "POST /webhooks/{webhook_id}/test": (own(303), ""),
+    "POST /webhooks/{webhook_id}/delete": (own(303), ""),
+    "POST /webhooks/{webhook_id}/deliveries/{number}/redeliver": (own(303), ""),
     "GET /admin": (administrators(200), None),
     "POST /admin/tasks/{task_id}/cancel": (administrators(303), ""),
     "POST /admin/tasks/{task_id}/retry": (administrators(303), ""),
@@ -187,6 +205,8 @@ def place(people: dict[str, Person], wiring: Wiring) -> Any:
         if "{schedule_id}" in path:
             made = owner.call("POST", "/v1/schedules", SCHEDULE, 201)
             return path.format(schedule_id=made["id"])
+        if "{webhook_id}" in path:
+            return path.format(webhook_id=a_webhook(wiring, owner.user_id), number=1)
         if "{task_id}" not in path:
             return path.format(username="susan", name="x") if "{" in path else path
         task_id = launch(wiring.database, owner.user_id)
@@ -198,6 +218,16 @@ def place(people: dict[str, Person], wiring: Wiring) -> Any:
         return path.format(task_id=task_id)
 
     return fill
+
+
+def a_webhook(wiring: Wiring, user_id: int) -> str:
+    """A webhook with a delivery that was made."""
+    with wiring.database.write() as session:
+        webhook = webhooks.create_webhook(
+            session, user_id, url="https://example.com/", events=webhooks.EVENTS, now=now()
+        )
+        webhooks.deliver_test(session, webhook.id, now=now()).state = "sent"
+    return webhook.id
 
 
 def call(person: Person, method: str, path: str, body: Any) -> HTTPResponse:
@@ -222,8 +252,8 @@ def test_who_may_call(route: str, people: dict[str, Person], place: Any) -> None
 
 
 def _nowhere(pattern: str) -> str:
-    others = dict.fromkeys(("task_id", "import_id", "schedule_id"), "x")
-    return pattern.format(post_id=10**9, username="nobody", name="y", **others)
+    others = dict.fromkeys(("task_id", "import_id", "schedule_id", "webhook_id"), "x")
+    return pattern.format(post_id=10**9, username="nobody", name="y", number="1", **others)
 
 
 LIVES = [

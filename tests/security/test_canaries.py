@@ -66,6 +66,10 @@ def act(stack: Stack, canaries: Canaries) -> tuple[str, str]:
     canaries.planted["a signature"] = signed.partition("X-Amz-Signature=")[2].partition("&")[0]
     person.post("/v1/exports", headers={"Idempotency-Key": plant("an idempotency key")})
     person.post("/v1/password-resets", {"email": person.address})
+    url = f"http://127.0.0.1:9/{plant('a receiver')}"  # where nobody listens
+    webhook = person.call("POST", "/v1/webhooks", {"url": url}, 201)
+    canaries.planted["a webhook's secret"] = webhook["secret"]
+    person.call("POST", f"{webhook['links']['self']}/test", {}, 202)
     strange = {
         "Authorization": "Bearer " + plant("a wrong token"),
         "Cookie": "carryout_session=" + plant("a wrong cookie"),
@@ -95,6 +99,7 @@ def test_no_canary_gets_out(stack: Stack) -> None:
     # Each process has a pipe of its own to the log: what came before may be written after.
     wait_until(lambda: actions(lines(stack), task_id) >= ACTIONS, "the log tells of the task")
     wait_until(lambda: '"Mails"' in stack.log, "the log tells of emails")
+    wait_until(lambda: '"deliver"' in stack.log, "the log tells of deliveries")
 
     assert canaries.found_in(errors) == []
     assert canaries.found_in(stack.log) == []

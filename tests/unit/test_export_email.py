@@ -309,3 +309,28 @@ def test_one_post_is_one_post() -> None:
     assert "0 posts," in part(build(having(SUCCEEDED, rows={"posts": 0})), "plain")
     spanish = part(build(having(replace(SUCCEEDED, language="es"), rows={"posts": 1})), "plain")
     assert "1 publicación," in spanish
+
+
+ARCHIVE = having(
+    SUCCEEDED, name="export_archive", rows={"profile": 1, "posts": 1234, "sessions": 2}
+)
+
+
+@pytest.mark.parametrize(
+    ("language", "lines"),
+    [
+        ("en", ["Profile: 1", "Posts: 1,234", "Sessions: 2"]),
+        ("es", ["Perfil: 1", "Publicaciones: 1234", "Sesiones: 2"]),
+        ("ko", ["프로필: 1", "게시물: 1,234", "로그인 세션: 2"]),
+    ],
+)
+def test_an_archive_tells_the_rows_of_each_dataset(language: str, lines: list[str]) -> None:
+    """Each dataset has its title and number; the attachment is the ZIP under its own name."""
+    raw = build(replace(ARCHIVE, language=language))
+    text = part(raw, "plain").replace("1.234", "1234")
+    assert [line for line in text.splitlines() if line in lines] == lines
+    (attachment,) = parse(raw).iter_attachments()
+    assert isinstance(attachment, EmailMessage)
+    assert attachment.get_content_type() == "application/zip"
+    assert attachment.get_filename() == "carryout-susan-20260102.zip"
+    assert "게시물 내보내기" not in text

@@ -186,6 +186,13 @@ def test_posts_in_several_files() -> None:
     assert [row.position for row in rows] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("pack", [as_zip, as_tar])
+def test_posts_among_many_files(pack: Pack) -> None:
+    """However many other files would be worth a look."""
+    others = {f"node_modules/{number}.js": b"{}" for number in range(3000)}
+    assert bodies(pack(others | {"outbox.json": OUTBOX})) == ["a", "b"]
+
+
 def test_months_of_2012() -> None:
     """The oldest archives have a file for each month."""
     prefix = "Grailbird.data.tweets_2012_{:02} = \n"

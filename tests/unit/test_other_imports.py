@@ -270,6 +270,12 @@ def test_a_feed() -> None:
     assert bodies(content) == ["plain\n<b>", "Title\n\none\n\ntwo", "text"]
 
 
+def test_an_item_that_says_only_when_it_was_changed() -> None:
+    """That is the time nearest to its publication."""
+    item = {"content_text": "x", "date_published": None, "date_modified": TIME}
+    assert [row.timestamp for row in everything(feed(item))[0]] == [MOMENT]
+
+
 @pytest.mark.parametrize("version", ["1", "1.1"])
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_feed_is_told_by_its_version(version: str, is_first: bool) -> None:

@@ -125,8 +125,8 @@ def test_as_dateutil(rule: str, zone: str) -> None:
     clock = ZoneInfo(zone)
     expected = list(islice(by_dateutil(rule, clock, anchor), 60 if "HOURLY" in rule else 25))
     recurrence = Recurrence(parse(rule), clock, anchor)
-    if recurrence.rule.count is not None:
-        expected = expected[: recurrence.rule.count]
+    if recurrence.rule.times is not None:
+        expected = expected[: recurrence.rule.times]
     if recurrence.rule.until is not None:
         expected = [one for one in expected if one <= datetime(2026, 12, 15, 2, tzinfo=UTC)]
     within = [one for one in expected if one < anchor + HORIZON]

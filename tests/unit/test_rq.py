@@ -88,7 +88,7 @@ INTERNALS: list[tuple[Any, str, str]] = [
     (BaseRegistry.add, "57aef3455449", f"{HORSE}: _end"),
     (FinishedJobRegistry.cleanup, "09c3d955c3e3", f"{RUNNER}: run_maintenance_tasks"),
     (worker_registration.register, "0fcd5557d2e7", f"{RUNNER}: _register_again"),
-    (suspension.is_suspended, "70f3a464e067", f"{HORSE}: Limits.age_s; the parent alone looks"),
+    (suspension.is_suspended, "70f3a464e067", f"{RUNNER}: execute_job; {HORSE}: _next"),
 ]
 """What, the digest of its source, and what of ours to look at."""
 

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.adapters.job_queue import Workers
 from chalicelib.db.models import ExportFile, Task
 from chalicelib.exports.views import Email, TaskView
 from chalicelib.microblog.models import Post
@@ -20,6 +21,7 @@ def show(
     file: dict[str, Any] | None = None,
     email: str | None = None,
     paused: bool = False,
+    suspended: bool = False,
     **facts: Any,
 ) -> Json:
     """A task as it is shown; an export that was queued just now, but for some facts.
@@ -31,6 +33,7 @@ def show(
         file: What an attempt left in the ledger about its file, if it did.
         email: The state of its email, if there is one.
         paused: Whether its kind is.
+        suspended: Whether all workers are.
         **facts: What is unusual about the task.
     """
     usual = {
@@ -55,7 +58,9 @@ def show(
         export=None if file is None else ExportFile(task_id="t1", **file),
         email=None if email is None else Email(email, message_id="m1", sent_at=NOW),
     )
-    return show_task(view, position=position, workers_alive=alive, now=NOW, prefix=prefix)
+    return show_task(
+        view, position=position, workers=Workers(alive, suspended=suspended), now=NOW, prefix=prefix
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,6 +80,9 @@ def show(
         ({"paused": True}, False, "paused"),  # workers would not help
         ({"paused": True, "due_at": LATER, "queued_at": LATER}, True, "time"),
         ({"paused": True, "status": "running"}, True, None),
+        ({"suspended": True}, True, "paused"),
+        ({"suspended": True}, False, "paused"),
+        ({"suspended": True, "status": "running"}, True, None),
         ({"status": "running"}, True, None),
         ({"status": "running"}, False, None),
         ({"status": "cancelling"}, True, None),

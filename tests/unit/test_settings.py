@@ -44,6 +44,7 @@ def test_defaults() -> None:
         "registration": "open",
         "allowed_origins": (),
         "proxy_hops": 0,
+        "webhook_private": False,
         "verify_email": True,
         "limits": True,
         "log_format": "json",
@@ -106,6 +107,7 @@ BAD = [
     ("ALLOWED_ORIGINS", "*"),
     ("ALLOWED_ORIGINS", "https://example.com/"),  # an origin has no path
     ("ALLOWED_ORIGINS", "https://a.example, b.example"),
+    ("WEBHOOK_PRIVATE", "true"),
     ("VERIFY_EMAIL", "yes"),
     ("LIMITS", "1"),
     ("LOG_FORMAT", "xml"),

@@ -253,6 +253,7 @@ def _hint(wiring: Any, task: Any) -> None:
 
 
 def _shown(task_id: str) -> Any:
+    from chalicelib.adapters.job_queue import Workers  # noqa: PLC0415
     from chalicelib.exports.views import view_task  # noqa: PLC0415
     from chalicelib.schemas.serializers import show_task  # noqa: PLC0415
 
@@ -261,7 +262,7 @@ def _shown(task_id: str) -> Any:
         view = view_task(session, task_id)
     now = wiring.now()
     position = wiring.queue_positions.position(view.task, view.counted, now=now)
-    return show_task(view, position=position, workers_alive=True, now=now, prefix="")
+    return show_task(view, position=position, workers=Workers(1), now=now, prefix="")
 
 
 def _history(task_id: str) -> list[dict[str, str]]:

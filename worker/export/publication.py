@@ -5,6 +5,7 @@ computes the digest. A writer provides the content: a head, pieces, and a tail.
 """
 
 import logging
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ from worker.export.digest import Digest, sha256, taken_up
 from worker.export.upload import Upload, digest_of
 
 log = logging.getLogger(__name__)
+
+COUNT_AFTER_S = 1.0
+"""After this time progress is told even of a file of one part: an archive that compresses well may
+have taken long by then."""
 
 Rows = Mapping[str, int]
 """By dataset, how many rows are in a file."""
@@ -204,15 +209,17 @@ def _write(attempt: Attempt, draft: _Draft, writer: Writer) -> File:
 
 def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
     """Write all pieces, and upload all but what the last part will hold."""
-    total = 0
+    total, began = 0, time.monotonic()
     with closing(writer.pieces(draft.cursor, draft.rows)) as pieces:
         for piece in pieces:
             draft.add_piece(piece)
             # Where nothing follows, there is no checkpoint: what is pending becomes the last part,
             # which is at most one piece larger than the others.
-            if len(draft.pending) >= draft.upload.part_bytes and piece.cursor is not None:
-                # A file of one part needs no count: it is finished before anybody looks.
-                total = total or attempt.task.total or writer.count()
+            is_part = len(draft.pending) >= draft.upload.part_bytes and piece.cursor is not None
+            # Most files of one part need no count: they are finished before anybody looks.
+            if not total and (is_part or time.monotonic() - began > COUNT_AFTER_S):
+                total = attempt.task.total or writer.count()
+            if is_part and piece.cursor is not None:
                 _upload_part(attempt, draft, piece.cursor())
                 attempt.checkpoint(writer.done(draft.rows), total, draft.to_json())
             if total:

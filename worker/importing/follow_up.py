@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 def follow_up(attempt: Attempt, outcome: str) -> None:
     """Remove the upload, delete the staged rows, and what a failed attempt has left of a report."""
+    if outcome not in {"succeeded", *ENDED_BADLY}:
+        return  # it goes on
     if outcome == "succeeded":
         _count(attempt)
     task, wiring = attempt.task, attempt.wiring

@@ -30,7 +30,7 @@ def _body(item: dict[str, Any]) -> str:
 
 
 def _time(item: dict[str, Any]) -> Any:
-    published = item.get("date_published")
+    published = item.get("date_published") or item.get("date_modified")
     if published is None:
         raise Bad(Reason.TIME_MISSING)
     try:

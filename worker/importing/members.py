@@ -8,12 +8,14 @@ from pathlib import PurePosixPath
 from worker.importing.formats import Format
 from worker.importing.reading import Content, refused
 
-CANDIDATES = 2000
-"""So many files of an archive are looked at; X's archive of 2012 has one for each month."""
+KNOWN = 2000
+"""So many files are kept that are where we know posts to be; X had one for each month."""
+
+OTHERS = 200
+"""So many other files are looked at if none of these has posts."""
 
 _TEXTS = re.compile(r"\.(?:json|ndjson|jsonl|js)(?:\.gz)?$", re.IGNORECASE)
 _ARCHIVES = re.compile(r"\.(?:zip|tar|tgz|tar\.gz)$", re.IGNORECASE)
-_LOOKED_INTO = 200
 
 _PART = re.compile(r"-part([0-9]+)")
 
@@ -90,7 +92,7 @@ def check_path(path: str) -> None:
             raise refused("path_escapes")
 
 
-def may_hold_posts(name: str) -> bool:
+def _may_hold_posts(name: str) -> bool:
     """Whether a file is worth a look."""
     path = PurePosixPath(name)
     # What macOS keeps beside the files: attributes, under the names of the files.
@@ -98,14 +100,42 @@ def may_hold_posts(name: str) -> bool:
     return _TEXTS.search(name) is not None and not is_of_macos
 
 
-def is_archive(name: str) -> bool:
-    """Whether a file seems to be another archive."""
-    return _ARCHIVES.search(name) is not None
-
-
 def is_json_lines(name: str) -> bool:
     """Whether a file would be JSON lines of posts, which nothing in it shows if there are none."""
     return _LINES.search(name) is not None
+
+
+class Candidates:
+    """The files of an archive that are worth a look, while its names pass by.
+
+    Attributes:
+        has_archives: Whether there are archives among the files.
+    """
+
+    def __init__(self) -> None:
+        self.has_archives = False
+        self._known: list[Member] = []
+        self._others: list[Member] = []
+
+    def offer(self, name: str, make: Callable[[], Member]) -> None:
+        """A file's name, and what makes a member of it if it is kept."""
+        self.has_archives = self.has_archives or _ARCHIVES.search(name) is not None
+        if not _may_hold_posts(name):
+            return
+        is_known = any(pattern.search(name.removesuffix(".gz")) for pattern, _ in _PLACES)
+        kept, most = (self._known, KNOWN) if is_known else (self._others, OTHERS)
+        if len(kept) < most:
+            kept.append(make())
+
+    def members(self) -> list[Member]:
+        """Those that are kept.
+
+        Raises:
+            ImportRefused: There are none, but other archives.
+        """
+        if not self._known and not self._others and self.has_archives:
+            raise refused("nested_archive")
+        return [*self._known, *self._others]
 
 
 def find_posts(
@@ -122,7 +152,7 @@ def find_posts(
         chosen = sorted(here, key=_order) if are_many else sorted(here, key=_depth)[:1]
         if found := _known(chosen, look):
             return found
-    return next((found for one in members[:_LOOKED_INTO] if (found := _known([one], look))), None)
+    return next((found for one in members if (found := _known([one], look))), None)
 
 
 def _known(
@@ -147,7 +177,12 @@ def _depth(member: Member) -> tuple[int, str]:
 
 
 def _order(member: Member) -> tuple[str, int, str]:
-    """Parts by their numbers, of which the first has none; months by their names."""
+    """Parts by their numbers, of which the first has none; months by their names.
+
+    In a tar file by their places, for it takes long to go back in one.
+    """
+    if member.place is not None:
+        return "", member.place[1], ""
     path = PurePosixPath(member.name)
     found = _PART.search(path.name)
     return str(path.parent), int(found[1]) if found else 0, path.name

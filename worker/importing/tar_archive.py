@@ -7,16 +7,10 @@ leading slash does not count, and neither a path nor a link may lead out of the 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from chalicelib.errors import ImportRefused
-from worker.importing.members import (
-    CANDIDATES,
-    Member,
-    check_path,
-    clean_name,
-    is_archive,
-    may_hold_posts,
-)
+from worker.importing.members import Candidates, Member, check_path, clean_name
 from worker.importing.reading import Content, Limits, Progress, refused
 from worker.importing.unpacking import CHUNK_BYTES
 
@@ -55,18 +49,15 @@ def members_of(archive: Content, limits: Limits) -> list[Member]:
     Raises:
         ImportRefused: The archive is damaged or dangerous.
     """
-    kept: list[Member] = []
-    has_archives = False
+    candidates = Candidates()
     for number, header in enumerate(_headers(archive), 1):
         if number > limits.members:
             raise refused("too_many_members")
         _check(header)
-        has_archives = has_archives or is_archive(header.name)
-        if header.kind in _REGULAR and may_hold_posts(header.name) and len(kept) < CANDIDATES:
-            kept.append(member_at(archive, header.name, header.offset, header.bytes))
-    if not kept and has_archives:
-        raise refused("nested_archive")
-    return kept
+        if header.kind in _REGULAR:
+            place = (header.name, header.offset, header.bytes)
+            candidates.offer(header.name, partial(member_at, archive, *place))
+    return candidates.members()
 
 
 def member_at(archive: Content, name: str, offset: int, size: int) -> Member:

@@ -11,17 +11,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, BinaryIO, NamedTuple
 
-from worker.importing.members import (
-    CANDIDATES,
-    Member,
-    check_path,
-    clean_name,
-    is_archive,
-    may_hold_posts,
-)
+from worker.importing.members import Candidates, Member, check_path, clean_name
 from worker.importing.reading import Content, Progress, refused
 from worker.importing.unpacking import CHUNK_BYTES, Budget, Inflater
 
@@ -88,23 +82,24 @@ def members_of(file: BinaryIO, budget: Budget) -> list[Member]:
     directory = _find_directory(file, budget.size)
     if directory.members > budget.limits.members:
         raise refused("too_many_members")
-    kept: list[Entry] = []
+    candidates = Candidates()
     spans: list[tuple[int, int]] = []
-    unpacked, has_archives = 0, False
+    unpacked = 0
     for entry in _entries(file, directory):
         spans.append((entry.offset, entry.end))
         if len(spans) > budget.limits.members:
             raise refused("too_many_members")
         unpacked += entry.bytes
-        has_archives = has_archives or is_archive(entry.name)
         _check(file, entry, budget)
-        if may_hold_posts(entry.name) and not entry.is_link and len(kept) < CANDIDATES:
-            kept.append(entry)
+        if not entry.is_link:
+            candidates.offer(entry.name, partial(_member, file, entry, budget))
     budget.check(unpacked, budget.size)
     _check_spans(spans, directory.start)
-    if not kept and has_archives:
-        raise refused("nested_archive")
-    return [Member(entry.name, ZipMember(file, entry, budget)) for entry in kept]
+    return candidates.members()
+
+
+def _member(file: BinaryIO, entry: Entry, budget: Budget) -> Member:
+    return Member(entry.name, ZipMember(file, entry, budget))
 
 
 def _check(file: BinaryIO, entry: Entry, budget: Budget) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from chalicelib.exports.kinds import Export, ExportWords
+from chalicelib.exports.kinds import Export, ExportWords, titled_rows
 from chalicelib.outbox.messages import Message
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.fields import parse_time
@@ -96,6 +96,7 @@ class _Writer:
     """Finds the words for an outcome."""
 
     def __init__(self, kind: Export, message: Message, language: Language) -> None:
+        self._kind = kind
         self._said: ExportWords = kind.words
         self._message = message
         self._facts: Mapping[str, Any] = message.payload
@@ -124,7 +125,7 @@ class _Writer:
                 (gettext("Contents"), gettext(self._said.contents) % {"username": username}),
                 (gettext("Requested"), self._time("requested_at")),
                 (gettext("Exported"), self._time("exported_at")),
-                (gettext(self._said.rows), number),
+                *((gettext(title), language.number(count)) for title, count in self._rows()),
                 (gettext("Size"), size),
                 ("SHA-256", facts["sha256"]),
                 (gettext("Available until"), self._time("expires_at")),
@@ -136,6 +137,9 @@ class _Writer:
             button=gettext("Open the download page"),
             footer=gettext(self._said.footer),
         )
+
+    def _rows(self) -> list[tuple[str, int]]:
+        return titled_rows(self._kind, self._facts["rows"])
 
     def _failed(self) -> Words:
         language, facts = self._language, self._facts

@@ -9,10 +9,11 @@ from chalicelib.adapters.email_service import LONGEST_S
 from chalicelib.exports.kinds import TOPIC as EXPORT
 from chalicelib.logs import metrics
 from chalicelib.outbox import messages
+from chalicelib.outbox.deliveries import DISABLED_TOPIC
 from chalicelib.outbox.messages import MAX_TRIES, REPEATABLE, Final, Message
 from chalicelib.outbox.schedule_notices import TOPIC as SCHEDULE
 from chalicelib.wiring import Wiring
-from worker.outbox import account_email, export_email, schedule_email
+from worker.outbox import account_email, export_email, schedule_email, webhook_email
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +28,11 @@ COMPOSERS: dict[str, Compose] = {
     "reset": account_email.compose,
     "moved": account_email.compose,
     SCHEDULE: schedule_email.compose,
+    DISABLED_TOPIC: webhook_email.compose,
 }
 """What writes a message, by its topic."""
 
-NEEDS_CONFIRMED = frozenset({EXPORT, SCHEDULE})
+NEEDS_CONFIRMED = frozenset({EXPORT, SCHEDULE, DISABLED_TOPIC})
 """Topics that are only sent to an address that is known to be the user's."""
 
 

@@ -12,7 +12,7 @@ from chalicelib.errors import (
     TooMany,
     WrongPassword,
 )
-from chalicelib.microblog import posts
+from chalicelib.exports.kinds import export_kinds
 from chalicelib.schemas.requests import PasswordChange, Profile
 from chalicelib.values.fields import check
 from chalicelib.web import account_actions, recovery
@@ -30,11 +30,8 @@ def account(call: Call) -> Response:
 
 
 def _render(call: Call, *, status: int = 200, **facts: Any) -> Response:
-    user = call.user
-    with call.wiring.database.read() as session:
-        post_count = posts.count_posts(session, user.id)
     shown: dict[str, Any] = {"saved": None, "complaints": {}, "given": {}, **facts}
-    return render(call, "account.html", status=status, post_count=post_count, **shown)
+    return render(call, "account.html", status=status, kinds=export_kinds(), **shown)
 
 
 def _refuse(call: Call, error: RequestError, *, at: str, **facts: Any) -> Response:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chalicelib.db.models import ACTIVE, ExportFile, Task
-from chalicelib.exports.kinds import Export, export_of
+from chalicelib.exports.kinds import Export, export_of, titled_rows
 from chalicelib.exports.views import Email, TaskView, tasks_in_progress
 from chalicelib.imports.kinds import import_of
 from chalicelib.schemas.serializers import Json
@@ -28,6 +28,7 @@ class Card:
         task: The row.
         kind: The export that it is of; None for other tasks.
         export: What an export adds to it.
+        rows: What an export holds: the title of each dataset, and how many rows.
         filename: What its file is called where it is downloaded; None before it begins.
         email: The email about an export's outcome.
         shown: The task as the API shows it.
@@ -42,6 +43,7 @@ class Card:
     task: Task
     kind: Export | None
     export: ExportFile | None
+    rows: list[tuple[str, int]]
     filename: str | None
     email: Email | None
     shown: Json
@@ -60,6 +62,7 @@ def card(call: Call, view: TaskView, language: Language) -> Card:
         task=task,
         kind=kind,
         export=view.export,
+        rows=titled_rows(kind, view.export.rows or {}) if kind and view.export else [],
         filename=kind.name_of(call.user.username, at) if kind and at else None,
         email=view.email,
         shown=lists.show(call, view),

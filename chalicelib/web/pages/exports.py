@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 from chalice.app import Response
 
-from chalicelib.errors import NotFound, TaskInProgress
+from chalicelib.errors import Invalid, NotFound, TaskInProgress
+from chalicelib.exports.estimates import estimate_rows
 from chalicelib.exports.kinds import Export, export_kinds
-from chalicelib.exports.publication import count_rows
 from chalicelib.exports.views import list_tasks, view_task
 from chalicelib.schemas.requests import ListQuery
 from chalicelib.tasks.registry import TASKS
 from chalicelib.values.paging import cursor
 from chalicelib.web import actions, lists
-from chalicelib.web.pages import cards
-from chalicelib.web.pages.page_rendering import language, own_path, render, visitor
+from chalicelib.web.pages import cards, choosing
+from chalicelib.web.pages.page_rendering import is_live, language, own_path, render, visitor
 from chalicelib.web.request import Call
 
 REFRESH_S = 3
@@ -26,15 +26,20 @@ class Offer:
 
     Attributes:
         kind: The kind of export.
-        rows: How many rows it would have.
+        rows: How many rows it would have, about; 0 where its words do not say.
     """
 
     kind: Export
     rows: int
 
 
-def home(call: Call) -> Response:
-    """The caller's exports and buttons for new ones, or the welcome page."""
+def home(call: Call, *, complaint: str | None = None) -> Response:
+    """The caller's exports and buttons for new ones, or the welcome page.
+
+    Args:
+        call: The request.
+        complaint: What is wrong with what the caller chose.
+    """
     user = visitor(call)
     if user is None:
         return render(call, "welcome.html", erased=False)
@@ -42,20 +47,28 @@ def home(call: Call) -> Response:
     names = [kind.name for kind in export_kinds()]
     with call.wiring.database.read() as session:
         found, more = list_tasks(session, page=page, user_id=user.id, names=names)
-        offers = [
-            Offer(kind, count_rows(session, user.id, kind.datasets)) for kind in export_kinds()
-        ]
     shown = [cards.card(call, view, language(call)) for view in found]
     last = found[-1].task if more else None
+    is_first = page.before is None
     return render(
         call,
         "home.html",
+        status=422 if complaint else 200,
         refresh_s=REFRESH_S,
         exports=[one for one in shown if not one.active],
-        offers=offers,
-        first_page=page.before is None,
+        offers=[_offer(call, kind) for kind in export_kinds()] if is_first else [],
+        first_page=is_first,
+        # It stands beside the parts of the page that change, so as not to close under one's hands.
+        chooser=choosing.chooser(call, complaint) if is_first and not is_live(call) else None,
         more=cursor(last.created_at, last.id) if last else None,
     )
+
+
+def _offer(call: Call, kind: Export) -> Offer:
+    rows = 0
+    if "%(number)s" in kind.words.offer[1]:
+        rows = sum(estimate_rows(call.wiring.database, call.user.id, kind.datasets))
+    return Offer(kind, rows)
 
 
 def export(call: Call, task_id: str) -> Response:
@@ -70,10 +83,14 @@ def export(call: Call, task_id: str) -> Response:
 
 def submit_export(call: Call) -> Response:
     """Request an export and go to its page, or to the page of the one that is running."""
-    name = call.form.get("name", "export_posts")
-    if not isinstance(TASKS.get(name), Export):
+    kind = TASKS.get(call.form.get("name", ""))
+    if not isinstance(kind, Export):
         raise NotFound
-    return call.see_other(f"/exports/{actions.launch_or_find(call, name)}")
+    try:
+        params = choosing.params(call, kind)
+    except Invalid as error:
+        return home(call, complaint=choosing.complaint(error, language(call)))
+    return call.see_other(f"/exports/{actions.launch_or_find(call, kind.name, params)}")
 
 
 def submit_cancel(call: Call, task_id: str) -> Response:

@@ -71,6 +71,11 @@ def _complaints(language: Language) -> dict[str, str]:
         "report_not_ready": language.gettext("This import has no report."),
         "report_gone": language.gettext("This report has expired."),
         "upload_too_large": language.gettext("The file is too large."),
+        "too_many_webhooks": language.gettext(
+            "You have as many webhooks as one account may have. Delete one to add another."
+        ),
+        "webhook_disabled": language.gettext("This webhook is disabled. Enable it first."),
+        "delivery_in_progress": language.gettext("This delivery is still on its way."),
         "body_too_large": language.gettext("That's too large. The limit is 10 MB."),
         "invalid": language.gettext("Some of this isn't valid. Check it and try again."),
         "unavailable": language.gettext("We can't do this right now. Try again in a moment."),
@@ -86,6 +91,8 @@ def flaws_of(language: Language) -> dict[str, str]:
         "/email": language.gettext("Enter an email address such as susan@example.com."),
         "/password": language.gettext("Use 8 to 128 characters for the password."),
         "/language": language.gettext("Choose a language from the list."),
+        "/url": language.gettext("Enter a public URL that starts with https://."),
+        "/events": language.gettext("Choose at least one event."),
         "/body": language.gettext("A post can have 1 to 10,000 characters."),
         "/rrule": language.gettext(
             "Enter a rule such as FREQ=MONTHLY;BYMONTHDAY=1;BYHOUR=3 that runs at least once."

@@ -4,6 +4,7 @@ from chalice.app import Response
 
 from chalicelib.accounts import accounts
 from chalicelib.errors import NotFound
+from chalicelib.exports.kinds import export_kinds
 from chalicelib.microblog import posts
 from chalicelib.schemas.requests import ListQuery
 from chalicelib.values.fields import PostBody, flaw
@@ -39,6 +40,7 @@ def _render(
         status=status,
         owner=owner,
         own=owner.id == user.id,
+        kind=export_kinds()[0],
         posts=found,
         post_count=post_count,
         first_page=page.before is None,

@@ -1,6 +1,6 @@
 """Every scenario, by its name in lower case."""
 
-from tests.faults.scenarios import attempts, others
+from tests.faults.scenarios import attempts, hooks, imports, others
 from tests.faults.scenarios.scenario import READER, Scenario
 
 __all__ = ["READER", "SCENARIOS", "Scenario"]
@@ -40,5 +40,11 @@ SCENARIOS: dict[str, type[Scenario]] = {
         attempts.Outdated,
         attempts.Crowd,
         others.Senders,
+        imports.Imported,
+        imports.ImportResumed,
+        hooks.Hooked,
+        hooks.Delivered,
+        hooks.Undelivered,
+        hooks.Deliverers,
     )
 }

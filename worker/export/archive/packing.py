@@ -17,6 +17,9 @@ THREADS = min(4, os.cpu_count() or 1)
 AHEAD = 4 * THREADS
 """How many blocks may wait: enough to go on compressing while a part is uploaded."""
 
+AHEAD_BYTES = 6 * 1024 * 1024
+"""How much may wait in them, for rows are several times as long in some formats."""
+
 
 def packed(blocks: Iterable[tuple[int, Block]]) -> Generator[tuple[int, Block, bytes]]:
     """Compress blocks that come with the number of their section.
@@ -28,10 +31,13 @@ def packed(blocks: Iterable[tuple[int, Block]]) -> Generator[tuple[int, Block, b
     """
     waiting: deque[tuple[int, Block, Future[bytes]]] = deque()
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="packing")
+    size = 0
     try:
         for number, block in blocks:
             waiting.append((number, block, pool.submit(deflated, block.data, last=block.last)))
-            if len(waiting) >= AHEAD:
+            size += len(block.data)
+            while len(waiting) >= AHEAD or size > AHEAD_BYTES:
+                size -= len(waiting[0][1].data)
                 yield _next(waiting)
         while waiting:
             yield _next(waiting)

@@ -7,7 +7,7 @@
 "use strict";
 
 carryout.data = (() => {
-  const KEPT_CHARACTERS = 96_000_000; // of files, so that a tab can read any archive to its end
+  const KEPT_CHARACTERS = 48_000_000; // of files, so that a tab can read any archive to its end
 
   const waiting = new Map(); // what to do with a file that is being loaded
   const kept = new Map(); // what was loaded, the least recently used first

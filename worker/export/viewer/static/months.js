@@ -48,7 +48,7 @@ carryout.months = (() => {
   // A list to choose from; `href` gives the address of a period, or of everything.
   function choice(dataset, { chosen, href }) {
     const periods = data.periods(dataset).reverse();
-    if (!periods.length) return null;
+    if (periods.length < 2) return null;
     const options = { chosen, href, largest: most(periods), newest: periods[0].name };
     const attributes = { href: href(null), "aria-current": chosen ? null : "page", class: "all" };
     const all = el("a", attributes, named(format.say("all"), data.total(dataset)));
