@@ -15,6 +15,7 @@ from chalicelib.db.models import (
     Task,
     Token,
     User,
+    Webhook,
 )
 from chalicelib.exports.datasets import Dataset
 from chalicelib.outbox.messages import SETTLED
@@ -96,7 +97,8 @@ EMAILS = Dataset(
     key=(OutboxMessage.created_at, OutboxMessage.id),
     snapshot=OutboxMessage.created_at,
     time=OutboxMessage.created_at,
-    where=(OutboxMessage.state.in_(SETTLED),),
+    # Deliveries to webhooks are in the outbox, too.
+    where=(OutboxMessage.state.in_(SETTLED), OutboxMessage.webhook_id.is_(None)),
     fields={
         "id": OutboxMessage.id,
         "topic": OutboxMessage.topic,
@@ -128,6 +130,23 @@ SCHEDULES = Dataset(
     },
 )
 
+WEBHOOKS = Dataset(
+    "webhooks",
+    title=N_("Webhooks"),
+    owner=Webhook.user_id,
+    key=(Webhook.created_at, Webhook.id),
+    snapshot=Webhook.created_at,
+    time=Webhook.created_at,
+    # The secret is its receiver's, too. Deliveries change the rest: of those the audit tells.
+    fields={
+        "id": Webhook.id,
+        "url": Webhook.url,
+        "events": Webhook.events,
+        "enabled": Webhook.enabled,
+        "created_at": Webhook.created_at,
+    },
+)
+
 AUDIT = Dataset(
     "audit",
     title=N_("Activity log"),
@@ -138,5 +157,5 @@ AUDIT = Dataset(
     fields={"at": AuditEntry.at, "event": AuditEntry.event, "task_id": AuditEntry.task_id},
 )
 
-DATASETS = (PROFILE, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, SCHEDULES, AUDIT)
+DATASETS = (PROFILE, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, SCHEDULES, WEBHOOKS, AUDIT)
 """What every application has."""

@@ -12,6 +12,7 @@ from chalicelib.exports.account_data import (
     SCHEDULES,
     SESSIONS,
     TASKS,
+    WEBHOOKS,
 )
 from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import Export, ExportWords
@@ -59,7 +60,7 @@ IMPORT_POSTS = Import(
 EXPORT_ARCHIVE = Archive(
     name="export_archive",
     title=N_("Exporting all of your data"),
-    datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, SCHEDULES, AUDIT),
+    datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, SCHEDULES, WEBHOOKS, AUDIT),
     words=ExportWords(
         heading=N_("Export all your data"),
         offer=NN_(

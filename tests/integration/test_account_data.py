@@ -14,6 +14,8 @@ from chalicelib.db.engine import Database
 from chalicelib.db.models import NOT_EXPORTED, Base, Notification, OutboxMessage
 from chalicelib.exports.archive import FORMATS, archive_kind
 from chalicelib.exports.kinds import export_kinds
+from chalicelib.outbox import webhooks
+from chalicelib.tasks import schedules
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
@@ -35,6 +37,9 @@ from worker import attempts
 from worker.attempts import perform
 from worker.export import pages, upload
 
+PLAN = schedules.Plan(
+    name="example", params={"seconds": 1}, rrule="FREQ=DAILY", timezone="Europe/Madrid"
+)
 NAMES = {one.name for one in archive_kind().datasets}
 
 
@@ -80,6 +85,10 @@ def user_id(database: Database) -> int:
             at = now() + timedelta(days=day - 10)
             accounts.issue_token(session, user_id, ttl_s=3600 * 24 * 20, now=at)
         session.execute(sa.update(OutboxMessage).values(state="sent", sent_at=now()))
+        webhooks.create_webhook(
+            session, user_id, url="https://example.com/", events=webhooks.EVENTS, now=now()
+        )
+        schedules.create(session, user_id, PLAN)
     return user_id
 
 
@@ -122,7 +131,11 @@ def test_what_they_hold(wired: Wiring, user_id: int) -> None:
     assert {one["data"]["task_id"] for one in rows["notifications"]} == ids
     assert len(rows["sessions"]) == 5
     assert all(one.keys() == {"created_at", "expires_at"} for one in rows["sessions"])
+    (webhook,) = rows["webhooks"]
+    assert (webhook["url"], webhook["events"]) == ("https://example.com/", [*webhooks.EVENTS])
+    assert "secret" not in webhook
     assert rows["emails"] == []  # a task that is no export emails nobody
+    assert rows["schedules"] == rows["webhooks"] == []
     events = [(one["event"], one["task_id"]) for one in rows["audit"]]
     assert events[-1] == ("started", task_id)
     assert ("requested", unfinished) in events
@@ -196,7 +209,7 @@ def test_the_same_from_the_beginning(wired: Wiring, user_id: int, killed_after: 
     lapse(database, task_id)
     perform(task_id, wired)
     assert published(wired, task_id) == resumed
-    assert all(rows_of(resumed)[name] for name in NAMES - {"emails"})
+    assert all(rows_of(resumed)[name] for name in NAMES - {"emails", "schedules", "webhooks"})
 
 
 @both_databases

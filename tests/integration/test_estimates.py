@@ -138,6 +138,7 @@ def test_every_dataset_has_one(database: Database) -> None:
         "sessions": 0,
         "emails": 0,
         "schedules": 0,
+        "webhooks": 0,
         "audit": 1,
     }
 

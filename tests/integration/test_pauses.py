@@ -103,14 +103,13 @@ def test_paused_tasks_start_no_workers(susan: Person, wiring: Wiring) -> None:
 @both_databases
 def test_paused_tasks_make_nobody_wait(susan: Person, david: Person, wiring: Wiring) -> None:
     """A long task makes no room for those that cannot begin."""
-    long = launch(wiring.database, susan.user_id)
-    claim(wiring.database, long)
+    claim(wiring.database, launch(wiring.database, susan.user_id))
     launch(wiring.database, david.user_id, "example")
     for name, others in ((None, True), ("export_posts", True), ("example", False)):
         with wiring.database.write() as session:
             if name is not None:
                 pauses.pause(session, name)
-            assert leases.others_wait(session, long) is others
+            assert leases.others_wait(session) is others
 
 
 @both_databases
