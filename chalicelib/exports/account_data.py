@@ -97,6 +97,7 @@ EMAILS = Dataset(
     key=(OutboxMessage.created_at, OutboxMessage.id),
     snapshot=OutboxMessage.created_at,
     time=OutboxMessage.created_at,
+    # Deliveries to webhooks are in the outbox, too.
     where=(OutboxMessage.state.in_(SETTLED), OutboxMessage.webhook_id.is_(None)),
     fields={
         "id": OutboxMessage.id,
@@ -136,7 +137,6 @@ WEBHOOKS = Dataset(
     key=(Webhook.created_at, Webhook.id),
     snapshot=Webhook.created_at,
     time=Webhook.created_at,
-    # The secret is its receiver's, too. Deliveries change the rest: of those the audit tells.
     fields={
         "id": Webhook.id,
         "url": Webhook.url,

@@ -144,6 +144,10 @@ def _by_sorting(target: Target, *, postgresql: bool) -> sa.Subquery:
 def _both(target: Target) -> sa.Subquery:
     """The account's rows at the file's moments, whose position is NULL, and the file's own."""
     moments = sa.select(ImportRow.timestamp).where(MINE)
+    first, last = (
+        sa.select(edge(ImportRow.timestamp)).where(MINE).scalar_subquery()
+        for edge in (sa.func.min, sa.func.max)
+    )
     body, timestamp = column_of(target.body), column_of(target.timestamp)
     present = sa.select(
         timestamp.label("timestamp"),
@@ -151,6 +155,8 @@ def _both(target: Target) -> sa.Subquery:
         sa.cast(sa.null(), sa.BigInteger).label("position"),
     ).where(
         column_of(target.owner) == sa.bindparam("owner", type_=column_of(target.owner).type),
+        # The range alone keeps PostgreSQL from reading all of the account first.
+        timestamp.between(first, last),
         timestamp.in_(moments),
     )
     staged = sa.select(ImportRow.timestamp, ImportRow.body, ImportRow.position).where(MINE)

@@ -15,7 +15,7 @@ from tests.harness.waiting import wait_until
 EVERYTHING: dict[str, Any] = {
     "datasets": ["profile", "posts"],
     "formats": list(FORMATS),
-    "viewer": False,
+    "viewer": True,
 }
 
 KEPT = {"EXPORTS_KEPT": "1000", "TASK_MAX_ATTEMPTS": "10"}

@@ -4,6 +4,7 @@ import base64
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -16,9 +17,13 @@ from chalicelib.exports.datasets import Dataset
 SETTLED: Mapping[tuple[str, str], Any] = {
     ("tasks", "status"): "succeeded",
     ("outbox", "state"): "sent",
+    ("outbox", "webhook_id"): None,
     ("users", "language"): "en",
 }
 """Where a word would make the row one that is not exported, or no row at all."""
+
+
+_numbers = count(7)
 
 
 class Plantation:
@@ -69,8 +74,7 @@ class Plantation:
 
     @staticmethod
     def _counts_up(column: sa.Column[Any]) -> bool:
-        is_number = isinstance(column.type, sa.Integer)
-        return column.primary_key and is_number and not column.foreign_keys
+        return column is column.table.autoincrement_column and not column.foreign_keys
 
     def _value(self, column: sa.Column[Any], whose: str) -> Any:
         place = (column.table.name, column.name)
@@ -91,7 +95,7 @@ def _word_for(column: sa.Column[Any]) -> tuple[str, Any]:
         (sa.JSON, (unique.hex, {"word": unique.hex})),
         (sa.Uuid, (str(unique), unique)),
         (sa.Boolean, ("", False)),
-        ((sa.Integer, sa.Numeric), ("", 7)),
+        ((sa.Integer, sa.Numeric), ("", next(_numbers))),
         (sa.Date, ("", date(2026, 1, 2))),
     ]
     found = [word for types, word in known if isinstance(kind, types)]

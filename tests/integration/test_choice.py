@@ -14,7 +14,10 @@ from tests.harness.ledgers import make_user, the_export, write_posts
 from tests.harness.people import Person
 from worker import attempts
 
-NAMES = ["profile", "posts", "tasks", "notifications", "sessions", "emails", "audit"]
+NAMES = [
+    "profile", "posts", "tasks", "notifications", "sessions", "emails", "schedules", "webhooks",
+    "audit",
+]  # fmt: skip
 ALL = {"archive": True}
 
 

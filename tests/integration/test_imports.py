@@ -117,6 +117,17 @@ def test_again_adds_nothing(susan: Person, wiring: Wiring) -> None:
     assert Counter(posts_of(susan))["c", TIME] == 3
 
 
+def test_many_at_one_moment(susan: Person, wiring: Wiring) -> None:
+    """Files whose rows share a moment by the hundred are compared in another way, alike."""
+    bodies = [f"{number % 30}" for number in range(90)]
+    write_posts(wiring.database, susan.user_id, [*bodies[:45], "mine"])
+    first = run(susan, wiring, json_lines((body, TIME) for body in bodies))
+    assert (first["result"]["imported"], first["result"]["skipped"]) == (45, 45)
+    assert Counter(body for body, _ in posts_of(susan)) == Counter([*bodies, "mine"])
+    again = run(susan, wiring, json_lines((body, TIME) for body in bodies))
+    assert again["result"]["imported"] == 0
+
+
 def test_others_posts_do_not_count(join: Join, wiring: Wiring) -> None:
     """What another user has already is not in one's own account."""
     susan, david = join("susan"), join("david")

@@ -5,7 +5,7 @@ from typing import Any
 from worker.importing.html_text import text_of
 from worker.importing.json_values import json_object
 from worker.importing.reading import Bad, Post, Reason, check_body
-from worker.importing.times import parse_any_time
+from worker.importing.times import time_of
 
 
 def post(text: bytes) -> Post:
@@ -15,7 +15,7 @@ def post(text: bytes) -> Post:
         Bad: It cannot be taken in.
     """
     item = json_object(text)
-    return check_body(_body(item)), _time(item)
+    return check_body(_body(item)), time_of(item.get("date_published") or item.get("date_modified"))
 
 
 def _body(item: dict[str, Any]) -> str:
@@ -27,13 +27,3 @@ def _body(item: dict[str, Any]) -> str:
     content = plain if plain is not None else text_of(marked_up or "")
     parts = [title if isinstance(title, str) else "", content]
     return "\n\n".join(part for part in parts if part)
-
-
-def _time(item: dict[str, Any]) -> Any:
-    published = item.get("date_published") or item.get("date_modified")
-    if published is None:
-        raise Bad(Reason.TIME_MISSING)
-    try:
-        return parse_any_time(published)
-    except ValueError:
-        raise Bad(Reason.TIME_INVALID) from None

@@ -11,7 +11,7 @@ from typing import Any
 from worker.importing.html_text import text_of
 from worker.importing.json_values import json_object
 from worker.importing.reading import Bad, Other, Post, Reason, check_body
-from worker.importing.times import parse_any_time
+from worker.importing.times import time_of
 
 _PUBLIC = frozenset({"https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"})
 """ActivityPub, section 5.6: three spellings of one name."""
@@ -36,7 +36,9 @@ def post(text: bytes) -> Post | Other:
         return Other.SKIPPED
     if not _is_public(activity, written):
         return Other.SKIPPED
-    return check_body(_body(written)), _time(activity, written)
+    return check_body(_body(written)), time_of(
+        written.get("published") or activity.get("published")
+    )
 
 
 def _is_own(activity: dict[str, Any], written: dict[str, Any]) -> bool:
@@ -99,13 +101,3 @@ def _choices(written: dict[str, Any]) -> str:
     choices = found if isinstance(found, list) else []
     names = [one.get("name") for one in choices if isinstance(one, dict)]
     return "\n".join(f"- {name}" for name in names if isinstance(name, str))
-
-
-def _time(activity: dict[str, Any], written: dict[str, Any]) -> Any:
-    published = written.get("published") or activity.get("published")
-    if published is None:
-        raise Bad(Reason.TIME_MISSING)
-    try:
-        return parse_any_time(published)
-    except ValueError:
-        raise Bad(Reason.TIME_INVALID) from None

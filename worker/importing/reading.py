@@ -40,7 +40,7 @@ class Limits:
     unpacked_bytes: int = 20 * GIB
     ratio: int = 200
     members: int = 250_000
-    rejected: int = 1_000_000
+    rejected: int = 250_000
 
 
 class Row(NamedTuple):

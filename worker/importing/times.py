@@ -4,6 +4,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+from worker.importing.reading import Bad, Reason
+
 # RFC 3339 (a space may stand for the T), with the seconds left out or of any precision, and an
 # offset with or without a colon or a space before it. X's archives of 2012 wrote the latter.
 _ISO = re.compile(
@@ -41,6 +43,23 @@ def parse_any_time(text: object) -> datetime:
         return _internet(text)
     except (ValueError, OverflowError, IndexError, TypeError):
         raise ValueError("expected a time") from None
+
+
+def time_of(written: object) -> datetime:
+    """The time of an entry.
+
+    Args:
+        written: What the entry has in its place; None if it has nothing.
+
+    Raises:
+        Bad: It is missing, or no time.
+    """
+    if written is None:
+        raise Bad(Reason.TIME_MISSING)
+    try:
+        return parse_any_time(written)
+    except ValueError:
+        raise Bad(Reason.TIME_INVALID) from None
 
 
 def _iso(found: re.Match[str]) -> datetime:

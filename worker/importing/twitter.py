@@ -11,7 +11,7 @@ from typing import Any
 
 from worker.importing.json_values import json_object
 from worker.importing.reading import Bad, Other, Post, Reason, check_body
-from worker.importing.times import parse_any_time
+from worker.importing.times import time_of
 
 # `deleted_tweets`, `direct_messages` and many more begin in the same way and are none.
 ASSIGNMENT = re.compile(
@@ -37,7 +37,7 @@ def post(text: bytes) -> Post | Other:
     body = _text(tweet)
     if "retweeted_status" in tweet or _RETWEET.match(body):
         return Other.SKIPPED
-    return check_body(body), _time(tweet)
+    return check_body(body), time_of(tweet.get("created_at"))
 
 
 def _text(tweet: dict[str, Any]) -> str:
@@ -69,12 +69,3 @@ def _urls(tweet: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _is(value: Any) -> bool:
     return isinstance(value, dict)
-
-
-def _time(tweet: dict[str, Any]) -> Any:
-    if tweet.get("created_at") is None:
-        raise Bad(Reason.TIME_MISSING)
-    try:
-        return parse_any_time(tweet["created_at"])
-    except ValueError:
-        raise Bad(Reason.TIME_INVALID) from None
