@@ -261,7 +261,7 @@ class Attempt:
         except QueueError:
             return False  # and nobody could start anything
         with self.wiring.database.read() as session:
-            return leases.others_wait(session, self.task.id)
+            return leases.others_wait(session)
 
     def before_success(self) -> Callable[[so.Session, Any], Any] | None:
         """What the kind of task does before its success, if anything; it stops when it must."""

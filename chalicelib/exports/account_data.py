@@ -137,6 +137,7 @@ WEBHOOKS = Dataset(
     key=(Webhook.created_at, Webhook.id),
     snapshot=Webhook.created_at,
     time=Webhook.created_at,
+    # The secret is its receiver's, too. Deliveries change the rest: of those the audit tells.
     fields={
         "id": Webhook.id,
         "url": Webhook.url,

@@ -641,17 +641,10 @@ MUTATIONS = (
         (LEASES, ATTEMPTS),
     ),
     Mutation(
-        "a task is no reason to make room for itself",
-        "chalicelib/tasks/leases.py",
-        'Task.id != sa.bindparam("task_id")',
-        "sa.true()",
-        (LEASES,),
-    ),
-    Mutation(
         "who cannot be claimed yet is no reason to make room",
         "chalicelib/tasks/leases.py",
-        "Task.due_at <= db_clock(), Task.id !=",
-        "Task.id !=",
+        "        Task.due_at <= db_clock(),\n        ~is_paused",
+        "        ~is_paused",
         (LEASES,),
     ),
     Mutation(

@@ -82,7 +82,7 @@ def fork_and_go_on(attempt: Attempt, folder: str) -> dict[str, Any]:
     if child:
         _note(folder, child)
         time.sleep(1)
-    return {"attempt": attempt.task.attempt}
+    return {"attempt": attempt.task.attempt, "by_child": not child}
 
 
 def ignore_signals(attempt: Attempt, folder: str) -> None:

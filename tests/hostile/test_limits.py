@@ -95,6 +95,7 @@ def test_a_fork_that_returns(start: Start, wiring: Wiring, launch: Launch, tmp_p
     wait_until(lambda: ended(child), "the child has ended")
     task = over(wiring, task_id)
     assert (task.status, task.attempt, task.claim) == ("succeeded", 1, 1)
+    assert task.result == {"attempt": 1, "by_child": False}
     goes_on(wiring, launch)
 
 

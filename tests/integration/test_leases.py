@@ -72,9 +72,9 @@ def test_first_claim_fixes_what_is_seen(database: Database, user_id: int, task_i
     assert the_export(database, task_id).snapshot == {"posts": post_id}
 
 
-def others_wait(database: Database, task_id: str) -> bool:
+def others_wait(database: Database) -> bool:
     with database.read() as session:
-        return leases.others_wait(session, task_id)
+        return leases.others_wait(session)
 
 
 def publish(lease: Lease) -> None:
@@ -156,9 +156,9 @@ def test_making_room(database: Database, user_id: int, task_id: str) -> None:
     """A task that makes room goes on after those that wait, and says so until it does."""
     lease = claim(database, task_id)
     lease.report(1, 2, now=now(), checkpoint={"page": 1})
-    assert not others_wait(database, task_id)
+    assert not others_wait(database)
     other = launch(database, user_id, "example")
-    assert others_wait(database, task_id)
+    assert others_wait(database)
     lease.release(now=now(), to_end=True)
     task = the_task(database, task_id)
     assert (task.status, task.failures, task.percent) == ("queued", 0, 50)
@@ -178,10 +178,10 @@ def test_who_cannot_be_claimed_does_not_wait(
     claim(database, task_id)
     other = launch(database, user_id, "example")
     put(database, other, due_at=now() + timedelta(seconds=60))
-    assert not others_wait(database, task_id)
+    assert not others_wait(database)
     lapse(database, other)
     claim(database, other)
-    assert not others_wait(database, task_id)
+    assert not others_wait(database)
 
 
 @both_databases
