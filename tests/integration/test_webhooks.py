@@ -383,6 +383,18 @@ def test_a_slow_receiver_holds_up_itself_alone(wiring: Wiring) -> None:
 
 
 @both_databases
+def test_one_at_a_time(wiring: Wiring, user: int) -> None:
+    """What is due for a webhook waits until the delivery before it is over."""
+    add(wiring, user, "https://example.com/")
+    for _ in range(2):
+        fail(wiring.database, launch(wiring.database, user))
+    first = claimed(wiring)
+    assert webhook.claim(wiring) is None
+    first.settle(Answer(status=200), now=now())
+    assert claimed(wiring).id != first.id
+
+
+@both_databases
 def test_two_processes_claim_nothing_twice(wiring: Wiring) -> None:
     """However many look at once, each delivery is claimed by one of them."""
     for number in range(8):
