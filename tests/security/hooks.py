@@ -59,7 +59,7 @@ def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         if len(password) < SHORTEST_PASSWORD <= len(case.body["password"]):
             case.body["password"] += "x" * SHORTEST_PASSWORD
     if case.meta.generation.mode.is_positive and isinstance(case.body, dict):
-        # Nor can one say which texts are rules, zones, times of the next year, or URLs of receivers.
+        # Nor can one say which texts are rules, zones, times of the next year, or public URLs.
         valid = {
             "rrule": "FREQ=DAILY",
             "timezone": "UTC",
