@@ -68,7 +68,15 @@ def root(join: Join, stack: Stack, wiring: Wiring) -> Iterator[Visitor]:
 def test_no_barriers(root: Visitor, stack: Stack, browser: Browser) -> None:
     """Axe finds nothing serious on any page, and no page is wider than a phone."""
     exports = root.call("GET", "/v1/tasks?name=export_posts")["items"]
-    own = ["/", "/account", "/admin", f"/users/{root.username}", "/docs", "/exports/nothing"]
+    own = [
+        "/",
+        "/schedules",
+        "/account",
+        "/admin",
+        f"/users/{root.username}",
+        "/docs",
+        "/exports/nothing",
+    ]
     own += [f"/exports/{task['id']}" for task in exports]
     url = "http://127.0.0.1:9/" + "x" * 200
     webhook = root.call("POST", "/v1/webhooks", {"url": url}, 201)
@@ -173,7 +181,7 @@ def test_long_names(join: Join) -> None:
     page.click("main button")
     expect(page.locator("dl")).to_contain_text("sent ")
     assert overflow(page) == 0
-    for path in ("/", "/account", f"/users/{somebody.username}"):
+    for path in ("/", "/schedules", "/account", f"/users/{somebody.username}"):
         assert overflow(somebody.open(path)) == 0
     shoot(page, "long-name")
 
