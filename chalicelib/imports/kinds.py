@@ -62,6 +62,7 @@ class Import(TaskKind):
     params: dict[str, Any] = field(default_factory=lambda: {"import_id": ImportId})
     unique_by: tuple[str, ...] = ("import_id",)
     resumable: bool = True
+    repeatable: bool = False
     function: str = "worker.tasks.import_file.import_file"
     follow_up: str = "worker.importing.follow_up.follow_up"
 

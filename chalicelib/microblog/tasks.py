@@ -60,7 +60,17 @@ IMPORT_POSTS = Import(
 EXPORT_ARCHIVE = Archive(
     name="export_archive",
     title=N_("Exporting all of your data"),
-    datasets=(PROFILE, POSTS, TASKS, NOTIFICATIONS, SESSIONS, EMAILS, SCHEDULES, WEBHOOKS, AUDIT),
+    datasets=(
+        PROFILE,
+        POSTS,
+        TASKS,
+        NOTIFICATIONS,
+        SESSIONS,
+        EMAILS,
+        SCHEDULES,
+        WEBHOOKS,
+        AUDIT,
+    ),
     words=ExportWords(
         heading=N_("Export all your data"),
         offer=NN_(
@@ -79,5 +89,11 @@ EXAMPLE = TaskKind(
 
 COUNT_WORDS = TaskKind(name="count_words", title=N_("Counting your words"), resumable=True)
 
-KINDS = (EXPORT_POSTS, EXPORT_ARCHIVE, IMPORT_POSTS, COUNT_WORDS, EXAMPLE)
+KINDS = (
+    EXPORT_POSTS,
+    EXPORT_ARCHIVE,
+    IMPORT_POSTS,
+    COUNT_WORDS,
+    EXAMPLE,
+)
 """Every kind of task; `chalicelib.wiring` registers them."""

@@ -1,6 +1,5 @@
 """Whether the ledger can be written: a disk that is full still lets everybody read."""
 
-import sqlite3
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -14,6 +13,9 @@ from chalicelib.db.models import LedgerProbe
 MIN_AGE = timedelta(seconds=5)
 """How long an answer is good for."""
 
+SQLITE_BUSY = 5
+"""https://www.sqlite.org/rescode.html#busy; the module that names it is slow to import."""
+
 
 def is_writable(database: Database) -> bool:
     """Write a row, and say whether that worked; whoever is busy writing can."""
@@ -26,7 +28,7 @@ def is_writable(database: Database) -> bool:
                 with connection.begin():
                     connection.execute(statement)
         except sa.exc.DBAPIError as error:
-            return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            return getattr(error.orig, "sqlite_errorcode", None) == SQLITE_BUSY
     return True
 
 

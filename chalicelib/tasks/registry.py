@@ -43,6 +43,7 @@ class TaskKind:
             task makes room, at a checkpoint, when it has run for `FAIR_SLICE_S` and others wait.
         unique_by: The parameters that tell tasks of this kind apart: a user may have one in
             progress for each combination of their values. With none, one of the kind.
+        repeatable: Whether a schedule may launch it: not if its parameters are good for one task.
     """
 
     name: str
@@ -54,6 +55,7 @@ class TaskKind:
     time_limit_s: int | None = None
     resumable: bool = False
     unique_by: tuple[str, ...] = ()
+    repeatable: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a declaration that would only fail when somebody uses it.
@@ -188,6 +190,11 @@ class TaskKind:
 
 TASKS: dict[str, TaskKind] = {}
 """Every kind of task there is, by name."""
+
+
+def repeatable_kinds() -> list[str]:
+    """The names of the kinds that a schedule may launch."""
+    return [name for name, kind in TASKS.items() if kind.repeatable]
 
 
 def register(*kinds: TaskKind) -> None:

@@ -15,7 +15,7 @@ from chalicelib.schemas import imports, responses
 from chalicelib.schemas.requests import Nothing, Number
 from chalicelib.schemas.schedules import Schedule
 from chalicelib.schemas.webhooks import ShownWebhook
-from chalicelib.tasks.registry import TASKS
+from chalicelib.tasks.registry import TASKS, repeatable_kinds
 from chalicelib.values.fields import IdempotencyKey, Username
 from chalicelib.web import problems
 from chalicelib.web.api import Endpoint
@@ -138,7 +138,7 @@ def _schemas(endpoints: list[Endpoint]) -> Json:
     }
     for name in ("NewSchedule", "ScheduleChange"):
         examples = {"examples": schemas[name]["properties"]["task"]["examples"]}
-        choices = {"oneOf": [_task_choice(name) for name in TASKS]}
+        choices = {"oneOf": [_task_choice(name) for name in repeatable_kinds()]}
         schemas[name]["properties"]["task"] = choices | examples
     known = [{"$ref": COMPONENT.format(name=name)} for name in ("ExportResult", "ImportResult")]
     other = {

@@ -18,7 +18,7 @@ from chalicelib.schemas import schedules as schemas
 from chalicelib.schemas.requests import ListQuery
 from chalicelib.tasks import pauses, schedules
 from chalicelib.tasks.recurrence import RuleError, find_zone, parse
-from chalicelib.tasks.registry import TASKS
+from chalicelib.tasks.registry import TASKS, repeatable_kinds
 from chalicelib.tasks.schedules import Plan
 from chalicelib.values.fields import check
 from chalicelib.values.paging import cursor
@@ -70,8 +70,8 @@ def _collecting(faults: list[Fault]) -> Iterator[None]:
 
 def _check_task(task: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     choice = check(task, schemas.TaskChoice, at="/task")
-    if choice.name not in TASKS:
-        raise Invalid(Fault("/task/name", "must be one of " + ", ".join(TASKS)))
+    if choice.name not in repeatable_kinds():
+        raise Invalid(Fault("/task/name", "must be one of " + ", ".join(repeatable_kinds())))
     kind = TASKS[choice.name]
     return kind.name, actions.stored_params(kind, choice.params, at="/task/params")
 

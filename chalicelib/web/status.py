@@ -45,7 +45,7 @@ def _check_queue(call: Call) -> dict[str, dict[str, Any]]:
         alive = call.wiring.queue.workers_alive()
     except QueueError:
         return {"redis": {"ok": False}, "workers": {"ok": False, "alive": None}}
-    return {"redis": {"ok": True}, "workers": {"ok": alive > 0, "alive": alive}}
+    return {"redis": {"ok": True}, "workers": {"ok": alive > 0, "alive": int(alive)}}
 
 
 def queue_state(call: Call) -> responses.Queue:

@@ -68,7 +68,15 @@ def root(join: Join, stack: Stack, wiring: Wiring) -> Iterator[Visitor]:
 def test_no_barriers(root: Visitor, stack: Stack, browser: Browser) -> None:
     """Axe finds nothing serious on any page, and no page is wider than a phone."""
     exports = root.call("GET", "/v1/tasks?name=export_posts")["items"]
-    own = ["/", "/account", "/admin", f"/users/{root.username}", "/docs", "/exports/nothing"]
+    own = [
+        "/",
+        "/schedules",
+        "/account",
+        "/admin",
+        f"/users/{root.username}",
+        "/docs",
+        "/exports/nothing",
+    ]
     own += [f"/exports/{task['id']}" for task in exports]
     root.page.set_viewport_size({"width": 375, "height": 667})
     for path in own:
@@ -169,7 +177,7 @@ def test_long_names(join: Join) -> None:
     page.click("main button")
     expect(page.locator("dl")).to_contain_text("sent ")
     assert overflow(page) == 0
-    for path in ("/", "/account", f"/users/{somebody.username}"):
+    for path in ("/", "/schedules", "/account", f"/users/{somebody.username}"):
         assert overflow(somebody.open(path)) == 0
     shoot(page, "long-name")
 

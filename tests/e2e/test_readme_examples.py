@@ -102,8 +102,9 @@ def copy(tmp_path: Path) -> Path:
     change(datasets, "import Post\n", "", f"\n{BLOCKS['dataset']}")
     datasets.write_text(datasets.read_text().replace("import Post\n", "import Order, Post\n"))
     text = tasks.read_text().replace("import POSTS\n", "import ORDERS, POSTS\n")
-    text = text.replace("datasets=(PROFILE, POSTS,", "datasets=(PROFILE, POSTS, ORDERS,")
-    added = f"{BLOCKS['kind']}\n{BLOCKS['export']}\nKINDS = (COUNT_LONG_WORDS, EXPORT_ORDERS, "
+    text = text.replace("        POSTS,\n", "        POSTS,\n        ORDERS,\n")
+    kinds = "KINDS = (\n    COUNT_LONG_WORDS,\n    EXPORT_ORDERS,"
+    added = f"{BLOCKS['kind']}\n{BLOCKS['export']}\n{kinds}"
     tasks.write_text(text.replace("KINDS = (", added))
     (name,) = (name for name in BLOCKS if name.startswith("file: "))
     (tmp_path / name.removeprefix("file: ")).write_text(BLOCKS[name])

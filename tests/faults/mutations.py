@@ -32,6 +32,7 @@ HOSTILE = "tests/hostile/test_limits.py"
 BOUNDARIES = "tests/faults/test_boundaries.py"
 SCHEDULES = "tests/integration/test_schedules.py"
 PAUSES = "tests/integration/test_pauses.py"
+WORK_HORSE = "tests/integration/test_work_horse.py"
 WEBHOOKS = "tests/integration/test_webhooks.py"
 WEBHOOK_API = "tests/integration/test_webhook_api.py"
 WEBHOOK_PROCESS = "tests/integration/test_webhook_process.py"
@@ -804,6 +805,27 @@ MUTATIONS = (
         "    ~is_paused(ROW.name),\n",
         "",
         (PAUSES,),
+    ),
+    Mutation(
+        "who is paused is no reason to make room",
+        "chalicelib/tasks/leases.py",
+        "        ~is_paused(Task.name),\n",
+        "",
+        (PAUSES,),
+    ),
+    Mutation(
+        "a suspended work horse takes no job",
+        "worker/work_horse.py",
+        "if suspended or self._must_end():",
+        "if self._must_end():",
+        (WORK_HORSE,),
+    ),
+    Mutation(
+        "a suspended worker puts its job back",
+        "worker/runner.py",
+        "if is_suspended(self.connection):",
+        "if False:",
+        (WORK_HORSE,),
     ),
     Mutation(
         "a paused kind is not enqueued",

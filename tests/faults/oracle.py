@@ -159,7 +159,7 @@ def violations(
         found += [f"task {task_id}: {fault}" for fault in faults]
     found += _accounts(ledger, promised, sent)
     if received is not None:
-        found += _deliveries(wiring.database, ledger, received)
+        found += delivery_faults(wiring.database, ledger, received)
     found += _unconfirmed(ledger)
     found += _bucket(wiring, ledger)
     found += _redis(wiring)
@@ -317,9 +317,10 @@ def _accounts(
     yield from emails.account_faults(messages, sent)
 
 
-def _deliveries(
+def delivery_faults(
     database: Database, ledger: Ledger, received: Collection[hooks.Received]
 ) -> Iterator[str]:
+    """What is wrong with the deliveries to the one webhook there is, which hears of all tasks."""
     tasks = list(ledger.tasks.values())
     endings = {
         task.id: [event for event in _events(database, task) if event in hooks.ENDINGS]

@@ -1,16 +1,24 @@
 """Faults done to SES and to those who send."""
 
+import json
 import signal
 import time
+from http.server import BaseHTTPRequestHandler
+from random import Random
+from typing import Any
 
 import psutil
 import sqlalchemy as sa
 
 from chalicelib.db.models import OutboxMessage
-from tests.faults.actions import all_stopped_well, recover, stop
+from tests.faults.actions import all_stopped_well, kill_worker, recover, stop
 from tests.faults.aws import Answer, Call, Fault, Lost, Slow, well
+from tests.faults.hooks import Received
 from tests.faults.lab import SETTLED_WITHIN_S, Lab, Plan, send
+from tests.faults.oracle import delivery_faults
+from tests.faults.settling import Ledger
 from tests.faults.trial import Trial, scenario
+from tests.harness.receivers import Receiver, answer, close, receiving
 from tests.harness.servers import DATABASES
 from tests.harness.waiting import wait_until
 
@@ -180,3 +188,55 @@ def _sender(lab: Lab) -> psutil.Process:
 
 def _while_sending(lab: Lab, number: int) -> int:
     return send(_sender(lab).pid, number)
+
+
+@scenario("webhooks", *DATABASES)
+def webhooks(trial: Trial) -> None:
+    """Kill -9 of workers that deliver to a moody receiver: each event comes, under one id."""
+    with receiving() as receiver, trial.lab(Plan(workers=2)) as lab:
+        _be_moody(receiver, trial.chance)
+        person = lab.join()
+        person.call("POST", "/v1/webhooks", {"url": receiver.url}, 201)
+        for number in range(trial.few(40, 12)):
+            task_id = person.count_seconds(0)
+            if number % 4 == 3:
+                time.sleep(trial.chance.uniform(0, 1.5))
+                trial.result.kills += kill_worker(lab, trial.chance)
+                trial.result.runs += 1
+            lab.wait_for_end(task_id)
+        receiver.answers(204)
+        wait_until(
+            lambda: not any(" delivery " in one for one in _left(lab)),
+            "the deliveries are made",
+            within_s=SETTLED_WITHIN_S,
+        )
+        ledger = Ledger.read(lab.wiring.database)
+        got = [_received(one) for one in receiver.requests]
+        trial.result.count(list(delivery_faults(lab.wiring.database, ledger, got)))
+        trial.result.notes["deliveries"] = len(ledger.deliveries)
+        trial.result.notes["requests"] = len(got)
+
+
+def _left(lab: Lab) -> list[str]:
+    return list(Ledger.read(lab.wiring.database).unsettled())
+
+
+def _received(request: Any) -> Received:
+    body = request.body.decode()
+    return Received(request.id, json.loads(body)["type"], body)
+
+
+def _be_moody(receiver: Receiver, chance: Random) -> None:
+    """Fail, hang up or take a while, now and then; but take what comes."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        mood = chance.random()
+        if mood < 0.15:
+            answer(handler, 500)
+        elif mood < 0.25:
+            close(handler)
+        else:
+            receiver.closing.wait(0.5 if mood < 0.5 else 0)
+            answer(handler, 204)
+
+    receiver.behave = behave

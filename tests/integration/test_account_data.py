@@ -135,7 +135,6 @@ def test_what_they_hold(wired: Wiring, user_id: int) -> None:
     assert (webhook["url"], webhook["events"]) == ("https://example.com/", [*webhooks.EVENTS])
     assert "secret" not in webhook
     assert rows["emails"] == []  # a task that is no export emails nobody
-    assert rows["schedules"] == rows["webhooks"] == []
     events = [(one["event"], one["task_id"]) for one in rows["audit"]]
     assert events[-1] == ("started", task_id)
     assert ("requested", unfinished) in events
@@ -209,7 +208,7 @@ def test_the_same_from_the_beginning(wired: Wiring, user_id: int, killed_after: 
     lapse(database, task_id)
     perform(task_id, wired)
     assert published(wired, task_id) == resumed
-    assert all(rows_of(resumed)[name] for name in NAMES - {"emails", "schedules", "webhooks"})
+    assert all(rows_of(resumed)[name] for name in NAMES - {"emails"})
 
 
 @both_databases

@@ -101,6 +101,18 @@ def test_paused_tasks_start_no_workers(susan: Person, wiring: Wiring) -> None:
 
 
 @both_databases
+def test_paused_tasks_make_nobody_wait(susan: Person, david: Person, wiring: Wiring) -> None:
+    """A long task makes no room for those that cannot begin."""
+    claim(wiring.database, launch(wiring.database, susan.user_id))
+    launch(wiring.database, david.user_id, "example")
+    for name, others in ((None, True), ("export_posts", True), ("example", False)):
+        with wiring.database.write() as session:
+            if name is not None:
+                pauses.pause(session, name)
+            assert leases.others_wait(session) is others
+
+
+@both_databases
 def test_cancel_while_paused(susan: Person, wiring: Wiring) -> None:
     """A paused task is cancelled at once, like any that is queued."""
     task_id = launch(wiring.database, susan.user_id)

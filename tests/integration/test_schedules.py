@@ -116,6 +116,7 @@ def test_a_rule_that_ends(susan: Person) -> None:
         ({"timezone": None}, {"/timezone"}),
         ({"rrule": "x", "timezone": "x"}, {"/rrule", "/timezone"}),
         ({"task": {"name": "nothing"}}, {"/task/name"}),
+        ({"task": {"name": "import_posts", "params": {"import_id": "x"}}}, {"/task/name"}),
         ({"task": {}}, {"/task/name"}),
         ({"task": "export_posts"}, {"/task"}),
         ({"task": {"name": "example"}}, {"/task/params/seconds"}),

@@ -334,6 +334,18 @@ def test_made_again_after_its_sender_died(wiring: Wiring, user: int, receiver: R
     assert (delivery.state, delivery.status_code, delivery.claim) == ("pending", 500, 2)
 
 
+@pytest.mark.parametrize("answer", [Answer(status=200), Answer(status=410)])
+def test_settled_for_good(wiring: Wiring, user: int, answer: Answer) -> None:
+    """Whoever comes back to a delivery that is settled by now changes nothing."""
+    webhook_id = add(wiring, user, "https://example.com/")
+    fail(wiring.database, launch(wiring.database, user))
+    delivery = claimed(wiring)
+    state = delivery.settle(answer, now=now())
+    assert delivery.settle(Answer(error="timeout"), now=now()) == "lost"
+    (found,) = deliveries_of(wiring, webhook_id)
+    assert (found.state, found.status_code, found.error_code) == (state, answer.status, None)
+
+
 @both_databases
 def test_emails_and_deliveries_do_not_mix(wiring: Wiring, user: int) -> None:
     """Who sends emails claims and recovers no delivery, and the other way round."""
@@ -368,6 +380,18 @@ def test_a_slow_receiver_holds_up_itself_alone(wiring: Wiring) -> None:
     assert counts == [deliveries.MOST_OF_A_USER] * 2
     under_way[0].settle(Answer(status=200), now=now())
     assert claimed(wiring).user_id == under_way[0].user_id
+
+
+@both_databases
+def test_one_at_a_time(wiring: Wiring, user: int) -> None:
+    """What is due for a webhook waits until the delivery before it is over."""
+    add(wiring, user, "https://example.com/")
+    for _ in range(2):
+        fail(wiring.database, launch(wiring.database, user))
+    first = claimed(wiring)
+    assert webhook.claim(wiring) is None
+    first.settle(Answer(status=200), now=now())
+    assert claimed(wiring).id != first.id
 
 
 @both_databases

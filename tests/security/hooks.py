@@ -59,8 +59,13 @@ def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         if len(password) < SHORTEST_PASSWORD <= len(case.body["password"]):
             case.body["password"] += "x" * SHORTEST_PASSWORD
     if case.meta.generation.mode.is_positive and isinstance(case.body, dict):
-        # Nor can one say which texts are rules, zones, or times of the next year.
-        valid = {"rrule": "FREQ=DAILY", "timezone": "UTC", "not_before": "2026-01-02T03:04:05Z"}
+        # Nor can one say which texts are rules, zones, times of the next year, or public URLs.
+        valid = {
+            "rrule": "FREQ=DAILY",
+            "timezone": "UTC",
+            "not_before": "2026-01-02T03:04:05Z",
+            "url": "https://example.com/hook",
+        }
         case.body |= {name: value for name, value in valid.items() if name in case.body}
     if "wait" in (case.query or {}) and _is_number_above(case.query["wait"], LONGEST_WAIT_S, 20):
         case.query["wait"] = LONGEST_WAIT_S

@@ -115,7 +115,7 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /users/{username}": (each(200), None),
     "POST /posts": (each(303), "body=x"),
     "POST /posts/{post_id}/delete": (own(303), ""),
-    "POST /exports": (each(303), ""),
+    "POST /exports": (each(303), "name=export_posts"),
     "GET /exports/{task_id}": (own(200), None),
     "POST /exports/{task_id}/delete": (own(303), ""),
     "POST /exports/{task_id}/mail": (own(303), ""),

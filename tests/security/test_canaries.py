@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from tests.harness.stacks import Stack, running
+from tests.harness.uploads import TIME, json_lines, put
 from tests.harness.waiting import wait_until
 
 SECRET = uuid4().hex
@@ -64,6 +65,11 @@ def act(stack: Stack, canaries: Canaries) -> tuple[str, str]:
     person.wait_for_email(task_id)
     signed = person.get(f"/v1/exports/{task_id}/download").headers["Location"]
     canaries.planted["a signature"] = signed.partition("X-Amz-Signature=")[2].partition("&")[0]
+    new = person.call("POST", "/v1/imports", {"filename": plant("a file's name")}, 201)
+    canaries.planted["an upload's signature"] = new["upload"]["url"].partition("Signature=")[2]
+    assert put(new["upload"], json_lines([(plant("an imported body"), TIME)])).ok
+    imported = person.call("POST", f"/v1/imports/{new['id']}/start", {}, 202)
+    person.wait_for(imported["id"], "succeeded")
     person.post("/v1/exports", headers={"Idempotency-Key": plant("an idempotency key")})
     person.post("/v1/password-resets", {"email": person.address})
     url = f"http://127.0.0.1:9/{plant('a receiver')}"  # where nobody listens
