@@ -12,9 +12,9 @@ from sqlalchemy import orm as so
 from chalicelib.accounts import link_keys
 from chalicelib.accounts.secrets import digest, make_secret
 from chalicelib.db.models import LinkKey, Token, User
-from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken, WrongCredentials
+from chalicelib.errors import EmailTaken, TooMany, Unauthenticated, UsernameTaken, WrongCredentials
 from chalicelib.exports import removals
-from chalicelib.outbox import messages
+from chalicelib.outbox.allowances import Cause
 from chalicelib.values.fields import canonical_password
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
@@ -25,6 +25,11 @@ NOBODY = (
     "$Xy8VKOzVXbdsfICthiwr0f5u1goCvqh6N4nmu6J0/Ww"
 )
 """A hash that no password has, so that an unknown name takes as long as a wrong password."""
+
+
+MOST_TOKENS = 20
+"""Tokens and sessions that a user has at a time: more devices than anybody has, and few enough to
+count what is done with all of them."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,17 @@ class NewUser:
     confirmed: bool = False
 
 
-def sign_up(session: so.Session, new: NewUser, *, now: datetime, verify: bool = False) -> User:
+def sign_up(
+    session: so.Session,
+    new: NewUser,
+    *,
+    now: datetime,
+    verify: bool = False,
+    cause: Cause | None = None,
+) -> User:
     """Create an account, and have its address confirmed if `verify` says so.
+
+    Where too many emails were caused, none is sent; the user can request one later.
 
     Raises:
         UsernameTaken: Somebody has this name, in whatever case.
@@ -72,7 +86,7 @@ def sign_up(session: so.Session, new: NewUser, *, now: datetime, verify: bool = 
     session.add(user)
     _flush_unique(session)
     if verify:
-        link_keys.send_link(session, user, "confirm", now=now)
+        link_keys.send_link(session, user, "confirm", now=now, cause=cause)
     return user
 
 
@@ -131,12 +145,23 @@ def _verifies(hashed: str, password: str) -> bool:
 
 
 def issue_token(session: so.Session, user_id: int, *, ttl_s: int, now: datetime) -> NewToken:
-    """Make a token for a user."""
+    """Make a token for a user; beyond `MOST_TOKENS` the oldest ones end."""
     token = make_secret()
     expires_at = (now + timedelta(seconds=ttl_s)).replace(microsecond=0)
+    session.execute(_END_OLD_TOKENS, {"of": user_id})
     session.add(Token(digest=digest(token), user_id=user_id, created_at=now, expires_at=expires_at))
     return NewToken(token, expires_at)
 
+
+_NEWEST = (
+    sa.select(Token.digest)
+    .where(Token.user_id == sa.bindparam("of"))
+    .order_by(Token.created_at.desc(), Token.digest.desc())
+    .limit(MOST_TOKENS - 1)
+)
+_END_OLD_TOKENS = sa.delete(Token).where(
+    Token.user_id == sa.bindparam("of"), Token.digest.not_in(_NEWEST)
+)
 
 _BY_TOKEN = (
     sa.select(User)
@@ -199,8 +224,12 @@ def change_user(
     *,
     now: datetime,
     verify: bool = False,
+    cause: Cause | None = None,
 ) -> User:
-    """Change the email address, the language, or both; the old address is told.
+    """Change the email address, the language, or both.
+
+    The old address is told, with a link that takes the change back: if it is known to be the
+    user's, or if nobody has to confirm one.
 
     Args:
         session: A writing session.
@@ -208,23 +237,41 @@ def change_user(
         changes: The new values by their names, valid already.
         now: The time.
         verify: Whether a new address is to be confirmed.
+        cause: Who is counted for the emails; None for nobody who is limited.
 
     Raises:
         EmailTaken: Somebody else has this address.
+        TooMany: Too many emails were sent to the new address, or because of this user.
     """
     user = session.get_one(User, user_id)
     email = changes.get("email")
-    if email is not None and email.lower() != user.email.lower():
+    moved = email is not None and email.lower() != user.email.lower()
+    if moved:
         _refuse_taken(session, username=None, email=email)
-        messages.put(session, user.id, "moved", {}, now=now, address=user.email)  # the old one
+        _tell_old_address(session, user, now=now, verify=verify, cause=cause)
         user.confirmed_at = None
-        session.execute(sa.delete(LinkKey).where(LinkKey.user_id == user_id))
+        # Links that take a change back stay: who made this one may have made the last one, too.
+        session.execute(
+            sa.delete(LinkKey).where(LinkKey.user_id == user_id, LinkKey.kind != "moved")
+        )
     for name, value in changes.items():
         setattr(user, name, value)
     _flush_unique(session)
     if verify and email is not None and user.confirmed_at is None:
-        link_keys.send_link(session, user, "confirm", now=now)
+        wait_s = link_keys.send_link(session, user, "confirm", now=now, cause=cause)
+        if wait_s and moved:
+            raise TooMany(wait_s)
     return user
+
+
+def _tell_old_address(
+    session: so.Session, user: User, *, now: datetime, verify: bool, cause: Cause | None
+) -> None:
+    if user.confirmed_at is not None:
+        # Not counted: else who is about to take the account over would use the limit up first.
+        link_keys.send_link(session, user, "moved", now=now)
+    elif not verify:
+        link_keys.send_link(session, user, "moved", now=now, cause=cause)
 
 
 def erase(session: so.Session, user_id: int, *, lease_s: int, now: datetime) -> None:

@@ -47,8 +47,11 @@ REQUESTS_PER_TOKEN = Rate("requests:token", 600, 60)
 REQUESTS_PER_ADDRESS = Rate("requests:address", 1200, 60)
 EXPORTS_PER_USER = Rate("exports:user", 30, 3600)
 IMPORTS_PER_USER = Rate("imports:user", 30, 3600)
+RESETS_PER_NETWORK = Rate("resets:network", 20, 3600)
+"""Resets of a password that somebody without a session requests, for whatever address."""
+
 EMAILS_PER_USER = Rate("emails:user", 20, 3600)
-"""Emails that users request: an export's again, to confirm an address, to reset a password."""
+"""Emails that users request: an export's again, to confirm an address."""
 
 
 SPEND = """

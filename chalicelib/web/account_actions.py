@@ -40,7 +40,7 @@ def sign_up(call: Call, new: SignUp) -> responses.User:
     verify = call.wiring.settings.verify_email
     wanted = accounts.NewUser(**msgspec.structs.asdict(new))
     with call.wiring.database.write() as session:
-        user = accounts.sign_up(session, wanted, now=call.now, verify=verify)
+        user = accounts.sign_up(session, wanted, now=call.now, verify=verify, cause=call.cause())
     if verify:
         call.wiring.outbox_hint.send()
     return show_user(user, post_count=0, prefix=call.prefix)
@@ -63,6 +63,7 @@ def change_profile(call: Call, wanted: Profile) -> responses.User:
         WrongPassword: The address is new, and the password beside it is wrong or absent.
         TooManyAttempts: Too many passwords were wrong recently.
         EmailTaken: Another account has this address.
+        TooMany: Too many emails were sent to the new address, or because of the caller.
     """
     changes = {
         name: value
@@ -73,7 +74,14 @@ def change_profile(call: Call, wanted: Profile) -> responses.User:
         require_password(call, wanted.current_password)
     verify = call.wiring.settings.verify_email
     with call.wiring.database.write() as session:
-        user = accounts.change_user(session, call.user.id, changes, now=call.now, verify=verify)
+        user = accounts.change_user(
+            session,
+            call.user.id,
+            changes,
+            now=call.now,
+            verify=verify,
+            cause=call.cause(call.user.id),
+        )
         post_count = posts.count_posts(session, user.id)
     if "email" in changes:
         call.wiring.outbox_hint.send()

@@ -313,7 +313,7 @@ def _count(call: Call) -> None:
     """Refuse a request that is one too many; a load balancer's probes do not count."""
     if not call.wiring.settings.limits or call.request.path in PROBES:
         return
-    uses: list[tuple[rate_limits.Rate, object]] = [(rate_limits.REQUESTS_PER_ADDRESS, call.address)]
+    uses: list[tuple[rate_limits.Rate, object]] = [(rate_limits.REQUESTS_PER_ADDRESS, call.network)]
     if call.presented is not None:
         uses.append((rate_limits.REQUESTS_PER_TOKEN, call.presented))
     call.wiring.rate_limiter.spend(*uses)

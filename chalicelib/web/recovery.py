@@ -1,22 +1,25 @@
 """Links in emails that reset a password or confirm an address, for the API and the pages."""
 
 from chalicelib.accounts import accounts, link_keys
-from chalicelib.accounts.rate_limits import EMAILS_PER_USER
-from chalicelib.errors import AddressConfirmed
+from chalicelib.accounts.rate_limits import EMAILS_PER_USER, RESETS_PER_NETWORK
+from chalicelib.errors import AddressConfirmed, TooMany
 from chalicelib.web.request import Call
 
 
 def request_reset(call: Call, email: str) -> None:
     """Email a link that resets a password; nobody learns whether the address has an account.
 
+    None goes to an address that its owner has still to confirm: it may be anybody's.
+
     Raises:
-        TooMany: Too many were requested.
+        TooMany: Too many were requested from the caller's network.
     """
-    call.wiring.rate_limiter.spend((EMAILS_PER_USER, email.lower()))
+    call.wiring.rate_limiter.spend((RESETS_PER_NETWORK, call.network))
     with call.wiring.database.write() as session:
         user = accounts.find_address(session, email)
-        if user is not None:
-            link_keys.send_link(session, user, "reset", now=call.now)
+        verify = call.wiring.settings.verify_email
+        if user is not None and (user.confirmed_at is not None or not verify):
+            link_keys.send_link(session, user, "reset", now=call.now, cause=call.cause())
     call.wiring.outbox_hint.send()
 
 
@@ -36,6 +39,23 @@ def reset_password(call: Call, *, key: str, password: str) -> None:
     call.wiring.outbox_hint.send()
 
 
+def restore_address(call: Call, key: str) -> None:
+    """Take a change of address back with the link that the old address got.
+
+    The password of whoever made the change is worth nothing any more; a link to set another one
+    is emailed to the restored address.
+
+    Raises:
+        LinkOver: The link has expired or was used.
+        EmailTaken: Another account has the address by now.
+    """
+    with call.wiring.database.write() as session:
+        user = link_keys.restore_address(session, key, now=call.now)
+        link_keys.confirm(session, user, now=call.now)
+        link_keys.send_link(session, user, "reset", now=call.now)
+    call.wiring.outbox_hint.send()
+
+
 def request_confirmation(call: Call) -> None:
     """Email a link that confirms the address.
 
@@ -47,7 +67,10 @@ def request_confirmation(call: Call) -> None:
         raise AddressConfirmed
     call.wiring.rate_limiter.spend((EMAILS_PER_USER, call.user.id))
     with call.wiring.database.write() as session:
-        link_keys.send_link(session, call.user, "confirm", now=call.now)
+        cause = call.cause(call.user.id)
+        wait_s = link_keys.send_link(session, call.user, "confirm", now=call.now, cause=cause)
+    if wait_s:
+        raise TooMany(wait_s)
     call.wiring.outbox_hint.send()
 
 

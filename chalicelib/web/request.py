@@ -26,6 +26,8 @@ from chalicelib.errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
+from chalicelib.outbox.allowances import Cause
+from chalicelib.values.addresses import network_of
 from chalicelib.values.fields import check, flaw, storable
 from chalicelib.wiring import Wiring
 
@@ -87,6 +89,15 @@ class Call:
         header = self.request.headers.get("x-forwarded-for", "")
         told = [one.strip() for one in header.split(",")]
         return told[-1 - hops] if len(told) > hops else found or ""
+
+    @property
+    def network(self) -> str:
+        """Whom the request's address counts as."""
+        return network_of(self.address)
+
+    def cause(self, user_id: int | None = None) -> Cause | None:
+        """Who is counted for an email; None without limits."""
+        return Cause(self.network, user_id) if self.wiring.settings.limits else None
 
     @cached_property
     def token(self) -> str | None:
