@@ -5,27 +5,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import orm as so
 
 from chalicelib.accounts import link_keys
+from chalicelib.accounts.passwords import NOBODY, hash_password, verifies
 from chalicelib.accounts.secrets import digest, make_secret
 from chalicelib.db.models import LinkKey, Token, User
 from chalicelib.errors import EmailTaken, TooMany, Unauthenticated, UsernameTaken, WrongCredentials
 from chalicelib.exports import removals
 from chalicelib.outbox.allowances import Cause
-from chalicelib.values.fields import canonical_password
-
-HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
-"""Argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes."""
-
-NOBODY = (
-    "$argon2id$v=19$m=19456,t=2,p=1$gzuOeB3fpxegusRVoU+tDQ"
-    "$Xy8VKOzVXbdsfICthiwr0f5u1goCvqh6N4nmu6J0/Ww"
-)
-"""A hash that no password has, so that an unknown name takes as long as a wrong password."""
-
 
 MOST_TOKENS = 20
 """Tokens and sessions that a user has at a time: more devices than anybody has, and few enough to
@@ -64,10 +52,12 @@ def sign_up(
     now: datetime,
     verify: bool = False,
     cause: Cause | None = None,
+    hashed: str | None = None,
 ) -> User:
     """Create an account, and have its address confirmed if `verify` says so.
 
-    Where too many emails were caused, none is sent; the user can request one later.
+    Where too many emails were caused, none is sent; the user can request one later. Hash the
+    password before the transaction and give it as `hashed`, where others may be waiting.
 
     Raises:
         UsernameTaken: Somebody has this name, in whatever case.
@@ -76,13 +66,13 @@ def sign_up(
     user = User(
         username=new.username,
         email=new.email,
-        password_hash=hash_password(new.password),
+        password_hash=hashed or hash_password(new.password),
         language=new.language,
         is_admin=new.is_admin,
         created_at=now,
         confirmed_at=now if new.confirmed else None,
     )
-    _refuse_taken(session, username=new.username, email=new.email)
+    refuse_taken(session, username=new.username, email=new.email)
     session.add(user)
     _flush_unique(session)
     if verify:
@@ -90,7 +80,12 @@ def sign_up(
     return user
 
 
-def _refuse_taken(session: so.Session, *, username: str | None, email: str | None) -> None:
+def refuse_taken(session: so.Session, *, username: str | None, email: str | None) -> None:
+    """Refuse a name or an address that somebody has, in whatever case.
+
+    Raises:
+        UsernameTaken, EmailTaken: Somebody has it.
+    """
     if username is not None and find_user(session, username) is not None:
         raise UsernameTaken
     if email is not None:
@@ -130,18 +125,9 @@ def check_password(user: User | None, password: str) -> int:
         WrongCredentials: It is wrong, or there is no such user; which of the two is not said.
     """
     hashed = user.password_hash if user else NOBODY
-    # As it came, too: accounts from before NFC was agreed on have a hash of that.
-    forms = dict.fromkeys((canonical_password(password), password))
-    if not any(_verifies(hashed, form) for form in forms) or user is None:
+    if not verifies(hashed, password) or user is None:
         raise WrongCredentials
     return user.id
-
-
-def _verifies(hashed: str, password: str) -> bool:
-    try:
-        return HASHER.verify(hashed, password)
-    except (VerificationError, InvalidHashError, UnicodeEncodeError):
-        return False
 
 
 def issue_token(session: so.Session, user_id: int, *, ttl_s: int, now: datetime) -> NewToken:
@@ -198,11 +184,6 @@ def revoke_others(session: so.Session, user_id: int, *, keep: str = "") -> None:
     session.execute(sa.delete(Token).where(others))
 
 
-def hash_password(password: str) -> str:
-    """Hash a password, which takes long: do it before a transaction."""
-    return HASHER.hash(canonical_password(password))
-
-
 def set_password(session: so.Session, user_id: int, hashed: str, *, keep: str = "") -> None:
     """Give a user another password, and end their sessions and the links of earlier emails.
 
@@ -247,7 +228,7 @@ def change_user(
     email = changes.get("email")
     moved = email is not None and email.lower() != user.email.lower()
     if moved:
-        _refuse_taken(session, username=None, email=email)
+        refuse_taken(session, username=None, email=email)
         _tell_old_address(session, user, now=now, verify=verify, cause=cause)
         user.confirmed_at = None
         # Links that take a change back stay: who made this one may have made the last one, too.

@@ -12,7 +12,8 @@ from math import ceil
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from chalicelib.db import engine
+from chalicelib.db.engine import UtcDateTime
+from chalicelib.db.locks import lock_names
 from chalicelib.db.models import CountedEmail
 
 WINDOW_S = 3600
@@ -66,9 +67,7 @@ def wait_for(
         How long to wait, in seconds; 0 if the email may be sent, which is counted then.
     """
     allowed = _allowed(recipient_of(address), cause, confirmed=confirmed)
-    if engine.dialect(session) == "postgresql":  # two at once must see each other
-        for subject in sorted(allowed):
-            session.execute(_LOCK, {"subject": subject})
+    lock_names(session, allowed)  # two at once must see each other
     since = now - timedelta(seconds=WINDOW_S)
     counted = session.execute(_COUNT, {"subjects": list(allowed), "since": since}).all()
     spent = [first for subject, count, first in counted if count >= allowed[subject]]
@@ -97,14 +96,11 @@ def _subject(name: str, who: str) -> str:
     return f"{name}:{hashlib.sha256(who.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
-_LOCK = sa.select(
-    sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("subject"), 0))
-)
 _COUNT = (
     sa.select(CountedEmail.subject, sa.func.count(), sa.func.min(CountedEmail.at))
     .where(
         CountedEmail.subject.in_(sa.bindparam("subjects", expanding=True)),
-        CountedEmail.at > sa.bindparam("since", type_=engine.UtcDateTime()),
+        CountedEmail.at > sa.bindparam("since", type_=UtcDateTime()),
     )
     .group_by(CountedEmail.subject)
 )

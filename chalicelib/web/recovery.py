@@ -2,8 +2,9 @@
 
 from chalicelib.accounts import accounts, link_keys
 from chalicelib.accounts.rate_limits import EMAILS_PER_USER, RESETS_PER_NETWORK
-from chalicelib.errors import AddressConfirmed, TooMany
+from chalicelib.errors import AddressConfirmed, LinkOver, TooMany
 from chalicelib.web.request import Call
+from chalicelib.web.sessions import hash_password, sign_in_limit
 
 
 def request_reset(call: Call, email: str) -> None:
@@ -31,11 +32,17 @@ def reset_password(call: Call, *, key: str, password: str) -> None:
     Raises:
         LinkOver: The link has expired or was used.
     """
-    hashed = accounts.hash_password(password)
+    with call.wiring.database.read() as session:  # before anything dear is done
+        if link_keys.owner_of(session, key, "reset", now=call.now) is None:
+            raise LinkOver
+    hashed = hash_password(call, password)
     with call.wiring.database.write() as session:
         user = link_keys.use_key(session, key, "reset", now=call.now)
         accounts.set_password(session, user.id, hashed)
         link_keys.confirm(session, user, now=call.now)
+        username = user.username
+    if call.wiring.settings.limits:
+        sign_in_limit(call, username).clear()
     call.wiring.outbox_hint.send()
 
 

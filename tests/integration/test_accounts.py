@@ -10,7 +10,8 @@ from chalice.test import Client
 from werkzeug.test import Client as Browser
 
 from app import app
-from chalicelib.accounts.accounts import HASHER, _flush_unique
+from chalicelib.accounts.accounts import _flush_unique
+from chalicelib.accounts.passwords import HASHER
 from chalicelib.accounts.rate_limits import PER_ACCOUNT, SignInLimit
 from chalicelib.db.engine import Database
 from chalicelib.db.models import User
