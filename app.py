@@ -23,6 +23,7 @@ from chalicelib.errors import (
     NoFile,
     NothingUploaded,
     NotReady,
+    QuotaExceeded,
     RegistrationClosed,
     ReportGone,
     ReportNotReady,
@@ -238,7 +239,14 @@ def reset_password(call: Call) -> Response:
 # --- Posts ---
 
 
-@app.endpoint("POST", "/v1/posts", body=NewPost, status=201, returns=responses.Post)
+@app.endpoint(
+    "POST",
+    "/v1/posts",
+    body=NewPost,
+    status=201,
+    returns=responses.Post,
+    problems=(QuotaExceeded,),
+)
 def create_post(call: Call) -> responses.Post:
     """Write a post."""
     return show_post(actions.write_post(call, call.body(NewPost).body))
@@ -344,7 +352,7 @@ def cancel_task(call: Call, task_id: str) -> Response:
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
-    problems=(TaskActive, TaskInProgress, ImportGone),
+    problems=(TaskActive, TaskInProgress, CoolingDown, ImportGone),
 )
 def retry_task(call: Call, task_id: str) -> Response:
     """Queue a failed or cancelled task again."""

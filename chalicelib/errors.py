@@ -34,7 +34,8 @@ The tree::
     │   │   ├── ScheduleEnded
     │   │   ├── TooManyWebhooks
     │   │   ├── WebhookDisabled
-    │   │   └── DeliveryInProgress
+    │   │   ├── DeliveryInProgress
+    │   │   └── QuotaExceeded
     │   ├── ExportGone
     │   ├── ImportGone
     │   ├── ReportGone
@@ -249,6 +250,12 @@ class AddressUnconfirmed(Conflict):
     """The email address isn't confirmed; request a link with `POST /v1/me/confirmation`."""
 
     code = "address_unconfirmed"
+
+
+class QuotaExceeded(Conflict):
+    """Your posts take as much space as they may; delete some first."""
+
+    code = "quota_exceeded"
 
 
 class TooManySchedules(Conflict):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from redis import Redis
 
+from chalicelib.accounts.rate_limits import RateLimiter
 from chalicelib.adapters.email_service import EmailService
 from chalicelib.adapters.job_queue import (
     API_TIMEOUT_S,
@@ -123,6 +124,12 @@ class Wiring:
         """The queue, by a client that gives up quickly."""
         redis = api_client(self.settings.redis_url, secret=self.redis_secret)
         return JobQueue(redis, self.settings.queue_name, timeout_s=self.settings.task_timeout_s)
+
+    @cached_property
+    def rate_limiter(self) -> RateLimiter:
+        """What counts how often users do something."""
+        settings = self.settings
+        return RateLimiter(self.queue.redis, scope=settings.queue_name, enabled=settings.limits)
 
     @cached_property
     def worker_redis(self) -> Redis:

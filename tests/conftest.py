@@ -205,3 +205,11 @@ def nobody(client: Client) -> Person:
 def now() -> datetime:
     """The time when the test began."""
     return datetime.now(UTC)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name cases of bytes by their number: a compressed file holds the time at which it was made.
+
+    The processes of pytest-xdist must name all tests alike.
+    """
+    return argname if isinstance(val, bytes | bytearray) else None

@@ -61,31 +61,12 @@ return answers
 """
 """Counts a use at each key, and returns the counts and the seconds until their windows end."""
 
-
-def spend(redis: Redis, *uses: tuple[Rate, object]) -> None:
-    """Count a use of each rate, in one round trip.
-
-    Args:
-        redis: A client that gives up quickly.
-        uses: Each rate with its user: an id, a token, an address; only digests are kept.
-
-    Raises:
-        TooMany: It is one too many for one of them; with the time until its window ends.
-    """
-    try:
-        keys = [f"carryout:{rate.name}:{_digest(str(who))}" for rate, who in uses]
-        windows = [rate.window_s for rate, _ in uses]
-        answers = cast("list[list[int]]", redis.eval(SPEND, len(keys), *keys, *windows))
-    except RedisError:
-        return
-    for (rate, _), (count, ttl_s) in zip(uses, answers, strict=True):
-        if count > rate.most:
-            raise TooMany(ttl_s)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
+UNCOUNT = """
+for _, key in ipairs(KEYS) do
+    if redis.call('EXISTS', key) == 1 then redis.call('DECR', key) end
+end
+"""
+"""Takes a use back; a window that has ended meanwhile stays ended."""
 
 LONG_POLLS_PER_TOKEN = 6
 """Long polls that one token may have at a time. Each occupies a thread of the server, or a Lambda,
@@ -101,33 +82,98 @@ end
 """
 """Occupies the first of these keys that is free, and says which."""
 
+Use = tuple[Rate, object]
+"""A rate and whose use it is: an id, a token, an address; only digests are kept."""
 
-@contextmanager
-def long_poll_slot(redis: Redis, token: str, *, wait_s: float) -> Iterator[bool]:
-    """Occupy a slot among the long polls of a token.
+
+class RateLimiter:
+    """Counts uses in Redis; without limits, and while Redis is away, everything is allowed.
 
     Args:
         redis: A client that gives up quickly.
-        token: The request's token; only a digest is kept.
-        wait_s: How long the request may wait.
-
-    Yields:
-        Whether a slot was free; True while Redis does not respond.
+        scope: The deployment's name, so that two on one Redis do not count each other's users.
+        enabled: Whether there are limits.
     """
-    keys = [f"carryout:long-poll:{_digest(token)}:{slot}" for slot in range(LONG_POLLS_PER_TOKEN)]
-    try:
-        at = cast(
-            "int | None", redis.eval(OCCUPY_SLOT, len(keys), *keys, math.ceil(wait_s) + GRACE_S)
-        )
-    except RedisError:
-        yield True
-        return
-    try:
-        yield at is not None
-    finally:
-        if at is not None:
+
+    def __init__(self, redis: Redis, *, scope: str, enabled: bool = True) -> None:
+        self.redis = redis
+        self.enabled = enabled
+        self._scope = scope
+
+    def key(self, name: str, who: object) -> str:
+        """What a counter is called in Redis."""
+        return f"carryout:{self._scope}:{name}:{_digest(str(who))}"
+
+    def spend(self, *uses: Use) -> None:
+        """Count a use of each rate, in one round trip.
+
+        Raises:
+            TooMany: It is one too many for one of them; with the time until its window ends.
+        """
+        if not (self.enabled and uses):
+            return
+        try:
+            keys = [self.key(rate.name, who) for rate, who in uses]
+            windows = [rate.window_s for rate, _ in uses]
+            answers = cast("list[list[int]]", self.redis.eval(SPEND, len(keys), *keys, *windows))
+        except RedisError:
+            return
+        for (rate, _), (count, ttl_s) in zip(uses, answers, strict=True):
+            if count > rate.most:
+                raise TooMany(ttl_s)
+
+    def refund(self, *uses: Use) -> None:
+        """Take back what `spend` has counted, because nothing came of it."""
+        if self.enabled and uses:
+            keys = [self.key(rate.name, who) for rate, who in uses]
             with suppress(RedisError):
-                redis.delete(keys[at - 1])
+                self.redis.eval(UNCOUNT, len(keys), *keys)
+
+    @contextmanager
+    def counted(self, *uses: Use) -> Iterator[None]:
+        """Count uses for what is done inside; what is refused there costs nothing.
+
+        Raises:
+            TooMany: As `spend`.
+        """
+        self.spend(*uses)
+        try:
+            yield
+        except BaseException:
+            self.refund(*uses)
+            raise
+
+    @contextmanager
+    def long_poll_slot(self, token: str, *, wait_s: float) -> Iterator[bool]:
+        """Occupy a slot among the long polls of a token.
+
+        Args:
+            token: The request's token; only a digest is kept.
+            wait_s: How long the request may wait.
+
+        Yields:
+            Whether a slot was free; True while Redis does not respond.
+        """
+        key = self.key("long-poll", token)
+        keys = [f"{key}:{slot}" for slot in range(LONG_POLLS_PER_TOKEN if self.enabled else 0)]
+        seconds = math.ceil(wait_s) + GRACE_S
+        try:
+            at = cast(
+                "int | None",
+                self.redis.eval(OCCUPY_SLOT, len(keys), *keys, seconds) if keys else 0,
+            )
+        except RedisError:
+            at = 0
+        try:
+            yield at is not None
+        finally:
+            if at:
+                with suppress(RedisError):
+                    self.redis.delete(keys[at - 1])
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 COUNT = """
@@ -143,13 +189,6 @@ end
 """
 """Counts an attempt at each key, or returns for how long one of them allows no more."""
 
-UNCOUNT = """
-for _, key in ipairs(KEYS) do
-    if redis.call('EXISTS', key) == 1 then redis.call('DECR', key) end
-end
-"""
-"""Uncounts an attempt; a window that has ended meanwhile stays ended."""
-
 
 class SignInLimit:
     """Counts wrong passwords by account and by address.
@@ -158,19 +197,24 @@ class SignInLimit:
     server has threads. A successful one is uncounted afterwards.
 
     Args:
-        redis: A client that gives up quickly.
+        limiter: Where they are counted.
         database: The ledger, which counts while Redis does not answer.
         username: The account's name, in whatever case, whether or not it exists.
         address: The client's address.
     """
 
-    def __init__(self, redis: Redis, database: Database, *, username: str, address: str) -> None:
-        self._redis = redis
+    def __init__(
+        self, limiter: RateLimiter, database: Database, *, username: str, address: str
+    ) -> None:
+        self._redis = limiter.redis
         self._database = database
-        self._counters = {
-            f"carryout:sign-in:account:{_digest(username.lower())}": PER_ACCOUNT,
-            f"carryout:sign-in:address:{_digest(address)}": PER_ADDRESS,
-        }
+        counted = (
+            ("sign-in:account", username.lower(), PER_ACCOUNT),
+            ("sign-in:address", address, PER_ADDRESS),
+        )
+        self._counters = {limiter.key(name, who): most for name, who, most in counted}
+        # The ledger is one deployment's own.
+        self._subjects = {f"{name}:{_digest(who)}": most for name, who, most in counted}
         self._failed_logins: list[int] = []
 
     @contextmanager
@@ -202,11 +246,11 @@ class SignInLimit:
 
     def _count_in_ledger(self, now: datetime) -> None:
         since = now - timedelta(seconds=WINDOW_S)
-        failed = [FailedLogin(subject=key, at=now) for key in self._counters]
+        failed = [FailedLogin(subject=subject, at=now) for subject in self._subjects]
         with self._database.write() as session:
-            for key, limit in self._counters.items():
+            for subject, limit in self._subjects.items():
                 statement = sa.select(sa.func.count(), sa.func.min(FailedLogin.at)).where(
-                    FailedLogin.subject == key, FailedLogin.at > since
+                    FailedLogin.subject == subject, FailedLogin.at > since
                 )
                 count, first = session.execute(statement).one()
                 if count >= limit:

@@ -27,12 +27,12 @@ EXACT_ROWS = 10_000
 COUNTED_ROWS = 50_000
 """Up to so many rows are counted in any case: some milliseconds."""
 
-SAMPLE_ROWS = 2_500
+SAMPLE_ROWS = 2_000
 """About how many rows are measured where there are too many: posts of which one in a hundred is as
 long as it may be still give a size within a quarter of the true one."""
 
 WINDOWS = 1_000
-WINDOW_ROWS = 64
+WINDOW_ROWS = 48
 """How many windows of a table are looked at, and for how many numbers each."""
 
 MAX_ERROR = 0.04

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db.engine import db_clock
@@ -11,6 +12,9 @@ from chalicelib.exports import publication, removals
 from chalicelib.exports.kinds import export_of
 from chalicelib.outbox import messages
 from chalicelib.tasks.transitions import change
+
+DOWNLOAD_NOTED_S = 3600.0
+"""For how long one entry in the audit stands for all downloads of a file, in seconds."""
 
 
 def is_available(task: Task, export: ExportFile | None, *, now: datetime) -> bool:
@@ -41,10 +45,20 @@ def require_file(task: Task, export: ExportFile | None, *, now: datetime) -> str
 
 
 def note_download(session: so.Session, task: Task) -> None:
-    """Put a download into the audit; all other entries are the database's own work."""
-    session.add(
-        AuditEntry(at=db_clock(), event="downloaded", user_id=task.user_id, task_id=task.id)
+    """Put a download into the audit; all other entries are the database's own work.
+
+    Once for each task and hour, or whoever downloads in a loop fills the disk.
+    """
+    noted = sa.exists().where(
+        AuditEntry.task_id == task.id,
+        AuditEntry.event == "downloaded",
+        AuditEntry.at > db_clock(-DOWNLOAD_NOTED_S),
     )
+    entry = sa.select(
+        db_clock(), sa.literal("downloaded"), sa.literal(task.user_id), sa.literal(task.id)
+    ).where(~noted)
+    columns = ("at", "event", "user_id", "task_id")
+    session.execute(sa.insert(AuditEntry).from_select(columns, entry))
 
 
 def remove_file(

@@ -105,11 +105,26 @@ def rejections(session: so.Session, number: int, *, after: int, most: int) -> Se
 def delete_rows(database: Database, number: int) -> None:
     """Delete all that an import has staged, some rows in each transaction."""
     for table in (ImportRow, ImportRejection):
-        while _delete_some(database, table, number):
+        while not _delete_all(database, table, number) and _delete_some(database, table, number):
             pass
     with database.write() as session:
         staged = sa.update(ImportUpload).where(ImportUpload.number == number)
         session.execute(staged.values(staged=False))
+
+
+def _delete_all(database: Database, table: type[ImportRow | ImportRejection], number: int) -> bool:
+    """Empty the table, if it is SQLite's and holds nothing else: it drops the pages unread.
+
+    https://www.sqlite.org/lang_delete.html, the truncate optimization.
+    """
+    ends = [sa.select(edge(table.number)) for edge in (sa.func.min, sa.func.max)]
+    with database.write() as session:
+        if dialect(session) != "sqlite":
+            return False
+        if {session.scalar(end) for end in ends} - {number, None}:
+            return False
+        session.execute(sa.delete(table).execution_options(synchronize_session=False))
+    return True
 
 
 def _delete_some(database: Database, table: type[ImportRow | ImportRejection], number: int) -> bool:

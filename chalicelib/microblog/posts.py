@@ -6,13 +6,35 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from chalicelib.errors import NotFound
+from chalicelib.db.models import User
+from chalicelib.errors import NotFound, QuotaExceeded
+from chalicelib.imports.publication import bytes_of
 from chalicelib.microblog.models import Post
+from chalicelib.microblog.tasks import IMPORT_POSTS
 from chalicelib.values.paging import Page
 
 
-def write_post(session: so.Session, user_id: int, body: str, *, now: datetime) -> Post:
-    """Add a post."""
+def write_post(
+    session: so.Session, user_id: int, body: str, *, now: datetime, quota_bytes: int = 0
+) -> Post:
+    """Add a post.
+
+    Args:
+        session: A writing session.
+        user_id: Whose post it is.
+        body: Its text, valid already.
+        now: The time.
+        quota_bytes: How much text a user may have, in bytes of UTF-8; 0 for any amount.
+
+    Raises:
+        QuotaExceeded: It would be more than that.
+    """
+    if quota_bytes:
+        # Two posts at once must see each other; imports lock the user's row, too.
+        session.get(User, user_id, with_for_update=True)
+        stored = bytes_of(session, IMPORT_POSTS.target, user_id=user_id)
+        if stored + len(body.encode()) > quota_bytes:
+            raise QuotaExceeded
     post = Post(user_id=user_id, body=body, timestamp=now)
     session.add(post)
     session.flush()

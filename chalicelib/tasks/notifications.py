@@ -13,6 +13,9 @@ from chalicelib.db.models import Notification, Task, User
 
 TASK_PROGRESS = "task_progress"
 
+MOST_AT_ONCE = 100
+"""How many notifications one look returns."""
+
 
 def raising(*more: sa.ColumnElement[Any], of: Any = None) -> sa.UpdateBase:
     """A statement that raises a user's notification number and locks their row until the commit.
@@ -102,6 +105,7 @@ _SINCE = (
     )
     .where(User.id == sa.bindparam("of"))
     .order_by(Notification.seq)
+    .limit(MOST_AT_ONCE + 1)
 )
 
 
@@ -116,10 +120,14 @@ def since(
         after: The last number that the client has seen; 0 for all.
 
     Returns:
-        The notifications with higher numbers, in their order, and the user's last number (None
-        when the user is gone). Both come from one statement, so they fit each other.
+        The oldest `MOST_AT_ONCE` notifications with higher numbers, in their order, and the number
+        after which the client asks next: the last of these while more follow, else the user's
+        last (None when the user is gone). All come from one statement, so they fit each other.
     """
     rows = session.execute(_SINCE, {"of": user_id, "after": after}).all()
     if not rows:
         return [], None
-    return [row[1] for row in rows if row[1] is not None], rows[0][0]
+    found = [row[1] for row in rows if row[1] is not None]
+    if len(found) > MOST_AT_ONCE:
+        return found[:MOST_AT_ONCE], found[MOST_AT_ONCE - 1].seq
+    return found, rows[0][0]

@@ -55,6 +55,7 @@ class TaskRequest:
         not_before: When it may begin, and has its turn in the queue; None, or a time that is over,
             for at once.
         schedule_id: The schedule that launches it.
+        alone: Whether it is refused while the user has any task that is not over.
     """
 
     kind: TaskKind
@@ -64,6 +65,7 @@ class TaskRequest:
     idempotency_key: str | None = None
     not_before: datetime | None = None
     schedule_id: str | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def launch_task(
 
     Raises:
         Unauthenticated: The user is gone.
-        TaskInProgress: The user has one of this kind that is not over.
+        TaskInProgress: The user has one of this kind that is not over, or of any if this one must
+            be alone.
         CoolingDown: The last success is too fresh.
         IdempotencyKeyReused: The key named another request.
     """
@@ -107,8 +110,10 @@ def launch_task(
         earlier = _remember(session, user_id, request, task_id=task_id, now=now)
         if earlier is not None:
             return Launched(earlier, is_new=False)
+    if request.alone:
+        _refuse_company(session, user_id)
     if request.cooldown_s:
-        _check_cooldown(session, user_id, request, now=now)
+        _check_cooldown(session, user_id, request.kind.name, request.cooldown_s, now=now)
     task = _insert(session, user_id, request, task_id=task_id, now=now)
     request.kind.on_launch(session, task, now=now)
     notifications.post_task_progress(session, task, seq=begun[0], now=now)
@@ -128,26 +133,49 @@ def _remember(
     session: so.Session, user_id: int, request: TaskRequest, *, task_id: str, now: datetime
 ) -> Task | None:
     """Note the key for this task, or return the task that it already names."""
-    asked = [request.kind.name, request.params]
-    if request.not_before is not None:
-        asked.append(format_time(request.not_before))
-    canonical = json.dumps(asked, sort_keys=True)
-    fingerprint = hashlib.sha256(canonical.encode()).hexdigest()
     names = {"user_id": user_id, "key": request.idempotency_key}
-    values = {"fingerprint": fingerprint, "task_id": task_id, "created_at": now}
+    values = {"fingerprint": _fingerprint(request), "task_id": task_id, "created_at": now}
     statement = _note_key(engine.dialect(session))
     if session.scalar(statement, {**names, **values, "old": now - IDEMPOTENCY_TTL}) is not None:
         return None
-    noted, earlier = session.execute(_EARLIER, names).one()
-    if noted != fingerprint:
+    noted, earlier, _ = session.execute(_EARLIER, names).one()
+    return _same(request, noted, earlier)
+
+
+def _fingerprint(request: TaskRequest) -> str:
+    asked = [request.kind.name, request.params]
+    if request.not_before is not None:
+        asked.append(format_time(request.not_before))
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _same(request: TaskRequest, fingerprint: str, task: Task | None) -> Task:
+    if fingerprint != _fingerprint(request):
         raise IdempotencyKeyReused
-    if earlier is None:
+    if task is None:
         raise NotFound
-    return earlier
+    return task
+
+
+def find_launched(
+    session: so.Session, user_id: int, request: TaskRequest, *, now: datetime
+) -> Task | None:
+    """The task that a request's key names already; None where a new one would be launched.
+
+    Raises:
+        TaskInProgress: The user has one of this kind that is not over.
+        IdempotencyKeyReused: The key named another request.
+    """
+    names = {"user_id": user_id, "key": request.idempotency_key}
+    noted = session.execute(_EARLIER, names).one_or_none() if request.idempotency_key else None
+    if noted is not None and noted[2] > now - IDEMPOTENCY_TTL:
+        return _same(request, noted[0], noted[1])
+    _refuse_second(session, user_id, request.kind.name, request.kind.unique_key(request.params))
+    return None
 
 
 _EARLIER = (
-    sa.select(IdempotencyKey.fingerprint, Task)
+    sa.select(IdempotencyKey.fingerprint, Task, IdempotencyKey.created_at)
     .outerjoin(
         Task, sa.and_(Task.id == IdempotencyKey.task_id, Task.user_id == IdempotencyKey.user_id)
     )
@@ -170,16 +198,21 @@ def _note_key(dialect: str) -> Any:
     return renewed.returning(IdempotencyKey.__table__.c.task_id)
 
 
+def _refuse_company(session: so.Session, user_id: int) -> None:
+    for current in get_tasks_in_progress(session, user_id):
+        raise TaskInProgress(current.id)
+
+
 def _check_cooldown(
-    session: so.Session, user_id: int, request: TaskRequest, *, now: datetime
+    session: so.Session, user_id: int, name: str, cooldown_s: int, *, now: datetime
 ) -> None:
     last = session.scalar(
         sa.select(Task.finished_at)
-        .where(Task.user_id == user_id, Task.name == request.kind.name, Task.status == "succeeded")
+        .where(Task.user_id == user_id, Task.name == name, Task.status == "succeeded")
         .order_by(Task.finished_at.desc())
         .limit(1)
     )
-    left_s = 0.0 if last is None else (last - now).total_seconds() + request.cooldown_s
+    left_s = 0.0 if last is None else (last - now).total_seconds() + cooldown_s
     if left_s > 0:
         raise CoolingDown(ceil(left_s))
 
@@ -295,7 +328,13 @@ def cancel_task(
 
 
 def retry_task(
-    session: so.Session, task_id: str, *, now: datetime, owner: int | None = None
+    session: so.Session,
+    task_id: str,
+    *,
+    now: datetime,
+    owner: int | None = None,
+    cooldown_s: int = 0,
+    alone: bool = False,
 ) -> Task:
     """Queue a failed or cancelled task again, with nothing of the past but its name.
 
@@ -304,12 +343,16 @@ def retry_task(
         task_id: Which task.
         now: The time.
         owner: The user whose task it must be; None for anybody's.
+        cooldown_s: How long after a success the same kind has to wait, in seconds.
+        alone: Whether it is refused while the user has any task that is not over.
 
     Raises:
         NotFound: There is no such task, or it is another user's.
         TaskActive: It is not over.
         TaskSucceeded: There is nothing to try again.
-        TaskInProgress: The user has another one of this kind that is not over.
+        TaskInProgress: The user has another one of this kind that is not over, or of any if this
+            one must be alone.
+        CoolingDown: The last success is too fresh.
     """
     with change(session, task_id, now=now, owner=owner) as task:
         if task.status == "succeeded":
@@ -317,6 +360,10 @@ def retry_task(
         if task.status in ACTIVE:
             raise TaskActive
         _refuse_second(session, task.user_id, task.name, task.unique_key)
+        if alone:
+            _refuse_company(session, task.user_id)
+        if cooldown_s:
+            _check_cooldown(session, task.user_id, task.name, cooldown_s, now=now)
         task.status = "queued"
         task.queued_at = now
         task.due_at = engine.db_clock()

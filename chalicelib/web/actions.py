@@ -4,8 +4,9 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from chalicelib.accounts.rate_limits import EMAILS_PER_USER, EXPORTS_PER_USER, spend
+from chalicelib.accounts.rate_limits import EMAILS_PER_USER, EXPORTS_PER_USER, Use
 from chalicelib.adapters.job_queue import Workers
+from chalicelib.db.models import Task
 from chalicelib.errors import (
     AddressUnconfirmed,
     ExportGone,
@@ -13,6 +14,7 @@ from chalicelib.errors import (
     Invalid,
     NotFound,
     TaskInProgress,
+    TooMany,
     Unavailable,
 )
 from chalicelib.exports import files, removals
@@ -22,8 +24,14 @@ from chalicelib.logs import metrics
 from chalicelib.microblog import posts
 from chalicelib.microblog.models import Post
 from chalicelib.schemas.requests import NewTask
-from chalicelib.tasks.registry import TASKS, TaskKind
-from chalicelib.tasks.requests import TaskRequest, cancel_task, launch_task, retry_task
+from chalicelib.tasks.registry import TASKS, TaskKind, kind_of
+from chalicelib.tasks.requests import (
+    TaskRequest,
+    cancel_task,
+    find_launched,
+    launch_task,
+    retry_task,
+)
 from chalicelib.values.fields import IdempotencyKey, check, flaw, parse_time
 from chalicelib.web.request import Call
 
@@ -46,23 +54,38 @@ def launch(
 
     Raises:
         TaskInProgress, CoolingDown, IdempotencyKeyReused: As `launch_task`.
-        TooMany: The user has requested too many exports recently.
+        TooMany: The user has requested too many exports recently. What creates no task (a key that
+            names one, a refusal) costs nothing.
     """
-    kind, settings = TASKS[name], call.wiring.settings
-    if settings.limits and isinstance(kind, Export):
-        spend(call.wiring.queue.redis, (EXPORTS_PER_USER, call.user.id))
+    kind, limiter = TASKS[name], call.wiring.rate_limiter
     request = TaskRequest(
         kind=kind,
         params=params,
-        max_attempts=settings.task_max_attempts,
+        max_attempts=call.wiring.settings.task_max_attempts,
         cooldown_s=_cooldown_s(call, kind),
         idempotency_key=_idempotency_key(call),
         not_before=not_before,
+        alone=_is_unproven(call),
     )
-    with call.wiring.database.write() as session:
-        launched = launch_task(session, call.user.id, request, now=call.now)
-        if not launched.is_new:
-            return view_task(session, launched.task.id), None
+    uses = _uses(call, kind)
+    try:
+        limiter.spend(*uses)
+    except TooMany:  # what creates no task is answered as ever
+        with call.wiring.database.read() as session:
+            earlier = find_launched(session, call.user.id, request, now=call.now)
+            if earlier is None:
+                raise
+            return view_task(session, earlier.id), None
+    try:
+        with call.wiring.database.write() as session:
+            launched = launch_task(session, call.user.id, request, now=call.now)
+            view = None if launched.is_new else view_task(session, launched.task.id)
+    except BaseException:
+        limiter.refund(*uses)
+        raise
+    if view is not None:
+        limiter.refund(*uses)
+        return view, None
     counted = metrics({"Requested": (1, "Count")}, task_name=name)
     log.info("requested", extra={"action": "launch", "task_id": launched.task.id, **counted})
     if launched.position is None:  # the reconciler enqueues a job for it when its time has come
@@ -123,6 +146,16 @@ def launch_or_find(call: Call, name: str, params: dict[str, Any]) -> str:
     return view.task.id
 
 
+def _uses(call: Call, kind: TaskKind) -> tuple[Use, ...]:
+    """What to launch a task of this kind costs its user."""
+    return ((EXPORTS_PER_USER, call.user.id),) if isinstance(kind, Export) else ()
+
+
+def _is_unproven(call: Call) -> bool:
+    """Whether anybody may have made this account: nobody has confirmed its address."""
+    return call.wiring.settings.verify_email and call.user.confirmed_at is None
+
+
 def _cooldown_s(call: Call, kind: TaskKind) -> int:
     return call.wiring.settings.export_cooldown_s if isinstance(kind, Export) else 0
 
@@ -168,14 +201,31 @@ def retry(call: Call, task_id: str, *, anybodys: bool = False) -> TaskView:
         TaskActive: It is not over.
         TaskSucceeded: There is nothing to try again.
         TaskInProgress: Its user has another one of this kind that is not over.
+        CoolingDown: The last success of this kind is too fresh.
+        TooMany: The user has requested too many exports recently.
     """
-    owner = None if anybodys else call.user.id
-    with call.wiring.database.write() as session:
-        task = retry_task(session, task_id, now=call.now, owner=owner)
-        session.flush()
-        view = view_task(session, task_id)
+    if anybodys:  # an administrator repairs something
+        task, view = _retry(call, task_id)
+    else:  # for its user, to retry is to launch
+        with call.wiring.database.read() as session:
+            kind = kind_of(view_task(session, task_id, owner=call.user.id).task)
+        with call.wiring.rate_limiter.counted(*_uses(call, kind)):
+            task, view = _retry(
+                call,
+                task_id,
+                owner=call.user.id,
+                cooldown_s=_cooldown_s(call, kind),
+                alone=_is_unproven(call),
+            )
     call.wiring.queue.hint(task.id, task.name)
     return view
+
+
+def _retry(call: Call, task_id: str, **conditions: Any) -> tuple[Task, TaskView]:
+    with call.wiring.database.write() as session:
+        task = retry_task(session, task_id, now=call.now, **conditions)
+        session.flush()
+        return task, view_task(session, task_id)
 
 
 def delete_file(call: Call, task_id: str) -> None:
@@ -195,11 +245,9 @@ def email_again(call: Call, task_id: str) -> TaskView:
         ExportGone: Also when S3 has lost the file.
         Unavailable: S3 does not respond.
     """
-    settings = call.wiring.settings
-    if settings.verify_email and call.user.confirmed_at is None:
+    if _is_unproven(call):
         raise AddressUnconfirmed
-    if settings.limits:
-        spend(call.wiring.queue.redis, (EMAILS_PER_USER, call.user.id))
+    call.wiring.rate_limiter.spend((EMAILS_PER_USER, call.user.id))
     with call.wiring.database.read() as session:
         _require_object(call, view_task(session, task_id, owner=call.user.id))
     with call.wiring.database.write() as session:
@@ -257,9 +305,14 @@ def remove_files(call: Call, task_id: str | None = None) -> None:
 
 
 def write_post(call: Call, body: str) -> Post:
-    """Write a post."""
+    """Write a post.
+
+    Raises:
+        QuotaExceeded: The user's posts would take more space than there is.
+    """
+    quota_bytes = call.wiring.settings.post_quota_bytes
     with call.wiring.database.write() as session:
-        return posts.write_post(session, call.user.id, body, now=call.now)
+        return posts.write_post(session, call.user.id, body, now=call.now, quota_bytes=quota_bytes)
 
 
 def delete_post(call: Call, post_id: str) -> None:

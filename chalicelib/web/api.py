@@ -316,7 +316,7 @@ def _count(call: Call) -> None:
     uses: list[tuple[rate_limits.Rate, object]] = [(rate_limits.REQUESTS_PER_ADDRESS, call.address)]
     if call.presented is not None:
         uses.append((rate_limits.REQUESTS_PER_TOKEN, call.presented))
-    rate_limits.spend(call.wiring.queue.redis, *uses)
+    call.wiring.rate_limiter.spend(*uses)
 
 
 def _admit(call: Call, who: Who) -> None:

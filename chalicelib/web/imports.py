@@ -6,7 +6,7 @@ from datetime import timedelta
 import msgspec
 from chalice.app import Response
 
-from chalicelib.accounts.rate_limits import IMPORTS_PER_USER, spend
+from chalicelib.accounts.rate_limits import IMPORTS_PER_USER
 from chalicelib.adapters.job_queue import Workers
 from chalicelib.adapters.object_store import Content, Found, SignedUpload
 from chalicelib.errors import ImportGone, NothingUploaded, ReportGone, Unavailable, UploadTooLarge
@@ -38,8 +38,7 @@ def create(call: Call, new: NewImport) -> ImportView:
     settings = call.wiring.settings
     if new.size is not msgspec.UNSET and new.size > settings.import_max_bytes:
         raise UploadTooLarge
-    if settings.limits:
-        spend(call.wiring.queue.redis, (IMPORTS_PER_USER, call.user.id))
+    call.wiring.rate_limiter.spend((IMPORTS_PER_USER, call.user.id))
     filename = None if new.filename is msgspec.UNSET else new.filename
     with call.wiring.database.write() as session:
         upload = uploads.create(session, call.user.id, filename=filename, now=call.now)

@@ -1,7 +1,7 @@
 """Links in emails that reset a password or confirm an address, for the API and the pages."""
 
 from chalicelib.accounts import accounts, link_keys
-from chalicelib.accounts.rate_limits import EMAILS_PER_USER, spend
+from chalicelib.accounts.rate_limits import EMAILS_PER_USER
 from chalicelib.errors import AddressConfirmed
 from chalicelib.web.request import Call
 
@@ -12,8 +12,7 @@ def request_reset(call: Call, email: str) -> None:
     Raises:
         TooMany: Too many were requested.
     """
-    if call.wiring.settings.limits:
-        spend(call.wiring.queue.redis, (EMAILS_PER_USER, email.lower()))
+    call.wiring.rate_limiter.spend((EMAILS_PER_USER, email.lower()))
     with call.wiring.database.write() as session:
         user = accounts.find_address(session, email)
         if user is not None:
@@ -46,8 +45,7 @@ def request_confirmation(call: Call) -> None:
     """
     if call.user.confirmed_at is not None:
         raise AddressConfirmed
-    if call.wiring.settings.limits:
-        spend(call.wiring.queue.redis, (EMAILS_PER_USER, call.user.id))
+    call.wiring.rate_limiter.spend((EMAILS_PER_USER, call.user.id))
     with call.wiring.database.write() as session:
         link_keys.send_link(session, call.user, "confirm", now=call.now)
     call.wiring.outbox_hint.send()

@@ -5,7 +5,6 @@ import hmac
 import json
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import cached_property
 from http.cookies import CookieError, SimpleCookie
@@ -16,7 +15,7 @@ from uuid import uuid4
 import msgspec
 from chalice.app import Request, Response
 
-from chalicelib.accounts import accounts, rate_limits
+from chalicelib.accounts import accounts
 from chalicelib.db.models import User
 from chalicelib.errors import (
     Fault,
@@ -248,16 +247,11 @@ class Call:
         found = look()
         if found is not None or wait_s <= 0:
             return found
-        with self._slot(wait_s) as may_wait:
+        with self.wiring.rate_limiter.long_poll_slot(self.token or "", wait_s=wait_s) as may_wait:
             while may_wait and found is None and (left_s := deadline - time.monotonic()) > 0:
                 time.sleep(min(LOOK_INTERVAL_S, left_s))
                 found = look()
         return found
-
-    def _slot(self, wait_s: float) -> AbstractContextManager[bool]:
-        if not self.wiring.settings.limits:
-            return nullcontext(True)  # noqa: FBT003 - what it yields
-        return rate_limits.long_poll_slot(self.wiring.queue.redis, self.token or "", wait_s=wait_s)
 
 
 def request_id_of(request: Request) -> str:

@@ -20,7 +20,7 @@ def check_password(call: Call, *, username: str, password: str) -> int:
     """
     wiring = call.wiring
     limit = SignInLimit(
-        wiring.queue.redis, wiring.database, username=username, address=call.address
+        wiring.rate_limiter, wiring.database, username=username, address=call.address
     )
     with limit.attempt(now=call.now) if wiring.settings.limits else nullcontext():
         with wiring.database.read() as session:

@@ -78,6 +78,10 @@ def test_no_barriers(root: Visitor, stack: Stack, browser: Browser) -> None:
         "/exports/nothing",
     ]
     own += [f"/exports/{task['id']}" for task in exports]
+    url = "http://127.0.0.1:9/" + "x" * 200
+    webhook = root.call("POST", "/v1/webhooks", {"url": url}, 201)
+    root.call("POST", f"/v1/webhooks/{webhook['id']}/test", {}, 202)
+    own += ["/webhooks", f"/webhooks/{webhook['id']}"]
     root.page.set_viewport_size({"width": 375, "height": 667})
     for path in own:
         page = root.open(path)

@@ -332,8 +332,10 @@ MUTATIONS = (
     Mutation(
         "the end is no place to go on",
         "worker/export/publication.py",
-        " and piece.cursor is not None:",
-        ":",
+        "            if cursor is not None:\n"
+        "                _upload_part(attempt, draft, cursor())",
+        "            if len(draft.pending) >= draft.upload.part_bytes:\n"
+        "                _upload_part(attempt, draft, cursor and cursor())",
         (ENGINE,),
     ),
     Mutation(

@@ -37,11 +37,11 @@ def test_access_string_is_enough(
     task_id = launch(database, make_user(database))
     settings = {**as_the_user, "VERIFY_EMAIL": "on", "LIMITS": "on"}
     wiring = Wiring.from_environment(settings)
-    rate_limits.spend(wiring.queue.redis, (rate_limits.REQUESTS_PER_TOKEN, "somebody"))
+    wiring.rate_limiter.spend((rate_limits.REQUESTS_PER_TOKEN, "somebody"))
     assert list(wiring.queue.redis.scan_iter("carryout:*"))
-    with rate_limits.long_poll_slot(wiring.queue.redis, "somebody", wait_s=1):
-        assert list(wiring.queue.redis.scan_iter("carryout:long-poll:*"))
-    assert not list(wiring.queue.redis.scan_iter("carryout:long-poll:*"))
+    with wiring.rate_limiter.long_poll_slot("somebody", wait_s=1):
+        assert list(wiring.queue.redis.scan_iter("carryout:*:long-poll:*"))
+    assert not list(wiring.queue.redis.scan_iter("carryout:*:long-poll:*"))
     wiring.outbox_hint.send()
     assert wiring.outbox_waiter.wait(10)
     wiring.queue.enqueue([(task_id, "export_posts")])

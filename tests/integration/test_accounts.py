@@ -232,7 +232,7 @@ def test_attempts_at_once_are_no_more_attempts(wiring: Wiring) -> None:
 
 
 def login_attempt(wiring: Wiring) -> AbstractContextManager[None]:
-    limit = SignInLimit(wiring.queue.redis, wiring.database, username="susan", address="::1")
+    limit = SignInLimit(wiring.rate_limiter, wiring.database, username="susan", address="::1")
     return limit.attempt(now=now())
 
 

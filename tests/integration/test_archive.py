@@ -187,7 +187,7 @@ def test_killed_anywhere(
     perform(undisturbed, wired)
     expected = contents(published(wired, undisturbed))
     assert len(steps) > 10
-    for step in [*range(1, len(steps), 2), len(steps)]:
+    for step in [1, 2, *range(3, len(steps), 4), len(steps)]:
         hook, _ = kill_at(step)
         store.before, store.after = (lambda _: None, hook) if after else (hook, lambda _: None)
         task_id = request(wired, user_id, formats=EVERYTHING)

@@ -162,11 +162,17 @@ def test_in_slices(
 
 @pytest.mark.parametrize("bodies", [[], ["x"], ["x" * 10_000]], ids=["none", "one", "large"])
 def test_small(wired: Wiring, bodies: list[str]) -> None:
-    """No post, one post, one that fills a part: each is a valid export."""
+    """No post, one post, one that fills a part: each is a valid export, uploaded at once.
+
+    Where nothing follows, there is nothing to go on from.
+    """
     user_id = make_user(wired.database)
     write_posts(wired.database, user_id, bodies)
     task_id = launch(wired.database, user_id)
+    asked: list[str] = []
+    storage_of(wired).before = asked.append
     perform(task_id, wired)
+    assert asked[0] == "put"
     assert published(wired, task_id) == expected(wired, task_id)
     assert [post["body"] for post in json.loads(published(wired, task_id))["posts"]] == bodies
 

@@ -19,8 +19,7 @@ from chalicelib.accounts.rate_limits import (
     LONG_POLLS_PER_TOKEN,
     PER_ACCOUNT,
     REQUESTS_PER_TOKEN,
-    _digest,
-    long_poll_slot,
+    Rate,
 )
 from chalicelib.db.engine import Database
 from chalicelib.db.models import LinkKey, OutboxMessage, User
@@ -297,7 +296,7 @@ def test_a_token_is_one_however_it_is_written(limited: Wiring, susan: Person) ->
 def spent(redis: Redis, person: Person, most: int) -> bytes:
     """Have a person's token used as often as it may be; return the counter's name."""
     assert person.get("/v1/me").status_code == 200
-    (key,) = redis.keys("carryout:requests:token:*")
+    (key,) = redis.keys("carryout:*:requests:token:*")
     redis.set(key, most, keepttl=True)
     return key if isinstance(key, bytes) else key.encode()
 
@@ -326,24 +325,25 @@ def test_long_polls_per_token(
     """One more than a token may have is answered immediately; one that ends frees its slot."""
     where = {} if path is None else {"path": path}
     redis, token = limited.queue.redis, susan.token or ""
+    long_poll_slot = limited.rate_limiter.long_poll_slot
     with ExitStack() as others:
         for _ in range(LONG_POLLS_PER_TOKEN - 1):
-            assert others.enter_context(long_poll_slot(redis, token, wait_s=20))
-        assert others.enter_context(long_poll_slot(redis, david.token or "", wait_s=20))
+            assert others.enter_context(long_poll_slot(token, wait_s=20))
+        assert others.enter_context(long_poll_slot(david.token or "", wait_s=20))
         for _ in range(2):
             assert poll(0.3, **where) >= 0.3
-        with long_poll_slot(redis, token, wait_s=20) as found:
+        with long_poll_slot(token, wait_s=20) as found:
             assert found
             assert poll(20, **where) < 10
         assert poll(0.3, **where) >= 0.3
-    assert redis.keys("carryout:long-poll:*") == []
+    assert redis.keys("carryout:*:long-poll:*") == []
 
 
 def test_a_slot_is_free_again_when_its_server_died(limited: Wiring) -> None:
     """Nobody gives it back, so it has an end."""
     redis = limited.queue.redis
-    with long_poll_slot(redis, "a token", wait_s=0.5):
-        (key,) = redis.keys("carryout:long-poll:*")
+    with limited.rate_limiter.long_poll_slot("a token", wait_s=0.5):
+        (key,) = redis.keys("carryout:*:long-poll:*")
         assert 1 <= redis.ttl(key) <= 6
 
 
@@ -355,7 +355,7 @@ def test_long_polls_wait_without_redis(without_redis: Wiring, poll: Callable[...
 
 def test_exports_per_user(limited: Wiring, susan: Person) -> None:
     """Exports are limited for each user, whatever the cooldown."""
-    limited.queue.redis.set(counter(EXPORTS_PER_USER.name, susan.user_id), 30, ex=60)
+    spent_by(limited, EXPORTS_PER_USER, susan.user_id)
     answer = susan.post("/v1/exports")
     refused(answer, 429, "too_many_requests")
     too_many(answer)
@@ -367,14 +367,15 @@ def test_mails_per_user(limited: Wiring, susan: Person) -> None:
     task_id = launch(limited.database, susan.user_id)
     publish(limited, task_id)
     put_email(limited.database, task_id, state="sent")
-    limited.queue.redis.set(counter(EMAILS_PER_USER.name, susan.user_id), 20, ex=60)
+    spent_by(limited, EMAILS_PER_USER, susan.user_id)
     answer = susan.post(f"/v1/exports/{task_id}/mail")
     refused(answer, 429, "too_many_requests")
     too_many(answer)
 
 
-def counter(name: str, who: object) -> str:
-    return f"carryout:{name}:{_digest(str(who))}"
+def spent_by(wiring: Wiring, rate: Rate, who: object) -> None:
+    """Have somebody use up a rate."""
+    wiring.queue.redis.set(wiring.rate_limiter.key(rate.name, who), rate.most, ex=60)
 
 
 @pytest.fixture

@@ -356,6 +356,19 @@ def test_nothing_is_half_done(
 
 
 @both_databases
+def test_paused_after_it_was_seen_to_be_due(susan: Person, wiring: Wiring) -> None:
+    """A reconciler that listed a schedule as due looks again under the lock: it was paused."""
+    created = create(susan)
+    make_due(wiring.database, created["id"])
+    susan.call("PATCH", created["links"]["self"], {"enabled": False})
+    with wiring.database.write() as session:
+        session.execute(sa.update(Schedule).values(settled_at=now() - timedelta(days=1)))
+    request = wiring.reconciler._request
+    assert not schedules._launch(wiring.database, created["id"], susan.user_id, request)
+    assert tasks_of(wiring.database, susan.user_id) == []
+
+
+@both_databases
 def test_fifty_reconcilers_at_once(susan: Person, wiring: Wiring, database_url: str) -> None:
     """Fifty look at what is due at the same time; each schedule gets one task."""
     kinds = [{"name": "export_posts"}, {"name": "example", "params": {"seconds": 1}}]

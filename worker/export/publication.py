@@ -215,12 +215,12 @@ def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
             draft.add_piece(piece)
             # Where nothing follows, there is no checkpoint: what is pending becomes the last part,
             # which is at most one piece larger than the others.
-            is_part = len(draft.pending) >= draft.upload.part_bytes and piece.cursor is not None
+            cursor = piece.cursor if len(draft.pending) >= draft.upload.part_bytes else None
             # Most files of one part need no count: they are finished before anybody looks.
-            if not total and (is_part or time.monotonic() - began > COUNT_AFTER_S):
+            if not total and (cursor or time.monotonic() - began > COUNT_AFTER_S):
                 total = attempt.task.total or writer.count()
-            if is_part and piece.cursor is not None:
-                _upload_part(attempt, draft, piece.cursor())
+            if cursor is not None:
+                _upload_part(attempt, draft, cursor())
                 attempt.checkpoint(writer.done(draft.rows), total, draft.to_json())
             if total:
                 attempt.progress(writer.done(draft.rows), total)

@@ -57,6 +57,9 @@ def _complaints(language: Language) -> dict[str, str]:
             "This export failed or was cancelled, so it has no file. Start a new export."
         ),
         "mail_in_progress": language.gettext("The email is already on its way."),
+        "quota_exceeded": language.gettext(
+            "Your posts take as much space as they may. Delete some first."
+        ),
         "too_many_schedules": language.gettext(
             "You have as many schedules as you can have. Delete one first."
         ),

@@ -3,15 +3,16 @@
 from chalice.app import Response
 
 from chalicelib.accounts import accounts
-from chalicelib.errors import NotFound
+from chalicelib.errors import NotFound, QuotaExceeded
 from chalicelib.exports.kinds import export_kinds
 from chalicelib.microblog import posts
 from chalicelib.schemas.requests import ListQuery
 from chalicelib.values.fields import PostBody, flaw
 from chalicelib.values.paging import cursor
 from chalicelib.web import actions, lists
-from chalicelib.web.pages.messages import flaws_of
+from chalicelib.web.pages.messages import complaint, flaws_of
 from chalicelib.web.pages.page_rendering import is_live, language, render
+from chalicelib.web.problems import status_of
 from chalicelib.web.request import Call
 
 
@@ -58,7 +59,11 @@ def submit_post(call: Call) -> Response:
     if flaw(body, PostBody) or not body.strip():
         told = flaws_of(language(call))["/body"]
         return _render(call, user.username, status=422, draft=body, complaint=told)
-    actions.write_post(call, body)
+    try:
+        actions.write_post(call, body)
+    except QuotaExceeded as error:
+        told = complaint(error, language(call))
+        return _render(call, user.username, status=status_of(error), draft=body, complaint=told)
     return call.see_other(f"/users/{user.username}")
 
 
