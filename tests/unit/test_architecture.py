@@ -107,7 +107,6 @@ def test_everything_has_a_place() -> None:
     places = {place(path) for path in modules("chalicelib")} - {"__init__"}
     assert places - known == set()
     assert len(places) <= 16  # beside them the catalogues, which hold no code
-    folders = {path.name for path in (ROOT / "chalicelib").iterdir() if path.is_dir()}
 
 
 def test_no_import_points_upward() -> None:
