@@ -138,9 +138,8 @@ def test_only_exports_have_a_button(browser: Browser, susan: Person, name: str) 
 
 
 FORMS = [one.path for one in app.pages if one.method == "POST"]
-WAYS_IN = {"/sign-in", "/sign-up", "/forgot", "/new-password", "/confirm"}
+WAYS_IN = {"/sign-in", "/sign-up", "/forgot", "/new-password", "/confirm", "/restore-address"}
 """Forms for people without a session, who have no token."""
-NAMES = {"task_id": "x", "post_id": "1", "schedule_id": "x"}
 
 
 def test_every_page_is_declared() -> None:
@@ -164,7 +163,9 @@ def test_every_form_brings_its_token() -> None:
     """Each form of the templates that changes something carries the session's token."""
     source = "".join(template.read_text() for template in TEMPLATES)
     found = FORM.findall(source)
-    assert len(found) == source.count("<form")
+    # Uploads go to the bucket, which wants its own fields.
+    elsewhere = source.count('<form id="upload"') + source.count('action="{{ form.url }}"')
+    assert len(found) == source.count("<form") - elsewhere
     assert {action for action, fields in found if "{{ token() }}" not in fields} == WAYS_IN
 
 
@@ -175,7 +176,7 @@ def test_form_without_its_token(join: Join, path: str) -> None:
     browser = Browser(root.client, root.token)
     for csrf in ({}, {"csrf": ""}, {"csrf": "x"}, {"csrf": "\u00e9"}):
         fields = csrf | {"username": "root", "password": "x", "body": "x", "language": "es"}
-        answer = browser.ask("POST", path.format(**NAMES), fields)
+        answer = browser.ask("POST", re.sub(r"{\w+}", "1", path), fields)
         assert answer.status_code == 403
         assert b"This form is out of date. Reload the page and try again." in answer.body
     assert root.get("/v1/me").json_body["language"] == "en"
@@ -203,7 +204,7 @@ def test_requests_of_other_sites(browser: Browser, headers: dict[str, str]) -> N
     """Another site's page cannot act with the cookie, nor sign somebody in as somebody else."""
     fields = {"csrf": browser.csrf()}
     for path in FORMS:
-        answer = browser.ask("POST", path.format(**NAMES), fields, headers)
+        answer = browser.ask("POST", re.sub(r"{\w+}", "1", path), fields, headers)
         assert answer.status_code == 403, path
     json = headers | {"Content-Type": "application/json"}
     for method, path in (("POST", "/v1/exports"), ("DELETE", "/v1/me"), ("PATCH", "/v1/me")):
