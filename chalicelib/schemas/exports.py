@@ -74,7 +74,12 @@ class Dataset(TypedDict):
 
 
 class DatasetList(TypedDict):
-    """What there is of your data."""
+    """What there is of your data.
+
+    Attributes:
+        items: The datasets; all are on one page.
+        next: The `cursor` of the next page; null on the last one.
+    """
 
     items: list[Dataset]
     next: str | None
