@@ -21,6 +21,7 @@ from chalicelib.errors import (
     ImportGone,
     LinkOver,
     NoFile,
+    NotFound,
     NothingUploaded,
     NotReady,
     QuotaExceeded,
@@ -32,6 +33,7 @@ from chalicelib.errors import (
     TaskActive,
     TaskEnded,
     TaskInProgress,
+    TaskSucceeded,
     TooManyAttempts,
     TooManySchedules,
     TooManyWebhooks,
@@ -297,7 +299,14 @@ def create_export(call: Call) -> Response:
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
-    problems=(TaskInProgress, CoolingDown, NothingUploaded, ImportGone, IdempotencyKeyReused),
+    problems=(
+        NotFound,
+        TaskInProgress,
+        CoolingDown,
+        NothingUploaded,
+        ImportGone,
+        IdempotencyKeyReused,
+    ),
     reads=("Idempotency-Key",),
 )
 def create_task(call: Call) -> Response:
@@ -352,7 +361,7 @@ def cancel_task(call: Call, task_id: str) -> Response:
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
-    problems=(TaskActive, TaskInProgress, CoolingDown, ImportGone),
+    problems=(TaskActive, TaskSucceeded, TaskInProgress, CoolingDown, ImportGone),
 )
 def retry_task(call: Call, task_id: str) -> Response:
     """Queue a failed or cancelled task again."""
