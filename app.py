@@ -238,6 +238,23 @@ def reset_password(call: Call) -> Response:
     return no_content()
 
 
+@app.endpoint(
+    "POST",
+    "/v1/address-restorations",
+    who="anybody",
+    body=Confirmation,
+    status=204,
+    problems=(LinkOver, EmailTaken),
+)
+def restore_address(call: Call) -> Response:
+    """Take a change of email address back with the key that the old address got, for 7 days.
+
+    All sessions end, and a link to a new password is emailed.
+    """
+    recovery.restore_address(call, call.body(Confirmation).key)
+    return no_content()
+
+
 # --- Posts ---
 
 
@@ -909,6 +926,18 @@ def show_confirm(call: Call) -> Response:
 def submit_confirm(call: Call) -> Response:
     """Confirm an email address."""
     return links.submit_confirm(call)
+
+
+@app.page("GET", "/restore-address", who="anybody")
+def show_restore_address(call: Call) -> Response:
+    """The button that takes a change of address back."""
+    return links.restore_form(call)
+
+
+@app.page("POST", "/restore-address", who="anybody", csrf=False)
+def submit_restore_address(call: Call) -> Response:
+    """Take a change of address back."""
+    return links.submit_restoration(call)
 
 
 # --- Pages of imports ---

@@ -18,6 +18,7 @@ from chalice.app import Chalice, Request, Response
 
 from chalicelib import logs
 from chalicelib.accounts import rate_limits
+from chalicelib.accounts.secrets import digest
 from chalicelib.errors import (
     CarryoutError,
     Forbidden,
@@ -313,9 +314,13 @@ def _count(call: Call) -> None:
     """Refuse a request that is one too many; a load balancer's probes do not count."""
     if not call.wiring.settings.limits or call.request.path in PROBES:
         return
-    uses: list[tuple[rate_limits.Rate, object]] = [(rate_limits.REQUESTS_PER_ADDRESS, call.address)]
+    uses: list[tuple[rate_limits.Rate, object]] = [(rate_limits.REQUESTS_PER_ADDRESS, call.network)]
     if call.presented is not None:
-        uses.append((rate_limits.REQUESTS_PER_TOKEN, call.presented))
+        owner = call.wiring.token_owners.get(digest(call.presented))
+        if owner is None:  # this process has not seen it yet
+            uses.append((rate_limits.REQUESTS_PER_TOKEN, call.presented))
+        else:
+            uses.append((rate_limits.REQUESTS_PER_USER, owner))
     call.wiring.rate_limiter.spend(*uses)
 
 

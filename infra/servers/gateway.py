@@ -150,6 +150,8 @@ def _request_context(environ: Environ, *, match: _Match, request_id: str) -> dic
             "sourceIp": environ.get("REMOTE_ADDR", ""),
             "userAgent": environ.get("HTTP_USER_AGENT"),
         },
+        # Waitress's own; API Gateway closes its connection to Lambda without a word.
+        "isGone": environ.get("waitress.client_disconnected"),
     }
 
 

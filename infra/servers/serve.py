@@ -20,6 +20,7 @@ from waitress.task import ErrorTask
 from chalicelib import logs
 from chalicelib.errors import BodyTooLarge, SettingsError
 from chalicelib.web import problems
+from chalicelib.web.holding import ROOM
 from infra.servers.gateway import Gateway
 
 READ_AT_MOST_BYTES = 64 * 1024 * 1024
@@ -90,6 +91,8 @@ def build(gateway: Gateway, *, host: str, port: int, threads: int, behind_proxy:
         asyncore_loop_timeout=POLL_S,
         max_request_body_size=READ_AT_MOST_BYTES,
         log_socket_errors=False,
+        # Reads on while a request is answered, and so sees that its client is gone.
+        channel_request_lookahead=1,
         ident="carryout",
         **(proxy if behind_proxy else {}),
     )
@@ -139,6 +142,7 @@ def main(*, host: str, port: int, threads: int, behind_proxy: bool) -> None:
         logs.configure(settings.log_format, exceptions=settings.log_exceptions)
     except SettingsError as error:
         sys.exit(f"error: {error.detail}")
+    ROOM.limit(max(1, threads // 2))
     try:
         server = build(
             Gateway(app), host=host, port=port, threads=threads, behind_proxy=behind_proxy
