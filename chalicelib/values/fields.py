@@ -289,7 +289,7 @@ def _token(name: str) -> str:
 def _plain(message: str, kind: Any) -> str:
     """Put a message of msgspec's into words for people who do not read Python."""
     if match := re.fullmatch(r"Expected `str` matching regex (.+)", message):
-        return _FORMS.get(match[1], f"must match the pattern {match[1]}")
+        return _FORMS.get(match[1]) or _form_of(kind) or f"must match the pattern {match[1]}"
     if match := re.fullmatch(r"Expected `array` of length ([<>]=?) (\d+)", message):
         return f"must have {_BOUNDS[match[1]]} {match[2]} item{'s' * (match[2] != '1')}"
     if match := re.fullmatch(r"Expected `(?:str|int|float)` (of length )?([<>]=?) (\S+)", message):
@@ -300,6 +300,13 @@ def _plain(message: str, kind: Any) -> str:
     if match := re.fullmatch(r"Expected `([a-z |]+)`, got `\w+`", message):
         return "must be " + " or ".join(_KINDS.get(name, name) for name in match[1].split(" | "))
     return f"is not valid: {message}"
+
+
+def _form_of(kind: Any) -> str | None:
+    """A form by an example of it, which people read more easily than a pattern."""
+    metas = [meta for meta in getattr(kind, "__metadata__", ()) if type(meta) is Meta]
+    examples = [example for meta in metas for example in meta.examples or ()]
+    return f"must be of a form such as {examples[0]}" if examples else None
 
 
 def _choices(kind: Any) -> list[str]:

@@ -117,6 +117,7 @@ def faults(data: object, model: type[Struct] = Person, *, at: str = "") -> dict[
         (Annotated[int, Meta(le=600)], 601, "must be at most 600"),
         (Annotated[float, Meta(gt=0)], 0.0, "must be more than 0.0"),
         (Annotated[str, Meta(pattern="^a")], "b", "must match the pattern '^a'"),
+        (Annotated[str, Meta(pattern="^a", examples=["ab"])], "b", "must be of a form such as ab"),
         (list[int], ["x"], "is not valid: Expected `int`, got `str` - at `$[0]`"),
         (Literal[1, 2], 3, "must be one of 1, 2"),
     ],
