@@ -37,8 +37,10 @@ ONCE = {"schedule", "webhook_disabled"}
 
 def declared() -> list[tuple[str, str, str]]:
     """Every route: its method, its path, and whom it is for."""
-    endpoints = [(one.method, one.path, one.who) for one in app.endpoints]
-    return endpoints + [(one.method, one.path, one.who) for one in app.pages]
+    return [
+        *((one.method, one.path, one.who) for one in app.endpoints),
+        *((one.method, one.path, one.who) for one in app.pages),
+    ]
 
 
 def test_every_route_is_on_the_table() -> None:
