@@ -192,7 +192,7 @@ def test_downloads_are_noted_once_an_hour(
 
 
 def guess(nobody: Person, times: int, username: str = "susan") -> list[int]:
-    """Guess passwords; return the statuses."""
+    """Try passwords; return the statuses."""
     wrong = {"username": username, "password": "a guess"}
     return [nobody.post("/v1/tokens", wrong).status_code for _ in range(times)]
 
