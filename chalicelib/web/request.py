@@ -146,12 +146,20 @@ class Call:
         Raises:
             Forbidden: It comes from another site's page.
         """
+        if self.is_cross_site():
+            raise Forbidden("Requests from another site's pages aren't allowed.")
+
+    def is_cross_site(self) -> bool:
+        """Whether another site's page made the browser send the request, if it says so."""
         headers = self.request.headers
         origin = headers.get("origin")
         site = headers.get("sec-fetch-site", "same-origin")
         from_here = origin is None or origin.partition("://")[2] == headers.get("host")
-        if site not in {"same-origin", "none"} or not from_here:
-            raise Forbidden("Requests from another site's pages aren't allowed.")
+        return site not in {"same-origin", "none"} or not from_here
+
+    def forget_cookie(self) -> None:
+        """Show what follows as to somebody without a session."""
+        vars(self)["_cookie"] = None
 
     def refuse_encoded(self) -> None:
         """Refuse a body that is compressed or otherwise coded (RFC 9110, section 8.4).
@@ -231,8 +239,13 @@ class Call:
 
     @property
     def csrf_token(self) -> str:
-        """What a form of this session must contain; pages of other sites cannot know it."""
-        return hmac.new((self.token or "").encode(), b"carryout form", hashlib.sha256).hexdigest()
+        """What a form of this session must contain; pages of other sites cannot know it.
+
+        By the cookie where there is one: credentials of another kind beside it are no secret.
+        """
+        return hmac.new(
+            (self._cookie or self.token or "").encode(), b"carryout form", hashlib.sha256
+        ).hexdigest()
 
     def check_form(self) -> None:
         """Check that a form came from a page of this session; bearer tokens need no such proof.
@@ -241,7 +254,7 @@ class Call:
             FormOutdated: It came from somewhere else, or from a page of an earlier session.
         """
         given = self.form.get("csrf", "").encode()
-        if self.cookie is not None and not hmac.compare_digest(given, self.csrf_token.encode()):
+        if self._cookie is not None and not hmac.compare_digest(given, self.csrf_token.encode()):
             raise FormOutdated
 
     def see_other(self, path: str, **headers: str) -> Response:

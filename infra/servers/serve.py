@@ -14,8 +14,9 @@ from typing import Any
 import click
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import create_server
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 
 from chalicelib import logs
 from chalicelib.errors import BodyTooLarge, SettingsError
@@ -67,8 +68,31 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]
         return problems.ProblemResponse(status, headers, json.dumps(document))
 
 
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    def parse_header(self, header_plus: bytes) -> None:
+        """Refuse what proxies may read in another way than we do, or let it be the last."""
+        super().parse_header(header_plus)
+        names = [line.partition(b":")[0].lower() for line in header_plus.split(b"\r\n")[1:]]
+        hosts = names.count(b"host")
+        if hosts > 1 or (not hosts and self.version == "1.1"):
+            raise ParsingError("Expected one Host header")  # RFC 9112, section 3.2
+        if b"transfer-encoding" in names and b"content-length" in names:
+            self.connection_close = True  # RFC 9112, section 6.1
+
+
+class _Task(WSGITask):  # type: ignore[misc]
+    def build_response_header(self) -> bytes:
+        """Say that the connection closes where the parser wants it to."""
+        if self.request.connection_close:
+            self.set_close_on_finish()
+        header: bytes = super().build_response_header()
+        return header
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
+    task_class = _Task
     error_task_class = ProblemTask
+    parser_class = _Parser
 
 
 def build(gateway: Gateway, *, host: str, port: int, threads: int, behind_proxy: bool) -> Any:

@@ -138,7 +138,7 @@ def test_only_exports_have_a_button(browser: Browser, susan: Person, name: str) 
 
 
 FORMS = [one.path for one in app.pages if one.method == "POST"]
-WAYS_IN = {"/sign-in", "/sign-up", "/forgot", "/new-password", "/confirm"}
+WAYS_IN = {"/sign-in", "/sign-up", "/forgot", "/new-password", "/confirm", "/restore-address"}
 """Forms for people without a session, who have no token."""
 NAMES = {
     "task_id": "x",

@@ -191,24 +191,24 @@ def test_downloads_are_noted_once_an_hour(
         assert session.scalar(noted) == 1
 
 
-def guess(nobody: Person, times: int, username: str = "susan") -> list[int]:
-    """Try passwords; return the statuses."""
+def fail_to_sign_in(nobody: Person, times: int, username: str = "susan") -> list[int]:
+    """Sign in with wrong passwords; return the statuses."""
     wrong = {"username": username, "password": "a guess"}
     return [nobody.post("/v1/tokens", wrong).status_code for _ in range(times)]
 
 
 def test_strangers_lock_nobody_out(nobody: Person, limited: Wiring, elsewhere: Elsewhere) -> None:
-    """Who signed in from a network before does so however often others guess from theirs."""
+    """Who signed in from a network before does so however often others fail from theirs."""
     rita = Person.sign_up(nobody.client, "rita")
     for number in range(4):
         with elsewhere(f"192.0.2.{number}"):
-            guess(nobody, PER_ACCOUNT, "rita")
+            fail_to_sign_in(nobody, PER_ACCOUNT, "rita")
     credentials = {"username": "rita", "password": PASSWORD}
     assert rita.post("/v1/tokens", credentials).status_code == 201
     assert limited.settings.limits
 
 
-def test_guesses_from_everywhere_take_longer_and_longer(
+def test_wrong_passwords_from_everywhere_take_longer_and_longer(
     nobody: Person, limited: Wiring, elsewhere: Elsewhere
 ) -> None:
     """Beyond twenty for one account each waits for the pause after the one before."""
@@ -216,7 +216,7 @@ def test_guesses_from_everywhere_take_longer_and_longer(
     statuses: list[int] = []
     for number in range(4):
         with elsewhere(f"192.0.2.{number}"):
-            statuses += guess(nobody, PER_ACCOUNT)
+            statuses += fail_to_sign_in(nobody, PER_ACCOUNT)
     assert statuses.count(401) <= ANYWHERE + 3
     with elsewhere("192.0.2.99"):
         answer = nobody.post("/v1/tokens", {"username": "susan", "password": "a guess"})
@@ -224,10 +224,10 @@ def test_guesses_from_everywhere_take_longer_and_longer(
         assert int(answer.headers["Retry-After"]) <= LONGEST_PAUSE_S
 
 
-def test_a_reset_clears_what_was_guessed(nobody: Person, limited: Wiring) -> None:
+def test_a_reset_clears_wrong_passwords(nobody: Person, limited: Wiring) -> None:
     """Whoever has just set a new password signs in with it at once."""
     rita = Person.sign_up(nobody.client, "rita")
-    assert guess(nobody, PER_ACCOUNT + 1, "rita")[-1] == 429
+    assert fail_to_sign_in(nobody, PER_ACCOUNT + 1, "rita")[-1] == 429
     key = link_keys.make_key(
         limited.database, rita.user_id, "reset", address=rita.address, now=ledgers.now()
     )
