@@ -146,10 +146,12 @@ def _answer(status: str, shown: Json) -> Answer:
     nothing: tuple[str, Json] = ("", {})
     media, content = next(iter(shown.get("content", {}).items()), nothing)
     is_problem = media == problems.MEDIA_TYPE
-    examples = [one["value"] for one in content.get("examples", {}).values()]
-    examples += [content["example"]] if "example" in content else []
-    codes = list(content["examples"]) if is_problem else []
-    example = "" if is_problem or not examples else _json(examples[-1])
+    named = {name: one["value"] for name, one in content.get("examples", {}).items()}
+    codes = list(named) if is_problem else []
+    # A task that was just accepted is queued; one that is looked at is best when it has succeeded.
+    ended = named.get("succeeded") if status == "200" else named.get("queued")
+    value = content.get("example", ended)
+    example = "" if is_problem or value is None else _json(value)
     headers = [
         Field(name, "", "", header["description"], required=header["required"])
         for name, header in shown.get("headers", {}).items()
