@@ -243,7 +243,7 @@ def _responses(one: Endpoint, endpoints: list[Endpoint]) -> Json:
         str(status): {
             "description": one.summary,
             "headers": dict(_headers(one.headers, EVERY_RESPONSE)),
-            **_content(kind),
+            **_content(kind, one.media_type),
             **_links(kind, endpoints),
         }
         for status, kind in shown.items()
@@ -256,11 +256,11 @@ def _responses(one: Endpoint, endpoints: list[Endpoint]) -> Json:
     return dict(sorted(responses.items()))
 
 
-def _content(kind: Any) -> Json:
+def _content(kind: Any, media_type: str) -> Json:
     if kind is None:
         return {}
     schema = msgspec.json.schema_components([kind], ref_template=COMPONENT)[0][0]
-    return {"content": {"application/json": {"schema": schema}}}
+    return {"content": {media_type: {"schema": schema}}}
 
 
 def _headers(*names: Iterable[str]) -> Iterator[tuple[str, Json]]:
