@@ -22,6 +22,7 @@ from chalicelib.errors import (
     ImportGone,
     LinkOver,
     NoFile,
+    NotFound,
     NothingUploaded,
     NotReady,
     QuotaExceeded,
@@ -33,6 +34,7 @@ from chalicelib.errors import (
     TaskActive,
     TaskEnded,
     TaskInProgress,
+    TaskSucceeded,
     TooManyAttempts,
     TooManySchedules,
     TooManyWebhooks,
@@ -240,6 +242,23 @@ def reset_password(call: Call) -> Response:
     return no_content()
 
 
+@app.endpoint(
+    "POST",
+    "/v1/address-restorations",
+    who="anybody",
+    body=Confirmation,
+    status=204,
+    problems=(LinkOver, EmailTaken),
+)
+def restore_address(call: Call) -> Response:
+    """Take a change of email address back with the key that the old address got, for 7 days.
+
+    All sessions end, and a link to a new password is emailed.
+    """
+    recovery.restore_address(call, call.body(Confirmation).key)
+    return no_content()
+
+
 # --- Posts ---
 
 
@@ -301,7 +320,14 @@ def create_export(call: Call) -> Response:
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
-    problems=(TaskInProgress, CoolingDown, NothingUploaded, ImportGone, IdempotencyKeyReused),
+    problems=(
+        NotFound,
+        TaskInProgress,
+        CoolingDown,
+        NothingUploaded,
+        ImportGone,
+        IdempotencyKeyReused,
+    ),
     reads=("Idempotency-Key",),
 )
 def create_task(call: Call) -> Response:
@@ -356,7 +382,7 @@ def cancel_task(call: Call, task_id: str) -> Response:
     status=202,
     returns=responses.Task,
     headers=NEW_TASK,
-    problems=(TaskActive, TaskInProgress, CoolingDown, ImportGone),
+    problems=(TaskActive, TaskSucceeded, TaskInProgress, CoolingDown, ImportGone),
 )
 def retry_task(call: Call, task_id: str) -> Response:
     """Queue a failed or cancelled task again."""
@@ -917,6 +943,18 @@ def show_confirm(call: Call) -> Response:
 def submit_confirm(call: Call) -> Response:
     """Confirm an email address."""
     return links.submit_confirm(call)
+
+
+@app.page("GET", "/restore-address", who="anybody")
+def show_restore_address(call: Call) -> Response:
+    """The button that takes a change of address back."""
+    return links.restore_form(call)
+
+
+@app.page("POST", "/restore-address", who="anybody", csrf=False)
+def submit_restore_address(call: Call) -> Response:
+    """Take a change of address back."""
+    return links.submit_restoration(call)
 
 
 # --- Pages of imports ---

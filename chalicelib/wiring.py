@@ -12,7 +12,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from chalicelib.accounts.rate_limits import RateLimiter
+from chalicelib.accounts.rate_limits import RateLimiter, TokenOwners
 from chalicelib.adapters.email_service import EmailService
 from chalicelib.adapters.job_queue import (
     API_TIMEOUT_S,
@@ -151,6 +151,11 @@ class Wiring:
         """What counts how often users do something."""
         settings = self.settings
         return RateLimiter(self.queue.redis, scope=settings.queue_name, enabled=settings.limits)
+
+    @cached_property
+    def token_owners(self) -> TokenOwners:
+        """Whose tokens this process has seen."""
+        return TokenOwners()
 
     @cached_property
     def worker_redis(self) -> Redis:

@@ -24,7 +24,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from chalicelib.accounts.accounts import NOBODY
+from chalicelib.accounts.passwords import NOBODY
 from chalicelib.adapters.job_queue import JobQueue, Workers
 from chalicelib.db.engine import Database, connect, db_clock
 from chalicelib.db.models import Base, Task, User

@@ -5,26 +5,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import orm as so
 
 from chalicelib.accounts import link_keys
+from chalicelib.accounts.passwords import NOBODY, hash_password, verifies
 from chalicelib.accounts.secrets import digest, make_secret
 from chalicelib.db.models import LinkKey, Token, User
-from chalicelib.errors import EmailTaken, Unauthenticated, UsernameTaken, WrongCredentials
+from chalicelib.errors import EmailTaken, TooMany, Unauthenticated, UsernameTaken, WrongCredentials
 from chalicelib.exports import removals
-from chalicelib.outbox import messages
-from chalicelib.values.fields import canonical_password
+from chalicelib.outbox.allowances import Cause
 
-HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
-"""Argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes."""
-
-NOBODY = (
-    "$argon2id$v=19$m=19456,t=2,p=1$gzuOeB3fpxegusRVoU+tDQ"
-    "$Xy8VKOzVXbdsfICthiwr0f5u1goCvqh6N4nmu6J0/Ww"
-)
-"""A hash that no password has, so that an unknown name takes as long as a wrong password."""
+MOST_TOKENS = 20
+"""Tokens and sessions that a user has at a time: more devices than anybody has, and few enough to
+count what is done with all of them."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +45,19 @@ class NewUser:
     confirmed: bool = False
 
 
-def sign_up(session: so.Session, new: NewUser, *, now: datetime, verify: bool = False) -> User:
+def sign_up(
+    session: so.Session,
+    new: NewUser,
+    *,
+    now: datetime,
+    verify: bool = False,
+    cause: Cause | None = None,
+    hashed: str | None = None,
+) -> User:
     """Create an account, and have its address confirmed if `verify` says so.
+
+    Where too many emails were caused, none is sent; the user can request one later. Hash the
+    password before the transaction and give it as `hashed`, where others may be waiting.
 
     Raises:
         UsernameTaken: Somebody has this name, in whatever case.
@@ -62,21 +66,26 @@ def sign_up(session: so.Session, new: NewUser, *, now: datetime, verify: bool = 
     user = User(
         username=new.username,
         email=new.email,
-        password_hash=hash_password(new.password),
+        password_hash=hashed or hash_password(new.password),
         language=new.language,
         is_admin=new.is_admin,
         created_at=now,
         confirmed_at=now if new.confirmed else None,
     )
-    _refuse_taken(session, username=new.username, email=new.email)
+    refuse_taken(session, username=new.username, email=new.email)
     session.add(user)
     _flush_unique(session)
     if verify:
-        link_keys.send_link(session, user, "confirm", now=now)
+        link_keys.send_link(session, user, "confirm", now=now, cause=cause)
     return user
 
 
-def _refuse_taken(session: so.Session, *, username: str | None, email: str | None) -> None:
+def refuse_taken(session: so.Session, *, username: str | None, email: str | None) -> None:
+    """Refuse a name or an address that somebody has, in whatever case.
+
+    Raises:
+        UsernameTaken, EmailTaken: Somebody has it.
+    """
     if username is not None and find_user(session, username) is not None:
         raise UsernameTaken
     if email is not None:
@@ -116,27 +125,29 @@ def check_password(user: User | None, password: str) -> int:
         WrongCredentials: It is wrong, or there is no such user; which of the two is not said.
     """
     hashed = user.password_hash if user else NOBODY
-    # As it came, too: accounts from before NFC was agreed on have a hash of that.
-    forms = dict.fromkeys((canonical_password(password), password))
-    if not any(_verifies(hashed, form) for form in forms) or user is None:
+    if not verifies(hashed, password) or user is None:
         raise WrongCredentials
     return user.id
 
 
-def _verifies(hashed: str, password: str) -> bool:
-    try:
-        return HASHER.verify(hashed, password)
-    except (VerificationError, InvalidHashError, UnicodeEncodeError):
-        return False
-
-
 def issue_token(session: so.Session, user_id: int, *, ttl_s: int, now: datetime) -> NewToken:
-    """Make a token for a user."""
+    """Make a token for a user; beyond `MOST_TOKENS` the oldest ones end."""
     token = make_secret()
     expires_at = (now + timedelta(seconds=ttl_s)).replace(microsecond=0)
+    session.execute(_END_OLD_TOKENS, {"of": user_id})
     session.add(Token(digest=digest(token), user_id=user_id, created_at=now, expires_at=expires_at))
     return NewToken(token, expires_at)
 
+
+_NEWEST = (
+    sa.select(Token.digest)
+    .where(Token.user_id == sa.bindparam("of"))
+    .order_by(Token.created_at.desc(), Token.digest.desc())
+    .limit(MOST_TOKENS - 1)
+)
+_END_OLD_TOKENS = sa.delete(Token).where(
+    Token.user_id == sa.bindparam("of"), Token.digest.not_in(_NEWEST)
+)
 
 _BY_TOKEN = (
     sa.select(User)
@@ -173,11 +184,6 @@ def revoke_others(session: so.Session, user_id: int, *, keep: str = "") -> None:
     session.execute(sa.delete(Token).where(others))
 
 
-def hash_password(password: str) -> str:
-    """Hash a password, which takes long: do it before a transaction."""
-    return HASHER.hash(canonical_password(password))
-
-
 def set_password(session: so.Session, user_id: int, hashed: str, *, keep: str = "") -> None:
     """Give a user another password, and end their sessions and the links of earlier emails.
 
@@ -199,8 +205,12 @@ def change_user(
     *,
     now: datetime,
     verify: bool = False,
+    cause: Cause | None = None,
 ) -> User:
-    """Change the email address, the language, or both; the old address is told.
+    """Change the email address, the language, or both.
+
+    The old address is told, with a link that takes the change back: if it is known to be the
+    user's, or if nobody has to confirm one.
 
     Args:
         session: A writing session.
@@ -208,23 +218,41 @@ def change_user(
         changes: The new values by their names, valid already.
         now: The time.
         verify: Whether a new address is to be confirmed.
+        cause: Who is counted for the emails; None for nobody who is limited.
 
     Raises:
         EmailTaken: Somebody else has this address.
+        TooMany: Too many emails were sent to the new address, or because of this user.
     """
     user = session.get_one(User, user_id)
     email = changes.get("email")
-    if email is not None and email.lower() != user.email.lower():
-        _refuse_taken(session, username=None, email=email)
-        messages.put(session, user.id, "moved", {}, now=now, address=user.email)  # the old one
+    moved = email is not None and email.lower() != user.email.lower()
+    if moved:
+        refuse_taken(session, username=None, email=email)
+        _tell_old_address(session, user, now=now, verify=verify, cause=cause)
         user.confirmed_at = None
-        session.execute(sa.delete(LinkKey).where(LinkKey.user_id == user_id))
+        # Links that take a change back stay: who made this one may have made the last one, too.
+        session.execute(
+            sa.delete(LinkKey).where(LinkKey.user_id == user_id, LinkKey.kind != "moved")
+        )
     for name, value in changes.items():
         setattr(user, name, value)
     _flush_unique(session)
     if verify and email is not None and user.confirmed_at is None:
-        link_keys.send_link(session, user, "confirm", now=now)
+        wait_s = link_keys.send_link(session, user, "confirm", now=now, cause=cause)
+        if wait_s and moved:
+            raise TooMany(wait_s)
     return user
+
+
+def _tell_old_address(
+    session: so.Session, user: User, *, now: datetime, verify: bool, cause: Cause | None
+) -> None:
+    if user.confirmed_at is not None:
+        # Not counted: else who is about to take the account over would use the limit up first.
+        link_keys.send_link(session, user, "moved", now=now)
+    elif not verify:
+        link_keys.send_link(session, user, "moved", now=now, cause=cause)
 
 
 def erase(session: so.Session, user_id: int, *, lease_s: int, now: datetime) -> None:

@@ -17,15 +17,26 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from chalicelib.db.engine import Database
+from chalicelib.db.locks import lock_names
 from chalicelib.db.models import FailedLogin
 from chalicelib.errors import TooMany, TooManyAttempts, Unauthenticated
 
 WINDOW_S = 900
 PER_ACCOUNT = 10
-"""Wrong passwords for one account in a window."""
+"""Wrong passwords for one account from one network in a window."""
 
 PER_ADDRESS = 100
-"""Wrong passwords from one address in a window: a household or an office shares an address."""
+"""Wrong passwords from one network in a window: a household or an office shares an address."""
+
+ANYWHERE = 20
+"""Wrong passwords for one account, from networks where nobody has signed in to it lately, after
+which each has to wait for twice as long as the one before. A lock would let strangers lock its
+owner out."""
+
+LONGEST_PAUSE_S = 60
+
+KNOWN_S = 30 * 24 * 3600
+"""How long a network is known as one where an account was signed in to, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +55,20 @@ class Rate:
 
 
 REQUESTS_PER_TOKEN = Rate("requests:token", 600, 60)
+REQUESTS_PER_USER = Rate("requests:user", 600, 60)
+"""With all of the user's tokens together; by token only while a process does not know its owner."""
+
 REQUESTS_PER_ADDRESS = Rate("requests:address", 1200, 60)
 EXPORTS_PER_USER = Rate("exports:user", 30, 3600)
 IMPORTS_PER_USER = Rate("imports:user", 30, 3600)
+HASHES_PER_NETWORK = Rate("hashes:network", 120, 60)
+"""Passwords that are hashed for one network, right ones too: each costs 19 MiB and 20 ms."""
+
+RESETS_PER_NETWORK = Rate("resets:network", 20, 3600)
+"""Resets of a password that somebody without a session requests, for whatever address."""
+
 EMAILS_PER_USER = Rate("emails:user", 20, 3600)
-"""Emails that users request: an export's again, to confirm an address, to reset a password."""
+"""Emails that users request: an export's again, to confirm an address."""
 
 
 SPEND = """
@@ -68,19 +88,29 @@ end
 """
 """Takes a use back; a window that has ended meanwhile stays ended."""
 
-LONG_POLLS_PER_TOKEN = 6
-"""Long polls that one token may have at a time. Each occupies a thread of the server, or a Lambda,
-for up to 20 s: by its rate alone one token could have 200 of them."""
+LONG_POLLS_PER_USER = 12
+"""Long polls that one user may have at a time, with whatever tokens: two devices with six each.
+Each occupies a thread of the server, or a Lambda, for up to 20 s."""
+
+LONG_POLLS_PER_NETWORK = 60
+"""The same, of all users behind one address."""
 
 GRACE_S = 5
 """How much longer than its request a slot stays occupied when its server has died, in seconds."""
 
-OCCUPY_SLOT = """
-for at, key in ipairs(KEYS) do
-    if redis.call('SET', key, 1, 'EX', ARGV[1], 'NX') then return at end
+OCCUPY_SLOTS = """
+local function free(first, last)
+    for at = first, last do
+        if redis.call('EXISTS', KEYS[at]) == 0 then return at end
+    end
 end
+local mine, ours = free(1, tonumber(ARGV[2])), free(tonumber(ARGV[2]) + 1, #KEYS)
+if not (mine and ours) then return false end
+redis.call('SET', KEYS[mine], 1, 'EX', ARGV[1])
+redis.call('SET', KEYS[ours], 1, 'EX', ARGV[1])
+return {mine, ours}
 """
-"""Occupies the first of these keys that is free, and says which."""
+"""Occupies the first free slot of the user and of the network, and says which, if both have one."""
 
 Use = tuple[Rate, object]
 """A rate and whose use it is: an id, a token, an address; only digests are kept."""
@@ -144,32 +174,60 @@ class RateLimiter:
             raise
 
     @contextmanager
-    def long_poll_slot(self, token: str, *, wait_s: float) -> Iterator[bool]:
-        """Occupy a slot among the long polls of a token.
+    def long_poll_slot(self, user_id: int, network: str, *, wait_s: float) -> Iterator[bool]:
+        """Occupy a slot among the long polls of a user, and one of a network.
 
         Args:
-            token: The request's token; only a digest is kept.
+            user_id: Whose request it is.
+            network: Where it comes from; only a digest is kept.
             wait_s: How long the request may wait.
 
         Yields:
-            Whether a slot was free; True while Redis does not respond.
+            Whether there was room; True while Redis does not respond.
         """
-        key = self.key("long-poll", token)
-        keys = [f"{key}:{slot}" for slot in range(LONG_POLLS_PER_TOKEN if self.enabled else 0)]
-        seconds = math.ceil(wait_s) + GRACE_S
+        keys = self._slots(user_id, network) if self.enabled else []
+        args = (math.ceil(wait_s) + GRACE_S, LONG_POLLS_PER_USER)
+        occupied: list[int] | None = []
+        with suppress(RedisError):
+            if keys:
+                answer = self.redis.eval(OCCUPY_SLOTS, len(keys), *keys, *args)
+                occupied = cast("list[int] | None", answer)
         try:
-            at = cast(
-                "int | None",
-                self.redis.eval(OCCUPY_SLOT, len(keys), *keys, seconds) if keys else 0,
-            )
-        except RedisError:
-            at = 0
-        try:
-            yield at is not None
+            yield occupied is not None
         finally:
-            if at:
+            if occupied:
                 with suppress(RedisError):
-                    self.redis.delete(keys[at - 1])
+                    self.redis.delete(*(keys[at - 1] for at in occupied))
+
+    def _slots(self, user_id: int, network: str) -> list[str]:
+        user = self.key("long-poll:user", user_id)
+        place = self.key("long-poll:network", network)
+        return [
+            *(f"{user}:{slot}" for slot in range(LONG_POLLS_PER_USER)),
+            *(f"{place}:{slot}" for slot in range(LONG_POLLS_PER_NETWORK)),
+        ]
+
+
+class TokenOwners:
+    """Whose tokens a process has seen, so that their requests are counted by user.
+
+    A token never changes its owner, so nothing here can be wrong; what it may do is looked up with
+    every request.
+    """
+
+    def __init__(self, most: int = 10_000) -> None:
+        self._most = most
+        self._owners: dict[bytes, int] = {}
+
+    def get(self, token_digest: bytes) -> int | None:
+        """The user's id, if the token was seen."""
+        return self._owners.get(token_digest)
+
+    def note(self, token_digest: bytes, user_id: int) -> None:
+        """Remember a token that was valid; of too many, begin anew."""
+        if len(self._owners) >= self._most:
+            self._owners.clear()
+        self._owners[token_digest] = user_id
 
 
 def _digest(text: str) -> str:
@@ -177,21 +235,32 @@ def _digest(text: str) -> str:
 
 
 COUNT = """
-for at, key in ipairs(KEYS) do
-    if tonumber(redis.call('GET', key) or 0) >= tonumber(ARGV[at + 1]) then
-        return redis.call('TTL', key)
+for at = 1, 2 do
+    if tonumber(redis.call('GET', KEYS[at]) or 0) >= tonumber(ARGV[at + 1]) then
+        return redis.call('TTL', KEYS[at])
     end
 end
-for _, key in ipairs(KEYS) do
-    redis.call('SET', key, 0, 'EX', ARGV[1], 'NX')
-    redis.call('INCR', key)
+local known = redis.call('EXISTS', KEYS[5]) == 1
+if not known and redis.call('EXISTS', KEYS[4]) == 1 then return redis.call('TTL', KEYS[4]) end
+local count
+for at = 1, 3 do
+    redis.call('SET', KEYS[at], 0, 'EX', ARGV[1], 'NX')
+    count = redis.call('INCR', KEYS[at])
+end
+local beyond = count - tonumber(ARGV[4])
+if beyond > 0 and not known then
+    redis.call('SET', KEYS[4], 1, 'EX', math.min(tonumber(ARGV[5]), 2 ^ math.min(beyond, 16)))
 end
 """
-"""Counts an attempt at each key, or returns for how long one of them allows no more."""
+"""Counts an attempt, or returns for how long there may be none.
+
+The keys count by account and network, by network, and by account; the fourth is the pause of the
+account, the fifth says that the network is known.
+"""
 
 
 class SignInLimit:
-    """Counts wrong passwords by account and by address.
+    """Counts wrong passwords by account and network, by network, and by account.
 
     An attempt counts before its password is checked, or a client could make as many at once as the
     server has threads. A successful one is uncounted afterwards.
@@ -200,21 +269,28 @@ class SignInLimit:
         limiter: Where they are counted.
         database: The ledger, which counts while Redis does not answer.
         username: The account's name, in whatever case, whether or not it exists.
-        address: The client's address.
+        address: The client's network.
     """
 
     def __init__(
         self, limiter: RateLimiter, database: Database, *, username: str, address: str
     ) -> None:
-        self._redis = limiter.redis
+        self._limiter = limiter
         self._database = database
-        counted = (
-            ("sign-in:account", username.lower(), PER_ACCOUNT),
-            ("sign-in:address", address, PER_ADDRESS),
-        )
-        self._counters = {limiter.key(name, who): most for name, who, most in counted}
+        name = username.lower()
+        pair = f"{address} {name}"
+        self._keys = [
+            limiter.key("sign-in:pair", pair),
+            limiter.key("sign-in:network", address),
+            limiter.key("sign-in:account", name),
+            limiter.key("sign-in:pause", name),
+            limiter.key("sign-in:known", pair),
+        ]
         # The ledger is one deployment's own.
-        self._subjects = {f"{name}:{_digest(who)}": most for name, who, most in counted}
+        self._subjects = {
+            f"sign-in:pair:{_digest(pair)}": PER_ACCOUNT,
+            f"sign-in:network:{_digest(address)}": PER_ADDRESS,
+        }
         self._failed_logins: list[int] = []
 
     @contextmanager
@@ -233,21 +309,34 @@ class SignInLimit:
             self._uncount()
             raise
         self._uncount()
+        self._remember()
+
+    def clear(self) -> None:
+        """Forget the account's wrong passwords: its owner has just set another one."""
+        pair, _, account, pause, _ = self._keys
+        with suppress(RedisError):
+            self._limiter.redis.delete(pair, account, pause)
+        self._remember()
+
+    def _remember(self) -> None:
+        with suppress(RedisError):
+            self._limiter.redis.set(self._keys[4], 1, ex=KNOWN_S)
 
     def _count(self, now: datetime) -> None:
-        keys, limits = list(self._counters), self._counters.values()
+        limits = (WINDOW_S, PER_ACCOUNT, PER_ADDRESS, ANYWHERE, LONGEST_PAUSE_S)
         try:
-            ttl_s = cast("int | None", self._redis.eval(COUNT, len(keys), *keys, WINDOW_S, *limits))
+            answer = self._limiter.redis.eval(COUNT, len(self._keys), *self._keys, *limits)
         except RedisError:
             self._count_in_ledger(now)
             return
-        if ttl_s is not None:
-            raise TooManyAttempts(ttl_s)
+        if answer is not None:
+            raise TooManyAttempts(cast("int", answer))
 
     def _count_in_ledger(self, now: datetime) -> None:
         since = now - timedelta(seconds=WINDOW_S)
         failed = [FailedLogin(subject=subject, at=now) for subject in self._subjects]
         with self._database.write() as session:
+            lock_names(session, self._subjects)
             for subject, limit in self._subjects.items():
                 statement = sa.select(sa.func.count(), sa.func.min(FailedLogin.at)).where(
                     FailedLogin.subject == subject, FailedLogin.at > since
@@ -267,4 +356,5 @@ class SignInLimit:
                 )
             return
         with suppress(RedisError):
-            self._redis.eval(UNCOUNT, len(self._counters), *self._counters)
+            self._limiter.redis.eval(UNCOUNT, 3, *self._keys[:3])
+            self._limiter.redis.delete(self._keys[3])

@@ -557,6 +557,19 @@ class FailedLogin(Base):
     at: so.Mapped[datetime]
 
 
+class CountedEmail(Base):
+    """An email about an account, by the digest of whom it reached or who caused it.
+
+    Without the user: to erase an account and to sign up again must not begin to count anew.
+    """
+
+    __tablename__ = "counted_emails"
+
+    id: so.Mapped[int] = so.mapped_column(BigId, primary_key=True)
+    subject: so.Mapped[str] = so.mapped_column(sa.String(96), index=True)
+    at: so.Mapped[datetime]
+
+
 class AuditEntry(Base):
     """Something that happened, for good: triggers write it, and nobody can change it.
 

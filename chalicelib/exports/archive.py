@@ -73,8 +73,8 @@ class Archive(Export):
         params = {
             "datasets": Annotated[tuple[name, ...], some] | None,
             "formats": Annotated[tuple[Format, ...], some],
-            "from": Time | None,
-            "to": Time | None,
+            "from": Annotated[Time, Meta(examples=["2026-01-01T00:00:00Z"])] | None,
+            "to": Annotated[Time, Meta(examples=["2027-01-01T00:00:00Z"])] | None,
             "viewer": bool,
         }
         defaults = {

@@ -18,6 +18,7 @@ from chalicelib.db.engine import Database, db_clock
 from chalicelib.db.models import (
     FILES_TO_EXPIRE,
     QUEUED,
+    CountedEmail,
     ExportFile,
     FailedLogin,
     IdempotencyKey,
@@ -29,7 +30,7 @@ from chalicelib.errors import NotFound
 from chalicelib.exports import files, removals
 from chalicelib.exports.kinds import Export
 from chalicelib.imports import staging, uploads
-from chalicelib.outbox import deliveries, messages
+from chalicelib.outbox import allowances, deliveries, messages
 from chalicelib.tasks import leases, schedules
 from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.pauses import is_paused
@@ -169,6 +170,7 @@ class Reconciler:
             (Token.expires_at, timedelta(days=1)),
             (LinkKey.expires_at, timedelta(0)),
             (FailedLogin.at, timedelta(seconds=WINDOW_S)),
+            (CountedEmail.at, timedelta(seconds=allowances.WINDOW_S)),
         )
         with self.database.write() as session:
             for moment, kept_for in rules:

@@ -87,6 +87,17 @@ _PUT = sa.insert(MESSAGE).values(
 )
 
 
+def is_open(session: so.Session, user_id: int, topic: str, *, address: str) -> bool:
+    """Whether such a message to this address is still to be sent."""
+    statement = sa.select(ROW.id).where(
+        ROW.user_id == user_id,
+        ROW.topic == topic,
+        ROW.address == address,
+        ROW.state.in_(("pending", "sending")),
+    )
+    return session.scalar(statement.limit(1)) is not None
+
+
 @dataclass(frozen=True)
 class SendingLease:
     """The right to send one message, and what may be written about it.

@@ -42,9 +42,21 @@ class NewExport(msgspec.Struct, rename={"since": "from", "until": "to"}):
         ]
         | UnsetType
     ) = UNSET
-    since: Annotated[Time, Meta(description="Only rows of this time or later.")] | UnsetType = UNSET
+    since: (
+        Annotated[
+            Time,
+            Meta(description="Only rows of this time or later.", examples=["2026-01-01T00:00:00Z"]),
+        ]
+        | UnsetType
+    ) = UNSET
     until: (
-        Annotated[Time, Meta(description="Only rows before this time, which is later than `from`.")]
+        Annotated[
+            Time,
+            Meta(
+                description="Only rows before this time, which is later than `from`.",
+                examples=["2027-01-01T00:00:00Z"],
+            ),
+        ]
         | UnsetType
     ) = UNSET
     viewer: (
@@ -74,7 +86,12 @@ class Dataset(TypedDict):
 
 
 class DatasetList(TypedDict):
-    """What there is of your data."""
+    """What there is of your data.
+
+    Attributes:
+        items: The datasets; all are on one page.
+        next: The `cursor` of the next page; null on the last one.
+    """
 
     items: list[Dataset]
     next: str | None

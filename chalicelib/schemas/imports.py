@@ -12,12 +12,6 @@ from chalicelib.schemas.requests import ListQuery
 from chalicelib.schemas.responses import Count, Path, TaskId, Time
 from chalicelib.schemas.serializers import show_time
 
-_ID = "0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"
-
-ImportPath = Annotated[
-    str, Meta(examples=[f"/v1/imports/{_ID}"], extra_json_schema={"format": "uri-reference"})
-]
-
 Filename = Annotated[
     str,
     Meta(
@@ -51,7 +45,14 @@ class ImportListQuery(ListQuery):
 
 
 class Upload(TypedDict):
-    """How to upload the file: send it as the body of this request, with these headers."""
+    """How to upload the file: send it as the body of this request, with these headers.
+
+    Attributes:
+        method: The method of the request.
+        url: Where to send the file; it goes straight to the object store, without your token.
+        headers: The headers that the request must have.
+        max_bytes: How large the file may be.
+    """
 
     method: Literal["PUT"]
     url: Annotated[
@@ -69,12 +70,19 @@ class Upload(TypedDict):
 
 
 class ImportLinks(TypedDict):
-    """Where to go from an import; what cannot be done now is null."""
+    """Where to go from an import; what cannot be done now is null.
 
-    self: ImportPath
-    start: ImportPath | None
+    Attributes:
+        self: The import.
+        start: Starts it with a POST; null once it has started or expired.
+        task: The task that imports the file.
+        report: What was left out; null until the import has ended.
+    """
+
+    self: Path
+    start: Path | None
     task: Path | None
-    report: ImportPath | None
+    report: Path | None
 
 
 State = Literal[
@@ -83,7 +91,15 @@ State = Literal[
 
 
 class Import(TypedDict):
-    """A file to import. Its `status` is its task's once it has been started."""
+    """A file to import. Its `status` is its task's once it has been started.
+
+    Attributes:
+        id: Its id.
+        filename: What you call the file.
+        status: `waiting` until it is started, `expired` if it never was; then its task's status.
+        created_at: When it was created.
+        links: What can be done with it now.
+    """
 
     id: TaskId
     filename: str | None
@@ -95,7 +111,12 @@ class Import(TypedDict):
 
 
 class ImportList(TypedDict):
-    """A page of imports, the newest first."""
+    """A page of imports, the newest first.
+
+    Attributes:
+        items: The imports of this page.
+        next: The `cursor` of the next page; null on the last one.
+    """
 
     items: list[Import]
     next: str | None
@@ -114,7 +135,7 @@ class ImportResult(TypedDict):
         Meta(description="Entries that are no public posts of yours, and posts you had already"),
     ]
     rejected: Annotated[Count, Meta(description="Posts that were left out; the report has each")]
-    report: Annotated[ImportPath, Meta(description="NDJSON of `{position, reason}`")]
+    report: Annotated[Path, Meta(description="NDJSON of `{position, reason}`")]
     expires_at: Annotated[Time, Meta(description="Until when there is a report")]
 
 

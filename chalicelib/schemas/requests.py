@@ -31,7 +31,14 @@ class Nothing(msgspec.Struct):
 
 
 class SignUp(msgspec.Struct):
-    """A new account."""
+    """A new account.
+
+    Attributes:
+        username: What you sign in with; unique, whatever the case.
+        email: Where emails about your tasks go; unique.
+        password: 8 to 128 characters of any script, compared after normalization (NFC).
+        language: The language of your pages and emails.
+    """
 
     username: Username
     email: Email
@@ -40,70 +47,116 @@ class SignUp(msgspec.Struct):
 
 
 class Credentials(msgspec.Struct):
-    """Who signs in; any string may be tried, so that all wrong ones are answered alike."""
+    """Who signs in; any string may be tried, so that all wrong ones are answered alike.
+
+    Attributes:
+        username: The account's name, whatever the case.
+        password: The account's password.
+    """
 
     username: Annotated[AnyText, msgspec.Meta(examples=["susan"])]
     password: Annotated[AnyText, msgspec.Meta(examples=["correct horse"])]
 
 
 class Profile(msgspec.Struct):
-    """What a user may change; a field that is left out stays as it is."""
+    """What a user may change; a field that is left out stays as it is.
+
+    Attributes:
+        email: The new address; it needs `current_password` beside it.
+        language: The language of your pages and emails.
+        current_password: Your password; needed beside a new email address alone.
+    """
 
     email: Email | msgspec.UnsetType = msgspec.UNSET
     language: Language | msgspec.UnsetType = msgspec.UNSET
     current_password: Annotated[Text, msgspec.Meta(examples=["correct horse"])] = ""
-    """Needed beside a new email address."""
 
 
 class Erasure(msgspec.Struct):
-    """The password of whoever wants an account erased."""
+    """The password of whoever wants an account erased.
+
+    Attributes:
+        current_password: Your password.
+    """
 
     current_password: Annotated[Text, msgspec.Meta(examples=["correct horse"])]
 
 
 class PasswordChange(msgspec.Struct):
-    """The present password, and the one that takes its place."""
+    """The present password, and the one that takes its place.
+
+    Attributes:
+        current_password: Your password until now.
+        password: The new one: 8 to 128 characters of any script.
+    """
 
     current_password: Annotated[Text, msgspec.Meta(examples=["correct horse"])]
     password: Password
 
 
 class ResetWish(msgspec.Struct):
-    """Whose password is to be reset."""
+    """Whose password is to be reset.
+
+    Attributes:
+        email: The account's email address.
+    """
 
     email: Email
 
 
 class Reset(msgspec.Struct):
-    """The key of a link from a mail, and the new password."""
+    """The key of a link from a mail, and the new password.
+
+    Attributes:
+        key: What follows `key=` in the link.
+        password: The new password: 8 to 128 characters of any script.
+    """
 
     key: Key
     password: Password
 
 
 class Confirmation(msgspec.Struct):
-    """The key of a link from a mail."""
+    """The key of a link from a mail.
+
+    Attributes:
+        key: What follows `key=` in the link.
+    """
 
     key: Key
 
 
 class NewPost(msgspec.Struct):
-    """A post to write."""
+    """A post to write.
+
+    Attributes:
+        body: The text, kept code point for code point.
+    """
 
     body: PostBody
 
 
 class NewTask(msgspec.Struct):
-    """A task to launch."""
+    """A task to launch.
+
+    Attributes:
+        name: The kind of task.
+        params: What this kind of task takes.
+        not_before: When it may begin, at most a year ahead; a time that is over is now.
+    """
 
     name: str
     params: dict[str, Any] = {}
     not_before: Moment | None = None
-    """When it may begin, at most a year ahead; a time that is over is now."""
 
 
 class ListQuery(msgspec.Struct):
-    """A page of a list."""
+    """A page of a list.
+
+    Attributes:
+        limit: How many items a page has at most.
+        cursor: `next` of the page before; left out, the first page.
+    """
 
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | msgspec.UnsetType = msgspec.UNSET
@@ -116,7 +169,12 @@ class PostListQuery(ListQuery):
 
 
 class TaskListQuery(ListQuery):
-    """A page of tasks."""
+    """A page of tasks.
+
+    Attributes:
+        status: Only tasks with this status.
+        name: Only tasks of this kind.
+    """
 
     # Unset, not None: `?status=null` would be one.
     status: Status | msgspec.UnsetType = msgspec.UNSET
@@ -124,12 +182,20 @@ class TaskListQuery(ListQuery):
 
 
 class WaitQuery(msgspec.Struct):
-    """How long an answer may be held, in seconds."""
+    """How long an answer may be held, in seconds.
+
+    Attributes:
+        wait: How long the response may be held until there is something new, in seconds.
+    """
 
     wait: Wait = 0.0
 
 
 class NotificationQuery(WaitQuery):
-    """What the client has seen already."""
+    """What the client has seen already.
+
+    Attributes:
+        after: The last `seq` that the client has seen; 0 for everything.
+    """
 
     after: Number = 0

@@ -33,6 +33,7 @@ class NewSchedule(msgspec.Struct):
     """A task to launch again and again.
 
     Attributes:
+        task: What to launch: the kind of task and its parameters.
         rrule: A recurrence rule of RFC 5545, `HOURLY` or slower.
         timezone: The zone by whose clock it runs, by its name in the IANA database.
     """
@@ -43,7 +44,14 @@ class NewSchedule(msgspec.Struct):
 
 
 class ScheduleChange(msgspec.Struct):
-    """What of a schedule is to change; a field that is left out stays as it is."""
+    """What of a schedule is to change; a field that is left out stays as it is.
+
+    Attributes:
+        enabled: Whether it runs; true also forgives the failures so far.
+        rrule: Another recurrence rule.
+        timezone: Another time zone.
+        task: Another task.
+    """
 
     enabled: bool | msgspec.UnsetType = msgspec.UNSET
     rrule: RuleText | msgspec.UnsetType = msgspec.UNSET
@@ -52,14 +60,24 @@ class ScheduleChange(msgspec.Struct):
 
 
 class ScheduledTask(TypedDict):
-    """What a schedule launches."""
+    """What a schedule launches.
+
+    Attributes:
+        name: The kind of task.
+        params: Its parameters.
+    """
 
     name: Annotated[str, Meta(examples=["export_posts"])]
     params: dict[str, Any]
 
 
 class ScheduleLinks(TypedDict):
-    """Where to go from a schedule."""
+    """Where to go from a schedule.
+
+    Attributes:
+        self: The schedule.
+        last_task: The task that it launched last.
+    """
 
     self: Path
     last_task: Path | None
@@ -72,6 +90,19 @@ class Schedule(TypedDict):
     `last_task` is the task that was launched last. `skipped` counts the runs for which one of the
     kind was still in progress; `failures` the tasks that failed in a row: after three of them the
     schedule is not enabled any more.
+
+    Attributes:
+        id: Its id.
+        task: What it launches.
+        rrule: Its recurrence rule (RFC 5545).
+        timezone: The time zone by whose clock it runs.
+        enabled: Whether it runs.
+        next_runs: The next five times, in UTC.
+        last_task: The task that it launched last; null before the first run.
+        skipped: How many runs were skipped.
+        failures: How many tasks failed in a row.
+        created_at: When it was created.
+        links: Where to go from here.
     """
 
     id: TaskId
@@ -88,14 +119,23 @@ class Schedule(TypedDict):
 
 
 class ScheduleList(TypedDict):
-    """A page of schedules, the newest first."""
+    """A page of schedules, the newest first.
+
+    Attributes:
+        items: The schedules of this page.
+        next: The `cursor` of the next page; null on the last one.
+    """
 
     items: list[Schedule]
     next: str | None
 
 
 class PauseChange(msgspec.Struct):
-    """A kind of task to pause or to resume; without a name, all of them."""
+    """A kind of task to pause or to resume; without a name, all of them.
+
+    Attributes:
+        name: The kind of task; null or left out for all of them.
+    """
 
     name: Annotated[Text, Meta(examples=["export_posts"])] | None = None
 

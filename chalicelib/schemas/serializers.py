@@ -59,7 +59,7 @@ def show_notification(notification: Notification) -> responses.Notification:
         "seq": notification.seq,
         "name": notification.name,
         "timestamp": format_time(notification.timestamp),
-        "data": notification.data,
+        "data": cast("responses.TaskNews", notification.data),
     }
 
 

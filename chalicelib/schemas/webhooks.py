@@ -32,14 +32,25 @@ Events = Annotated[list[EventName], Meta(min_length=1, max_length=3)]
 
 
 class NewWebhook(msgspec.Struct):
-    """A webhook to add: where it is, and which endings of tasks it hears of."""
+    """A webhook to add: where it is, and which endings of tasks it hears of.
+
+    Attributes:
+        url: Where to deliver: `https://`, at an address that is public.
+        events: Which endings of tasks to deliver; all, if left out.
+    """
 
     url: Url
     events: Events = msgspec.field(default_factory=lambda: list(get_args(EventName)))
 
 
 class ChangedWebhook(msgspec.Struct):
-    """What becomes of a webhook; a field that is left out stays as it is."""
+    """What becomes of a webhook; a field that is left out stays as it is.
+
+    Attributes:
+        url: Another address.
+        events: Which endings of tasks to deliver from now on.
+        enabled: Whether anything is delivered.
+    """
 
     url: Url | msgspec.UnsetType = msgspec.UNSET
     events: Events | msgspec.UnsetType = msgspec.UNSET
@@ -47,7 +58,13 @@ class ChangedWebhook(msgspec.Struct):
 
 
 class WebhookLinks(TypedDict):
-    """Where to go from a webhook."""
+    """Where to go from a webhook.
+
+    Attributes:
+        self: The webhook.
+        deliveries: Its deliveries.
+        test: Delivers a test with a POST.
+    """
 
     self: Path
     deliveries: Path
@@ -55,7 +72,21 @@ class WebhookLinks(TypedDict):
 
 
 class ShownWebhook(TypedDict):
-    """A webhook. `secret`, with which deliveries are signed, is shown once: when it is created."""
+    """A webhook. `secret`, with which deliveries are signed, is shown once: when it is created.
+
+    Attributes:
+        id: Its id.
+        url: Where it delivers.
+        events: Which endings of tasks it delivers.
+        enabled: Whether anything is delivered.
+        disabled_reason: `paused` by you, `gone` because the receiver responded with 410, or
+            `failing` for a day; null while it is enabled.
+        failing_since: When the first try failed since the last success; null if none has.
+        created_at: When it was added.
+        links: Where to go from here.
+        secret: The key of the signatures, by Standard Webhooks; only in the response that creates
+            the webhook.
+    """
 
     id: TaskId
     url: Url
@@ -69,14 +100,24 @@ class ShownWebhook(TypedDict):
 
 
 class WebhookList(TypedDict):
-    """A page of webhooks, the newest first."""
+    """A page of webhooks, the newest first.
+
+    Attributes:
+        items: The webhooks of this page.
+        next: The `cursor` of the next page; null on the last one.
+    """
 
     items: list[ShownWebhook]
     next: str | None
 
 
 class DeliveryLinks(TypedDict):
-    """Where to go from a delivery; what cannot be done now is null."""
+    """Where to go from a delivery; what cannot be done now is null.
+
+    Attributes:
+        redeliver: Delivers it once more with a POST; null while it is on its way.
+        task: The task that it is about; null for a test.
+    """
 
     redeliver: Path | None
     task: Path | None
@@ -87,6 +128,22 @@ class ShownDelivery(TypedDict):
 
     `id` is the header `webhook-id`, which all deliveries of an event share; `n` is the number among
     those of its webhook. `status` is what the receiver answered last, `error` why it did not.
+
+    Attributes:
+        n: Its number among those of its webhook.
+        id: The header `webhook-id`, the same at every try.
+        type: The event: `task.succeeded`, `task.failed`, `task.cancelled` or `webhook.test`.
+        task_id: The task that it is about; null for a test.
+        state: `pending` until the next try, `sending` meanwhile, then `sent` or `failed`; `paused`
+            while the webhook is disabled.
+        status: The status that the receiver responded with last; null if it did not.
+        error: Why the last try failed, as a stable code; null if it did not.
+        tries: How many times it was tried.
+        created_at: When the event happened.
+        tried_at: When it was tried last.
+        sent_at: When the receiver accepted it.
+        next_try_at: When it is tried next; null if it is not.
+        links: What can be done with it now.
     """
 
     n: Annotated[int, Meta(ge=1, examples=[1])]
@@ -105,7 +162,12 @@ class ShownDelivery(TypedDict):
 
 
 class DeliveryList(TypedDict):
-    """A page of deliveries, the newest first."""
+    """A page of deliveries, the newest first.
+
+    Attributes:
+        items: The deliveries of this page.
+        next: The `cursor` of the next page; null on the last one.
+    """
 
     items: list[ShownDelivery]
     next: str | None

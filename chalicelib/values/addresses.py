@@ -44,6 +44,19 @@ _NAME = re.compile(rf"(?=.{{1,254}}$)(?:{_LABEL}\.)*{_LABEL}\.?(?!\n)")
 _NUMBERS = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}")
 
 
+def network_of(address: str) -> str:
+    """Whom an address counts as: of IPv6, providers give each subscriber a /64 at least."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ip_network((parsed.packed[:8] + bytes(8), 64)))
+    return str(parsed)
+
+
 def is_public(address: str) -> bool:
     """Whether an address, in the form in which `getaddrinfo` returns it, is global unicast.
 

@@ -12,7 +12,7 @@ from chalicelib.schemas.requests import Profile, SignUp
 from chalicelib.schemas.serializers import show_user
 from chalicelib.web import actions
 from chalicelib.web.request import Call
-from chalicelib.web.sessions import require_password
+from chalicelib.web.sessions import hash_password, require_password
 
 RECENT = timedelta(minutes=15)
 """How old a session may be to erase its account without the password."""
@@ -39,8 +39,13 @@ def sign_up(call: Call, new: SignUp) -> responses.User:
     require_open_registration(call)
     verify = call.wiring.settings.verify_email
     wanted = accounts.NewUser(**msgspec.structs.asdict(new))
+    with call.wiring.database.read() as session:  # before anything dear is done
+        accounts.refuse_taken(session, username=new.username, email=new.email)
+    hashed = hash_password(call, new.password)
     with call.wiring.database.write() as session:
-        user = accounts.sign_up(session, wanted, now=call.now, verify=verify)
+        user = accounts.sign_up(
+            session, wanted, now=call.now, verify=verify, cause=call.cause(), hashed=hashed
+        )
     if verify:
         call.wiring.outbox_hint.send()
     return show_user(user, post_count=0, prefix=call.prefix)
@@ -63,6 +68,7 @@ def change_profile(call: Call, wanted: Profile) -> responses.User:
         WrongPassword: The address is new, and the password beside it is wrong or absent.
         TooManyAttempts: Too many passwords were wrong recently.
         EmailTaken: Another account has this address.
+        TooMany: Too many emails were sent to the new address, or because of the caller.
     """
     changes = {
         name: value
@@ -73,7 +79,14 @@ def change_profile(call: Call, wanted: Profile) -> responses.User:
         require_password(call, wanted.current_password)
     verify = call.wiring.settings.verify_email
     with call.wiring.database.write() as session:
-        user = accounts.change_user(session, call.user.id, changes, now=call.now, verify=verify)
+        user = accounts.change_user(
+            session,
+            call.user.id,
+            changes,
+            now=call.now,
+            verify=verify,
+            cause=call.cause(call.user.id),
+        )
         post_count = posts.count_posts(session, user.id)
     if "email" in changes:
         call.wiring.outbox_hint.send()
@@ -86,7 +99,7 @@ def change_password(call: Call, *, current: str, password: str) -> None:
     The errors are those of `require_password`.
     """
     require_password(call, current)
-    hashed = accounts.hash_password(password)
+    hashed = hash_password(call, password)
     with call.wiring.database.write() as session:
         accounts.set_password(session, call.user.id, hashed, keep=call.token or "")
 

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from chalice.app import Chalice, Request, Response
 
 from chalicelib import logs
 from chalicelib.accounts import rate_limits
+from chalicelib.accounts.secrets import digest
 from chalicelib.adapters import tracing
 from chalicelib.adapters.tracing import Tracer
 from chalicelib.errors import (
@@ -43,8 +44,11 @@ log = logging.getLogger(__name__)
 Who = Literal["anybody", "user", "administrator"]
 View = Callable[..., Any]
 
-PROBES = {"/healthz", "/readyz"}
-"""Load balancers ask for these as often as they like."""
+PROBES = {"/healthz"}
+"""Load balancers ask for it as often as they like; it costs nothing."""
+
+HSTS = "max-age=31536000"
+"""For a year browsers come by TLS alone (RFC 6797); over plain HTTP they ignore it."""
 
 
 @dataclass(frozen=True)
@@ -253,6 +257,7 @@ class Api(Chalice):
                 if refuse == self._refuse and "origin" in request.headers:
                     self._allow_origin(response)
                 response.headers["X-Request-Id"] = request_id
+                self._harden(response)
                 if request.method == "HEAD":
                     response.body = ""
                 _log_access(request, response, time.perf_counter() - started)
@@ -282,6 +287,13 @@ class Api(Chalice):
             return self.wiring.tracer
         except SettingsError:
             return None  # the response tells
+
+    def _harden(self, response: Response) -> None:
+        """What a browser must not do with a response, of a page or not."""
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        with suppress(SettingsError):
+            if self.wiring.settings.public_url.startswith("https:"):
+                response.headers.setdefault("Strict-Transport-Security", HSTS)
 
     def _allow_origin(self, response: Response) -> None:
         try:
@@ -315,9 +327,18 @@ class Api(Chalice):
         return shown if isinstance(shown, Response) else json_response(shown, status=status)
 
     def refuse(self, event: dict[str, Any], error: CarryoutError) -> dict[str, Any]:
-        """Refuse an event that has no route, browsers with a page; for this project's servers."""
+        """Refuse an event that has no route, browsers with a page; for this project's servers.
+
+        It is counted as any request is, which may be the better reason to refuse it.
+        """
         self.current_request = Request(event)
-        return cast("dict[str, Any]", self._refuse_page(error).to_dict())
+        try:
+            _count(Call(self.current_request, self.wiring))
+        except CarryoutError as too_many:
+            error = too_many
+        response = self._refuse_page(error)
+        self._harden(response)
+        return cast("dict[str, Any]", response.to_dict())
 
     def _refuse(self, error: CarryoutError) -> Response:
         rendered = problems.render(error, prefix=prefix_of(self.current_request))
@@ -330,7 +351,10 @@ class Api(Chalice):
         if self.problem_page is None or not wants_page:
             return self._refuse(error)
         try:
-            return self.problem_page(Call(self.current_request, self.wiring), error)
+            call = Call(self.current_request, self.wiring)
+            if call.is_cross_site():
+                call.forget_cookie()  # or the page would be refused as the form was
+            return self.problem_page(call, error)
         except Exception:
             log.exception("the page of a problem failed", extra={"action": "request"})
             return self._refuse(error)
@@ -340,9 +364,13 @@ def _count(call: Call) -> None:
     """Refuse a request that is one too many; a load balancer's probes do not count."""
     if not call.wiring.settings.limits or call.request.path in PROBES:
         return
-    uses: list[tuple[rate_limits.Rate, object]] = [(rate_limits.REQUESTS_PER_ADDRESS, call.address)]
+    uses: list[tuple[rate_limits.Rate, object]] = [(rate_limits.REQUESTS_PER_ADDRESS, call.network)]
     if call.presented is not None:
-        uses.append((rate_limits.REQUESTS_PER_TOKEN, call.presented))
+        owner = call.wiring.token_owners.get(digest(call.presented))
+        if owner is None:  # this process has not seen it yet
+            uses.append((rate_limits.REQUESTS_PER_TOKEN, call.presented))
+        else:
+            uses.append((rate_limits.REQUESTS_PER_USER, owner))
     call.wiring.rate_limiter.spend(*uses)
 
 

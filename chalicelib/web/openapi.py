@@ -9,13 +9,13 @@ import msgspec
 
 from chalicelib import errors
 from chalicelib.errors import RequestError
-from chalicelib.exports.archive import Archive
-from chalicelib.exports.kinds import export_kinds
-from chalicelib.schemas import imports, responses
+from chalicelib.schemas import components, imports, responses
+from chalicelib.schemas.components import COMPONENT, reference
+from chalicelib.schemas.docstrings import docstring
+from chalicelib.schemas.examples import EXAMPLES, MORE_EXAMPLES
 from chalicelib.schemas.requests import Nothing, Number
 from chalicelib.schemas.schedules import Schedule
 from chalicelib.schemas.webhooks import ShownWebhook
-from chalicelib.tasks.registry import TASKS, repeatable_kinds
 from chalicelib.values.fields import IdempotencyKey, Username
 from chalicelib.web import problems
 from chalicelib.web.api import Endpoint
@@ -23,41 +23,89 @@ from chalicelib.web.request import COOKIE
 
 Json = dict[str, Any]
 
-COMPONENT = "#/components/schemas/{name}"
+DESCRIPTION = (
+    "Errors are `application/problem+json` (RFC 9457) with a stable `code`. Times are UTC. Lists"
+    " have at most `limit` items a page; follow `next`, or the `Link` header. Each GET route also"
+    " answers HEAD, and each path the preflights (OPTIONS) of allowed origins; any other method is"
+    " a 405, whose `Allow` lists the path's methods. Links in responses are paths on this server."
+)
+
+TAGS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Posts": ("What users write.", ("/v1/posts", "/v1/users/{username}/posts")),
+    "Accounts": (
+        "Sign-up, sign-in, and everything about your own account.",
+        ("/v1/users", "/v1/tokens", "/v1/me", "/v1/confirmations", "/v1/password"),
+    ),
+    "Tasks": ("Background jobs, whatever they do.", ("/v1/tasks",)),
+    "Exports": ("Your data as files.", ("/v1/exports", "/v1/datasets")),
+    "Imports": ("Posts from a file.", ("/v1/imports",)),
+    "Schedules": ("Tasks that are launched again and again.", ("/v1/schedules",)),
+    "Webhooks": (
+        "Requests to a server of yours when tasks end, by Standard Webhooks.",
+        ("/v1/webhooks",),
+    ),
+    "Notifications": ("What is new about your tasks.", ("/v1/notifications",)),
+    "Operations": ("For administrators and load balancers.", ("/",)),
+}
+"""What each group of routes is about, and how their paths begin; the first that fits counts."""
 
 HEADERS: dict[str, tuple[str, Json]] = {
-    "Location": ("Where to continue", {"type": "string", "format": "uri-reference"}),
+    "Location": ("Where to continue.", {"type": "string", "format": "uri-reference"}),
     "ETag": (
-        "Identifies this state of the task",
+        "Identifies this state of the task: all of it but `queue_position` and `last_seen_at`.",
         {"type": "string", "pattern": '^"[0-9a-f]{32}"$'},
     ),
-    "Retry-After": ("When to ask again, in seconds", {"type": "integer", "minimum": 1}),
-    "Link": ('The next page: `rel="next"`', {"type": "string"}),
-    "Content-Disposition": ("The file's name", {"type": "string"}),
-    "X-Request-Id": ("The request's id, which the logs have, too", {"type": "string"}),
+    "Retry-After": (
+        "In how many seconds to ask again; not there once the task has ended.",
+        {"type": "integer", "minimum": 1},
+    ),
+    "Link": ('The next page, `rel="next"`; not there on the last one.', {"type": "string"}),
+    "Content-Disposition": ("The file's name.", {"type": "string"}),
+    "X-Request-Id": ("The request's id, which the logs have, too.", {"type": "string"}),
     "WWW-Authenticate": (
-        "The authentication scheme (RFC 9110)",
-        {"type": "string", "const": "Bearer"},
+        "The authentication scheme (RFC 9110).",
+        {"type": "string", "enum": ["Bearer"]},
     ),
 }
 EVERY_RESPONSE = ("X-Request-Id",)
 """The headers that no response lacks."""
 
+HEADERS_OF_STATUS: dict[tuple[str, int], str] = {
+    ("Location", 201): "Where that which was created is.",
+    ("Location", 202): "Where the task is: follow it there.",
+    ("Location", 303): "Where the file is: a URL that is valid for one minute.",
+    ("Location", 409): "Where the task is that is already in progress.",
+    ("Retry-After", 429): "In how many seconds a request is allowed again.",
+    ("Retry-After", 503): "In how many seconds to try again.",
+}
+"""What a header says beside a certain status."""
+
+STATUSES: dict[int, str] = {
+    200: "Success.",
+    201: "Created.",
+    202: "Accepted.",
+    204: "Done; the response has no body.",
+    303: "See `Location`; the response has no body.",
+    304: "Nothing has changed since the state in `If-None-Match`; the response has no body.",
+    503: "Something that the API depends on is unavailable.",
+}
+"""What the statuses of responses mean that are no problems."""
+
 REQUEST_HEADERS: dict[str, tuple[str, Any]] = {
     "Idempotency-Key": (
-        "Requests with the same key and body within 24 hours create one task",
+        "The same key and body within 24 hours are one task; with another body it is refused.",
         IdempotencyKey,
     ),
-    "If-None-Match": ("ETags of what the client has already", str),
+    "If-None-Match": ("The `ETag` that the client has already; several with commas, or `*`.", str),
 }
-IN_PATHS: dict[str, Any] = {
-    "username": Username,
-    "post_id": Number,
-    "task_id": responses.TaskId,
-    "import_id": responses.TaskId,
-    "schedule_id": responses.TaskId,
-    "webhook_id": responses.TaskId,
-    "number": Number,
+IN_PATHS: dict[str, tuple[str, Any]] = {
+    "username": ("The user's name, whatever the case.", Username),
+    "post_id": ("The post's `id`.", Number),
+    "task_id": ("The task's `id`.", responses.TaskId),
+    "import_id": ("The import's `id`.", responses.TaskId),
+    "schedule_id": ("The schedule's `id`.", responses.TaskId),
+    "webhook_id": ("The webhook's `id`.", responses.TaskId),
+    "number": ("The delivery's `n`.", Number),
 }
 """The types of path parameters; any other value is a 404, like all that does not exist."""
 
@@ -88,123 +136,61 @@ def document(endpoints: Iterable[Endpoint], *, prefix: str) -> Json:
         prefix: The API's path prefix, for `servers`.
     """
     endpoints = list(endpoints)
+    returned = [kind for one in endpoints for kind in (one.returns, *one.also.values()) if kind]
     paths: Json = {}
     for one in endpoints:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, endpoints)
+    bodies = [one.body for one in endpoints if one.body is not None]
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Carryout",
             "version": "1",
             "summary": "Background jobs: request a task, follow its progress, fetch the result.",
-            "description": (
-                "Each GET route also answers HEAD, and each path the preflights (OPTIONS) of"
-                " allowed origins."
-            ),
+            "description": DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": prefix or "/"}],
+        "tags": [{"name": name, "description": text} for name, (text, _) in TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": _schemas(endpoints),
+            "schemas": components.schemas(bodies, returned),
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer"},
-                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token from `POST /v1/tokens`.",
+                },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": "The cookie of somebody who signed in on the pages.",
+                },
             },
         },
     }
 
 
-def _schemas(endpoints: list[Endpoint]) -> Json:
-    requests = {one.body.__name__: one.body for one in endpoints if one.body is not None}
-    returned = [kind for one in endpoints for kind in (one.returns, *one.also.values()) if kind]
-    params = {kind.model.__name__: kind.model for kind in TASKS.values()}
-    kinds = [
-        *requests.values(),
-        *params.values(),
-        *returned,
-        responses.ExportResult,
-        imports.ImportResult,
-        responses.Fault,
-    ]
-    _, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
-    for name in (*requests, *params):
-        schemas[name]["additionalProperties"] = False
-    schemas["NewExport"] |= _how_fields_go_together(schemas["NewExport"])
-    later = {"not_before": schemas["NewTask"]["properties"]["not_before"]}
-    schemas["NewTask"] = {
-        "title": "NewTask",
-        "oneOf": [_task_choice(name, **later) for name in TASKS],
-    }
-    for name in ("NewSchedule", "ScheduleChange"):
-        examples = {"examples": schemas[name]["properties"]["task"]["examples"]}
-        choices = {"oneOf": [_task_choice(name) for name in repeatable_kinds()]}
-        schemas[name]["properties"]["task"] = choices | examples
-    known = [{"$ref": COMPONENT.format(name=name)} for name in ("ExportResult", "ImportResult")]
-    other = {
-        "type": "object",
-        "not": {"anyOf": [{"required": ["sha256"]}, {"required": ["imported"]}]},
-    }
-    schemas["Task"]["properties"]["result"] = {"anyOf": [*known, other, {"type": "null"}]}
-    return {**schemas, "Problem": _problem_schema()}
-
-
-def _how_fields_go_together(new_export: Json) -> Json:
-    """What the type of a request for an export cannot say: names, and what needs an archive."""
-    names = [
-        one.name for kind in export_kinds() if isinstance(kind, Archive) for one in kind.datasets
-    ]
-    new_export["properties"]["datasets"]["items"] = {"type": "string", "enum": names}
-    archive = {"properties": {"archive": {"const": True}}, "required": ["archive"]}
-    nothing = {"properties": {"archive": {"const": False}}, "additionalProperties": False}
-    return {"anyOf": [archive, nothing]}
-
-
-def _task_choice(name: str, **more: Json) -> Json:
-    params = TASKS[name].model
-    needed = [field.name for field in msgspec.structs.fields(params) if field.required]
-    return {
-        "type": "object",
-        "properties": {
-            "name": {"const": name},
-            "params": {"$ref": COMPONENT.format(name=params.__name__)},
-            **more,
-        },
-        "required": ["name", *(["params"] if needed else [])],
-        "additionalProperties": False,
-    }
-
-
-def _problem_schema() -> Json:
-    text = {"type": "string"}
-    return {
-        "type": "object",
-        "description": "A problem (RFC 9457); `code` is stable.",
-        "required": ["type", "title", "status", "detail", "code"],
-        "properties": {
-            "type": {"type": "string", "format": "uri"},
-            "title": text,
-            "status": {"type": "integer"},
-            "detail": text,
-            "code": text,
-            "errors": {"type": "array", "items": {"$ref": COMPONENT.format(name="Fault")}},
-        },
-    }
+def tag_of(path: str) -> str:
+    """The group that a route belongs to."""
+    return next(name for name, (_, starts) in TAGS.items() if path.startswith(starts))
 
 
 def _operation(one: Endpoint, endpoints: list[Endpoint]) -> Json:
     operation: Json = {
         "operationId": one.name,
         "summary": one.summary,
+        "tags": [tag_of(one.path)],
         "parameters": list(_parameters(one)),
         "responses": _responses(one, endpoints),
         "security": [] if one.who == "anybody" else [{"bearer": []}, {"session": []}],
     }
     if one.body is not None:
-        schema = {"$ref": COMPONENT.format(name=one.body.__name__)}
         required = any(field.required for field in msgspec.structs.fields(one.body))
-        content = {"schema": schema, **_example(one.body)}
+        content = {"schema": reference(one.body), **_example(one.body)}
         operation["requestBody"] = {
+            "description": docstring(one.body).text,
             "required": required,
             "content": {"application/json": content},
         }
@@ -226,23 +212,30 @@ def _example(body: type[msgspec.Struct]) -> Json:
 
 def _parameters(one: Endpoint) -> Iterator[Json]:
     for name in re.findall(r"{(\w+)}", one.path):
-        schema = msgspec.json.schema(IN_PATHS[name])
-        yield {"name": name, "in": "path", "required": True, "schema": schema}
+        described, kind = IN_PATHS[name]
+        schema = msgspec.json.schema(kind)
+        yield _parameter("path", name, described, schema) | {"required": True}
+    said = docstring(one.query).attributes
     for field in msgspec.structs.fields(one.query):
         schema = msgspec.json.schema(field.type)
-        yield {"name": field.name, "in": "query", "required": False, "schema": schema}
+        if field.default is not msgspec.UNSET:
+            schema["default"] = field.default
+        yield _parameter("query", field.name, said[field.name], schema) | {"required": False}
     for name in one.reads:
-        description, kind = REQUEST_HEADERS[name]
-        schema = msgspec.json.schema(kind)
-        yield {"name": name, "in": "header", "description": description, "schema": schema}
+        described, kind = REQUEST_HEADERS[name]
+        yield _parameter("header", name, described, msgspec.json.schema(kind))
+
+
+def _parameter(where: str, name: str, described: str, schema: Json) -> Json:
+    return {"name": name, "in": where, "description": described, "schema": schema}
 
 
 def _responses(one: Endpoint, endpoints: list[Endpoint]) -> Json:
     shown = {one.status: one.returns, **one.also}
     responses = {
         str(status): {
-            "description": one.summary,
-            "headers": dict(_headers(one.headers, EVERY_RESPONSE)),
+            "description": _description(status, kind),
+            "headers": dict(_headers(status, one.headers, EVERY_RESPONSE)),
             **_content(kind, one.media_type),
             **_links(kind, endpoints),
         }
@@ -256,18 +249,33 @@ def _responses(one: Endpoint, endpoints: list[Endpoint]) -> Json:
     return dict(sorted(responses.items()))
 
 
+def _description(status: int, kind: Any) -> str:
+    said = docstring(kind).text.partition("\n\n")[0] if kind in EXAMPLES else ""
+    return f"{STATUSES[status]} {said}".strip()
+
+
 def _content(kind: Any, media_type: str) -> Json:
     if kind is None:
         return {}
     schema = msgspec.json.schema_components([kind], ref_template=COMPONENT)[0][0]
-    return {"content": {media_type: {"schema": schema}}}
+    return {"content": {media_type: {"schema": schema, **_shown(kind)}}}
 
 
-def _headers(*names: Iterable[str]) -> Iterator[tuple[str, Json]]:
+def _shown(kind: Any) -> Json:
+    """What a response looks like; `/openapi.json` is its own example."""
+    if kind in MORE_EXAMPLES:
+        more = MORE_EXAMPLES[kind]
+        return {"examples": {name: {"value": value} for name, value in more.items()}}
+    return {"example": EXAMPLES[kind]} if kind in EXAMPLES else {}
+
+
+def _headers(status: int, *names: Iterable[str]) -> Iterator[tuple[str, Json]]:
     for name in chain(*names):
-        description, schema = HEADERS[name.strip("[]")]
+        plain = name.strip("[]")
+        description, schema = HEADERS[plain]
+        description = HEADERS_OF_STATUS.get((plain, status), description)
         required = not name.startswith("[")
-        yield name.strip("[]"), {"description": description, "required": required, "schema": schema}
+        yield plain, {"description": description, "required": required, "schema": schema}
 
 
 def _links(kind: Any, endpoints: list[Endpoint]) -> Json:
@@ -278,6 +286,7 @@ def _links(kind: Any, endpoints: list[Endpoint]) -> Json:
     found = {
         other.name: {
             "operationId": other.name,
+            "description": other.summary,
             "parameters": {parameter: f"$response.body#{pointer}"},
         }
         for other in endpoints
@@ -307,7 +316,10 @@ def _problems(one: Endpoint) -> Iterator[type[errors.CarryoutError]]:
 def _problem_response(status: int, kinds: list[type[errors.CarryoutError]]) -> Json:
     codes = list(dict.fromkeys(kind.code for kind in kinds))
     one_of_these = {
-        "properties": {"status": {"const": status}, "code": {"enum": codes}},
+        "properties": {
+            "status": {"enum": [status], "description": "The HTTP status."},
+            "code": {"enum": codes, "description": "What is wrong, for programs."},
+        },
     }
     names = {
         name: all(_header_of(kind) == name for kind in kinds)
@@ -315,9 +327,9 @@ def _problem_response(status: int, kinds: list[type[errors.CarryoutError]]) -> J
         if (name := _header_of(kind))
     }
     given = [name if always else f"[{name}]" for name, always in names.items()]
-    headers = dict(_headers(given, EVERY_RESPONSE))
+    headers = dict(_headers(status, given, EVERY_RESPONSE))
     examples = {kind.code: {"value": problems.describe(kind)} for kind in kinds}
-    schema = {"allOf": [{"$ref": COMPONENT.format(name="Problem")}, one_of_these]}
+    schema = {"allOf": [reference("Problem"), one_of_these]}
     return {
         "description": " ".join(dict.fromkeys(_sentence(kind) for kind in kinds)),
         "headers": headers,

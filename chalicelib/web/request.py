@@ -16,6 +16,7 @@ import msgspec
 from chalice.app import Request, Response
 
 from chalicelib.accounts import accounts
+from chalicelib.accounts.secrets import digest
 from chalicelib.db.models import User
 from chalicelib.errors import (
     Fault,
@@ -26,7 +27,10 @@ from chalicelib.errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
+from chalicelib.outbox.allowances import Cause
+from chalicelib.values.addresses import network_of
 from chalicelib.values.fields import check, flaw, storable
+from chalicelib.web.holding import ROOM
 from chalicelib.wiring import Wiring
 
 COOKIE = "carryout_session"
@@ -73,7 +77,9 @@ class Call:
         if self.token is None:
             raise Unauthenticated
         with self.wiring.database.read() as session:
-            return accounts.authenticate(session, self.token, now=self.now)
+            user = accounts.authenticate(session, self.token, now=self.now)
+        self.wiring.token_owners.note(digest(self.token), user.id)
+        return user
 
     @property
     def address(self) -> str:
@@ -87,6 +93,15 @@ class Call:
         header = self.request.headers.get("x-forwarded-for", "")
         told = [one.strip() for one in header.split(",")]
         return told[-1 - hops] if len(told) > hops else found or ""
+
+    @property
+    def network(self) -> str:
+        """Whom the request's address counts as."""
+        return network_of(self.address)
+
+    def cause(self, user_id: int | None = None) -> Cause | None:
+        """Who is counted for an email; None without limits."""
+        return Cause(self.network, user_id) if self.wiring.settings.limits else None
 
     @cached_property
     def token(self) -> str | None:
@@ -136,12 +151,20 @@ class Call:
         Raises:
             Forbidden: It comes from another site's page.
         """
+        if self.is_cross_site():
+            raise Forbidden("Requests from another site's pages aren't allowed.")
+
+    def is_cross_site(self) -> bool:
+        """Whether another site's page made the browser send the request, if it says so."""
         headers = self.request.headers
         origin = headers.get("origin")
         site = headers.get("sec-fetch-site", "same-origin")
         from_here = origin is None or origin.partition("://")[2] == headers.get("host")
-        if site not in {"same-origin", "none"} or not from_here:
-            raise Forbidden("Requests from another site's pages aren't allowed.")
+        return site not in {"same-origin", "none"} or not from_here
+
+    def forget_cookie(self) -> None:
+        """Show what follows as to somebody without a session."""
+        vars(self)["_cookie"] = None
 
     def refuse_encoded(self) -> None:
         """Refuse a body that is compressed or otherwise coded (RFC 9110, section 8.4).
@@ -221,8 +244,13 @@ class Call:
 
     @property
     def csrf_token(self) -> str:
-        """What a form of this session must contain; pages of other sites cannot know it."""
-        return hmac.new((self.token or "").encode(), b"carryout form", hashlib.sha256).hexdigest()
+        """What a form of this session must contain; pages of other sites cannot know it.
+
+        By the cookie where there is one: credentials of another kind beside it are no secret.
+        """
+        return hmac.new(
+            (self._cookie or self.token or "").encode(), b"carryout form", hashlib.sha256
+        ).hexdigest()
 
     def check_form(self) -> None:
         """Check that a form came from a page of this session; bearer tokens need no such proof.
@@ -231,7 +259,7 @@ class Call:
             FormOutdated: It came from somewhere else, or from a page of an earlier session.
         """
         given = self.form.get("csrf", "").encode()
-        if self.cookie is not None and not hmac.compare_digest(given, self.csrf_token.encode()):
+        if self._cookie is not None and not hmac.compare_digest(given, self.csrf_token.encode()):
             raise FormOutdated
 
     def see_other(self, path: str, **headers: str) -> Response:
@@ -239,24 +267,36 @@ class Call:
         return Response("", {"Location": self.prefix + path, **headers}, 303)
 
     def long_poll(self, look: Callable[[], T | None], *, wait_s: float) -> T | None:
-        """Wait for news, unless this token has as many long polls as it may already.
+        """Wait for news, unless too many requests wait: of this user, this network, or this server.
 
         Args:
             look: Looks once, in a transaction of its own, and returns None when nothing is new.
             wait_s: How long to wait, in seconds.
 
         Returns:
-            What was found, or None when nothing was found in time.
+            What was found, or None when nothing was found in time, or the client is gone.
         """
         deadline = time.monotonic() + wait_s
         found = look()
         if found is not None or wait_s <= 0:
             return found
-        with self.wiring.rate_limiter.long_poll_slot(self.token or "", wait_s=wait_s) as may_wait:
-            while may_wait and found is None and (left_s := deadline - time.monotonic()) > 0:
+        limiter = self.wiring.rate_limiter
+        with (
+            ROOM.place() as has_room,
+            limiter.long_poll_slot(self.user.id, self.network, wait_s=wait_s) as has_slot,
+        ):
+            while has_room and has_slot and found is None and not self.is_gone():
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    break
                 time.sleep(min(LOOK_INTERVAL_S, left_s))
                 found = look()
         return found
+
+    def is_gone(self) -> bool:
+        """Whether the client has closed the connection, where the server can tell."""
+        told: Callable[[], bool] | None = self.request.context.get("isGone")
+        return told is not None and told()
 
 
 def request_id_of(request: Request) -> str:

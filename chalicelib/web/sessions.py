@@ -2,8 +2,8 @@
 
 from contextlib import nullcontext
 
-from chalicelib.accounts import accounts
-from chalicelib.accounts.rate_limits import SignInLimit
+from chalicelib.accounts import accounts, passwords
+from chalicelib.accounts.rate_limits import HASHES_PER_NETWORK, SignInLimit
 from chalicelib.errors import WrongCredentials, WrongPassword
 from chalicelib.web.request import Call
 
@@ -19,13 +19,31 @@ def check_password(call: Call, *, username: str, password: str) -> int:
         TooManyAttempts: Too many attempts failed recently.
     """
     wiring = call.wiring
-    limit = SignInLimit(
-        wiring.rate_limiter, wiring.database, username=username, address=call.address
-    )
+    wiring.rate_limiter.spend((HASHES_PER_NETWORK, call.network))
+    limit = sign_in_limit(call, username)
     with limit.attempt(now=call.now) if wiring.settings.limits else nullcontext():
         with wiring.database.read() as session:
             user = accounts.find_user(session, username)
         return accounts.check_password(user, password)
+
+
+def sign_in_limit(call: Call, username: str) -> SignInLimit:
+    """What counts wrong passwords for an account from where the request comes."""
+    wiring = call.wiring
+    return SignInLimit(
+        wiring.rate_limiter, wiring.database, username=username, address=call.network
+    )
+
+
+def hash_password(call: Call, password: str) -> str:
+    """Hash a new password.
+
+    Raises:
+        TooMany: Too many passwords were looked at for the caller's network.
+        Unavailable: Too many are being hashed at the moment.
+    """
+    call.wiring.rate_limiter.spend((HASHES_PER_NETWORK, call.network))
+    return passwords.hash_password(password)
 
 
 def require_password(call: Call, password: str) -> None:

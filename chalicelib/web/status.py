@@ -1,7 +1,5 @@
 """The state of the service, for load balancers, administrators and queued tasks."""
 
-from typing import Any
-
 import sqlalchemy as sa
 
 from chalicelib.adapters.job_queue import QueueError, Workers
@@ -27,7 +25,7 @@ def health(call: Call) -> tuple[int, responses.Readiness]:
     return (200 if healthy else 503), {"status": "ok" if healthy else "failing", "checks": checks}
 
 
-def _check_database(call: Call) -> dict[str, Any]:
+def _check_database(call: Call) -> responses.Check:
     try:
         with call.wiring.database.read() as session:
             oldest = queries.oldest_queued(session)
@@ -40,7 +38,7 @@ def _check_database(call: Call) -> dict[str, Any]:
     return {"ok": True, "oldest_queued_age_s": round(age_s, 3)}
 
 
-def _check_queue(call: Call) -> dict[str, dict[str, Any]]:
+def _check_queue(call: Call) -> dict[str, responses.Check]:
     try:
         alive = call.wiring.queue.workers_alive()
     except QueueError:

@@ -101,6 +101,11 @@ class Stack:
         """Where the emulated SES leaves its emails."""
         return self._options.data_dir / "mail"
 
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the workers that run."""
+        return [worker.pid for worker in self._workers if worker.pid]
+
     def start(self) -> None:
         """Start all parts and return when the API answers that it and a worker are ready.
 

@@ -19,7 +19,6 @@ from chalice.local import LambdaContext
 
 from chalicelib.errors import BodyTooLarge, MethodNotAllowed, NotFound, RequestError
 from chalicelib.web import problems
-from chalicelib.web.negotiation import prefers_html
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """The payload quota of API Gateway."""
@@ -86,7 +85,7 @@ class Gateway:
         try:
             match = self._match(_raw_path(environ))
         except NotFound as error:
-            if not prefers_html(environ.get("HTTP_ACCEPT"), otherwise=False):
+            if not hasattr(self._app, "refuse"):  # a Chalice app that is not this project's
                 raise
             nowhere = _Match("/", _raw_path(environ), {})
             event = make_event(environ, match=nowhere, body=b"", request_id=request_id)
@@ -150,6 +149,8 @@ def _request_context(environ: Environ, *, match: _Match, request_id: str) -> dic
             "sourceIp": environ.get("REMOTE_ADDR", ""),
             "userAgent": environ.get("HTTP_USER_AGENT"),
         },
+        # Waitress's own; API Gateway closes its connection to Lambda without a word.
+        "isGone": environ.get("waitress.client_disconnected"),
     }
 
 

@@ -14,12 +14,14 @@ from typing import Any
 import click
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import create_server
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 
 from chalicelib import logs
 from chalicelib.errors import BodyTooLarge, SettingsError
 from chalicelib.web import problems
+from chalicelib.web.holding import ROOM
 from infra.servers.gateway import Gateway
 
 READ_AT_MOST_BYTES = 64 * 1024 * 1024
@@ -66,8 +68,31 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]
         return problems.ProblemResponse(status, headers, json.dumps(document))
 
 
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    def parse_header(self, header_plus: bytes) -> None:
+        """Refuse what proxies may read in another way than we do, or let it be the last."""
+        super().parse_header(header_plus)
+        names = [line.partition(b":")[0].lower() for line in header_plus.split(b"\r\n")[1:]]
+        hosts = names.count(b"host")
+        if hosts > 1 or (not hosts and self.version == "1.1"):
+            raise ParsingError("Expected one Host header")  # RFC 9112, section 3.2
+        if b"transfer-encoding" in names and b"content-length" in names:
+            self.connection_close = True  # RFC 9112, section 6.1
+
+
+class _Task(WSGITask):  # type: ignore[misc]
+    def build_response_header(self) -> bytes:
+        """Say that the connection closes where the parser wants it to."""
+        if self.request.connection_close:
+            self.set_close_on_finish()
+        header: bytes = super().build_response_header()
+        return header
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
+    task_class = _Task
     error_task_class = ProblemTask
+    parser_class = _Parser
 
 
 def build(gateway: Gateway, *, host: str, port: int, threads: int, behind_proxy: bool) -> Any:
@@ -90,6 +115,8 @@ def build(gateway: Gateway, *, host: str, port: int, threads: int, behind_proxy:
         asyncore_loop_timeout=POLL_S,
         max_request_body_size=READ_AT_MOST_BYTES,
         log_socket_errors=False,
+        # Reads on while a request is answered, and so sees that its client is gone.
+        channel_request_lookahead=1,
         ident="carryout",
         **(proxy if behind_proxy else {}),
     )
@@ -139,6 +166,7 @@ def main(*, host: str, port: int, threads: int, behind_proxy: bool) -> None:
         logs.configure(settings.log_format, exceptions=settings.log_exceptions)
     except SettingsError as error:
         sys.exit(f"error: {error.detail}")
+    ROOM.limit(max(1, threads // 2))
     try:
         server = build(
             Gateway(app), host=host, port=port, threads=threads, behind_proxy=behind_proxy

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from infra.local.plan import KNOWN
 from infra.local.stack import free_port
 from tests.harness.people import PASSWORD
-from tests.harness.processes import LAUNCHER, WORKER, ended, family, kill, output
+from tests.harness.processes import LAUNCHER, ROOT, WORKER, ended, family, kill, output
 from tests.harness.servers import Aws
 from tests.harness.stacks import Stack, running
 from tests.harness.waiting import wait_until
@@ -138,12 +138,26 @@ def test_failed_start_says_why(tmp_path: Path, setting: str, value: str, why: st
     assert "ready" not in stack.log
 
 
+def as_number(text: str) -> int:
+    """A number with its thousands apart."""
+    return int(text.replace(",", ""))
+
+
 def test_demo(tmp_path: Path) -> None:
-    """The demo shows the whole job, and the command that it prints at the end works."""
+    """The demo shows the whole job and a kill in the middle; what it prints at the end works."""
     clean = {name: value for name, value in os.environ.items() if name not in KNOWN}
     demo = output(*LAUNCHER, "demo", env={**clean, "TMPDIR": str(tmp_path)})
     for shown in ("succeeded 100 %", "| From:", "| To:", "| Subject:", "attached: posts.json, "):
         assert shown in demo
+    assert "imported 3,000 of 3,000 posts" in demo
+    killed = re.search(r"killed \(kill -9\) at (\d+) %: ([\d,]+) of 200,000 posts", demo)
+    resumed = re.search(r"attempt 2 goes on from ([\d,]+) posts after", demo)
+    assert killed
+    assert resumed
+    assert 0 < as_number(killed[2]) <= as_number(resumed[1]) < 200_000
+    archive = re.search(r"the archive +(\S+index\.html)", demo)
+    assert archive
+    assert (ROOT / archive[1]).is_file()
     command = re.search(r"verify it +(.+)", demo)
     assert command
     assert "3000" in output(*shlex.split(command[1]))

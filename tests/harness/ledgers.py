@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from chalicelib.accounts.accounts import NOBODY
+from chalicelib.accounts.passwords import NOBODY
 from chalicelib.adapters.object_store import Content
 from chalicelib.db.engine import Database, db_clock
 from chalicelib.db.models import ExportFile, OutboxMessage, Task, User

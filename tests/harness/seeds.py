@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from chalicelib.accounts.accounts import NOBODY
+from chalicelib.accounts.passwords import NOBODY
 from chalicelib.accounts.secrets import digest
 from chalicelib.db.engine import Database, connect
 from chalicelib.db.models import Task, Token, User

@@ -39,7 +39,7 @@ def test_access_string_is_enough(
     wiring = Wiring.from_environment(settings)
     wiring.rate_limiter.spend((rate_limits.REQUESTS_PER_TOKEN, "somebody"))
     assert list(wiring.queue.redis.scan_iter("carryout:*"))
-    with wiring.rate_limiter.long_poll_slot("somebody", wait_s=1):
+    with wiring.rate_limiter.long_poll_slot(1, "::1", wait_s=1):
         assert list(wiring.queue.redis.scan_iter("carryout:*:long-poll:*"))
     assert not list(wiring.queue.redis.scan_iter("carryout:*:long-poll:*"))
     wiring.outbox_hint.send()

@@ -1,3 +1,4 @@
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
@@ -9,7 +10,8 @@ from chalice.test import Client
 from werkzeug.test import Client as Browser
 
 from app import app
-from chalicelib.accounts.accounts import HASHER, _flush_unique
+from chalicelib.accounts.accounts import _flush_unique
+from chalicelib.accounts.passwords import HASHER
 from chalicelib.accounts.rate_limits import PER_ACCOUNT, SignInLimit
 from chalicelib.db.engine import Database
 from chalicelib.db.models import User
@@ -257,8 +259,7 @@ PROTECTED = [(one.method, one.path) for one in app.endpoints if one.who != "anyb
 @pytest.mark.parametrize(("method", "path"), PROTECTED)
 def test_credentials_are_required(nobody: Person, method: str, path: str) -> None:
     """Every route that is not for anybody asks for credentials first, by the scheme's name."""
-    path = path.format(username="susan", post_id="1", task_id="x")
-    answer = nobody.ask(method, path, body=b"{not json")
+    answer = nobody.ask(method, re.sub(r"{\w+}", "1", path), body=b"{not json")
     refused(answer, 401, "unauthenticated")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 

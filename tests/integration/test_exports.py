@@ -16,7 +16,7 @@ from chalicelib.errors import ClaimLost
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import Join, Rewire, both_databases
-from tests.harness import ledgers
+from tests.harness import ledgers, uploads
 from tests.harness.events import proxy_event, shown
 from tests.harness.people import Person, refused
 
@@ -237,11 +237,13 @@ def test_addresses_carry_the_stage(susan: Person, export: str) -> None:
 
 @both_databases
 def test_erased_account_leaves_nothing(susan: Person, david: Person, wiring: Wiring) -> None:
-    """Posts, tasks, notifications, tokens, keys and files are gone; other people's are not."""
+    """Posts, tasks, plans, receivers, tokens and files are gone; other people's are not."""
     for person in (susan, david):
         person.post("/v1/posts", {"body": "x"})
         plan = {"task": {"name": "export_posts"}, "rrule": "FREQ=DAILY", "timezone": "UTC"}
         person.call("POST", "/v1/schedules", plan, 201)
+        person.call("POST", "/v1/webhooks", {"url": "http://127.0.0.1/"}, 201)
+        uploads.upload(person, b"{}")
         headers = {"Idempotency-Key": "k"}
         task_id = person.post("/v1/exports", {}, headers=headers).json_body["id"]
         ledgers.publish(wiring, task_id)
@@ -266,6 +268,8 @@ def test_erased_account_leaves_nothing(susan: Person, david: Person, wiring: Wir
         "tokens",
         "outbox",
         "schedules",
+        "webhooks",
+        "imports",
     }
     with wiring.database.read() as session:
         for table in owned:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import sqlalchemy as sa
 
-from chalicelib.accounts import accounts
+from chalicelib.accounts import passwords
 from chalicelib.adapters.job_queue import JobQueue, api_client
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Task, User
@@ -39,7 +39,7 @@ def fill(database: Database, length: int, *, since: datetime) -> list[str]:
             "id": FIRST_USER + number,
             "username": f"user-{number}",
             "email": f"user-{number}@example.com",
-            "password_hash": accounts.NOBODY,
+            "password_hash": passwords.NOBODY,
             "language": "en",
             "created_at": since,
         }

@@ -62,7 +62,7 @@ def test_without_redis(join: Join, rewire: Rewire) -> None:
 
 
 def test_who_may_read_them(nobody: Person, susan: Person, join: Join, rewire: Rewire) -> None:
-    """Administrators and the token's holder may; without the setting no token is the one."""
+    """Administrators may, and whoever has the token; without the setting no token will do."""
     for token in (TOKEN, "", "x"):
         refused(nobody.get("/metrics", headers=bearer(token)), 401, "unauthenticated")
     refused(nobody.get("/metrics"), 401, "unauthenticated")

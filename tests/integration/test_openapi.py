@@ -1,6 +1,9 @@
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
+import jsonschema_rs
 import pytest
 from chalice.test import Client
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
@@ -23,6 +26,105 @@ OPERATIONS = [
 def test_it_is_openapi() -> None:
     """The document is valid by the schema of OpenAPI 3.1 itself."""
     assert [error.message for error in OPENAPI_31_VALIDATOR.iter_errors(DOCUMENT)] == []
+
+
+def places(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Everything in the document that a reader wants described, and where it is."""
+    if isinstance(node, list):
+        for number, one in enumerate(node):
+            yield from places(one, f"{path}/{number}")
+    if not isinstance(node, dict):
+        return
+    for key, one in node.items():
+        at = f"{path}/{key}"
+        if key in {"example", "examples", "value"}:
+            continue  # what an API says, not what is said of it
+        if key in DESCRIBED and isinstance(one, dict) and not at.endswith("/properties/headers"):
+            yield from ((f"{at}/{name}", what) for name, what in one.items())
+        elif key in {"parameters", "tags"} and isinstance(one, list):
+            yield from ((f"{at}/{number}", what) for number, what in enumerate(one))
+        elif key == "requestBody":
+            yield at, one
+        yield from places(one, at)
+
+
+DESCRIBED = {"properties", "responses", "headers", "links", "schemas", "securitySchemes"}
+
+
+def test_everything_is_described() -> None:
+    """No field, parameter, header, link, request or response is without a description."""
+    found = [(at, what) for at, what in places(DOCUMENT) if isinstance(what, dict)]
+    assert len(found) > 1000
+    assert [at for at, what in found if not what.get("description")] == []
+
+
+def test_descriptions_say_more_than_the_summary() -> None:
+    """A response's description is about the response, and nothing shows Python's own sections."""
+    for _, _, operation in OPERATIONS:
+        said = {one["description"] for one in operation["responses"].values()}
+        assert operation["summary"] not in said
+        assert operation["tags"]
+    assert "Attributes:" not in json.dumps(DOCUMENT)
+    assert '"const"' not in json.dumps(DOCUMENT)
+
+
+def test_defaults_are_stated() -> None:
+    """A query parameter with a default says so."""
+    by_name = {
+        parameter["name"]: parameter["schema"]
+        for _, _, operation in OPERATIONS
+        for parameter in operation["parameters"]
+    }
+    defaults = {name: by_name[name].get("default") for name in ("limit", "wait", "after", "cursor")}
+    assert defaults == {"limit": 20, "wait": 0.0, "after": 0, "cursor": None}
+
+
+def examples() -> list[Any]:
+    """Each example in the document, with the schema that it must fit."""
+    found = []
+    for method, path, operation in OPERATIONS:
+        contents = [("request", operation.get("requestBody", {}))]
+        contents += list(operation["responses"].items())
+        for status, one in contents:
+            for content in one.get("content", {}).values():
+                shown = [case["value"] for case in content.get("examples", {}).values()]
+                shown += [content["example"]] if "example" in content else []
+                found.append(pytest.param(content["schema"], shown, id=f"{method} {path} {status}"))
+    return found
+
+
+@pytest.mark.parametrize(("schema", "shown"), examples())
+def test_examples_fit(schema: dict[str, Any], shown: list[Any]) -> None:
+    """Each request and response has examples, and they are as their schema says."""
+    if schema == {"type": "object"}:
+        return  # `/openapi.json`, which is its own example
+    assert shown
+    whole = {**schema, "components": DOCUMENT["components"]}
+    validator = jsonschema_rs.Draft202012Validator(whole)
+    for example in shown:
+        assert [error.message for error in validator.iter_errors(example)] == []
+
+
+def test_examples_of_schemas_fit() -> None:
+    """So do the examples of each schema and of each of its fields."""
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        whole = {**schema, "components": DOCUMENT["components"]}
+        for example in schema.get("examples", ()):
+            assert list(jsonschema_rs.Draft202012Validator(whole).iter_errors(example)) == [], name
+        for field, one in schema.get("properties", {}).items():
+            part = {**one, "components": DOCUMENT["components"]}
+            for example in one.get("examples", ()):
+                found = list(jsonschema_rs.Draft202012Validator(part).iter_errors(example))
+                assert found == [], f"{name}.{field}"
+
+
+def test_links_lead_to_their_own_kind() -> None:
+    """An account's links are an account's, a task's are a task's, also in examples."""
+    links = DOCUMENT["components"]["schemas"]["UserLinks"]["properties"]
+    assert links["self"]["examples"] == ["/v1/me"]
+    assert links["posts"]["examples"] == ["/v1/users/susan/posts"]
+    task = DOCUMENT["components"]["schemas"]["TaskLinks"]["properties"]
+    assert task["self"]["examples"][0].startswith("/v1/tasks/")
 
 
 def test_it_names_the_routes() -> None:

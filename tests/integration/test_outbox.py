@@ -135,7 +135,9 @@ def test_an_address_that_was_confirmed_just_now(
     message = claim(wiring, task_id)
     assert not message.confirmed
     confirm(wiring, user_id, confirmed_at=now())
-    sender.send(message, Wiring.from_environment(environment | {"VERIFY_EMAIL": "on"}))
+    strict = Wiring.from_environment(environment | {"VERIFY_EMAIL": "on"})
+    sender.send(message, strict)
+    strict.database.close()
     assert state_of(wiring, task_id) == "pending"
     assert claim(wiring, task_id).confirmed
 

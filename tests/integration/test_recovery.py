@@ -9,16 +9,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from chalice.test import Client, HTTPResponse
-from redis import Redis
 
 from chalicelib.accounts import accounts, link_keys
 from chalicelib.accounts.accounts import NewUser
 from chalicelib.accounts.rate_limits import (
     EMAILS_PER_USER,
     EXPORTS_PER_USER,
-    LONG_POLLS_PER_TOKEN,
+    LONG_POLLS_PER_USER,
     PER_ACCOUNT,
-    REQUESTS_PER_TOKEN,
+    REQUESTS_PER_USER,
     Rate,
 )
 from chalicelib.db.engine import Database
@@ -50,6 +49,12 @@ def sign_in(nobody: Person, user_id: int = 0, password: str = PASSWORD) -> Perso
     answer = nobody.post("/v1/tokens", {"username": "maria", "password": password})
     assert answer.status_code == 201, answer.json_body
     return Person(nobody.client, answer.json_body["token"], user_id)
+
+
+def confirmed(wiring: Wiring, person: Person) -> None:
+    """Have somebody's address confirmed."""
+    with wiring.database.write() as session:
+        session.get_one(User, person.user_id).confirmed_at = now()
 
 
 def emails(mail_dir: Path, wiring: Wiring) -> list[EmailMessage]:
@@ -183,11 +188,12 @@ def test_the_old_address_is_told(
 ) -> None:
     """A change of address goes to both: a warning to the old one, a link to the new one."""
     rewire(VERIFY_EMAIL="on")
+    confirmed(wiring, maria)
     assert maria.patch("/v1/me", MOVED).status_code == 200
     found = {str(mail["To"]): mail for mail in emails(mail_dir, wiring)}
     assert set(found) == {"maria <maria@example.com>", "maria <new@example.com>"}
     assert link(found["maria <new@example.com>"])[0] == "/confirm"
-    assert link(found["maria <maria@example.com>"]) == ("", "")
+    assert link(found["maria <maria@example.com>"])[0] == "/restore-address"
 
 
 def test_a_link_to_an_address_of_the_past(
@@ -195,6 +201,7 @@ def test_a_link_to_an_address_of_the_past(
 ) -> None:
     """Whoever had the old address cannot confirm the new one, nor take the account over."""
     rewire(VERIFY_EMAIL="on")
+    confirmed(wiring, maria)
     nobody.post("/v1/password-resets", {"email": "maria@example.com"})
     _, key = link(emails(mail_dir, wiring)[0])
     maria.patch("/v1/me", MOVED)
@@ -269,7 +276,7 @@ def too_many(answer: object) -> None:
 
 def test_requests_per_token(limited: Wiring, susan: Person, david: Person) -> None:
     """Who asks too often is told when to come again; others are not in their way."""
-    key = spent(limited.queue.redis, susan, REQUESTS_PER_TOKEN.most)
+    key = spent(limited, susan)
     answer = susan.get("/v1/me")
     refused(answer, 429, "too_many_requests")
     too_many(answer)
@@ -280,7 +287,7 @@ def test_requests_per_token(limited: Wiring, susan: Person, david: Person) -> No
 
 def test_a_token_is_one_however_it_is_written(limited: Wiring, susan: Person) -> None:
     """Neither spaces nor letters nor other cookies make a second token of one."""
-    spent(limited.queue.redis, susan, REQUESTS_PER_TOKEN.most)
+    spent(limited, susan)
     cookie = f"carryout_session={susan.token}"
     for header, value in (
         ("Authorization", f"bearer {susan.token}"),
@@ -293,12 +300,12 @@ def test_a_token_is_one_however_it_is_written(limited: Wiring, susan: Person) ->
         refused(answer, 429, "too_many_requests")
 
 
-def spent(redis: Redis, person: Person, most: int) -> bytes:
-    """Have a person's token used as often as it may be; return the counter's name."""
-    assert person.get("/v1/me").status_code == 200
-    (key,) = redis.keys("carryout:*:requests:token:*")
-    redis.set(key, most, keepttl=True)
-    return key if isinstance(key, bytes) else key.encode()
+def spent(wiring: Wiring, person: Person) -> str:
+    """Have a person ask as often as they may; return the counter's name."""
+    assert person.get("/v1/me").status_code == 200  # from now on it is known whose token it is
+    key = wiring.rate_limiter.key(REQUESTS_PER_USER.name, person.user_id)
+    wiring.queue.redis.set(key, REQUESTS_PER_USER.most, ex=60)
+    return key
 
 
 @pytest.fixture
@@ -324,15 +331,15 @@ def test_long_polls_per_token(
 ) -> None:
     """One more than a token may have is answered immediately; one that ends frees its slot."""
     where = {} if path is None else {"path": path}
-    redis, token = limited.queue.redis, susan.token or ""
+    redis, here = limited.queue.redis, "127.0.0.1"
     long_poll_slot = limited.rate_limiter.long_poll_slot
     with ExitStack() as others:
-        for _ in range(LONG_POLLS_PER_TOKEN - 1):
-            assert others.enter_context(long_poll_slot(token, wait_s=20))
-        assert others.enter_context(long_poll_slot(david.token or "", wait_s=20))
+        for _ in range(LONG_POLLS_PER_USER - 1):
+            assert others.enter_context(long_poll_slot(susan.user_id, here, wait_s=20))
+        assert others.enter_context(long_poll_slot(david.user_id, here, wait_s=20))
         for _ in range(2):
             assert poll(0.3, **where) >= 0.3
-        with long_poll_slot(token, wait_s=20) as found:
+        with long_poll_slot(susan.user_id, here, wait_s=20) as found:
             assert found
             assert poll(20, **where) < 10
         assert poll(0.3, **where) >= 0.3
@@ -342,9 +349,10 @@ def test_long_polls_per_token(
 def test_a_slot_is_free_again_when_its_server_died(limited: Wiring) -> None:
     """Nobody gives it back, so it has an end."""
     redis = limited.queue.redis
-    with limited.rate_limiter.long_poll_slot("a token", wait_s=0.5):
-        (key,) = redis.keys("carryout:*:long-poll:*")
-        assert 1 <= redis.ttl(key) <= 6
+    with limited.rate_limiter.long_poll_slot(1, "::1", wait_s=0.5):
+        keys = redis.keys("carryout:*:long-poll:*")
+        assert len(keys) == 2
+        assert all(1 <= redis.ttl(key) <= 6 for key in keys)
 
 
 def test_long_polls_wait_without_redis(without_redis: Wiring, poll: Callable[..., float]) -> None:

@@ -190,3 +190,22 @@ def test_taken_port_is_named(served: Served) -> None:
     second = run(*SERVE, str(served.port), cwd=served.folder, env=ENVIRONMENT)
     assert second.returncode == 1
     assert str(served.port) in second.stderr
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: b\r\n", b"Host: a\r\nhost: a\r\n"])
+def test_one_host(served: Served, hosts: bytes) -> None:
+    """A request without `Host`, or with two, is refused: others may read it in another way."""
+    answer = served.raw(b"GET /poll/0 HTTP/1.1\r\n" + hosts + b"Connection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in answer
+
+
+def test_two_lengths_are_the_last_request(served: Served) -> None:
+    """With `Transfer-Encoding` beside `Content-Length` the connection closes after the answer."""
+    request = (
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    )
+    answer = served.raw(request)  # which reads until the connection is closed
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'{"bytes":2}' in answer

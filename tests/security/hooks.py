@@ -71,6 +71,8 @@ def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.query["wait"] = LONGEST_WAIT_S
     if case.meta.generation.mode.is_positive and isinstance(case.body, dict):
         _make_choice_fit(case.body.get("params", case.body))
+        if isinstance(task := case.body.get("task"), dict):
+            _make_choice_fit(task.get("params"))
     if case.operation.path == "/v1/tasks" and isinstance(case.body, dict):
         params = case.body.get("params")
         if isinstance(params, dict) and _is_number_above(params.get("seconds"), LONGEST_TASK_S, 60):

@@ -1,16 +1,56 @@
 """Limits count users, not requests that come to nothing; attacks that once succeeded fail."""
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from time import monotonic
+
+import pytest
 import sqlalchemy as sa
 
-from chalicelib.accounts.rate_limits import EXPORTS_PER_USER
+from chalicelib.accounts import link_keys, passwords
+from chalicelib.accounts.rate_limits import (
+    ANYWHERE,
+    EXPORTS_PER_USER,
+    HASHES_PER_NETWORK,
+    LONG_POLLS_PER_NETWORK,
+    LONGEST_PAUSE_S,
+    PER_ACCOUNT,
+    REQUESTS_PER_USER,
+)
 from chalicelib.db.engine import Database
 from chalicelib.db.models import AuditEntry, Notification, User
+from chalicelib.errors import Unavailable
+from chalicelib.web import holding, request
+from chalicelib.web.request import Call
+from chalicelib.wiring import Wiring
 from tests.conftest import Rewire, both_databases
 from tests.harness import ledgers
 from tests.harness.people import Person, refused
 
+PASSWORD = "correct horse"
+
+Elsewhere = Callable[[str], AbstractContextManager[None]]
+
 MANY = 250
 """More notifications than two answers hold."""
+
+
+@pytest.fixture
+def limited(rewire: Rewire) -> Wiring:
+    return rewire(LIMITS="on")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
+    """Has requests come from another address."""
+
+    @contextmanager
+    def move(address: str) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(Call, "address", property(lambda _call: address))
+            yield
+
+    return move
 
 
 def notify(database: Database, user_id: int, count: int) -> None:
@@ -149,3 +189,123 @@ def test_downloads_are_noted_once_an_hour(
     noted = sa.select(sa.func.count()).where(AuditEntry.event == "downloaded")
     with database.read() as session:
         assert session.scalar(noted) == 1
+
+
+def fail_to_sign_in(nobody: Person, times: int, username: str = "susan") -> list[int]:
+    """Sign in with wrong passwords; return the statuses."""
+    wrong = {"username": username, "password": "a guess"}
+    return [nobody.post("/v1/tokens", wrong).status_code for _ in range(times)]
+
+
+def test_strangers_lock_nobody_out(nobody: Person, limited: Wiring, elsewhere: Elsewhere) -> None:
+    """Who signed in from a network before does so however often others fail from theirs."""
+    rita = Person.sign_up(nobody.client, "rita")
+    for number in range(4):
+        with elsewhere(f"192.0.2.{number}"):
+            fail_to_sign_in(nobody, PER_ACCOUNT, "rita")
+    credentials = {"username": "rita", "password": PASSWORD}
+    assert rita.post("/v1/tokens", credentials).status_code == 201
+    assert limited.settings.limits
+
+
+def test_wrong_passwords_from_everywhere_take_longer_and_longer(
+    nobody: Person, limited: Wiring, elsewhere: Elsewhere
+) -> None:
+    """Beyond twenty for one account each waits for the pause after the one before."""
+    assert limited.settings.limits
+    statuses: list[int] = []
+    for number in range(4):
+        with elsewhere(f"192.0.2.{number}"):
+            statuses += fail_to_sign_in(nobody, PER_ACCOUNT)
+    assert statuses.count(401) <= ANYWHERE + 3
+    with elsewhere("192.0.2.99"):
+        answer = nobody.post("/v1/tokens", {"username": "susan", "password": "a guess"})
+        refused(answer, 429, "too_many_attempts")
+        assert int(answer.headers["Retry-After"]) <= LONGEST_PAUSE_S
+
+
+def test_a_reset_clears_wrong_passwords(nobody: Person, limited: Wiring) -> None:
+    """Whoever has just set a new password signs in with it at once."""
+    rita = Person.sign_up(nobody.client, "rita")
+    assert fail_to_sign_in(nobody, PER_ACCOUNT + 1, "rita")[-1] == 429
+    key = link_keys.make_key(
+        limited.database, rita.user_id, "reset", address=rita.address, now=ledgers.now()
+    )
+    assert nobody.post("/v1/passwords", {"key": key, "password": "b" * 8}).status_code == 204
+    credentials = {"username": "rita", "password": "b" * 8}
+    assert nobody.post("/v1/tokens", credentials).status_code == 201
+
+
+def test_junk_resets_hash_nothing(nobody: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that opens nothing, and a name that is taken, are refused before the dear work."""
+    rita = Person.sign_up(nobody.client, "rita")
+    monkeypatch.setattr(passwords, "HASHER", None)  # whoever would hash fails
+    answer = nobody.post("/v1/passwords", {"key": "x" * 43, "password": "b" * 8})
+    refused(answer, 403, "link_over")
+    new = {"username": "RITA", "email": "x@example.com", "password": "b" * 8}
+    refused(nobody.post("/v1/users", new), 409, "username_taken")
+    refused(
+        nobody.post("/v1/users", new | {"username": "x", "email": rita.address}), 409, "email_taken"
+    )
+
+
+def test_hashing_has_a_gate() -> None:
+    """As many passwords are hashed at once as there is memory for; who waits too long is told."""
+    with ExitStack() as turns:
+        for _ in range(passwords.AT_ONCE):
+            turns.enter_context(passwords.turn())
+        with pytest.raises(Unavailable), passwords.turn(wait_s=0.01):
+            pass
+    with passwords.turn(wait_s=0.01):
+        pass
+
+
+def test_passwords_are_looked_at_so_often_for_a_network(nobody: Person, limited: Wiring) -> None:
+    """Right passwords cost as much as wrong ones, so they are counted, too."""
+    key = limited.rate_limiter.key(HASHES_PER_NETWORK.name, "127.0.0.1")
+    limited.queue.redis.set(key, HASHES_PER_NETWORK.most, ex=60)
+    refused(nobody.post("/v1/tokens", {"username": "x", "password": "y"}), 429, "too_many_requests")
+    new = {"username": "x", "email": "x@example.com", "password": "b" * 8}
+    refused(nobody.post("/v1/users", new), 429, "too_many_requests")
+
+
+def test_requests_are_counted_by_user(nobody: Person, limited: Wiring) -> None:
+    """Many tokens are one user's requests; another user is not in their way."""
+    rita, david = Person.sign_up(nobody.client, "rita"), Person.sign_up(nobody.client, "david")
+    credentials = {"username": "rita", "password": PASSWORD}
+    second = Person(nobody.client, nobody.call("POST", "/v1/tokens", credentials, 201)["token"])
+    for person in (rita, second, david):  # from now on this process knows whose they are
+        assert person.get("/v1/me").status_code == 200
+    assert rita.get("/v1/me").status_code == 200
+    key = limited.rate_limiter.key(REQUESTS_PER_USER.name, rita.user_id)
+    limited.queue.redis.set(key, REQUESTS_PER_USER.most, ex=60)
+    for person in (rita, second):
+        refused(person.get("/v1/me"), 429, "too_many_requests")
+    assert david.get("/v1/me").status_code == 200
+
+
+def test_long_polls_per_network(limited: Wiring) -> None:
+    """Many accounts behind one address do not take every thread."""
+    slot = limited.rate_limiter.long_poll_slot
+    with ExitStack() as others:
+        for user_id in range(LONG_POLLS_PER_NETWORK):
+            assert others.enter_context(slot(user_id, "192.0.2.1", wait_s=20))
+        with slot(1000, "192.0.2.1", wait_s=20) as found:
+            assert not found
+        with slot(1000, "192.0.2.2", wait_s=20) as found:
+            assert found
+
+
+def test_a_server_holds_so_many_requests(susan: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond, an answer comes immediately, also without limits."""
+    room = holding.Room()
+    room.limit(1)
+    monkeypatch.setattr(request, "ROOM", room)
+    path = "/v1/notifications?after=1000&wait=20"
+    with room.place():
+        started = monotonic()
+        assert susan.get(path).json_body["items"] == []
+        assert monotonic() - started < 10
+    started = monotonic()
+    assert susan.get("/v1/notifications?after=1000&wait=0.3").json_body["items"] == []
+    assert monotonic() - started >= 0.3

@@ -6,8 +6,8 @@ from chalicelib.values.languages import Language, language_for
 from chalicelib.wiring import Wiring
 from worker.outbox.email_message import Envelope, Words, write
 
-PAGES = {"confirm": "/confirm", "reset": "/new-password"}
-"""Where the link of a topic leads; a topic without one has no key."""
+PAGES = {"confirm": "/confirm", "reset": "/new-password", "moved": "/restore-address"}
+"""Where the link of a topic leads."""
 
 
 def compose(message: Message, wiring: Wiring, _content: bytes | None = None) -> bytes:
@@ -18,11 +18,9 @@ def compose(message: Message, wiring: Wiring, _content: bytes | None = None) -> 
     Raises:
         ValueError: The name or the address holds what has no place in a header.
     """
-    url, topic = wiring.settings.public_url, message.topic
-    if topic in PAGES:
-        user_id, now = message.lease.user_id, wiring.now()
-        key = link_keys.make_key(wiring.database, user_id, topic, address=message.address, now=now)
-        url += f"{PAGES[topic]}?key={key}"
+    topic, user_id, now = message.topic, message.lease.user_id, wiring.now()
+    key = link_keys.make_key(wiring.database, user_id, topic, address=message.address, now=now)
+    url = f"{wiring.settings.public_url}{PAGES[topic]}?key={key}"
     language = language_for(message.language)
     envelope = Envelope(
         sender=wiring.settings.mail_sender,
@@ -64,8 +62,8 @@ def _words(message: Message, language: Language) -> Words:
             "Your account now uses a different email address, and this one is no longer used."
         ),
         facts=facts,
-        outro=language.gettext("If this wasn't you, sign in and change your password right away:"),
-        button=language.gettext("Open Carryout"),
+        outro=language.gettext("If this wasn't you, take the change back within 7 days:"),
+        button=language.gettext("Take the change back"),
         # Nobody should ignore this one.
         footer=language.gettext(
             "You're receiving this email because the email address of your Carryout account was"

@@ -6,7 +6,7 @@ Looking at such a page changes nothing: programs that scan emails for viruses op
 from chalice.app import Response
 
 from chalicelib.accounts import link_keys
-from chalicelib.errors import Invalid, LinkOver, TooMany
+from chalicelib.errors import EmailTaken, Invalid, LinkOver, TooMany
 from chalicelib.schemas.requests import Reset
 from chalicelib.values.fields import Email, check, flaw
 from chalicelib.web import recovery
@@ -100,6 +100,29 @@ def submit_confirm(call: Call) -> Response:
     return render(
         call,
         "confirm.html",
+        status=status_of(error) if error else 200,
+        key=key,
+        done=error is None,
+        over=error is not None,
+        complaint=complaint(error, language(call)) if error else None,
+    )
+
+
+def restore_form(call: Call) -> Response:
+    """The button that the link to an old address leads to."""
+    return render(call, "restore.html", key=_key(call), done=False, over=False, complaint=None)
+
+
+def submit_restoration(call: Call) -> Response:
+    """Take a change of address back."""
+    key, error = call.form.get("key", ""), None
+    try:
+        recovery.restore_address(call, key)
+    except (LinkOver, EmailTaken) as refused:
+        error = refused
+    return render(
+        call,
+        "restore.html",
         status=status_of(error) if error else 200,
         key=key,
         done=error is None,
