@@ -25,7 +25,7 @@ setup: ## create .venv with everything the other commands need (PYTHON=python3)
 demo: setup ## watch an export run, from request to email
 	@exec $(BIN)/python -m infra.local demo
 
-run: setup ## run everything in the foreground (PORT=8000 DATA_DIR=.local WORKERS=1)
+run: setup ## run everything in the foreground (PORT=8000 DATA_DIR=.local WORKERS=1 TRACES=)
 	@exec $(BIN)/python -m infra.local run
 
 # One process for each core. A module stays in one of them, with the servers that it starts, and the

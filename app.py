@@ -17,6 +17,7 @@ from chalicelib.errors import (
     EmailInProgress,
     EmailTaken,
     ExportGone,
+    Forbidden,
     IdempotencyKeyReused,
     ImportGone,
     LinkOver,
@@ -37,13 +38,15 @@ from chalicelib.errors import (
     TooManyAttempts,
     TooManySchedules,
     TooManyWebhooks,
+    Unauthenticated,
+    Unavailable,
     UploadTooLarge,
     UsernameTaken,
     WebhookDisabled,
     WrongCredentials,
     WrongPassword,
 )
-from chalicelib.operations import backlog
+from chalicelib.operations import backlog, prometheus
 from chalicelib.schemas import imports as import_schemas
 from chalicelib.schemas import responses
 from chalicelib.schemas import schedules as schedule_schemas
@@ -84,6 +87,7 @@ from chalicelib.web import (
     datasets,
     imports,
     lists,
+    metrics,
     openapi,
     recovery,
     schedules,
@@ -498,6 +502,19 @@ def show_readiness(call: Call) -> Response:
 def show_openapi(call: Call) -> dict[str, Any]:
     """The API as an OpenAPI 3.1 document."""
     return openapi.document(app.endpoints, prefix=call.prefix)
+
+
+@app.endpoint(
+    "GET",
+    "/metrics",
+    who="anybody",
+    returns=str,
+    problems=(Unauthenticated, Forbidden, Unavailable),
+    media_type=prometheus.MEDIA_TYPE,
+)
+def show_metrics(call: Call) -> Response:
+    """Numbers for Prometheus, for administrators and for the token of the settings."""
+    return metrics.metrics(call)
 
 
 # --- Schedules and pauses ---

@@ -31,6 +31,9 @@ LARGEST_UPLOAD = 5 * GIB
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, in short."""
 
+SECRET_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,200}")
+"""What can stand in a header of its own (RFC 6750), and is too long to be guessed."""
+
 T = TypeVar("T")
 
 
@@ -72,6 +75,9 @@ class Settings:
     limits: bool = True
     log_format: Literal["json", "text"] = "json"
     log_exceptions: bool = False
+    otel_exporter_otlp_endpoint: str | None = field(default=None, repr=False)
+    traces_file: str | None = None
+    metrics_token: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_mapping(cls, environment: Mapping[str, str]) -> "Settings":
@@ -116,6 +122,10 @@ class Settings:
             limits=read.choice("LIMITS", {"on": True, "off": False}, "on"),
             log_format=read.choice("LOG_FORMAT", {"json": "json", "text": "text"}, "json"),
             log_exceptions=read.choice("LOG_EXCEPTIONS", {"on": True, "off": False}, "off"),
+            otel_exporter_otlp_endpoint=read.one("OTEL_EXPORTER_OTLP_ENDPOINT", _http_url, "")
+            or None,
+            traces_file=read.one("TRACES_FILE", _one_line, "") or None,
+            metrics_token=read.one("METRICS_TOKEN", _token, "") or None,
         )
 
 
@@ -168,6 +178,12 @@ def _positive(value: str) -> int:
 def _one_line(value: str) -> str:
     if not value.isprintable():
         raise ValueError("expected one line of printable characters")
+    return value
+
+
+def _token(value: str) -> str:
+    if value and not SECRET_TOKEN.fullmatch(value):
+        raise ValueError("expected 16 to 200 letters, digits and -._~+/=")
     return value
 
 

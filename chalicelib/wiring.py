@@ -22,10 +22,11 @@ from chalicelib.adapters.job_queue import (
 )
 from chalicelib.adapters.object_store import ObjectStore
 from chalicelib.adapters.secrets_manager import Credentials, Secret, secret
+from chalicelib.adapters.tracing import Tracer
 from chalicelib.adapters.wake_up import LOOK_INTERVAL_S, WakeUp
 from chalicelib.db.engine import Database, connect
 from chalicelib.microblog.tasks import KINDS
-from chalicelib.operations import probe, queries
+from chalicelib.operations import probe, prometheus, queries
 from chalicelib.operations.reconciler import Reconciler
 from chalicelib.outbox import schedule_notices
 from chalicelib.settings import Settings
@@ -113,6 +114,26 @@ class Wiring:
     def task_counts(self) -> Sample[dict[str, int]]:
         """How many tasks there are in each state."""
         return Sample(lambda: queries.count_tasks(self.database))
+
+    @cached_property
+    def message_counts(self) -> Sample[dict[tuple[str, ...], float]]:
+        """How many messages of the outbox there are, by topic and state."""
+        return Sample(lambda: prometheus.count_messages(self.database))
+
+    @cached_property
+    def outcome_counts(self) -> Sample[dict[tuple[str, ...], float]]:
+        """How many attempts ended, by outcome."""
+        return Sample(lambda: prometheus.count_outcomes(self.database))
+
+    @cached_property
+    def tracer(self) -> Tracer | None:
+        """What begins traces; None unless somebody wants them."""
+        endpoint, file = self.settings.otel_exporter_otlp_endpoint, self.settings.traces_file
+        if not (endpoint or file):
+            return None
+        from chalicelib.adapters import trace_exporters  # noqa: PLC0415 - no cold start pays for it
+
+        return trace_exporters.make_tracer(endpoint=endpoint, file=file, service="carryout")
 
     @cached_property
     def is_writable(self) -> Sample[bool]:

@@ -19,6 +19,7 @@ from rq.timeouts import JobTimeoutException
 from rq.utils import import_attribute
 from sqlalchemy import orm as so
 
+from chalicelib.adapters import tracing
 from chalicelib.adapters.job_queue import QueueError
 from chalicelib.db.models import Task
 from chalicelib.errors import (
@@ -303,15 +304,25 @@ def run(task_id: str) -> str | None:
     Returns:
         What became of the attempt; None when there was nothing to do.
     """
-    with bound(request_id=_request_id(), task_id=task_id):
-        return perform(task_id, process_wiring())
+    wiring, origin = process_wiring(), _origin()
+    given = origin.get("request_id", "")
+    request_id = given if re.fullmatch(r"[\w-]{1,64}", given) else None
+    attempt = tracing.root(
+        wiring.tracer,
+        "attempt",
+        kind=tracing.Kind.CONSUMER,
+        parent=origin.get("traceparent"),
+        carryout__task__id=task_id,
+    )
+    with bound(request_id=request_id, task_id=task_id), attempt:
+        return perform(task_id, wiring)
 
 
-def _request_id() -> str | None:
-    """The request that enqueued the job; whoever can write to Redis may have made it up."""
+def _origin() -> dict[str, str]:
+    """Where the job comes from; whoever can write to Redis may have made it up."""
     job = get_current_job()
-    given = str(job.meta.get("request_id", "")) if job is not None else ""
-    return given if re.fullmatch(r"[\w-]{1,64}", given) else None
+    meta = job.meta if job is not None else {}
+    return {name: str(value) for name, value in meta.items()}
 
 
 Begin = Callable[..., Attempt]
@@ -362,6 +373,7 @@ def _attempt(attempt: Attempt, function: Function | None) -> str:
     started = time.monotonic()
     task, kind, heartbeat = attempt.task, attempt.kind, attempt.heartbeat
     _log_start(attempt)
+    tracing.annotate(carryout__task__name=kind.name, carryout__attempt=task.attempt)
     with liveness.working_on(attempt.work):
         heartbeat.start()
         try:
@@ -370,6 +382,7 @@ def _attempt(attempt: Attempt, function: Function | None) -> str:
             heartbeat.stop()
     if kind.follow_up:
         import_attribute(kind.follow_up)(attempt, outcome)
+    tracing.annotate(carryout__outcome=outcome)
     duration_s = round(time.monotonic() - started, 3)
     ended = {"Ended": (1, "Count"), "Duration": (duration_s, "Seconds")}
     counted = metrics(ended, task_name=task.name, outcome=outcome)

@@ -30,6 +30,7 @@ from rq.utils import now, utcparse
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from chalicelib import logs
+from chalicelib.adapters import tracing
 from chalicelib.adapters.secrets_manager import Secret, SecretError
 
 log = logging.getLogger(__name__)
@@ -216,7 +217,9 @@ class JobQueue:
             return self.workers_alive()
         alive = Workers(0)
         for first in range(0, len(named), ENQUEUE_BATCH):
-            alive = self._enqueue(dict(named[first : first + ENQUEUE_BATCH]))
+            batch = dict(named[first : first + ENQUEUE_BATCH])
+            with tracing.span("enqueue", kind=tracing.Kind.PRODUCER, carryout__jobs=len(batch)):
+                alive = self._enqueue(batch)
         return alive
 
     def hint(self, task_id: str, name: str) -> Workers:
@@ -252,11 +255,20 @@ class JobQueue:
             result_ttl=JOB_TTL_S,
             failure_ttl=JOB_TTL_S,
             description=f"{name}({task_id})",
-            meta={"request_id": logs.request_id()} if logs.request_id() else None,
+            meta=_origin() or None,
             status=JobStatus.QUEUED,
         )
         job.enqueued_at = now()
         return job.to_dict()
+
+    def traceparent_of(self, task_id: str) -> str | None:
+        """The span that a task's job comes from or is worked on in, while Redis remembers it."""
+        try:
+            raw = self.redis.hget(RegisteredJob.key_for(task_id), "meta")
+            found = json.loads(cast("bytes", raw)).get("traceparent") if raw else None
+        except (QueueError, ValueError, AttributeError):
+            return None
+        return found if isinstance(found, str) else None
 
     def waiting_ids(self) -> set[str]:
         """The ids of all tasks with a job in the queue."""
@@ -296,8 +308,14 @@ class JobQueue:
 
     def save_progress(self, task_id: str, percent: int) -> None:
         """Show a percentage in the job's `meta`, for RQ's own tools; the truth is in SQL."""
-        meta = json.dumps({"progress": percent})
+        meta = json.dumps({"progress": percent, **_origin()})
         self.redis.eval(SHOW_META, 1, RegisteredJob.key_for(task_id), meta)
+
+
+def _origin() -> dict[str, str]:
+    """What a job says of where it comes from: the request, and the span that goes on."""
+    origin = {"request_id": logs.request_id(), "traceparent": tracing.traceparent()}
+    return {name: value for name, value in origin.items() if value is not None}
 
 
 def _seen(answer: Any) -> Workers:

@@ -275,7 +275,14 @@ EXAMPLES: dict[Any, Mapping[str, Any]] = {
 }
 """An example of each response by its type."""
 
-MORE_EXAMPLES: dict[Any, Mapping[str, Mapping[str, Any]]] = {
+METRICS = """\
+# HELP carryout_workers Workers that are alive.
+# TYPE carryout_workers gauge
+carryout_workers 2
+"""
+
+MORE_EXAMPLES: dict[Any, Mapping[str, Any]] = {
+    str: {"metrics": METRICS},
     responses.Task: {
         "queued": TASK,
         "running": RUNNING_TASK,

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -20,6 +20,8 @@ from chalice.app import Chalice, Request, Response
 from chalicelib import logs
 from chalicelib.accounts import rate_limits
 from chalicelib.accounts.secrets import digest
+from chalicelib.adapters import tracing
+from chalicelib.adapters.tracing import Tracer
 from chalicelib.errors import (
     CarryoutError,
     Forbidden,
@@ -67,6 +69,7 @@ class Endpoint:
         problems: What may go wrong, besides what may go wrong with every route of its kind.
         also: Other statuses that are no problem, with the types of their bodies.
         reads: Request headers that it reads.
+        media_type: Of a success's body.
     """
 
     method: str
@@ -82,6 +85,7 @@ class Endpoint:
     problems: tuple[type[RequestError], ...]
     also: Mapping[int, Any]
     reads: tuple[str, ...]
+    media_type: str
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ class Api(Chalice):
         problems: tuple[type[RequestError], ...] = (),
         also: Mapping[int, Any] = MappingProxyType({}),
         reads: tuple[str, ...] = (),
+        media_type: str = "application/json",
     ) -> Callable[[View], View]:
         """Declare a route of the API; the view gets a `Call` and the path's parameters.
 
@@ -167,6 +172,7 @@ class Api(Chalice):
                     problems=problems,
                     also=also,
                     reads=reads,
+                    media_type=media_type,
                 )
             )
             self._add(
@@ -243,7 +249,7 @@ class Api(Chalice):
         def handle(**parameters: str) -> Response:
             started, request = time.perf_counter(), self.current_request
             request_id = request_id_of(request)
-            with logs.bound(request_id=request_id):
+            with logs.bound(request_id=request_id), self._traced(method, path, request):
                 try:
                     response = self._answer(view, admit, status, parameters)
                 except CarryoutError as error:
@@ -255,12 +261,32 @@ class Api(Chalice):
                 if request.method == "HEAD":
                     response.body = ""
                 _log_access(request, response, time.perf_counter() - started)
+                tracing.annotate(http__response__status_code=response.status_code)
             return response
 
         # API Gateway knows no methods that are not routes: HEAD is one of its own.
         methods = ["GET", "HEAD"] if method == "GET" else [method]
         # No content types: Chalice's own check answers in another form than ours.
         self.route(path, methods=methods, name=view.__name__, content_types=[])(handle)
+
+    def _traced(self, method: str, path: str, request: Request) -> AbstractContextManager[None]:
+        """The span of a request, by its route: what stands in a path may say who somebody is."""
+        return tracing.root(
+            None if path in PROBES else self._tracer,
+            f"{method} {path}",
+            kind=tracing.Kind.SERVER,
+            parent=request.headers.get("traceparent"),
+            http__request__method=method,
+            http__route=path,
+            carryout__request__id=logs.request_id() or "",
+        )
+
+    @property
+    def _tracer(self) -> Tracer | None:
+        try:
+            return self.wiring.tracer
+        except SettingsError:
+            return None  # the response tells
 
     def _harden(self, response: Response) -> None:
         """What a browser must not do with a response, of a page or not."""

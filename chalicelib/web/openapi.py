@@ -236,7 +236,7 @@ def _responses(one: Endpoint, endpoints: list[Endpoint]) -> Json:
         str(status): {
             "description": _description(status, kind),
             "headers": dict(_headers(status, one.headers, EVERY_RESPONSE)),
-            **_content(kind),
+            **_content(kind, one.media_type),
             **_links(kind, endpoints),
         }
         for status, kind in shown.items()
@@ -254,12 +254,12 @@ def _description(status: int, kind: Any) -> str:
     return f"{STATUSES[status]} {said}".strip()
 
 
-def _content(kind: Any) -> Json:
+def _content(kind: Any, media_type: str) -> Json:
     if kind is None:
         return {}
     # One that has a name is a component: to make its schema here, too, takes long.
     schema = reference(kind) if isinstance(kind, type) else msgspec.json.schema(kind)
-    return {"content": {"application/json": {"schema": schema, **_shown(kind)}}}
+    return {"content": {media_type: {"schema": schema, **_shown(kind)}}}
 
 
 def _shown(kind: Any) -> Json:

@@ -116,6 +116,11 @@ class Call:
         return self._cookie
 
     @property
+    def bearer(self) -> str | None:
+        """The bearer token; empty or None without one."""
+        return self._bearer
+
+    @property
     def presented(self) -> str | None:
         """The token that the client sent, whether or not it may be used."""
         return self._cookie if self._bearer is None else self._bearer or None

@@ -24,13 +24,17 @@ def main() -> None:
 @click.option("--port", envvar="PORT", default=8000, type=click.IntRange(0, 65535))
 @click.option("--data-dir", envvar="DATA_DIR", default=".local", type=click.Path(path_type=Path))
 @click.option("--workers", envvar="WORKERS", default=1, type=click.IntRange(min=1))
-def run(port: int, data_dir: Path, workers: int) -> None:
+@click.option("--traces", envvar="TRACES", is_flag=True, help="Write spans to traces.jsonl.")
+def run(port: int, data_dir: Path, workers: int, *, traces: bool) -> None:
     """Run the stack until Ctrl-C or SIGTERM."""
+    chosen = given(os.environ, dotenv_values(ROOT / ".env"))
+    if traces:
+        chosen.setdefault("TRACES_FILE", str(data_dir.absolute() / "traces.jsonl"))
     options = Options(
         port=port,
         data_dir=data_dir.absolute(),
         workers=workers,
-        chosen=given(os.environ, dotenv_values(ROOT / ".env")),
+        chosen=chosen,
     )
     process.stop_on_signals()
     console = Console()

@@ -133,7 +133,7 @@ def test_it_names_the_routes() -> None:
         (method, path)
         for path, methods in app.routes.items()
         for method in methods
-        if path.startswith("/v1/") or path in {"/healthz", "/readyz", "/openapi.json"}
+        if path.startswith("/v1/") or path in {"/healthz", "/readyz", "/metrics", "/openapi.json"}
     }
     documented = {(method, path) for method, path, _ in OPERATIONS}
     preflights = {("OPTIONS", path) for _, path in documented}

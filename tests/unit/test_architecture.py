@@ -29,7 +29,7 @@ may import its own folder and what stands below; so a new module in a folder nee
 
 MADE_BY_WIRING = {
     "EmailService", "JobQueue", "ObjectStore", "QueuePositions", "Reconciler", "Secret", "WakeUp",
-    "api_client", "connect", "secret", "worker_client",
+    "api_client", "connect", "make_tracer", "secret", "worker_client",
 }  # fmt: skip
 """What only `chalicelib.wiring` may make: clients, engines, and what is made of them."""
 

@@ -49,6 +49,9 @@ def test_defaults() -> None:
         "limits": True,
         "log_format": "json",
         "log_exceptions": False,
+        "otel_exporter_otlp_endpoint": None,
+        "traces_file": None,
+        "metrics_token": None,
     }
     assert {name: getattr(settings, name) for name in defaults} == defaults
     assert settings.public_url == "https://carryout.example.com"  # paths are put behind it
@@ -112,6 +115,10 @@ BAD = [
     ("LIMITS", "1"),
     ("LOG_FORMAT", "xml"),
     ("LOG_EXCEPTIONS", "yes"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318"),
+    ("TRACES_FILE", "a\tb"),
+    ("METRICS_TOKEN", "short"),
+    ("METRICS_TOKEN", "with a space in its midst"),
 ]
 
 

@@ -6,11 +6,12 @@ computes the digest. A writer provides the content: a head, pieces, and a tail.
 
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from chalicelib.adapters import tracing
 from chalicelib.adapters.object_store import Content, UploadGoneError
 from chalicelib.errors import ClaimLost
 from chalicelib.exports.kinds import Export
@@ -211,7 +212,7 @@ def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
     """Write all pieces, and upload all but what the last part will hold."""
     total, began = 0, time.monotonic()
     with closing(writer.pieces(draft.cursor, draft.rows)) as pieces:
-        for piece in pieces:
+        for piece in _traced(pieces):
             draft.add_piece(piece)
             # Where nothing follows, there is no checkpoint: what is pending becomes the last part,
             # which is at most one piece larger than the others.
@@ -225,6 +226,17 @@ def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:
             if total:
                 attempt.progress(writer.done(draft.rows), total)
             attempt.check()
+
+
+def _traced(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Note for how long each piece, a page of rows, was waited for."""
+    asked = time.monotonic()
+    for piece in pieces:
+        size, rows = sum(map(len, piece.data)), sum(piece.rows.values())
+        took_s = time.monotonic() - asked
+        tracing.record("read page", took_s=took_s, carryout__rows=rows, carryout__size=size)
+        yield piece
+        asked = time.monotonic()
 
 
 def _upload_part(attempt: Attempt, draft: _Draft, cursor: Any) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from chalicelib.adapters import tracing
 from chalicelib.adapters.object_store import Content, ObjectStore, Part, UploadGoneError
 
 PART_BYTES = 6 * 1024 * 1024
@@ -45,7 +46,9 @@ class Upload:
         if self.upload_id is None:
             self.upload_id = self.storage.begin(self.key, self.content)
         number = len(self.parts) + 1
-        self.parts.append(self.storage.upload(self.key, self.upload_id, number, data))
+        facts = {"carryout__part": number, "carryout__size": len(data)}
+        with tracing.span("upload part", kind=tracing.Kind.CLIENT, **facts):
+            self.parts.append(self.storage.upload(self.key, self.upload_id, number, data))
 
     @property
     def size_bytes(self) -> int:
@@ -65,7 +68,8 @@ class Upload:
             UploadGoneError: S3 does not know the upload, and what it made of it is not this.
         """
         if self.upload_id is None:
-            self.storage.put(self.key, data, self.content)
+            with tracing.span("upload", kind=tracing.Kind.CLIENT, carryout__size=len(data)):
+                self.storage.put(self.key, data, self.content)
             return True
         size_bytes = self.size_bytes + len(data)
         try:

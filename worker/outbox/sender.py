@@ -3,8 +3,10 @@
 import logging
 import random
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
+from chalicelib.adapters import tracing
 from chalicelib.adapters.email_service import LONGEST_S
 from chalicelib.exports.kinds import TOPIC as EXPORT
 from chalicelib.logs import metrics
@@ -44,8 +46,16 @@ def send_due(wiring: Wiring) -> int:
     """
     claimed = messages.claim_due(wiring.database, lease_s=_lease_s(wiring), most=1)
     for message in claimed:
-        send(message, wiring)
+        with _traced(message, wiring):
+            send(message, wiring)
     return len(claimed)
+
+
+def _traced(message: Message, wiring: Wiring) -> AbstractContextManager[None]:
+    """A part of the trace that the task was last seen in, while Redis remembers it."""
+    task_id = message.lease.task_id
+    parent = wiring.queue.traceparent_of(task_id) if wiring.tracer and task_id else None
+    return tracing.root(wiring.tracer, "send", kind=tracing.Kind.CONSUMER, parent=parent)
 
 
 def send_of_task(task_id: str, wiring: Wiring, *, content: bytes | None = None) -> None:
@@ -66,6 +76,12 @@ def _lease_s(wiring: Wiring) -> float:
 
 def send(message: Message, wiring: Wiring, *, content: bytes | None = None) -> None:
     """Send one claimed message."""
+    about = {"carryout__outbox__id": message.lease.message, "carryout__topic": message.topic}
+    with tracing.span("email", kind=tracing.Kind.CLIENT, **about):
+        _send(message, wiring, content)
+
+
+def _send(message: Message, wiring: Wiring, content: bytes | None) -> None:
     needs_confirmed = wiring.settings.verify_email and message.topic in NEEDS_CONFIRMED
     if needs_confirmed and not message.confirmed:
         message.lease.await_confirmation(now=wiring.now())
@@ -78,6 +94,7 @@ def send(message: Message, wiring: Wiring, *, content: bytes | None = None) -> N
         _retry_later(message, wiring, last="failed")
         return
     sent = wiring.email_service.send(composed, message.address)
+    tracing.annotate(carryout__state=sent.state)
     level = logging.INFO if sent.state == "sent" else logging.WARNING
     log.log(level, "email", extra=_facts(message, sent.state))
     if sent.state == "refused":

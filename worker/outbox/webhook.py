@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from chalicelib.adapters import tracing
 from chalicelib.db.models import ExportFile
 from chalicelib.db.types import to_json
 from chalicelib.outbox import deliveries
@@ -43,6 +44,15 @@ def claim(wiring: Wiring) -> Delivery | None:
 
 def deliver(delivery: Delivery, wiring: Wiring, http: HttpClient) -> str:
     """Make a claimed delivery; return its state."""
+    task_id = event_of(delivery.payload).task_id
+    parent = wiring.queue.traceparent_of(task_id) if wiring.tracer and task_id else None
+    facts = {"carryout__outbox__id": delivery.id, "carryout__webhook__id": delivery.webhook_id}
+    kind = tracing.Kind.CLIENT
+    with tracing.root(wiring.tracer, "delivery", kind=kind, parent=parent, **facts):
+        return _deliver(delivery, wiring, http)
+
+
+def _deliver(delivery: Delivery, wiring: Wiring, http: HttpClient) -> str:
     try:
         answer = _try(delivery, wiring, http)
     except Exception:
@@ -50,6 +60,7 @@ def deliver(delivery: Delivery, wiring: Wiring, http: HttpClient) -> str:
         log.warning("could not deliver", extra=_facts(delivery, "failed"), exc_info=True)
         answer = Answer(error="internal_error")
     state = delivery.settle(answer, now=wiring.now())
+    tracing.annotate(carryout__state=state, http__response__status_code=answer.status or 0)
     facts = {**_facts(delivery, state), "status": answer.status, "error": answer.error}
     log.log(logging.INFO if answer.is_success else logging.WARNING, "delivery", extra=facts)
     return state
