@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-has
 # uv leaves compiling to the first import; unless that is kept, every process compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo run test faults bench browser servers image-check fuzz audit deploy destroy \
+.PHONY: help setup demo run test faults bench browser servers image-check fuzz audit attack deploy destroy \
   package package-check translations check lock
 
 help: ## list the commands
@@ -36,6 +36,9 @@ test: setup ## run every test that this machine can run (ARGS=... for pytest)
 faults: setup ## kill, stop and starve every part, then check the outcome (SEED=, ONLY=, QUICK=1)
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(QUICK),--quick)
+
+attack: setup ## flood the application as one account and one network, and look at the others
+	@$(BIN)/pytest -s -m attack tests/security $(ARGS)
 
 # Without the other libraries, when they cannot be had, the benchmark says that they are left out.
 bench: setup ## measure everything against its peers (QUICK=1, ONLY=, DATA_DIR=.local, ARGS="--markdown --strict")

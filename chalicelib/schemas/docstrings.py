@@ -3,6 +3,7 @@
 import inspect
 import re
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 
 _ATTRIBUTE = re.compile(r"(?m)^(\w+): ((?:.|\n(?! {0,3}\S))*)")
@@ -21,6 +22,7 @@ class Docstring:
     attributes: dict[str, str]
 
 
+@cache
 def docstring(kind: type) -> Docstring:
     """Take the docstring of a class apart; fields that it inherits are said by its bases."""
     attributes: dict[str, str] = {}

@@ -208,8 +208,28 @@ def _field_faults(data: dict[str, Any], model: type[Struct], at: str) -> Iterato
         found = _unstorable(value, pointer) if _is_stored(field.type) else iter(())
         unstorable = list(islice(found, MAX_FAULTS))
         yield from unstorable
-        if not unstorable and (detail := flaw(value, field.type)):
-            yield Fault(pointer, detail)
+        if not unstorable:
+            yield from _value_faults(value, field.type, pointer)
+
+
+def _value_faults(value: object, kind: Any, pointer: str) -> Iterator[Fault]:
+    """What is wrong with a value: with the items of a list, else with the whole of it."""
+    detail, item_kind = flaw(value, kind), _item_kind(kind)
+    if detail is None:
+        return
+    items = value[:MAX_FAULTS] if isinstance(value, list) and item_kind is not None else []
+    flaws = [(index, flaw(item, item_kind)) for index, item in enumerate(items)]
+    of_items = [Fault(f"{pointer}/{index}", found) for index, found in flaws if found]
+    yield from of_items or [Fault(pointer, detail)]
+
+
+def _item_kind(kind: Any) -> Any:
+    """The type of a list's items, also of one that may be left out; None for no list."""
+    for part in (kind, *get_args(kind)):
+        plain = get_args(part)[0] if get_origin(part) is Annotated else part
+        if get_origin(plain) is list:
+            return get_args(plain)[0]
+    return None
 
 
 def _unknown_faults(data: dict[str, Any], model: type[Struct], at: str) -> Iterator[Fault]:
@@ -269,7 +289,9 @@ def _token(name: str) -> str:
 def _plain(message: str, kind: Any) -> str:
     """Put a message of msgspec's into words for people who do not read Python."""
     if match := re.fullmatch(r"Expected `str` matching regex (.+)", message):
-        return _FORMS.get(match[1], f"must match the pattern {match[1]}")
+        return _FORMS.get(match[1]) or _form_of(kind) or f"must match the pattern {match[1]}"
+    if match := re.fullmatch(r"Expected `array` of length ([<>]=?) (\d+)", message):
+        return f"must have {_BOUNDS[match[1]]} {match[2]} item{'s' * (match[2] != '1')}"
     if match := re.fullmatch(r"Expected `(?:str|int|float)` (of length )?([<>]=?) (\S+)", message):
         unit = f" character{'s' * (match[3] != '1')} long" if match[1] else ""
         return f"must be {_BOUNDS[match[2]]} {match[3]}{unit}"
@@ -278,6 +300,13 @@ def _plain(message: str, kind: Any) -> str:
     if match := re.fullmatch(r"Expected `([a-z |]+)`, got `\w+`", message):
         return "must be " + " or ".join(_KINDS.get(name, name) for name in match[1].split(" | "))
     return f"is not valid: {message}"
+
+
+def _form_of(kind: Any) -> str | None:
+    """A form by an example of it, which people read more easily than a pattern."""
+    metas = [meta for meta in getattr(kind, "__metadata__", ()) if type(meta) is Meta]
+    examples = [example for meta in metas for example in meta.examples or ()]
+    return f"must be of a form such as {examples[0]}" if examples else None
 
 
 def _choices(kind: Any) -> list[str]:

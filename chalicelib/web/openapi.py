@@ -10,7 +10,7 @@ import msgspec
 from chalicelib import errors
 from chalicelib.errors import RequestError
 from chalicelib.schemas import components, imports, responses
-from chalicelib.schemas.components import COMPONENT, reference
+from chalicelib.schemas.components import reference
 from chalicelib.schemas.docstrings import docstring
 from chalicelib.schemas.examples import EXAMPLES, MORE_EXAMPLES
 from chalicelib.schemas.requests import Nothing, Number
@@ -257,7 +257,8 @@ def _description(status: int, kind: Any) -> str:
 def _content(kind: Any, media_type: str) -> Json:
     if kind is None:
         return {}
-    schema = msgspec.json.schema_components([kind], ref_template=COMPONENT)[0][0]
+    # One that has a name is a component: to make its schema here, too, takes long.
+    schema = reference(kind) if isinstance(kind, type) else msgspec.json.schema(kind)
     return {"content": {media_type: {"schema": schema, **_shown(kind)}}}
 
 

@@ -9,7 +9,8 @@ from tests.conftest import Join
 from tests.harness.events import Event, proxy_event, shown
 from tests.harness.people import JSON, Person, refused
 
-NAMES = {"username": "root", "post_id": "1", "task_id": "x", "name": "x", "schedule_id": "x"}
+NAMES = {"username": "root", "name": "x", "number": "1", "post_id": "1"}
+NAMES |= dict.fromkeys(("task_id", "schedule_id", "import_id", "webhook_id"), "x")
 ROUTES = [(method, path) for path, methods in app.routes.items() for method in methods]
 GETS = [path for method, path in ROUTES if method == "GET"]
 

@@ -286,3 +286,25 @@ def test_docs_name_every_route(client: Client) -> None:
     for path, methods in document["paths"].items():
         for method in methods:
             assert re.search(rf"\b{method.upper()} {re.escape(path)}(?![\w/])", page)
+
+
+def test_docs_say_what_goes_in_and_out(client: Client) -> None:
+    """The reference has each field, parameter and code, examples in three languages, and guides."""
+    page = unescape(Browser(client).get("/docs").body.decode())
+    prose = re.sub("</?code>", "`", page)
+    document = client.http.get("/openapi.json").json_body
+    for name, schema in document["components"]["schemas"].items():
+        assert f'id="schema-{name}"' in page
+        for field in schema.get("properties", {}).values():
+            assert field["description"] in prose
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert operation["summary"] in prose
+            assert all(one["description"] in prose for one in operation["parameters"])
+    for code in ("task_in_progress", "method_not_allowed", "idempotency_key_reused", "timeout"):
+        assert f"<code>{code}</code>" in page
+    operations = sum(len(methods) for methods in document["paths"].values())
+    for language in ("curl", "Python", "JavaScript"):
+        assert page.count(f"<h3>{language}</h3>") == operations
+    targets = set(re.findall(r'href="#([^"]+)"', page))
+    assert targets - set(re.findall(r'id="([^"]+)"', page)) == set()

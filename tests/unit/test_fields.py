@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
 from chalicelib.errors import Fault, Invalid
 from chalicelib.values.fields import (
@@ -117,6 +117,7 @@ def faults(data: object, model: type[Struct] = Person, *, at: str = "") -> dict[
         (Annotated[int, Meta(le=600)], 601, "must be at most 600"),
         (Annotated[float, Meta(gt=0)], 0.0, "must be more than 0.0"),
         (Annotated[str, Meta(pattern="^a")], "b", "must match the pattern '^a'"),
+        (Annotated[str, Meta(pattern="^a", examples=["ab"])], "b", "must be of a form such as ab"),
         (list[int], ["x"], "is not valid: Expected `int`, got `str` - at `$[0]`"),
         (Literal[1, 2], 3, "must be one of 1, 2"),
     ],
@@ -211,6 +212,21 @@ def test_check_looks_at_every_string_at_any_depth() -> None:
         "/params/na?me": UNSTORABLE,
         "/params/deep" + "/0" * 5000: UNSTORABLE,
     }
+
+
+@pytest.mark.parametrize("optional", [True, False], ids=["optional", "required"])
+def test_check_points_at_the_items_of_a_list(optional: bool) -> None:
+    """Of a list, the items that are wrong are named, and else what is wrong with the whole."""
+    listed: Any = Annotated[list[Language], Meta(min_length=1, max_length=2)]
+    model = defstruct("Listed", [("of", listed | UnsetType if optional else listed)])
+
+    assert faults({"of": ["en", "fr", 1]}, model) == {
+        "/of/1": "must be one of en, es, ko",
+        "/of/2": "must be a string",
+    }
+    assert faults({"of": []}, model) == {"/of": "must have at least 1 item"}
+    assert faults({"of": ["en"] * 3}, model) == {"/of": "must have at most 2 items"}
+    assert faults({"of": "en"}, model) == {"/of": "must be a list"}
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 1, True])
