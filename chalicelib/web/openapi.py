@@ -258,7 +258,8 @@ def _content(kind: Any, media_type: str) -> Json:
     if kind is None:
         return {}
     # One that has a name is a component: to make its schema here, too, takes long.
-    schema = reference(kind) if isinstance(kind, type) else msgspec.json.schema(kind)
+    is_named = isinstance(kind, type) and kind is not str
+    schema = reference(kind) if is_named else msgspec.json.schema(kind)
     return {"content": {media_type: {"schema": schema, **_shown(kind)}}}
 
 
