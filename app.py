@@ -17,7 +17,6 @@ from chalicelib.errors import (
     EmailInProgress,
     EmailTaken,
     ExportGone,
-    Forbidden,
     IdempotencyKeyReused,
     ImportGone,
     LinkOver,
@@ -38,7 +37,6 @@ from chalicelib.errors import (
     TooManyAttempts,
     TooManySchedules,
     TooManyWebhooks,
-    Unauthenticated,
     Unavailable,
     UploadTooLarge,
     UsernameTaken,
@@ -507,9 +505,10 @@ def show_openapi(call: Call) -> dict[str, Any]:
 @app.endpoint(
     "GET",
     "/metrics",
-    who="anybody",
+    who="administrator",
+    admits=metrics.has_token,
     returns=str,
-    problems=(Unauthenticated, Forbidden, Unavailable),
+    problems=(Unavailable,),
     media_type=prometheus.MEDIA_TYPE,
 )
 def show_metrics(call: Call) -> Response:

@@ -149,10 +149,12 @@ class Api(Chalice):
         also: Mapping[int, Any] = MappingProxyType({}),
         reads: tuple[str, ...] = (),
         media_type: str = "application/json",
+        admits: Callable[[Call], bool] = lambda _call: False,
     ) -> Callable[[View], View]:
         """Declare a route of the API; the view gets a `Call` and the path's parameters.
 
-        The arguments are the attributes of `Endpoint`.
+        The arguments are the attributes of `Endpoint`, and `admits`, which says whether somebody
+        may make a call who is not `who`.
         """
 
         def register(view: View) -> View:
@@ -179,7 +181,7 @@ class Api(Chalice):
                 method,
                 path,
                 view,
-                admit=lambda call: _admit(call, who),
+                admit=lambda call: None if admits(call) else _admit(call, who),
                 status=status,
                 refuse=self._refuse,
             )

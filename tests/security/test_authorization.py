@@ -99,6 +99,7 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "POST /v1/admin/queue/resume": (administrators(200), None),
     "GET /healthz": (anybody(200), None),
     "GET /readyz": (anybody(503), None),  # no worker is alive here
+    "GET /metrics": (administrators(200), None),
     "GET /openapi.json": (anybody(200), None),
     "GET /static/{name}": (anybody(404), None),
     "GET /docs": (anybody(200), None),
