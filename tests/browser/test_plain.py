@@ -31,7 +31,7 @@ def test_in_korean(stack: Stack, browser: Browser) -> None:
     page = browser.new_page(locale="ko-KR", timezone_id="Asia/Seoul")
     page.goto(stack.app_url)
     assert page.get_attribute("html", "lang") == "ko"
-    expect(page.locator("h1")).to_have_text("내 글을 모두 가져가세요")
+    expect(page.locator("h1")).to_have_text("내 데이터를 그대로 가져가세요")
     shoot(page, "welcome-ko")
     page.click("text=계정 만들기")
     assert page.input_value("select") == "ko"
@@ -47,7 +47,7 @@ def test_in_korean(stack: Stack, browser: Browser) -> None:
     )
     shoot(page, "export-done-ko")
     (mail,) = stack.emails("korean@example.com")
-    assert mail["Subject"] == "게시물 내보내기가 완료되었습니다"
+    assert mail["Subject"] == "내보내기가 완료되었습니다"
     page.goto(f"{stack.app_url}/exports/nothing")
     expect(page.locator("h1")).to_have_text("페이지를 찾을 수 없음")
     page.context.close()

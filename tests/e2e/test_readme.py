@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -11,6 +12,12 @@ from tests.harness.processes import BIN, ROOT, output
 from tests.harness.stacks import Stack
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def block_with(words: str) -> str:
+    """The one block that holds some words."""
+    (block,) = (block for block in BLOCKS if words in block)
+    return block
 
 
 def type_in(block: str, folder: Path) -> str:
@@ -24,7 +31,8 @@ def type_in(block: str, folder: Path) -> str:
     }
     for here, there in elsewhere.items():
         block = block.replace(here, there)
-    return output("sh", "-e", given=block)
+    with TemporaryDirectory() as home:
+        return output("sh", "-e", given=f"cd {home} && ln -s {ROOT}/* .\n{block}")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not there")
@@ -35,14 +43,21 @@ def test_by_hand(stack: Stack) -> None:
 
 
 def test_another_terminal(stack: Stack) -> None:
-    """The second block joins the stack with its own commands and with plain RQ."""
-    printed = type_in(BLOCKS[1], Path(stack.facts["mail_dir"]).parent)
+    """A block joins the stack with its own commands and with plain RQ."""
+    printed = type_in(block_with("rq info"), Path(stack.facts["mail_dir"]).parent)
     assert "1 queues, 0 jobs total" in printed
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not there")
 def test_schedule(stack: Stack) -> None:
-    """The third block, in the shell of the first, makes a schedule with its next times."""
-    printed = type_in(BLOCKS[0] + BLOCKS[2], Path(stack.facts["mail_dir"]).parent)
+    """In the shell of the first block, another makes a schedule with its next times."""
+    printed = type_in(BLOCKS[0] + block_with("/v1/schedules"), Path(stack.facts["mail_dir"]).parent)
     assert '"rrule":"FREQ=MONTHLY;BYMONTHDAY=1;BYHOUR=3","timezone":"Europe/Madrid"' in printed
     assert '"next_runs":["' in printed
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not there")
+def test_import(stack: Stack) -> None:
+    """In the shell of the first block, another brings the exported file back."""
+    printed = type_in(BLOCKS[0] + block_with("/v1/imports"), Path(stack.facts["mail_dir"]).parent)
+    assert '"name":"import_posts"' in printed

