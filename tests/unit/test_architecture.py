@@ -126,19 +126,18 @@ def test_no_circle_inside_a_folder() -> None:
         ".".join(path.relative_to(ROOT).with_suffix("").parts): path
         for path in modules("chalicelib", "worker")
     }
+    # `from package import member` names a module of its own, or something in the package's.
     graph = {
         name: {
-            one for one in names for full in imported(path) if full in {one, *_members(one, full)}
+            one
+            for full in imported(path)
+            for one in (full, full.rpartition(".")[0])
+            if one in names
         }
         - {name}
         for name, path in names.items()
     }
     tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
-
-
-def _members(module: str, full: str) -> set[str]:
-    """The name itself, if it is a member of the module."""
-    return {full} if full.rpartition(".")[0] == module else set()
 
 
 def called(path: Path) -> Iterator[str]:
