@@ -59,7 +59,7 @@ def test_every_event_by_default(susan: Person) -> None:
         ({"url": "https://example.com/" + "x" * 2048}, "/url"),
         ({"url": "https://exa mple.com/"}, "/url"),
         ({"url": URL, "events": []}, "/events"),
-        ({"url": URL, "events": ["task.started"]}, "/events"),
+        ({"url": URL, "events": ["task.started"]}, "/events/0"),
         ({"url": URL, "events": "task.failed"}, "/events"),
         ({"url": URL, "events": None}, "/events"),
         ({"url": URL, "secret": "whsec_AAAA"}, "/secret"),
