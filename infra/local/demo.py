@@ -279,7 +279,7 @@ class _Killing:
                 self._kill(task)
         elif task["attempt"] < self._next_attempt:
             self._done = task["progress"]["done"]  # it had come a little further than was seen
-        elif is_running and self._done:
+        elif self._done:  # running, or over before anybody looked
             waited_s = time.monotonic() - self._killed_at
             self._say(
                 f"attempt {task['attempt']} goes on from {self._done:,} posts"

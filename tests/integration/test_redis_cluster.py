@@ -28,7 +28,10 @@ def cluster(tmp_path: Path) -> Iterator[str]:
     wait_until(lambda: ping(port), "it answers")
     with Redis(port=port) as client:
         client.execute_command("CLUSTER ADDSLOTSRANGE", 0, SLOTS - 1)
-        wait_until(lambda: "ok" in str(client.execute_command("CLUSTER INFO")), "it has all slots")
+        wait_until(
+            lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER INFO")),
+            "it has all slots",
+        )
     yield f"redis://127.0.0.1:{port}/0"
     processes.stop(process)
 
