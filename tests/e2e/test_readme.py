@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOT
 def block_with(words: str) -> str:
     """The one block that holds some words."""
     (block,) = (block for block in BLOCKS if words in block)
-    return block
+    return str(block)
 
 
 def type_in(block: str, folder: Path) -> str:

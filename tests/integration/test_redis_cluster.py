@@ -1,6 +1,7 @@
 """A cluster of one node, which takes commands on several keys only if they share a hash tag."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,8 +30,9 @@ def cluster(tmp_path: Path) -> Iterator[str]:
     with Redis(port=port) as client:
         client.execute_command("CLUSTER ADDSLOTSRANGE", 0, SLOTS - 1)
         wait_until(
-            lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER INFO")),
+            lambda: re.search(r"cluster_state\W+ok", str(client.execute_command("CLUSTER INFO"))),
             "it has all slots",
+            within_s=30,
         )
     yield f"redis://127.0.0.1:{port}/0"
     processes.stop(process)
