@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 from rq.command import send_stop_job_command
+from rq.exceptions import InvalidJobOperation
 
 from chalicelib.db.models import Task
 from chalicelib.wiring import Wiring
@@ -123,6 +124,15 @@ def test_a_stopped_horse(start: Start, wiring: Wiring, launch: Launch) -> None:
     goes_on(wiring, launch)
 
 
+def stopped(wiring: Wiring, task_id: str) -> bool:
+    """Ask RQ to stop a job; whether it knew of it."""
+    try:
+        send_stop_job_command(wiring.queue.redis, task_id)
+    except InvalidJobOperation:
+        return False
+    return True
+
+
 def test_stop_job(start: Start, wiring: Wiring, launch: Launch, tmp_path: Path) -> None:
     """A job that is stopped with RQ's own tools is a task that is cancelled."""
     start()
@@ -130,7 +140,7 @@ def test_stop_job(start: Start, wiring: Wiring, launch: Launch, tmp_path: Path) 
     wait_until(lambda: wiring.queue.workers_alive() == 1, "the worker listens")
     task_id = launch("ignore_signals", folder=str(tmp_path))
     wait_until(lambda: the_task(wiring.database, task_id).status == "running", "it runs")
-    send_stop_job_command(wiring.queue.redis, task_id)
+    wait_until(lambda: stopped(wiring, task_id), "RQ knows that it runs, too")
     task = over(wiring, task_id)
     assert (task.status, task.claim, task.error_code) == ("cancelled", 1, None)
     goes_on(wiring, launch)
