@@ -22,13 +22,8 @@ def compose(message: Message, wiring: Wiring, _content: bytes | None = None) -> 
     key = link_keys.make_key(wiring.database, user_id, topic, address=message.address, now=now)
     url = f"{wiring.settings.public_url}{PAGES[topic]}?key={key}"
     language = language_for(message.language)
-    envelope = Envelope(
-        sender=wiring.settings.mail_sender,
-        username=message.username,
-        address=message.address,
-        sent_at=message.created_at,
-        unique=f"{message.lease.message}.{message.tries}",
-    )
+    unique = f"{message.lease.message}.{message.tries}"
+    envelope = Envelope.of(message, sender=wiring.settings.mail_sender, unique=unique)
     return write(envelope, _words(message, language), language, url=url).as_bytes()
 
 

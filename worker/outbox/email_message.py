@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from chalicelib.outbox.messages import Message
 from chalicelib.values.fields import Email, flaw
 from chalicelib.values.languages import Language
 
@@ -36,6 +37,17 @@ class Envelope:
     address: str
     sent_at: datetime
     unique: str
+
+    @classmethod
+    def of(cls, message: Message, *, sender: str, unique: str) -> "Envelope":
+        """That of a message which is dated when its event happened."""
+        return cls(
+            sender=sender,
+            username=message.username,
+            address=message.address,
+            sent_at=message.created_at,
+            unique=unique,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,13 +14,8 @@ def compose(message: Message, wiring: Wiring, _content: bytes | None = None) -> 
         ValueError: The name or the address holds what has no place in a header.
     """
     language = language_for(message.language)
-    envelope = Envelope(
-        sender=wiring.settings.mail_sender,
-        username=message.username,
-        address=message.address,
-        sent_at=message.created_at,
-        unique=message.lease.message,
-    )
+    sender, unique = wiring.settings.mail_sender, message.lease.message
+    envelope = Envelope.of(message, sender=sender, unique=unique)
     url = f"{wiring.settings.public_url}/schedules"
     return write(envelope, _words(message, language), language, url=url).as_bytes()
 
