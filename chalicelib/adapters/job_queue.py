@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, Self, cast
 
@@ -26,7 +26,7 @@ from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 from rq.suspension import WORKERS_SUSPENDED
-from rq.utils import now, utcparse
+from rq.utils import now, utcformat, utcparse
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from chalicelib import logs
@@ -62,18 +62,36 @@ return redis.call('LLEN', KEYS[2])
 """How many jobs wait while no worker is idle; 0 when one is, for it is about to take the next."""
 
 ENQUEUE = """
-local width, at = tonumber(ARGV[1]), 2
+local width, since, now, at = tonumber(ARGV[1]), ARGV[2], ARGV[3], 4
+local enqueued = 0
+local moments = {queued = 'enqueued_at', started = 'started_at'}
+local function is_on_its_way(job)
+    local moment = moments[redis.call('HGET', job, 'status')]
+    local at = moment and redis.call('HGET', job, moment)
+    return at and since <= at and at <= now
+end
 redis.call('SADD', KEYS[4], KEYS[3])
 for job = 5, #KEYS do
-    redis.call('DEL', KEYS[job])
-    redis.call('HSET', KEYS[job], unpack(ARGV, at + 1, at + 2 * width))
-    redis.call('RPUSH', KEYS[3], ARGV[at])
+    if not is_on_its_way(KEYS[job]) then
+        redis.call('DEL', KEYS[job])
+        redis.call('HSET', KEYS[job], unpack(ARGV, at + 1, at + 2 * width))
+        redis.call('RPUSH', KEYS[3], ARGV[at])
+        enqueued = enqueued + 1
+    end
     at = at + 1 + 2 * width
 end
+local workers = redis.call('SMEMBERS', KEYS[1])
+local alive = #workers > 0 and redis.call('EXISTS', unpack(workers)) or 0
+return {alive, redis.call('EXISTS', KEYS[2]), enqueued}
 """
 """What `Queue.enqueue` does, for many jobs of as many fields each, in one command and so at a third
 of what RQ's own pipeline costs. Each job is deleted first: a finished one of the same id would hand
-its expiry on to the new one."""
+its expiry on to the new one. A job that is on its way from the queue to its task's claim can be
+left as it is: a second one would take its status, its trace and its worker's name away."""
+
+ON_ITS_WAY_S = 5
+"""How long a job may take from the queue to its task's claim until the reconciler enqueues another:
+some milliseconds are usual, and a worker that dies in between delays its task by so much."""
 
 ENQUEUE_BATCH = 1000
 """How many jobs one script enqueues: it blocks Redis for some milliseconds."""
@@ -212,15 +230,20 @@ class JobQueue:
         Raises:
             QueueError: Redis does not respond.
         """
-        named = list(dict(tasks).items())
-        if not named:
-            return self.workers_alive()
-        alive = Workers(0)
-        for first in range(0, len(named), ENQUEUE_BATCH):
-            batch = dict(named[first : first + ENQUEUE_BATCH])
-            with tracing.span("enqueue", kind=tracing.Kind.PRODUCER, carryout__jobs=len(batch)):
-                alive = self._enqueue(batch)
-        return alive
+        answers = self._enqueue(tasks, on_its_way_s=None)
+        return _seen(answers[-1]) if answers else self.workers_alive()
+
+    def enqueue_again(self, tasks: Iterable[tuple[str, str]]) -> int:
+        """Put a job for each task into the queue whose own is not on its way to a worker.
+
+        Returns:
+            How many: left out are those whose job was enqueued or begun a moment ago, see
+            `ON_ITS_WAY_S`.
+
+        Raises:
+            QueueError: Redis does not respond.
+        """
+        return sum(answer[2] for answer in self._enqueue(tasks, on_its_way_s=ON_ITS_WAY_S))
 
     def hint(self, task_id: str, name: str) -> Workers:
         """Enqueue a job for a task that is committed; else the reconciler does so, a little later.
@@ -236,14 +259,31 @@ class JobQueue:
             log.warning("could not enqueue", extra=facts, exc_info=True)
             return Workers(1)
 
-    def _enqueue(self, names: dict[str, str]) -> Workers:
+    def _enqueue(
+        self, tasks: Iterable[tuple[str, str]], *, on_its_way_s: float | None
+    ) -> list[tuple[int, int, int]]:
+        """Enqueue jobs; of each round trip workers, whether they are suspended, and jobs."""
+        named = list(dict(tasks).items())
+        answers = []
+        for first in range(0, len(named), ENQUEUE_BATCH):
+            batch = dict(named[first : first + ENQUEUE_BATCH])
+            with tracing.span("enqueue", kind=tracing.Kind.PRODUCER, carryout__jobs=len(batch)):
+                answers.append(self._enqueue_batch(batch, on_its_way_s))
+        return answers
+
+    def _enqueue_batch(
+        self, names: dict[str, str], on_its_way_s: float | None
+    ) -> tuple[int, int, int]:
         jobs = [self._job(task_id, name) for task_id, name in names.items()]
         keys = [self._workers_key, WORKERS_SUSPENDED, self.rq.key, Queue.redis_queues_keys]
         keys += [RegisteredJob.key_for(task_id) for task_id in names]
-        arguments: list[Any] = [len(jobs[0])]
+        moment = now()
+        since = "" if on_its_way_s is None else utcformat(moment - timedelta(seconds=on_its_way_s))
+        arguments: list[Any] = [len(jobs[0]), since, utcformat(moment) if since else ""]
         for task_id, fields in zip(names, jobs, strict=True):
             arguments += [task_id, *chain.from_iterable(fields.items())]
-        return _seen(self.redis.eval(ENQUEUE + COUNT_ALIVE, len(keys), *keys, *arguments))
+        alive, suspended, enqueued = self.redis.eval(ENQUEUE, len(keys), *keys, *arguments)
+        return alive, suspended, enqueued
 
     def _job(self, task_id: str, name: str) -> dict[str, Any]:
         """What stands in Redis of a job, in RQ's own words."""
@@ -319,7 +359,7 @@ def _origin() -> dict[str, str]:
 
 
 def _seen(answer: Any) -> Workers:
-    alive, suspended = answer
+    alive, suspended = answer[:2]
     return Workers(alive, suspended=bool(suspended))
 
 

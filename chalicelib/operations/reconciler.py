@@ -128,11 +128,10 @@ class Reconciler:
         """Enqueue jobs for tasks that are due and have none, the oldest first."""
         try:
             not_enqueued = self._not_enqueued(self.queue.waiting_ids())
-            self.queue.enqueue(not_enqueued)
+            return self.queue.enqueue_again(not_enqueued)
         except QueueError:
             log.warning("the queue does not respond", extra={"action": "sweep"}, exc_info=True)
             return 0
-        return len(not_enqueued)
 
     def _not_enqueued(self, enqueued: Collection[str]) -> list[tuple[str, str]]:
         """Pairs of id and name of the due tasks that have no job.

@@ -34,9 +34,9 @@ def test_an_export_is_one_tree(stack: Stack) -> None:
         person.wait_for_email(task_id)
         receiver.wait_for(1)
         wait_until(lambda: traces.named(traces.read(path), "delivery"), "all spans are written")
-        wait_until(lambda: traces.named(traces.read(path), "attempt"), "the attempt is written")
+        wait_until(lambda: attempts_made(traces.read(path)), "the attempt is written")
     spans = traces.read(path)
-    (attempt,) = traces.named(spans, "attempt")
+    (attempt,) = attempts_made(spans)
     tree = [span for span in spans if span.trace_id == attempt.trace_id]
     by_id = {span.span_id: span for span in tree}
     roots = [span for span in tree if not span.parent_span_id]
@@ -60,6 +60,12 @@ def test_an_export_is_one_tree(stack: Stack) -> None:
     for span in tree:
         assert 0 < span.start_time_unix_nano <= span.end_time_unix_nano
     nothing_personal(path, spans, canary, person.token or "")
+
+
+def attempts_made(spans: list[Span]) -> list[Span]:
+    """Without those of jobs that found their task claimed: a hint may be given twice."""
+    attempts = traces.named(spans, "attempt")
+    return [span for span in attempts if "carryout.outcome" in traces.attributes(span)]
 
 
 def nothing_personal(path: Path, spans: list[Span], canary: str, token: str) -> None:

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from redis import Connection, ConnectionPool, Redis
 from rq.exceptions import NoSuchJobError
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
-from rq.utils import import_attribute
+from rq.utils import import_attribute, now, utcformat
 from rq.worker import SimpleWorker
 
 from chalicelib.adapters.job_queue import (
@@ -123,6 +124,22 @@ class TestJobs:
         assert real.redis.ttl(finished.key) > 0
         real.enqueue([("one", "example")])
         assert real.redis.ttl(finished.key) == -1
+
+    @pytest.mark.parametrize("status", ["queued", "started"])
+    def test_a_job_on_its_way(self, real: JobQueue, status: str) -> None:
+        """A job that a worker is about to claim the task of is not enqueued a second time."""
+        real.enqueue([("one", "example")])
+        real.redis.delete(real.rq.key)  # as when a worker takes it
+        moment = "enqueued_at" if status == "queued" else "started_at"
+        facts = {"status": status, moment: utcformat(now()), "worker_name": "somebody"}
+        real.redis.hset("rq:job:one", mapping=facts)
+        assert real.enqueue_again([("one", "example"), ("two", "example")]) == 1
+        assert real.waiting_ids() == {"two"}
+        assert real.redis.hget("rq:job:one", "worker_name") == b"somebody"
+        for at in (now() - timedelta(seconds=6), now() + timedelta(hours=1)):
+            real.redis.delete(real.rq.key)
+            real.redis.hset("rq:job:one", mapping={**facts, moment: utcformat(at)})
+            assert real.enqueue_again([("one", "example")]) == 1, "that worker has died"
 
     def test_a_worker_is_seen(self, real: JobQueue) -> None:
         """A worker that registered is listed until its key expires."""
