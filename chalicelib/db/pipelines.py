@@ -7,7 +7,8 @@ statement waits for its own answer, which is all that SQLAlchemy notices.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -46,16 +47,29 @@ class Pipelined:
         ):
             driver = cast("Any", connection.connection.driver_connection)
             try:
-                with driver.pipeline() as connection.info[_PIPELINE]:
+                with ExitStack() as stack:
+                    connection.info[_PIPELINE] = stack.enter_context(driver.pipeline())
                     yield session
                     session.flush()
                     if session.in_transaction():
-                        driver.execute("COMMIT")
+                        connection.dialect.do_commit(cast("Any", _Commit(driver, stack)))
             except driver_error(connection) as error:
                 raise _as_others("COMMIT", error, connection) from error
             finally:
                 if not driver.closed:
                     driver.rollback()  # says nothing to the server after a commit
+
+
+@dataclass(frozen=True)
+class _Commit:
+    """What the dialect commits by: the end of the pipeline waits for all that was sent."""
+
+    connection: Any
+    pipeline: ExitStack
+
+    def commit(self) -> None:
+        self.connection.execute("COMMIT")
+        self.pipeline.close()
 
 
 def driver_error(connection: sa.Connection) -> Any:
