@@ -31,6 +31,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from chalicelib import logs
 from chalicelib.adapters import tracing
+from chalicelib.adapters.redis_primary import leaving_replicas
 from chalicelib.adapters.secrets_manager import Secret, SecretError
 
 log = logging.getLogger(__name__)
@@ -443,7 +444,7 @@ def api_client(
     url: str, *, secret: Secret | None = None, timeout_s: float = API_TIMEOUT_S
 ) -> Redis:
     """A client for callers that cannot wait: short time limits and no second try."""
-    return Redis.from_url(
+    client = Redis.from_url(
         url,
         credential_provider=_credentials(secret),
         socket_timeout=timeout_s,
@@ -451,11 +452,12 @@ def api_client(
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
     )
+    return leaving_replicas(client)
 
 
 def worker_client(url: str, *, secret: Secret | None = None) -> Redis:
     """A client for workers, which live through an outage: it tries again for minutes."""
-    return Redis.from_url(
+    client = Redis.from_url(
         url,
         credential_provider=_credentials(secret),
         socket_timeout=WORKER_TIMEOUT_S,
@@ -463,3 +465,4 @@ def worker_client(url: str, *, secret: Secret | None = None) -> Redis:
         retry=Retry(ExponentialBackoff(cap=5, base=0.2), 60),
         health_check_interval=30,
     )
+    return leaving_replicas(client)
