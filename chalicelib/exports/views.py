@@ -108,15 +108,13 @@ def list_tasks(
     names: Sequence[str] | None = None,
 ) -> tuple[Sequence[TaskView], bool]:
     """A page of tasks, the newest first, and whether more follow: a user's, or everybody's."""
-    statement = _VIEW.order_by(Task.created_at.desc(), Task.id.desc())
+    statement = _VIEW
     for column, value in ((Task.user_id, user_id), (Task.status, status)):
         if value is not None:
             statement = statement.where(column == value)
     if names is not None:
         statement = statement.where(Task.name.in_(names))
-    if page.before is not None:
-        statement = statement.where(sa.tuple_(Task.created_at, Task.id) < page.before)
-    rows = session.execute(statement.limit(page.limit + 1))
+    rows = session.execute(page.of(statement, Task.created_at, Task.id))
     return page.cut([_view(row) for row in rows])
 
 
