@@ -21,6 +21,7 @@ from sqlalchemy import orm as so
 
 from chalicelib.adapters import tracing
 from chalicelib.adapters.job_queue import QueueError
+from chalicelib.db.engine import unhurried
 from chalicelib.db.models import Task
 from chalicelib.errors import (
     AttemptOver,
@@ -137,7 +138,8 @@ def interruptible(
     watcher = threading.Thread(target=watch, daemon=True, name="watcher")
     watcher.start()
     try:
-        yield
+        with unhurried(session):
+            yield
     except Exception:
         check()
         raise

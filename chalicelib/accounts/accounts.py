@@ -10,6 +10,7 @@ from sqlalchemy import orm as so
 from chalicelib.accounts import link_keys
 from chalicelib.accounts.passwords import NOBODY, hash_password, verifies
 from chalicelib.accounts.secrets import digest, make_secret
+from chalicelib.db.engine import unhurried
 from chalicelib.db.models import LinkKey, Token, User
 from chalicelib.errors import EmailTaken, TooMany, Unauthenticated, UsernameTaken, WrongCredentials
 from chalicelib.exports import removals
@@ -277,4 +278,5 @@ def erase(session: so.Session, user_id: int, *, lease_s: int, now: datetime) -> 
     A worker that still runs for it finds its task gone and stops.
     """
     removals.request_removal(session, user_id, now=now, lease_s=lease_s)
-    session.execute(sa.delete(User).where(User.id == user_id))
+    with unhurried(session):
+        session.execute(sa.delete(User).where(User.id == user_id))

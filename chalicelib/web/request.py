@@ -35,6 +35,9 @@ from chalicelib.web.holding import ROOM
 from chalicelib.wiring import Wiring
 
 COOKIE = "carryout_session"
+"""The session's cookie. Where there is TLS its name is `__Host-carryout_session`, which a browser
+takes from this very host alone and over TLS (RFC 6265bis, section 4.1.3.2): no other host of the
+domain, and nobody on the way, can put one of theirs in its place."""
 
 LOOK_INTERVAL_S = 0.5
 """How often a long poll looks for news."""
@@ -142,6 +145,11 @@ class Call:
         return self._cookie
 
     @property
+    def cookie_name(self) -> str:
+        """What the session's cookie is called."""
+        return f"__Host-{COOKIE}" if self.wiring.settings.is_https else COOKIE
+
+    @property
     def bearer(self) -> str | None:
         """The bearer token; empty or None without one."""
         return self._bearer
@@ -166,7 +174,7 @@ class Call:
             cookies = SimpleCookie(self.request.headers.get("cookie", ""))
         except CookieError:
             return None
-        return cookies[COOKIE].value if COOKIE in cookies else None
+        return cookies[name].value if (name := self.cookie_name) in cookies else None
 
     def refuse_cross_site(self) -> None:
         """Refuse a request that another site's page made the browser send.
