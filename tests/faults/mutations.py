@@ -98,7 +98,7 @@ MUTATIONS = (
         .values(notification_seq=USER.notification_seq + 1)
         .returning(USER.notification_seq, *more)
 """,
-        """sa.select(USER.notification_seq + 1, *more)
+        """sa.select((USER.notification_seq + 1).label("notification_seq"), *more)
         .where(USER.id == (sa.bindparam("of") if of is None else of))
 """,
         (LEASES, TASKS, "tests/integration/test_notifications.py"),
