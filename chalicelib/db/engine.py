@@ -20,6 +20,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from chalicelib.adapters.secrets_manager import Credentials, Secret, SecretError
 from chalicelib.db.clock import DatabaseClock
+from chalicelib.db.pipelines import Pipelined
 from chalicelib.db.types import to_json
 
 BUSY_TIMEOUT_S = 30
@@ -96,9 +97,14 @@ def _sqlite_clock(element: db_clock, compiler: Any, **kwargs: Any) -> str:
 
 
 class Database:
-    """An engine and the two ways to use it."""
+    """An engine and the ways to use it.
 
-    def __init__(self, engine: sa.Engine) -> None:
+    Args:
+        engine: The engine.
+        pipelines: Whether statements may be sent before the ones before them are answered.
+    """
+
+    def __init__(self, engine: sa.Engine, *, pipelines: bool = False) -> None:
         self.engine = engine
         self._clock = DatabaseClock(engine)
         self._write = so.sessionmaker(engine, expire_on_commit=False)
@@ -107,11 +113,37 @@ class Database:
         sqlite = engine.dialect.name == "sqlite"
         reading = {"begin": "BEGIN"} if sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._read = so.sessionmaker(engine.execution_options(**reading), expire_on_commit=False)
+        self._pipelined = pipelines and Pipelined(engine)
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether it can change several tables in one statement, and is a round trip away."""
+        return self.engine.dialect.name == "postgresql"
 
     @contextmanager
     def write(self) -> Iterator[so.Session]:
         """A transaction that may write: committed at the end, rolled back on an exception."""
         with self._write.begin() as session:
+            yield session
+
+    @contextmanager
+    def pipeline(self) -> Iterator[so.Session]:
+        """A transaction like `write`, for a few short statements, with fewer round trips.
+
+        On PostgreSQL its beginning travels with the first statement, its commit with the last, and
+        what is executed by `unanswered` with the next. Nothing of it may use COPY or a cursor of
+        the server's.
+        """
+        with self._pipelined.session() if self._pipelined else self.write() as session:
+            yield session
+
+    @contextmanager
+    def single(self) -> Iterator[so.Session]:
+        """One writing statement, which is committed with its own round trip on PostgreSQL.
+
+        Give it no second one: on SQLite both would be one transaction, on PostgreSQL two.
+        """
+        with self._read() if self.is_postgresql else self.write() as session:
             yield session
 
     @contextmanager
@@ -178,7 +210,8 @@ def connect(
     engine = sa.create_engine(url, connect_args=connect_args, **options)
     _watch_pool(engine)
     sa.event.listen(engine, "do_connect", _sign_in_by(secret, answer_s))
-    return Database(engine)
+    # A pooler may look at each message on its way, and wait for its answer.
+    return Database(engine, pipelines=not pooler)
 
 
 def _watch_pool(engine: sa.Engine) -> None:

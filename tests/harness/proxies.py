@@ -5,6 +5,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 
 CHUNK_BYTES = 64 * 1024
@@ -44,7 +45,15 @@ class Proxy:
         connect: Makes a connection to the server behind it.
         tls: Greets clients with a certificate, if given.
         address: Where it listens; a port of 0 takes a free one.
+
+    Attributes:
+        round_trips: How often its clients have waited for the server. Whatever a client sends
+            before it hears something is one, in however many packets.
+        delay_s: How much longer each of them takes than it would, in seconds.
     """
+
+    round_trips = 0
+    delay_s = 0.0
 
     def __init__(
         self,
@@ -133,13 +142,34 @@ class Proxy:
         server.settimeout(None)
         with self._lock:
             self._open |= {client, server}
-        threading.Thread(target=self._pump, args=(server, client), daemon=True).start()
-        self._pump(client, server)
+        asked, answered = self._counters()
+        answering = (server, client, answered)
+        threading.Thread(target=self._pump, args=answering, daemon=True).start()
+        self._pump(client, server, asked)
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+    def _counters(self) -> tuple[Callable[[], None], Callable[[], None]]:
+        """What counts the round trips of a connection: it hears who says something."""
+        is_waiting = False
+
+        def asked() -> None:
+            nonlocal is_waiting
+            with self._lock:
+                self.round_trips += not is_waiting
+                is_waiting = True
+
+        def answered() -> None:
+            nonlocal is_waiting
+            was_waiting, is_waiting = is_waiting, False
+            if was_waiting and self.delay_s:
+                time.sleep(self.delay_s)
+
+        return asked, answered
+
+    def _pump(self, source: socket.socket, target: socket.socket, note: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
                 self._flows.wait()
+                note()
                 if source in self._frozen:
                     break
                 target.sendall(data)
