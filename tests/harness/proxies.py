@@ -96,6 +96,11 @@ class Proxy:
         with self._lock:
             self._frozen |= self._open
 
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return len(self._open) // 2
+
     def redirect(self, connect: Callable[[], socket.socket]) -> None:
         """Lead new connections to another server."""
         self._connect = connect
