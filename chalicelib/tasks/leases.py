@@ -17,7 +17,7 @@ from sqlalchemy import orm as so
 from chalicelib.db.engine import Database, UtcDateTime, db_clock
 from chalicelib.db.models import LEASED, LEASED_TASKS, QUEUED, Task
 from chalicelib.errors import ClaimLost
-from chalicelib.tasks import schedule_runs
+from chalicelib.tasks import schedule_runs, shares
 from chalicelib.tasks.outcomes import end
 from chalicelib.tasks.pauses import is_paused
 from chalicelib.tasks.registry import TASKS, TaskKind, kind_of
@@ -132,8 +132,14 @@ class Lease:
             error = (code, detail)
             end(session, task, status="failed", lease_s=self.lease_s, now=now, error=error)
 
-    def cancel(self, *, now: datetime) -> None:
-        """End the task because the user wanted it."""
+    def cancel(self, *, now: datetime, kind: TaskKind | None = None) -> None:
+        """End the task because the user wanted it. See `succeed` for `kind`."""
+        if (
+            kind is not None
+            and not kind.has("on_end")
+            and self._at_once(_CANCEL_AT_ONCE, kind, {"now": now}, now=now)
+        ):
+            return
         with self._locked(now, cancelling=True) as (session, task):
             end(session, task, status="cancelled", lease_s=self.lease_s, now=now)
 
@@ -248,11 +254,9 @@ _RENEW = (
 
 _COUNTED = sa.func.coalesce(sa.bindparam("counted", type_=sa.BigInteger()), ROW.total)
 
-_RUNNING = (
-    ROW.id == sa.bindparam("task_id"),
-    ROW.status == "running",
-    ROW.claim == sa.bindparam("fence"),
-)
+_THIS = ROW.id == sa.bindparam("task_id")
+_MINE = ROW.claim == sa.bindparam("fence")
+_RUNNING = (_THIS, ROW.status == "running", _MINE)
 _ALONE = (ROW.name == sa.bindparam("kind"), ROW.schedule_id.is_(None))
 """Nobody but the kernel has to know of the task's end."""
 
@@ -278,6 +282,13 @@ _FAILED: dict[str, Any] = _ENDED | {
 _SUCCEED = ConditionalUpdate(*_RUNNING, **_SUCCEEDED, returning=ROW)
 _SUCCEED_AT_ONCE = ConditionalUpdate(*_RUNNING, *_ALONE, **_SUCCEEDED)
 _FAIL_AT_ONCE = ConditionalUpdate(*_RUNNING, *_ALONE, **_FAILED)
+_CANCEL_AT_ONCE = ConditionalUpdate(
+    *(_THIS, ROW.status.in_(LEASED), _MINE, *_ALONE),
+    **_ENDED,
+    status="cancelled",
+    error_code=None,
+    error_detail=None,
+)
 
 
 def _at_least(column: sa.Column[Any], name: str) -> Any:
@@ -331,6 +342,7 @@ def claim(
     lease_s: int,
     now: datetime,
     name: str | None = None,
+    workers: int | None = None,
 ) -> Claimed | None:
     """Claim a task.
 
@@ -340,15 +352,17 @@ def claim(
         worker: The name of the worker, for people and for `leased_by`.
         lease_s: How long the lease lasts without a sign of life, in seconds.
         now: The time.
-        name: Of what kind the task probably is: if that kind has no hook, one round trip is enough.
+        name: Of what kind the task probably is: one round trip is enough if that kind has no hook
+            and no share.
+        workers: How many are alive, for kinds that may hold a share of them; None if unknown.
 
     Returns:
         The lease and the task as claimed; None when there is nothing to do: another worker has
-        claimed it, it is over, its pause is not, it is gone, its kind is paused, or this code does
-        not know its kind.
+        claimed it, it is over, its pause is not, it is gone, its kind is paused or holds its share
+        of the workers, or this code does not know its kind.
     """
     values = {"by": worker, "lease_s": lease_s, "now": now}
-    if name in TASKS and not TASKS[name].has("on_claim"):
+    if name in TASKS and TASKS[name].share == 1 and not TASKS[name].has("on_claim"):
         with database.single() as session:
             named = {"task_id": task_id, "kind": name}
             row = _CLAIM_AT_ONCE.execute(session, named, values, now=now)
@@ -363,7 +377,12 @@ def claim(
             session.rollback()
             return None
         task = as_task(row)
-        facts = kind_of(task).on_claim(session, task, now=now)
+        kind = kind_of(task)
+        limited = workers is not None and kind.share < 1
+        if limited and shares.exceeds(session, kind, workers=workers or 0):
+            session.rollback()
+            return None
+        facts = kind.on_claim(session, task, now=now)
     return Claimed(Lease(database, task_id, task.claim, lease_s), task, facts)
 
 
