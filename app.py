@@ -792,6 +792,12 @@ def submit_sign_up(call: Call) -> Response:
     return sign_in.submit_sign_up(call)
 
 
+@app.page("POST", "/try", who="anybody", csrf=False)
+def submit_try(call: Call) -> Response:
+    """Create a guest's account, on a demo."""
+    return sign_in.submit_try(call)
+
+
 @app.page("GET", "/sign-in", who="anybody")
 def show_sign_in(call: Call) -> Response:
     """The form that signs in."""

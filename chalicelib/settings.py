@@ -68,6 +68,7 @@ class Settings:
     sweep_interval_s: int = 10
     token_ttl_s: int = 2_592_000
     registration: Literal["open", "closed"] = "open"
+    demo: bool = False
     allowed_origins: tuple[str, ...] = ()
     proxy_hops: int = 0
     webhook_private: bool = False
@@ -121,6 +122,7 @@ class Settings:
             sweep_interval_s=read.one("SWEEP_INTERVAL_S", _positive, "10"),
             token_ttl_s=read.one("TOKEN_TTL_S", _positive, "2592000"),
             registration=read.choice("REGISTRATION", {"open": "open", "closed": "closed"}, "open"),
+            demo=read.choice("DEMO", {"on": True, "off": False}, "off"),
             allowed_origins=read.one("ALLOWED_ORIGINS", _origins, ""),
             proxy_hops=read.one("PROXY_HOPS", _natural, "0"),
             webhook_private=read.choice("WEBHOOK_PRIVATE", {"on": True, "off": False}, "off"),

@@ -16,7 +16,7 @@ PROOFS = (
     "POST /account/erase",
     "POST /account/password",
 )
-SIGN_UP = ("POST /v1/users", "POST /sign-up")
+SIGN_UP = ("POST /v1/users", "POST /sign-up", "POST /try")
 RESET = ("POST /v1/passwords", "POST /new-password")
 FORGOT = ("POST /v1/password-resets", "POST /forgot")
 CONFIRM = ("POST /v1/me/confirmation", "POST /account/confirmation")

@@ -19,6 +19,7 @@ DEFAULTS = {
     "WEBHOOK_PRIVATE": "on",
     "VERIFY_EMAIL": "off",
     "LIMITS": "off",
+    "DEMO": "on",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 

@@ -150,7 +150,9 @@ def test_only_exports_have_a_button(browser: Browser, susan: Person, name: str) 
 
 
 FORMS = [one.path for one in app.pages if one.method == "POST"]
-WAYS_IN = {"/sign-in", "/sign-up", "/forgot", "/new-password", "/confirm", "/restore-address"}
+WAYS_IN = {
+    *("/sign-in", "/sign-up", "/try", "/forgot", "/new-password", "/confirm", "/restore-address")
+}
 """Forms for people without a session, who have no token."""
 NAMES = {
     "task_id": "x",
@@ -321,3 +323,25 @@ def test_docs_say_what_goes_in_and_out(client: Client) -> None:
         assert page.count(f"<h3>{language}</h3>") == operations
     targets = set(re.findall(r'href="#([^"]+)"', page))
     assert targets - set(re.findall(r'id="([^"]+)"', page)) == set()
+
+
+def test_try_it(client: Client, rewire: Rewire) -> None:
+    """A demo gives an account in one click, with posts to export; elsewhere there is no button."""
+    browser = Browser(client)
+    rewire(DEMO="off")
+    assert 'action="/try"' not in browser.get("/").body.decode()
+    assert browser.ask("POST", "/try").status_code == 404
+    rewire(DEMO="on")
+    assert 'action="/try"' in browser.get("/").body.decode()
+    entered = browser.ask("POST", "/try")
+    assert (entered.status_code, entered.headers["Location"]) == (303, "/")
+    browser.cookie = entered.headers["Set-Cookie"].partition(";")[0].partition("=")[2]
+    assert "3 posts in one JSON file." in browser.get("/").body.decode()
+    assert browser.send("/exports", name="export_posts").status_code == 303
+
+
+def test_try_it_is_for_its_own_page(client: Client, rewire: Rewire) -> None:
+    """Another site cannot make somebody a guest."""
+    rewire(DEMO="on")
+    other = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    assert Browser(client).ask("POST", "/try", headers=other).status_code == 403

@@ -107,6 +107,7 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /": (anybody(200), None),
     "GET /sign-up": ((200, 200, 200, 303, 303, 303), None),
     "POST /sign-up": (anybody(422), ""),
+    "POST /try": (anybody(303), ""),
     "GET /sign-in": ((200, 200, 200, 303, 303, 303), None),
     "POST /sign-in": (anybody(401), "username=susan&password=wrong"),
     "POST /sign-out": (anybody(303), ""),

@@ -42,6 +42,7 @@ def test_defaults() -> None:
         "sweep_interval_s": 10,
         "token_ttl_s": 2592000,
         "registration": "open",
+        "demo": False,
         "allowed_origins": (),
         "proxy_hops": 0,
         "webhook_private": False,
@@ -110,6 +111,7 @@ BAD = [
     ("SWEEP_INTERVAL_S", "x"),
     ("TOKEN_TTL_S", "0"),
     ("REGISTRATION", "maybe"),
+    ("DEMO", "maybe"),
     ("ALLOWED_ORIGINS", "*"),
     ("ALLOWED_ORIGINS", "https://example.com/"),  # an origin has no path
     ("ALLOWED_ORIGINS", "https://a.example, b.example"),

@@ -57,6 +57,7 @@ def render(
         "user": user,
         "csrf": call.csrf_token if user else "",
         "registration": call.wiring.settings.registration,
+        "demo": call.wiring.settings.demo,
         "unconfirmed": _is_unconfirmed(call, user),
         "strip": cards.active(call, language(call)) if user else [],
         "refresh_s": 0,

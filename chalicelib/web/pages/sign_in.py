@@ -1,11 +1,15 @@
 """Sign up, sign in, sign out."""
 
+import secrets
+
 from chalice.app import Response
 
 from chalicelib.accounts import accounts
-from chalicelib.errors import Conflict, Invalid, RequestError
+from chalicelib.errors import Conflict, Invalid, NotFound, RequestError
+from chalicelib.microblog import posts
 from chalicelib.schemas.requests import SignUp
 from chalicelib.values.fields import check
+from chalicelib.values.languages import Language
 from chalicelib.web import account_actions
 from chalicelib.web.pages.messages import complaint
 from chalicelib.web.pages.page_rendering import language, own_path, path, render, visitor
@@ -72,6 +76,34 @@ def submit_sign_up(call: Call) -> Response:
         status = status_of(error)
         return render(call, "sign_up.html", status=status, given=call.form, complaint=told)
     return _enter(call, open_session(call, user["id"]), back=f"/users/{user['username']}")
+
+
+def submit_try(call: Call) -> Response:
+    """Create an account that nobody can sign in to again, with a few posts, and enter it.
+
+    Raises:
+        NotFound: This is no demo.
+    """
+    if not call.wiring.settings.demo:
+        raise NotFound
+    name = f"guest-{secrets.token_hex(4)}"
+    # RFC 2606: nobody gets the email of this domain.
+    wanted = {"username": name, "email": f"{name}@example.com", "language": language(call).code}
+    new = check({**wanted, "password": secrets.token_urlsafe()}, SignUp)
+    user = account_actions.sign_up(call, new)
+    session = open_session(call, user["id"])
+    with call.wiring.database.write() as writing:
+        for body in _first_posts(language(call)):
+            posts.write_post(writing, user["id"], body, now=call.now)
+    return _enter(call, session, back="/")
+
+
+def _first_posts(language: Language) -> tuple[str, ...]:
+    return (
+        language.gettext("This is your first post. Write another one, or export them all."),
+        language.gettext("Close the page while an export runs: it goes on without you."),
+        language.gettext("Everything here is gone when you delete the account."),
+    )
 
 
 def _enter(call: Call, new: accounts.NewToken, *, back: str) -> Response:
