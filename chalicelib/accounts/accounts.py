@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
@@ -150,7 +150,7 @@ _END_OLD_TOKENS = sa.delete(Token).where(
     Token.user_id == sa.bindparam("of"), Token.digest.not_in(_NEWEST)
 )
 
-_BY_TOKEN = (
+BY_TOKEN = (
     sa.select(User)
     .join(Token, Token.user_id == User.id)
     .where(Token.digest == sa.bindparam("digest"), Token.expires_at > sa.bindparam("now"))
@@ -163,10 +163,26 @@ def authenticate(session: so.Session, token: str, *, now: datetime) -> User:
     Raises:
         Unauthenticated: It is unknown, revoked or expired.
     """
-    user = session.scalar(_BY_TOKEN, {"digest": digest(token), "now": now})
-    if user is None:
+    row = authenticate_by(BY_TOKEN, session, token, now=now)
+    return cast("User", row[0])
+
+
+def authenticate_by(
+    query: sa.Select[Any], session: so.Session, token: str, *, now: datetime, **more: Any
+) -> sa.Row[Any]:
+    """What a query made of `BY_TOKEN` finds, the user first; as `authenticate`.
+
+    Args:
+        query: The query.
+        session: A session to read with.
+        token: The token.
+        now: The time.
+        **more: Other parameters of the query.
+    """
+    row = session.execute(query, {"digest": digest(token), "now": now, **more}).one_or_none()
+    if row is None:
         raise Unauthenticated
-    return user
+    return row
 
 
 def signed_in_at(session: so.Session, token: str) -> datetime | None:

@@ -48,10 +48,17 @@ API_TIMEOUT_S = 1.0
 WORKER_TIMEOUT_S = 30.0
 """Time limit of each answer for a worker, above the 15 s for which it listens."""
 
-COUNT_ALIVE = """
-local workers = redis.call('SMEMBERS', KEYS[1])
-local alive = #workers > 0 and redis.call('EXISTS', unpack(workers)) or 0
-return {alive, redis.call('EXISTS', KEYS[2])}
+ALIVE = """
+local alive = 0
+for _, worker in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+    alive = alive + redis.call('EXISTS', worker)
+end
+"""
+"""Counts workers, one by one: `unpack` breaks at some 8,000, which others can put there."""
+
+COUNT_ALIVE = f"""
+{ALIVE}
+return {{alive, redis.call('EXISTS', KEYS[2])}}
 """
 
 CONTENDED = """
@@ -62,7 +69,8 @@ return redis.call('LLEN', KEYS[2])
 """
 """How many jobs wait while no worker is idle; 0 when one is, for it is about to take the next."""
 
-ENQUEUE = """
+ENQUEUE = (
+    """
 local width, since, now, at = tonumber(ARGV[1]), ARGV[2], ARGV[3], 4
 local enqueued = 0
 local moments = {queued = 'enqueued_at', started = 'started_at'}
@@ -81,10 +89,12 @@ for job = 5, #KEYS do
     end
     at = at + 1 + 2 * width
 end
-local workers = redis.call('SMEMBERS', KEYS[1])
-local alive = #workers > 0 and redis.call('EXISTS', unpack(workers)) or 0
+"""
+    + ALIVE
+    + """
 return {alive, redis.call('EXISTS', KEYS[2]), enqueued}
 """
+)
 """What `Queue.enqueue` does, for many jobs of as many fields each, in one command and so at a third
 of what RQ's own pipeline costs. Each job is deleted first: a finished one of the same id would hand
 its expiry on to the new one. A job that is on its way from the queue to its task's claim can be

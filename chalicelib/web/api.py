@@ -295,7 +295,7 @@ class Api(Chalice):
         """What a browser must not do with a response, of a page or not."""
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         with suppress(SettingsError):
-            if self.wiring.settings.public_url.startswith("https:"):
+            if self.wiring.settings.is_https:
                 response.headers.setdefault("Strict-Transport-Security", HSTS)
 
     def _allow_origin(self, response: Response) -> None:
