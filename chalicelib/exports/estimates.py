@@ -31,7 +31,7 @@ SAMPLE_ROWS = 2_000
 """About how many rows are measured where there are too many: posts of which one in a hundred is as
 long as it may be still give a size within a quarter of the true one."""
 
-WINDOWS = 1_000
+WINDOWS = 500
 WINDOW_ROWS = 48
 """How many windows of a table are looked at, and for how many numbers each."""
 

@@ -20,6 +20,7 @@ from chalicelib.values.fields import format_time
 from tests.harness.archives import moment
 from tests.harness.fakes import fake_wiring
 from tests.harness.ledgers import lapse, launch, make_user, the_export, the_task
+from tests.harness.small_parts import Killed
 from tests.unit.test_archive import TOOLS
 from worker.attempts import perform
 from worker.export import pages
@@ -33,10 +34,6 @@ ROWS = 600_000
 PAGE_ROWS = 80
 BODY_BYTES = 7500
 """Random bytes of a post: deflate makes 10,000 characters of base 64 about that small."""
-
-
-class Killed(BaseException):
-    """The end of a process: nothing catches it."""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from chalicelib.tasks import schedules
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
-from tests.harness import fakes
-from tests.harness.fakes import FakeObjectStore, fake_wiring
+from tests.harness.fakes import FakeObjectStore
 from tests.harness.ledgers import (
     claim,
     fail,
@@ -33,9 +32,8 @@ from tests.harness.ledgers import (
     the_task,
     write_posts,
 )
-from worker import attempts
+from tests.harness.small_parts import Killed, small_wiring
 from worker.attempts import perform
-from worker.export import pages, upload
 
 PLAN = schedules.Plan(
     name="example", params={"seconds": 1}, rrule="FREQ=DAILY", timezone="Europe/Madrid"
@@ -63,14 +61,8 @@ def test_everything_is_in_the_archive() -> None:
 
 @pytest.fixture
 def wired(database: Database, monkeypatch: pytest.MonkeyPatch) -> Wiring:
-    """A ledger, fakes for the rest, and parts and pages small enough for many of both."""
-    monkeypatch.setattr(fakes, "MIN_PART_BYTES", 900)
-    monkeypatch.setattr(upload, "PART_BYTES", 900)
-    monkeypatch.setattr(pages, "FIRST_PAGE_ROWS", 3)
-    monkeypatch.setattr(pages, "MAX_PAGE_ROWS", 5)
-    monkeypatch.setattr(pages, "PAGE_BYTES", 600)
-    monkeypatch.setattr(attempts, "PROGRESS_INTERVAL_S", 0)
-    return fake_wiring(database)
+    """Parts and pages of a few rows."""
+    return small_wiring(database, monkeypatch, part_bytes=900, page_rows=(3, 5), page_bytes=600)
 
 
 @pytest.fixture
@@ -181,10 +173,6 @@ def test_the_same_from_the_beginning(wired: Wiring, user_id: int, killed_after: 
 
     In between the task has returned, has been announced anew, was finished, and told about.
     """
-
-    class Killed(BaseException):
-        """The end of a process."""
-
     store, calls = cast("FakeObjectStore", wired.object_store), list[str]()
 
     def kill(operation: str) -> None:

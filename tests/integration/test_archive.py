@@ -7,43 +7,29 @@ import json
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from chalicelib.db.engine import Database
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
-from tests.harness import fakes
-from tests.harness.fakes import FakeObjectStore, fake_wiring
 from tests.harness.ledgers import START, lapse, launch, make_user, the_export, the_task, write_posts
-from worker import attempts
+from tests.harness.small_parts import Killed, small_wiring, storage_of
 from worker.attempts import perform
-from worker.export import pages, upload
 from worker.export.archive import archive, packing
 
 pytestmark = both_databases
 
-PART_BYTES = 1200
 EVERYTHING = ["json", "ndjson", "csv", "activitystreams"]
-
-
-class Killed(BaseException):
-    """The end of a process: nothing catches it."""
 
 
 @pytest.fixture
 def wired(database: Database, monkeypatch: pytest.MonkeyPatch) -> Wiring:
-    """A ledger, fakes for the rest, parts of 1,200 bytes, small pages, pieces of a few blocks."""
-    monkeypatch.setattr(fakes, "MIN_PART_BYTES", PART_BYTES)
-    monkeypatch.setattr(upload, "PART_BYTES", PART_BYTES)
-    monkeypatch.setattr(pages, "FIRST_PAGE_ROWS", 7)
-    monkeypatch.setattr(pages, "MAX_PAGE_ROWS", 11)
-    monkeypatch.setattr(pages, "PAGE_BYTES", 900)
+    """Parts of 1,200 bytes, small pages, pieces of a few blocks."""
     monkeypatch.setattr(archive, "PIECES_PER_SIZE", 3)
     monkeypatch.setattr(packing, "AHEAD", 3)
-    monkeypatch.setattr(attempts, "PROGRESS_INTERVAL_S", 0)
-    return fake_wiring(database)
+    return small_wiring(database, monkeypatch, part_bytes=1200, page_bytes=900)
 
 
 @pytest.fixture
@@ -55,10 +41,6 @@ def user_id(database: Database) -> int:
         write_posts(database, user_id, [text], at=START + timedelta(days=number))
     write_posts(database, make_user(database, "david"), ["not hers"])
     return user_id
-
-
-def storage_of(wired: Wiring) -> FakeObjectStore:
-    return cast("FakeObjectStore", wired.object_store)
 
 
 def request(wired: Wiring, user_id: int, **params: Any) -> str:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import cast
 
 import pytest
 import sqlalchemy as sa
@@ -24,12 +23,11 @@ from chalicelib.tasks.requests import cancel_task, retry_task
 from chalicelib.values.fields import PostBody, flaw, format_time
 from chalicelib.wiring import Wiring
 from tests.conftest import both_databases
-from tests.harness import documents, fakes
-from tests.harness.fakes import FakeObjectStore, fake_wiring
+from tests.harness import documents
 from tests.harness.ledgers import START, lapse, launch, make_user, the_export, the_task, write_posts
-from worker import attempts
+from tests.harness.small_parts import Killed, small_wiring, storage_of
 from worker.attempts import perform
-from worker.export import digest, pages, upload
+from worker.export import digest, pages
 from worker.export.local import document, write_file
 from worker.export.verify import verify
 
@@ -38,19 +36,10 @@ pytestmark = both_databases
 PART_BYTES = 2000
 
 
-class Killed(BaseException):
-    """The end of a process: nothing catches it."""
-
-
 @pytest.fixture
 def wired(database: Database, monkeypatch: pytest.MonkeyPatch) -> Wiring:
-    """A ledger, fakes for the rest, parts of 2,000 bytes and pages of 7 posts."""
-    monkeypatch.setattr(fakes, "MIN_PART_BYTES", PART_BYTES)
-    monkeypatch.setattr(upload, "PART_BYTES", PART_BYTES)
-    monkeypatch.setattr(pages, "FIRST_PAGE_ROWS", 7)
-    monkeypatch.setattr(pages, "MAX_PAGE_ROWS", 11)
-    monkeypatch.setattr(attempts, "PROGRESS_INTERVAL_S", 0)
-    return fake_wiring(database)
+    """Parts of 2,000 bytes and pages of 7 posts."""
+    return small_wiring(database, monkeypatch, part_bytes=2000)
 
 
 @pytest.fixture
@@ -66,10 +55,6 @@ def user_id(database: Database) -> int:
 def export_to(database: Database, user_id: int, out: Path, *, at: datetime) -> int:
     posts = document(database, POSTS, user_id=user_id, now=at)
     return write_file(posts, out, progress=lambda _percent: None)["posts"]
-
-
-def storage_of(wired: Wiring) -> FakeObjectStore:
-    return cast("FakeObjectStore", wired.object_store)
 
 
 def expected(wired: Wiring, task_id: str) -> bytes:

@@ -25,6 +25,7 @@ from tests.conftest import Join, Rewire, both_databases
 from tests.harness.ledgers import LEASE_S, START, lapse, the_task, write_posts
 from tests.harness.pages import Browser, Elements
 from tests.harness.people import Person, refused
+from tests.harness.small_parts import Killed
 from tests.harness.uploads import (
     TIME,
     json_lines,
@@ -257,10 +258,6 @@ def many(count: int) -> bytes:
     """A file of so many posts, of which some are bad."""
     posts = [(f"{number} " + "x" * 200 * (number % 7 > 0), TIME) for number in range(count)]
     return json_lines(posts) + json_lines([("", TIME)])
-
-
-class Killed(BaseException):
-    """The end of a process: nothing catches it."""
 
 
 def test_it_goes_on_where_it_was_killed(
