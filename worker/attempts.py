@@ -21,6 +21,7 @@ from sqlalchemy import orm as so
 
 from chalicelib.adapters import tracing
 from chalicelib.adapters.job_queue import QueueError
+from chalicelib.db.engine import unhurried
 from chalicelib.db.models import Task
 from chalicelib.errors import (
     AttemptOver,
@@ -137,7 +138,8 @@ def interruptible(
     watcher = threading.Thread(target=watch, daemon=True, name="watcher")
     watcher.start()
     try:
-        yield
+        with unhurried(session):
+            yield
     except Exception:
         check()
         raise
@@ -432,10 +434,10 @@ def _outcome(attempt: Attempt, function: Function) -> str:
             attempt.wiring.queue.hint(attempt.task.id, attempt.task.name)
             return over.code
         except CancelRequested:
-            attempt.lease.cancel(now=attempt.wiring.now())
+            attempt.lease.cancel(now=attempt.wiring.now(), kind=attempt.kind)
             return "cancelled"
     except CancelRequested:  # it was requested while the release was written
-        attempt.lease.cancel(now=attempt.wiring.now())
+        attempt.lease.cancel(now=attempt.wiring.now(), kind=attempt.kind)
         return "cancelled"
     except ClaimLost:
         return "claim_lost"

@@ -31,6 +31,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from chalicelib import logs
 from chalicelib.adapters import tracing
+from chalicelib.adapters.redis_primary import leaving_replicas
 from chalicelib.adapters.secrets_manager import Secret, SecretError
 
 log = logging.getLogger(__name__)
@@ -47,10 +48,17 @@ API_TIMEOUT_S = 1.0
 WORKER_TIMEOUT_S = 30.0
 """Time limit of each answer for a worker, above the 15 s for which it listens."""
 
-COUNT_ALIVE = """
-local workers = redis.call('SMEMBERS', KEYS[1])
-local alive = #workers > 0 and redis.call('EXISTS', unpack(workers)) or 0
-return {alive, redis.call('EXISTS', KEYS[2])}
+ALIVE = """
+local alive = 0
+for _, worker in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+    alive = alive + redis.call('EXISTS', worker)
+end
+"""
+"""Counts workers, one by one: `unpack` breaks at some 8,000, which others can put there."""
+
+COUNT_ALIVE = f"""
+{ALIVE}
+return {{alive, redis.call('EXISTS', KEYS[2])}}
 """
 
 CONTENDED = """
@@ -61,7 +69,8 @@ return redis.call('LLEN', KEYS[2])
 """
 """How many jobs wait while no worker is idle; 0 when one is, for it is about to take the next."""
 
-ENQUEUE = """
+ENQUEUE = (
+    """
 local width, since, now, at = tonumber(ARGV[1]), ARGV[2], ARGV[3], 4
 local enqueued = 0
 local moments = {queued = 'enqueued_at', started = 'started_at'}
@@ -80,10 +89,12 @@ for job = 5, #KEYS do
     end
     at = at + 1 + 2 * width
 end
-local workers = redis.call('SMEMBERS', KEYS[1])
-local alive = #workers > 0 and redis.call('EXISTS', unpack(workers)) or 0
+"""
+    + ALIVE
+    + """
 return {alive, redis.call('EXISTS', KEYS[2]), enqueued}
 """
+)
 """What `Queue.enqueue` does, for many jobs of as many fields each, in one command and so at a third
 of what RQ's own pipeline costs. Each job is deleted first: a finished one of the same id would hand
 its expiry on to the new one. A job that is on its way from the queue to its task's claim can be
@@ -443,7 +454,7 @@ def api_client(
     url: str, *, secret: Secret | None = None, timeout_s: float = API_TIMEOUT_S
 ) -> Redis:
     """A client for callers that cannot wait: short time limits and no second try."""
-    return Redis.from_url(
+    client = Redis.from_url(
         url,
         credential_provider=_credentials(secret),
         socket_timeout=timeout_s,
@@ -451,11 +462,12 @@ def api_client(
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
     )
+    return leaving_replicas(client)
 
 
 def worker_client(url: str, *, secret: Secret | None = None) -> Redis:
     """A client for workers, which live through an outage: it tries again for minutes."""
-    return Redis.from_url(
+    client = Redis.from_url(
         url,
         credential_provider=_credentials(secret),
         socket_timeout=WORKER_TIMEOUT_S,
@@ -463,3 +475,4 @@ def worker_client(url: str, *, secret: Secret | None = None) -> Redis:
         retry=Retry(ExponentialBackoff(cap=5, base=0.2), 60),
         health_check_interval=30,
     )
+    return leaving_replicas(client)

@@ -34,6 +34,12 @@ SILENCE_S = 30
 machine that is gone or stopped, and its locks would stop a user, and every sweep, for hours."""
 
 
+ANSWER_S = 45
+"""How long a statement of a process that serves may take, unless it is `unhurried`."""
+
+PING_ANSWER_S = 5
+"""How long a connection is asked whether it still leads anywhere."""
+
 TRUSTED_S = 2.0
 """How long a pooled connection to PostgreSQL may have been idle and is used without a question. One
 that the server closed is noticed at once, without one; a network may also drop one silently."""
@@ -160,7 +166,12 @@ class Database:
 
 
 def connect(
-    url: str, *, pool_size: int = 5, secret: Secret | None = None, pooler: bool = False
+    url: str,
+    *,
+    pool_size: int = 5,
+    secret: Secret | None = None,
+    pooler: bool = False,
+    answer_s: float | None = None,
 ) -> Database:
     """Prepare a database; nothing is connected before the first use.
 
@@ -170,6 +181,7 @@ def connect(
         secret: User and password on PostgreSQL, where the URL has none.
         pooler: Whether a pooler such as RDS Proxy or PgBouncer shares the server's connections
             among transactions. The role that signs in must then bring the session's settings.
+        answer_s: How long an answer of PostgreSQL may take, in seconds; None for any time.
     """
     # A statement in an error message comes without its parameters: they hold what users wrote.
     options: dict[str, Any] = {"hide_parameters": True, "json_serializer": to_json}
@@ -197,8 +209,7 @@ def connect(
         )
     engine = sa.create_engine(url, connect_args=connect_args, **options)
     _watch_pool(engine)
-    if secret:
-        sa.event.listen(engine, "do_connect", _sign_in_by(secret))
+    sa.event.listen(engine, "do_connect", _sign_in_by(secret, answer_s))
     # A pooler may look at each message on its way, and wait for its answer.
     return Database(engine, pipelines=not pooler)
 
@@ -234,19 +245,26 @@ def _has_word(connection: Any) -> bool:
 
 
 def _answers(engine: sa.Engine, connection: Any) -> bool:
+    answer_s, connection.answer_s = connection.answer_s, PING_ANSWER_S
     try:
         return engine.dialect.do_ping(connection)
     except engine.dialect.loaded_dbapi.Error:
         return False
+    finally:
+        connection.answer_s = answer_s
 
 
-def _sign_in_by(secret: Secret) -> Any:
-    """What signs a new connection in, and asks for the secret again when it is not let in."""
+def _sign_in_by(secret: Secret | None, answer_s: float | None) -> Any:
+    """What makes a connection, and asks for the secret again when it is not let in."""
+    from chalicelib.db.bounded import open_connection  # noqa: PLC0415 - SQLite needs no psycopg
 
     def sign_in(dialect: Any, _record: Any, args: Any, options: dict[str, Any]) -> Any:
         def attempt(known: Credentials) -> Any:
             given = {"user": known.username, "password": known.password}
-            return dialect.connect(*args, **options | given)
+            return open_connection(args, options | given, answer_s=answer_s)
+
+        if secret is None:
+            return open_connection(args, options, answer_s=answer_s)
 
         refusal = dialect.loaded_dbapi.OperationalError
         try:
@@ -281,6 +299,20 @@ def _begin_sqlite(connection: sa.Connection) -> None:
         connection.connection.cursor().execute(begin)
     except driver.Error as error:
         raise sa.exc.DBAPIError.instance(begin, None, error, driver.Error) from error
+
+
+@contextmanager
+def unhurried(session: so.Session) -> Iterator[None]:
+    """Give statements on millions of rows the time that they take."""
+    driver: Any = session.connection().connection.driver_connection
+    if dialect(session) == "sqlite":
+        yield
+        return
+    answer_s, driver.answer_s = driver.answer_s, None
+    try:
+        yield
+    finally:
+        driver.answer_s = answer_s
 
 
 def dialect(session: so.Session) -> str:

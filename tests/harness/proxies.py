@@ -1,4 +1,4 @@
-"""A TCP proxy on the loopback interface whose line can be cut, stalled, reset and encrypted."""
+"""A TCP proxy on the loopback interface whose line can be cut, stalled, frozen, led elsewhere."""
 
 import contextlib
 import socket
@@ -44,6 +44,7 @@ class Proxy:
     Args:
         connect: Makes a connection to the server behind it.
         tls: Greets clients with a certificate, if given.
+        address: Where it listens; a port of 0 takes a free one.
 
     Attributes:
         round_trips: How often its clients have waited for the server. Whatever a client sends
@@ -55,7 +56,11 @@ class Proxy:
     delay_s = 0.0
 
     def __init__(
-        self, connect: Callable[[], socket.socket], *, tls: ssl.SSLContext | None = None
+        self,
+        connect: Callable[[], socket.socket],
+        *,
+        tls: ssl.SSLContext | None = None,
+        address: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
         self._connect = connect
         self._tls = tls
@@ -63,19 +68,37 @@ class Proxy:
         self._flows.set()
         self._is_cut = False
         self._open: set[socket.socket] = set()
+        self._frozen: set[socket.socket] = set()
+        self._closed = threading.Event()
         self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(address)
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
         """Reset all connections, and every new one, until `heal`."""
-        self._is_cut = True
+        self.refuse()
         self.reset()
+
+    def refuse(self) -> None:
+        """Reset every new connection until `heal`; those that are open stay so."""
+        self._is_cut = True
 
     def stall(self) -> None:
         """Pass nothing on until `heal`, and close nothing: what a lost route looks like."""
         self._flows.clear()
+
+    def freeze(self) -> None:
+        """Leave the connections that are open now half open: neither end hears of the other again.
+
+        Nothing passes and nothing is closed; new connections are served.
+        """
+        with self._lock:
+            self._frozen |= self._open
+
+    def redirect(self, connect: Callable[[], socket.socket]) -> None:
+        """Lead new connections to another server."""
+        self._connect = connect
 
     def heal(self) -> None:
         """Pass everything on again."""
@@ -93,6 +116,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
         self._listener.close()
+        self._closed.set()
         self.cut()
         self._flows.set()
 
@@ -146,7 +170,11 @@ class Proxy:
             while data := source.recv(CHUNK_BYTES):
                 self._flows.wait()
                 note()
+                if source in self._frozen:
+                    break
                 target.sendall(data)
+        if source in self._frozen:
+            self._closed.wait()
         for connection in (source, target):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -155,6 +155,15 @@ class TestJobs:
         assert real.workers() == []
         assert real.workers_alive() == 0
 
+    def test_a_registry_of_many_names(self, real: JobQueue) -> None:
+        """However many names somebody put there, jobs are enqueued and living workers counted."""
+        names = [f"rq:worker:{number}" for number in range(20_000)]
+        real.redis.sadd(f"rq:workers:{NAME}", *names)
+        real.redis.set(names[0], "")
+        assert real.workers_alive() == 1
+        assert real.enqueue([("one", "example")]) == 1
+        assert real.depth() == 1
+
     def test_progress(self, real: JobQueue) -> None:
         """RQ's own object shows the percentage after a refresh."""
         real.enqueue([("one", "example")])

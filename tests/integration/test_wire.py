@@ -95,6 +95,16 @@ def test_request(susan: Person, wire: Wire) -> None:
         ledgers.fail(wire.wiring.database, answer.json_body["id"])
 
 
+def test_poll(susan: Person, wire: Wire) -> None:
+    """A look at a task is one, authentication included."""
+    path = f"/v1/tasks/{susan.post('/v1/exports', {}).json_body['id']}"
+    with wire.waits(1, redis=1):
+        assert susan.get(path).status_code == 200
+    ledgers.claim(wire.wiring.database, path.rpartition("/")[2])
+    with wire.waits(1):
+        assert susan.get(path).json_body["status"] == "running"
+
+
 def test_every_change(wire: Wire, user_id: int) -> None:
     """Whatever becomes of a task that only the kernel knows of is one round trip."""
     wiring = wire.wiring
@@ -120,6 +130,16 @@ def test_every_change(wire: Wire, user_id: int) -> None:
     lease = claim(wiring, launch(wiring, user_id)).lease
     with wire.waits(1):
         lease.fail("failed", "It did.", now=now, kind=kind)
+    task_id = launch(wiring, user_id)
+    with wire.waits(1):
+        assert requests.cancel(wiring.database, task_id, now=now)
+    task_id = launch(wiring, user_id)
+    lease = claim(wiring, task_id).lease
+    with wire.waits(1):
+        assert requests.cancel(wiring.database, task_id, now=now)
+    with wire.waits(1):
+        lease.cancel(now=now, kind=kind)
+    assert ledgers.the_task(wiring.database, task_id).status == "cancelled"
 
 
 def test_nothing(wire: Wire, user_id: int) -> None:
