@@ -1,14 +1,19 @@
 """An import beside a bare load of the same rows: a COPY on PostgreSQL, `executemany` on SQLite."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import datetime
 from functools import partial
 
 import psycopg
 import sqlalchemy as sa
 
+from chalicelib.db.models import ACTIVE
+from chalicelib.errors import TaskEnded
+from chalicelib.tasks import requests
 from chalicelib.wiring import Wiring
 from tests.bench.bench import NAMES, Bench, in_turns, seconds
 from tests.bench.figures import Bound, Row
@@ -16,6 +21,7 @@ from tests.bench.measurements import Figures, timed
 from tests.harness import seeds
 from tests.harness.ledgers import launch, the_export, the_task
 from tests.harness.uploads import launch_import_of
+from tests.harness.waiting import wait_until
 from worker.attempts import perform
 
 Loaded = tuple[int, datetime | str, str]
@@ -23,6 +29,7 @@ Loaded = tuple[int, datetime | str, str]
 
 FACTOR = 3
 MOST_MIB = 200
+CANCEL_WITHIN_S = 2
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -57,6 +64,16 @@ def _rows(bench: Bench, database: str) -> Iterator[Row]:
         note="from the claim to the outcome, moto included",
     )
     with bench.child(environment) as child:
+        waits = [seconds(child, "importing.cancelled", key=key) for _ in range(bench.sizes.rounds)]
+    yield Row(
+        group="import",
+        name=f"from a cancel to the end of the import on {NAMES[database]}",
+        unit="s",
+        samples=waits,
+        bound=Bound(CANCEL_WITHIN_S, of="value"),
+        note="requested while rows are staged",
+    )
+    with bench.child(environment) as child:
         peak = child("importing.whole", key=key, posts=posts)["peak_mib"]
     yield Row(
         group="import",
@@ -73,11 +90,31 @@ def whole(wiring: Wiring, key: str, posts: int) -> Figures:
     database = wiring.database
     (user_id,) = seeds.make_users(database, 1)
     task_id = launch_import_of(wiring, user_id, key)
-    with timed() as figures:
-        perform(task_id, wiring)
-    result = the_task(database, task_id).result
-    assert result is not None
-    assert result["imported"] == posts
+    perform(task_id, wiring)
+    task = the_task(database, task_id)
+    assert task.result is not None
+    assert task.result["imported"] == posts
+    assert task.started_at is not None
+    assert task.finished_at is not None
+    return {"seconds": (task.finished_at - task.started_at).total_seconds()}
+
+
+def cancelled(wiring: Wiring, key: str) -> Figures:
+    """From the request to cancel an import until nobody works on it any more."""
+    database = wiring.database
+    (user_id,) = seeds.make_users(database, 1)
+    task_id = launch_import_of(wiring, user_id, key)
+    with ThreadPoolExecutor(1) as pool:
+        attempt = pool.submit(perform, task_id, wiring)
+        wait_until(
+            lambda: attempt.done() or the_task(database, task_id).percent > 1, "it is on its way"
+        )
+        began = time.perf_counter()
+        with suppress(TaskEnded), database.write() as session:
+            requests.cancel_task(session, task_id, lease_s=30, now=wiring.now())
+        wait_until(lambda: the_task(database, task_id).status not in ACTIVE, "it is over")
+        figures = {"seconds": time.perf_counter() - began}
+        attempt.result()
     return figures
 
 

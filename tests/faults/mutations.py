@@ -38,6 +38,7 @@ WEBHOOK_API = "tests/integration/test_webhook_api.py"
 WEBHOOK_PROCESS = "tests/integration/test_webhook_process.py"
 HTTP_CLIENT = "tests/integration/test_http_client.py"
 ADDRESSES = "tests/unit/test_addresses.py"
+IMPORTS = "tests/integration/test_imports.py"
 RACES = "tests/integration/test_races.py"
 PIPELINES = "tests/integration/test_pipelines.py"
 
@@ -1124,6 +1125,96 @@ MUTATIONS = (
         "        wait(self._on_their_way, timeout=FINISH_S)",
         "        pass",
         (WEBHOOK_PROCESS,),
+    ),
+    Mutation(
+        "what the account holds of the file's time is compared",
+        "chalicelib/imports/publication.py",
+        "    if not _meets(session, target, user_id=user_id, number=number):\n",
+        "    if True:\n",
+        (IMPORTS,),
+    ),
+    Mutation(
+        "equal rows are counted by the indexes",
+        "chalicelib/imports/publication.py",
+        "enough <= before.correlate(ImportRow).scalar_subquery()",
+        "enough >= 0",
+        (IMPORTS,),
+    ),
+    Mutation(
+        "equal rows are counted where many share a moment",
+        "chalicelib/imports/publication.py",
+        "ranked.c.rank > 2 * ranked.c.held",
+        "ranked.c.rank > ranked.c.held",
+        (IMPORTS,),
+    ),
+    Mutation(
+        "two imports of a user publish one after another",
+        "chalicelib/imports/publication.py",
+        "        session.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK | user_id)))\n",
+        "",
+        (IMPORTS,),
+    ),
+    Mutation(
+        "rows are staged with the checkpoint that covers them",
+        "worker/tasks/import_file.py",
+        "attempt.checkpoint(*progress, staged.to_json(), write=write)",
+        "attempt.checkpoint(*progress, staged.to_json())",
+        (IMPORTS,),
+    ),
+    Mutation(
+        "an import goes on from its checkpoint",
+        "worker/tasks/import_file.py",
+        "Staged.from_json(attempt.task.checkpoint)",
+        "Staged.from_json(None)",
+        (IMPORTS,),
+    ),
+    Mutation(
+        "what is read is what was started",
+        "chalicelib/adapters/object_store.py",
+        ", IfMatch=etag\n",
+        "\n",
+        (IMPORTS,),
+    ),
+    Mutation(
+        "an import beyond the quota is none",
+        "chalicelib/imports/kinds.py",
+        "if held > outcome.quota_bytes:",
+        "if False:",
+        (IMPORTS,),
+    ),
+    Mutation(
+        "an import that failed is over",
+        "chalicelib/imports/kinds.py",
+        "        raise ImportGone\n",
+        "",
+        (IMPORTS,),
+    ),
+    Mutation(
+        "an import that succeeded has its upload removed",
+        "chalicelib/imports/kinds.py",
+        """        super().on_success(session, task, outcome, lease_s=lease_s, now=now)
+        uploads.end(session, _upload_of(session, task), now=now, lease_s=lease_s)
+""",
+        """        super().on_success(session, task, outcome, lease_s=lease_s, now=now)
+""",
+        (IMPORTS,),
+    ),
+    Mutation(
+        "an import that ended badly has its upload removed",
+        "chalicelib/imports/kinds.py",
+        """        \"\"\"Keep nothing.\"\"\"
+        uploads.end(session, _upload_of(session, task), now=now, lease_s=lease_s)
+""",
+        """        \"\"\"Keep nothing.\"\"\"
+""",
+        (IMPORTS,),
+    ),
+    Mutation(
+        "a cancelled publication is interrupted",
+        "worker/attempts.py",
+        "            if heartbeat.reason is not None:\n                stop()",
+        "            if False:\n                stop()",
+        ("tests/integration/test_import_interruption.py",),
     ),
 )
 

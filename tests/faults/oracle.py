@@ -34,7 +34,7 @@ from chalicelib.db.models import (
     User,
 )
 from chalicelib.exports.archive import Archive
-from chalicelib.exports.kinds import export_of
+from chalicelib.exports.kinds import TOPIC, export_of
 from chalicelib.microblog.datasets import POSTS
 from chalicelib.microblog.models import Post
 from chalicelib.tasks.registry import TASKS
@@ -206,7 +206,8 @@ def _one(
             yield from _imported(wiring, task, upload, expected, expected.imports)
         return
     again = expected.asked_again
-    yield from emails.export_faults(task, export, messages, sent, asked_again=again)
+    about_export = [one for one in messages if one.topic == TOPIC]
+    yield from emails.export_faults(task, export, about_export, sent, asked_again=again)
     if task.status == "succeeded" and export is None:
         yield "succeeded without an export"
     elif export is not None and task.status == "succeeded" and export.gone_at is None:

@@ -429,7 +429,7 @@ def expire(wiring: Wiring, task_id: str) -> None:
         session.execute(statement.values(expires_at=wiring.now()))
 
 
-def schedule(wiring: Wiring, user_id: int) -> str:
+def schedule(wiring: Wiring, user_id: int, *, failures: int = 0) -> str:
     """Add a schedule of every hour that has been due for one; return its id."""
     plan = schedules.Plan(name="export_posts", params={}, rrule="FREQ=HOURLY", timezone="UTC")
     hour = timedelta(hours=1)
@@ -437,6 +437,7 @@ def schedule(wiring: Wiring, user_id: int) -> str:
         made = schedules.create(session, user_id, plan)
         made.anchor = made.settled_at = made.created_at - 2 * hour
         made.next_run_at = made.created_at - hour
+        made.failures = failures
     return made.id
 
 

@@ -193,6 +193,65 @@ def test_posts_among_many_files(pack: Pack) -> None:
     assert bodies(pack(others | {"outbox.json": OUTBOX})) == ["a", "b"]
 
 
+def long_post(text: Any, **members: Any) -> dict[str, Any]:
+    """A long post as X's archive has it beside its tweet."""
+    core = {"text": text, "urls": [], "mentions": [], "hashtags": []}
+    about = {"noteTweetId": "1", "createdAt": "2022-11-05T10:00:00.000Z"}
+    return {"noteTweet": about | {"core": core} | members}
+
+
+WHOLE = "Once upon a time " * 30 + "there was &amp; is https://t.co/abc the end"
+CUT = f"{WHOLE[:275]}\u2026 https://t.co/itself"
+LONG_LINKS = [{"shortUrl": "https://t.co/abc", "expandedUrl": "https://example.com/long"}]
+RESOLVED = WHOLE.replace("&amp;", "&").replace("https://t.co/abc", "https://example.com/long")
+
+
+@pytest.mark.parametrize("pack", PACKS)
+def test_long_posts(pack: str) -> None:
+    """A tweet that is cut gets the whole text, which stands in a file beside it, links resolved."""
+    whole = long_post(WHOLE)
+    whole["noteTweet"]["core"]["urls"] = LONG_LINKS
+    later = "Sat Nov 05 10:00:01 +0000 2022"
+    tweets = [tweet("short"), tweet(CUT), tweet(CUT, created_at=later), tweet("Twice upon")]
+    notes = as_tweets(
+        long_post("Never"), whole, wrapped=False, prefix="window.YTD.note_tweet.part0 = "
+    )
+    files = {"data/tweets.js": as_tweets(*tweets), "data/note-tweet.js": notes}
+    content = PACKS[pack](files)
+
+    batches = list(opened(content))
+
+    expected = ["short", RESOLVED, CUT, "Twice upon"]
+    assert [row.body for batch in batches for row in batch.rows] == expected
+    assert everything(content, batches[-1].cursor)[0] == []
+
+
+def test_long_posts_after_a_crash() -> None:
+    """Whoever goes on in a tar file still finds what stands beside the tweets."""
+    tweets = [tweet(f"{number} ") for number in range(1000)] + [tweet(CUT)]
+    notes = as_tweets(long_post(WHOLE), wrapped=False, prefix="window.YTD.note_tweet.part0 = ")
+    content = as_tar({"data/tweets.js": as_tweets(*tweets), "data/note-tweet.js": notes})
+    first, *_ = opened(content)
+    rest = everything(content, json.loads(json.dumps(first.cursor)))[0]
+    assert rest[-1].body == WHOLE.replace("&amp;", "&")
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        {}, {"noteTweet": None}, {"noteTweet": {"core": None}}, long_post(5), long_post(None),
+        long_post(WHOLE, createdAt="now"), long_post(WHOLE, createdAt=None), long_post(""),
+        long_post(" ".join(map(str, range(300_000)))), 5,
+    ],
+    ids=lambda one: str(one)[:30],
+)  # fmt: skip
+def test_what_is_no_long_post(note: Any) -> None:
+    """It changes nothing."""
+    notes = as_tweets(note, wrapped=False, prefix="window.YTD.note_tweet.part0 = ")
+    content = as_zip({"data/tweets.js": as_tweets(tweet(CUT)), "data/note-tweet.js": notes})
+    assert bodies(content) == [CUT]
+
+
 def test_months_of_2012() -> None:
     """The oldest archives have a file for each month."""
     prefix = "Grailbird.data.tweets_2012_{:02} = \n"

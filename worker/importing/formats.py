@@ -2,7 +2,8 @@
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -34,6 +35,13 @@ class Format:
 
     name: str
     entries: Entries
+
+    def with_long_texts(self, long_texts: twitter.LongTexts | None) -> "Format":
+        """The same, where these have the whole of what is cut in a tweet."""
+        if long_texts is None or not isinstance(self.entries, Document):
+            return self
+        interpret = partial(twitter.post, long_texts=long_texts)
+        return replace(self, entries=replace(self.entries, interpret=interpret))
 
 
 def head_of(content: Content, size: int = HEAD_BYTES) -> bytes:

@@ -17,14 +17,18 @@ OTHERS = 200
 _TEXTS = re.compile(r"\.(?:json|ndjson|jsonl|js)(?:\.gz)?$", re.IGNORECASE)
 _ARCHIVES = re.compile(r"\.(?:zip|tar|tgz|tar\.gz)$", re.IGNORECASE)
 
+_LONG_POSTS = re.compile(r"(?:^|/)note-tweet(?:-part[0-9]+)?\.js$")
+"""Where X's archive has the whole texts of its long posts."""
+
 _PART = re.compile(r"-part([0-9]+)")
 
 _CARRYOUT = "carryout_archive"
+TWITTER = "twitter_archive"
 _KINDS = {
     "carryout_posts": _CARRYOUT,
     "json_lines": _CARRYOUT,
     "mastodon_outbox": "mastodon_archive",
-    "twitter_js": "twitter_archive",
+    "twitter_js": TWITTER,
     "json_feed": "json_feed",
 }
 """What an archive is, by the format of its posts."""
@@ -122,7 +126,8 @@ class Candidates:
         self.has_archives = self.has_archives or _ARCHIVES.search(name) is not None
         if not _may_hold_posts(name):
             return
-        is_known = any(pattern.search(name.removesuffix(".gz")) for pattern, _ in _PLACES)
+        patterns = (_LONG_POSTS, *(pattern for pattern, _ in _PLACES))
+        is_known = any(pattern.search(name.removesuffix(".gz")) for pattern in patterns)
         kept, most = (self._known, KNOWN) if is_known else (self._others, OTHERS)
         if len(kept) < most:
             kept.append(make())
@@ -153,6 +158,11 @@ def find_posts(
         if found := _known(chosen, look):
             return found
     return next((found for one in members if (found := _known([one], look))), None)
+
+
+def long_posts(members: Sequence[Member]) -> list[Member]:
+    """The files with the whole texts of long posts."""
+    return [one for one in members if _LONG_POSTS.search(one.name.removesuffix(".gz"))]
 
 
 def _known(

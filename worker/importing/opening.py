@@ -7,7 +7,15 @@ from typing import Any, BinaryIO
 from worker.importing import tar_archive, zip_archive
 from worker.importing.entries import Entries, Lines
 from worker.importing.formats import Format, format_of, head_of
-from worker.importing.members import Member, Place, find_posts, is_json_lines
+from worker.importing.long_posts import LongPosts
+from worker.importing.members import (
+    TWITTER,
+    Member,
+    Place,
+    find_posts,
+    is_json_lines,
+    long_posts,
+)
 from worker.importing.plain_file import PlainFile, size_of
 from worker.importing.reading import (
     Batch,
@@ -196,16 +204,26 @@ class _Opening:
         found = find_posts(members, self._look)
         if found is None:
             raise refused("unknown_format")
-        parts = [Part(member.content, known.entries) for member, known in found.members]
-        places = [member.place for member, _ in found.members if member.place]
+        notes = long_posts(members) if found.format == TWITTER else []
+        long_texts = LongPosts(self._unpacked(one).content for one in notes) if notes else None
+        parts = [
+            Part(member.content, known.with_long_texts(long_texts).entries)
+            for member, known in found.members
+        ]
+        needed = [*(member for member, _ in found.members), *notes]
+        places = [member.place for member in needed if member.place]
         return Reader(found.format, parts, self.budget.limits, self.cursor, places or None)
 
+    def _unpacked(self, member: Member) -> Member:
+        """The same, or what it holds if it is packed once more."""
+        if head_of(member.content, len(GZIP)) != GZIP:
+            return member
+        return replace(member, content=Gzip(member.content, self.budget))
+
     def _look(self, member: Member) -> tuple[Member, Format] | None:
-        """What a member is, by its content, which may be packed once more."""
+        """What a member is, by its content."""
+        member = self._unpacked(member)
         head = head_of(member.content, LOOK_BYTES)
-        if head.startswith(GZIP):
-            member = replace(member, content=Gzip(member.content, self.budget))
-            head = head_of(member.content, LOOK_BYTES)
         found = format_of(head)
         if not head.strip() and len(head) < LOOK_BYTES and is_json_lines(member.name):
             found = Format("json_lines", Lines())  # of somebody without posts

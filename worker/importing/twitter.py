@@ -7,7 +7,8 @@ month, `Grailbird.data.tweets_2012_11 =`, without that object.
 
 import html
 import re
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 from worker.importing.json_values import json_object
 from worker.importing.reading import Bad, Other, Post, Reason, check_body
@@ -25,8 +26,19 @@ _RETWEET = re.compile(r"RT @[A-Za-z0-9_]{1,20}:")
 _SHORT_URL = re.compile(r"https?://t\.co/[A-Za-z0-9]+")
 
 
-def post(text: bytes) -> Post | Other:
+class LongTexts(Protocol):
+    """Knows the long posts of an archive; see `worker.importing.long_posts`."""
+
+    def whole(self, begin: str, moment: datetime) -> tuple[str, dict[str, str]] | None:
+        """All of a text that begins so, and what its short links stand for."""
+
+
+def post(text: bytes, long_texts: LongTexts | None = None) -> Post | Other:
     """The post of a tweet.
+
+    Args:
+        text: The tweet.
+        long_texts: Has the whole text of what is cut in the tweet.
 
     Raises:
         Bad: It is one's own, and cannot be taken in.
@@ -37,10 +49,16 @@ def post(text: bytes) -> Post | Other:
     body = _text(tweet)
     if "retweeted_status" in tweet or _RETWEET.match(body):
         return Other.SKIPPED
+    links = _links(tweet)
+    if long_texts is not None:
+        whole = long_texts.whole(body, time_of(tweet.get("created_at")))
+        body, links = (whole[0], links | whole[1]) if whole else (body, links)
+    body = _SHORT_URL.sub(lambda short: links.get(short[0], short[0]), body)
     return check_body(body), time_of(tweet.get("created_at"))
 
 
 def _text(tweet: dict[str, Any]) -> str:
+    """What it says, unescaped; its links are short."""
     extended = tweet.get("extended_tweet")
     whole = [extended] if isinstance(extended, dict) else []
     texts = [source.get(name) for source in [*whole, tweet] for name in ("full_text", "text")]
@@ -49,9 +67,13 @@ def _text(tweet: dict[str, Any]) -> str:
         raise Bad(Reason.BODY_MISSING)
     if not isinstance(found, str):
         raise Bad(Reason.BODY_NOT_TEXT)
-    urls = {url: long for source in [tweet, *whole] for url, long in _urls(source)}
-    # The text is escaped, and the URLs are not.
-    return _SHORT_URL.sub(lambda short: urls.get(short[0], short[0]), html.unescape(found))
+    return html.unescape(found)  # the text is escaped, and the URLs are not
+
+
+def _links(tweet: dict[str, Any]) -> dict[str, str]:
+    extended = tweet.get("extended_tweet")
+    whole = [extended] if isinstance(extended, dict) else []
+    return dict(found for source in [tweet, *whole] for found in _urls(source))
 
 
 def _urls(tweet: dict[str, Any]) -> list[tuple[str, str]]:

@@ -31,6 +31,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         others.Confirmed,
         others.Launched,
         others.Scheduled,
+        others.ThirdFailure,
         others.Reconcilers,
         others.Retried,
         others.EmailedAgain,

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from chalicelib.db.engine import db_clock
-from chalicelib.db.models import OutboxMessage, Schedule
+from chalicelib.db.models import OutboxMessage, Schedule, Task
 from chalicelib.exports import files
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
@@ -15,6 +15,7 @@ from chalicelib.wiring import Wiring
 from tests.faults import world as worlds
 from tests.faults.calls import Fault
 from tests.faults.oracle import Expected, Promise
+from tests.faults.scenarios.attempts import Broken
 from tests.faults.scenarios.scenario import (
     EVERY_FAULT,
     SEND,
@@ -192,6 +193,32 @@ class Scheduled(Scenario):
             schedule = session.get_one(Schedule, self.schedule_id)
         assert self.world.task_ids() == [schedule.last_task_id]
         assert (schedule.skipped, schedule.failures, schedule.enabled) == (0, 0, True)
+        return super().expected()
+
+
+class ThirdFailure(Broken):
+    """A schedule's tasks have failed twice; the failure of a third one disables it."""
+
+    def prepare(self) -> None:
+        """Launch the third."""
+        wiring = self.world.wiring
+        self.posts = self.world.posts()
+        self.user_id = self.world.user_id
+        self.schedule_id = worlds.schedule(wiring, self.user_id, failures=2)
+        wiring.reconciler.sweep(now=wiring.now())
+        (self.task_id,) = self.world.task_ids()
+        self.world.empty_queue()
+
+    def expected(self) -> dict[str, Expected]:
+        """The schedule is disabled, and its owner told, if and only if the task failed."""
+        with self.world.wiring.database.read() as session:
+            schedule = session.get_one(Schedule, self.schedule_id)
+            has_failed = session.get_one(Task, self.task_id).status == "failed"
+            told = session.scalars(
+                sa.select(OutboxMessage.state).where(OutboxMessage.topic == "schedule")
+            ).all()
+        assert (schedule.enabled, schedule.failures) == ((False, 3) if has_failed else (True, 0))
+        assert len(told) == has_failed
         return super().expected()
 
 
