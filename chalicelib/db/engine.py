@@ -6,7 +6,7 @@ everything else. What differs between them stands here and nowhere else.
 
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -89,11 +89,21 @@ def _sqlite_clock(element: db_clock, compiler: Any, **kwargs: Any) -> str:
     return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {seconds} || ' seconds') || '000')"
 
 
+NEWS = "news"
+"""Where a session notes the users to whom its transaction makes something happen."""
+
+
 class Database:
-    """An engine and the two ways to use it."""
+    """An engine and the two ways to use it.
+
+    Attributes:
+        engine: SQLAlchemy's engine.
+        on_news: Called after a commit with the ids of the users to whom something happened.
+    """
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
+        self.on_news: Callable[[set[int]], None] = lambda _user_ids: None
         self._clock = DatabaseClock(engine)
         self._write = so.sessionmaker(engine, expire_on_commit=False)
         # PostgreSQL's statements see each what is committed as they begin, in a transaction or
@@ -107,6 +117,8 @@ class Database:
         """A transaction that may write: committed at the end, rolled back on an exception."""
         with self._write.begin() as session:
             yield session
+        if news := session.info.get(NEWS):
+            self.on_news(news)
 
     @contextmanager
     def read(self) -> Iterator[so.Session]:

@@ -20,6 +20,7 @@ from tests.bench import (
     machine,
     report,
     throughput,
+    watchers,
 )
 from tests.bench.bench import Bench
 from tests.bench.child import ChildError
@@ -38,6 +39,7 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "latency": latency.rows,
     "imports": imports.rows,
     "growth": growth.rows,
+    "watchers": watchers.rows,
 }
 
 PEERS = ROOT / ".venv-bench" / "bin" / "python"
