@@ -101,6 +101,7 @@ from chalicelib.web.pages import schedules as schedule_pages
 from chalicelib.web.pages import webhooks as webhook_pages
 from chalicelib.web.pages.problem import problem
 from chalicelib.web.pages.reference import reference
+from chalicelib.web.pages.security_txt import security_txt
 from chalicelib.web.request import Call
 from chalicelib.web.responses import accepted, json_response, no_content
 
@@ -499,7 +500,7 @@ def show_readiness(call: Call) -> Response:
 @app.endpoint("GET", "/openapi.json", who="anybody", returns=dict[str, Any])
 def show_openapi(call: Call) -> dict[str, Any]:
     """The API as an OpenAPI 3.1 document."""
-    return openapi.document(app.endpoints, prefix=call.prefix)
+    return openapi.document(app.endpoints, prefix=call.prefix, cookie=call.cookie_name)
 
 
 @app.endpoint(
@@ -759,6 +760,12 @@ app.problem_page = problem
 def show_asset(_call: Call, name: str) -> Response:
     """A style sheet, script or icon."""
     return assets.serve(name)
+
+
+@app.page("GET", "/.well-known/security.txt", who="anybody")
+def show_security_txt(call: Call) -> Response:
+    """Where to report a weakness."""
+    return security_txt(call)
 
 
 @app.page("GET", "/docs", who="anybody")

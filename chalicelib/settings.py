@@ -78,6 +78,12 @@ class Settings:
     otel_exporter_otlp_endpoint: str | None = field(default=None, repr=False)
     traces_file: str | None = None
     metrics_token: str | None = field(default=None, repr=False)
+    security_contact: str | None = None
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach the application over TLS."""
+        return self.public_url.startswith("https:")
 
     @classmethod
     def from_mapping(cls, environment: Mapping[str, str]) -> "Settings":
@@ -126,6 +132,7 @@ class Settings:
             or None,
             traces_file=read.one("TRACES_FILE", _one_line, "") or None,
             metrics_token=read.one("METRICS_TOKEN", _token, "") or None,
+            security_contact=read.one("SECURITY_CONTACT", _contact, "") or None,
         )
 
 
@@ -184,6 +191,13 @@ def _one_line(value: str) -> str:
 def _token(value: str) -> str:
     if value and not SECRET_TOKEN.fullmatch(value):
         raise ValueError("expected 16 to 200 letters, digits and -._~+/=")
+    return value
+
+
+def _contact(value: str) -> str:
+    _one_line(value)
+    if value and not value.startswith(("mailto:", "https://")):
+        raise ValueError("expected mailto:ADDRESS or https://…")
     return value
 
 

@@ -10,7 +10,7 @@ from chalice.app import Response
 from chalicelib.accounts import accounts
 from chalicelib.adapters.job_queue import Workers
 from chalicelib.errors import Fault, Invalid, NotFound, Unauthenticated
-from chalicelib.exports.views import TaskView, list_tasks, view_task
+from chalicelib.exports.views import TaskView, list_tasks
 from chalicelib.microblog import posts
 from chalicelib.schemas import responses
 from chalicelib.schemas.requests import ListQuery, PostListQuery, TaskListQuery
@@ -69,8 +69,7 @@ def changed_task(call: Call, task_id: str, *, wait_s: float) -> Response:
 
     def look() -> Response | None:
         nonlocal tag, due_in_s
-        with call.wiring.database.read() as session:
-            view = view_task(session, task_id, owner=call.user.id)
+        view = call.own_task(task_id)
         shown, task = show(call, view), view.task
         tag = etag(shown)
         is_queued = task.status == "queued"

@@ -128,12 +128,13 @@ VALUES: dict[Any, tuple[str, str]] = {
 """The path parameter for which a response has a value, and the value's pointer in the body."""
 
 
-def document(endpoints: Iterable[Endpoint], *, prefix: str) -> Json:
+def document(endpoints: Iterable[Endpoint], *, prefix: str, cookie: str = COOKIE) -> Json:
     """Make the document.
 
     Args:
         endpoints: Every declared route.
         prefix: The API's path prefix, for `servers`.
+        cookie: What the session's cookie is called.
     """
     endpoints = list(endpoints)
     returned = [kind for one in endpoints for kind in (one.returns, *one.also.values()) if kind]
@@ -164,7 +165,7 @@ def document(endpoints: Iterable[Endpoint], *, prefix: str) -> Json:
                 "session": {
                     "type": "apiKey",
                     "in": "cookie",
-                    "name": COOKIE,
+                    "name": cookie,
                     "description": "The cookie of somebody who signed in on the pages.",
                 },
             },

@@ -29,6 +29,7 @@ from chalicelib.errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
+from chalicelib.exports.views import TaskView, view_beside, view_task, with_view
 from chalicelib.outbox.allowances import Cause
 from chalicelib.tasks.watchers import Watch
 from chalicelib.values.addresses import network_of
@@ -37,9 +38,17 @@ from chalicelib.web.holding import ROOM, Hold
 from chalicelib.wiring import Wiring
 
 COOKIE = "carryout_session"
+"""The session's cookie. Where there is TLS its name is `__Host-carryout_session`, which a browser
+takes from this very host alone and over TLS (RFC 6265bis, section 4.1.3.2): no other host of the
+domain, and nobody on the way, can put one of theirs in its place."""
 
 MAX_FIELDS = 20
 """Of a form; ours have six at most."""
+
+POLL = ("GET", "/v1/tasks/{task_id}")
+"""The request that clients make again and again: it takes one statement."""
+
+_USER_AND_TASK = with_view(accounts.BY_TOKEN)
 
 SAFE_METHODS = {"GET", "HEAD"}
 """They change nothing, so pages of other sites may make a browser send them."""
@@ -61,6 +70,8 @@ class Call:
         self.request = request
         self.wiring = wiring
         self.prefix = prefix_of(request)
+        self._seen: TaskView | None = None
+        self._since = 0
 
     @cached_property
     def now(self) -> datetime:
@@ -76,10 +87,30 @@ class Call:
         """
         if self.token is None:
             raise Unauthenticated
+        self._since = self.wiring.watchers.mark()
         with self.wiring.database.read() as session:
-            user = accounts.authenticate(session, self.token, now=self.now)
+            if (self.request.method, self.request.path) == POLL:
+                about = {"task_id": (self.request.uri_params or {})["task_id"]}
+                row = accounts.authenticate_by(
+                    _USER_AND_TASK, session, self.token, now=self.now, **about
+                )
+                user, self._seen = cast("User", row[0]), view_beside(row)
+            else:
+                user = accounts.authenticate(session, self.token, now=self.now)
         self.wiring.token_owners.note(digest(self.token), user.id)
         return user
+
+    def own_task(self, task_id: str) -> TaskView:
+        """A task of the caller's: once as it was when they were authenticated, then anew.
+
+        Raises:
+            NotFound: There is no such task, or it is another user's.
+        """
+        user_id, seen, self._seen = self.user.id, self._seen, None
+        if seen is not None:
+            return seen
+        with self.wiring.database.read() as session:
+            return view_task(session, task_id, owner=user_id)
 
     @property
     def address(self) -> str:
@@ -116,6 +147,11 @@ class Call:
         return self._cookie
 
     @property
+    def cookie_name(self) -> str:
+        """What the session's cookie is called."""
+        return f"__Host-{COOKIE}" if self.wiring.settings.is_https else COOKIE
+
+    @property
     def bearer(self) -> str | None:
         """The bearer token; empty or None without one."""
         return self._bearer
@@ -140,7 +176,7 @@ class Call:
             cookies = SimpleCookie(self.request.headers.get("cookie", ""))
         except CookieError:
             return None
-        return cookies[COOKIE].value if COOKIE in cookies else None
+        return cookies[name].value if (name := self.cookie_name) in cookies else None
 
     def refuse_cross_site(self) -> None:
         """Refuse a request that another site's page made the browser send.
@@ -287,8 +323,7 @@ class Call:
         Returns:
             What was found, or None when nothing was found in time.
         """
-        since = self.wiring.watchers.mark()
-        found = look()
+        found, since = look(), self._since
         until = (self.hold and self.hold.until) or time.monotonic() + wait_s
         if found is not None or until <= time.monotonic():
             return found

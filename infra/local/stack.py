@@ -115,6 +115,7 @@ class Stack:
         """
         self._refuse_bad_settings()
         self._guard = Guard(keep_open=[self._lock_data_dir()])
+        _keep_private(self._options.data_dir)
         (self._options.data_dir / "stack.json").unlink(missing_ok=True)  # of an earlier run
         port = self._options.port or free_port()
         self.app_url = f"http://{HOST}:{port}"
@@ -386,6 +387,16 @@ def _try_port(port: int) -> None:
                 f"port {port} is unavailable ({error.strerror}); stop the program that uses it, "
                 f"or choose another port: make run PORT={port + 1}"
             ) from error
+
+
+def _keep_private(data_dir: Path) -> None:
+    """Keep others out of what people wrote, also where the folder was there and open to all."""
+    os.umask(0o077)  # for all that this process and its children write
+    for path in (data_dir / name for name in ("s3", "mail", "redis")):
+        if path.is_dir():
+            path.chmod(0o700)
+    for path in data_dir.glob("carryout.db*"):
+        path.chmod(0o600)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -24,7 +24,10 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
-    stack = Stack(tmp_path / "data %41?#", PORT=str(free_port())).ready()
+    data = tmp_path / "data %41?#"
+    data.mkdir(mode=0o755)
+    (data / "carryout.db").touch(mode=0o644)
+    stack = Stack(data, PORT=str(free_port())).ready()
     yield stack
     stack.stop()
 
@@ -51,6 +54,15 @@ def test_stack_file_says_how_to_join(stack: Stack) -> None:
     assert stack.is_ready()
     stack.join("susan")
     output(*WORKER, "set-admin", "susan", "on", env={"PATH": os.environ["PATH"], **facts["env"]})
+
+
+def test_what_it_keeps_is_private(stack: Stack) -> None:
+    """Nobody else on the machine reads the ledger, also where the folder was there and open."""
+    stack.join("susan")
+    assert stack.folder.stat().st_mode & 0o777 == 0o755
+    found = [path for path in stack.folder.rglob("*") if path.name != "lock"]
+    assert stack.folder / "carryout.db" in found
+    assert [path for path in found if path.stat().st_mode & 0o077] == []
 
 
 @pytest.mark.parametrize("name", ["api", "redis", "workers"])

@@ -40,7 +40,7 @@ class Browser:
         if method == "POST":
             given |= {"Origin": f"https://{HOST}", "Sec-Fetch-Site": "same-origin"}
         if self.cookie is not None:
-            given["Cookie"] = f"theme=dark; carryout_session={self.cookie}"
+            given["Cookie"] = f"theme=dark; __Host-carryout_session={self.cookie}"
         body = urlencode(fields or {}).encode()
         return self.client.http.request(method, path, headers=given | (headers or {}), body=body)
 

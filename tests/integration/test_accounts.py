@@ -274,7 +274,9 @@ def test_bad_credentials(nobody: Person, header: str) -> None:
     refused(answer, 401, "unauthenticated")
 
 
-@pytest.mark.parametrize("cookie", ["carryout_session=x", "=;;==", "\x00", "carryout_session"])
+@pytest.mark.parametrize(
+    "cookie", ["__Host-carryout_session=x", "=;;==", "\x00", "__Host-carryout_session"]
+)
 def test_bad_cookie(nobody: Person, cookie: str) -> None:
     """A cookie that is no session is none."""
     refused(nobody.get("/v1/me", headers={"Cookie": cookie}), 401, "unauthenticated")
@@ -354,7 +356,7 @@ def test_erasure_by_cookie_takes_a_recent_sign_in(susan: Person, rewire: Rewire)
     """A page's session is no better than a token."""
     rewire(later=timedelta(hours=1))
     person = Person(susan.client)
-    answer = person.delete("/v1/me", headers={"Cookie": f"carryout_session={susan.token}"})
+    answer = person.delete("/v1/me", headers={"Cookie": f"__Host-carryout_session={susan.token}"})
     refused(answer, 403, "sign_in_again")
 
 

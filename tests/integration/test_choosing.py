@@ -26,7 +26,7 @@ def send(browser: Browser, fields: list[tuple[str, str]]) -> Any:
         "Accept": "text/html",
         "Content-Type": "application/x-www-form-urlencoded",
         "Origin": f"https://{HOST}",
-        "Cookie": f"carryout_session={browser.cookie}",
+        "Cookie": f"__Host-carryout_session={browser.cookie}",
     }
     body = urlencode([*fixed, *fields]).encode()
     return browser.client.http.request("POST", "/exports", headers=headers, body=body)

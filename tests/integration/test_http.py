@@ -32,7 +32,7 @@ def test_head_answers_where_get_does(join: Join, path: str) -> None:
 
 def test_head_behind_a_cookie(susan: Person) -> None:
     """Another site's page may make a browser send it, as it may a GET: nothing changes."""
-    headers = {"Cookie": f"carryout_session={susan.token}", "Sec-Fetch-Site": "cross-site"}
+    headers = {"Cookie": f"__Host-carryout_session={susan.token}", "Sec-Fetch-Site": "cross-site"}
     for path in ("/v1/me", "/account"):
         assert app(proxy_event("HEAD", path, headers=headers), None)["statusCode"] == 200
 

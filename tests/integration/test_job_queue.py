@@ -131,7 +131,7 @@ class TestJobs:
         real.enqueue([("one", "example")])
         real.redis.delete(real.rq.key)  # as when a worker takes it
         moment = "enqueued_at" if status == "queued" else "started_at"
-        facts = {"status": status, moment: utcformat(now()), "worker_name": "somebody"}
+        facts: Any = {"status": status, moment: utcformat(now()), "worker_name": "somebody"}
         real.redis.hset("rq:job:one", mapping=facts)
         assert real.enqueue_again([("one", "example"), ("two", "example")]) == 1
         assert real.waiting_ids() == {"two"}
@@ -154,6 +154,15 @@ class TestJobs:
         real.redis.delete(worker.key)
         assert real.workers() == []
         assert real.workers_alive() == 0
+
+    def test_a_registry_of_many_names(self, real: JobQueue) -> None:
+        """However many names somebody put there, jobs are enqueued and living workers counted."""
+        names = [f"rq:worker:{number}" for number in range(20_000)]
+        real.redis.sadd(f"rq:workers:{NAME}", *names)
+        real.redis.set(names[0], "")
+        assert real.workers_alive() == 1
+        assert real.enqueue([("one", "example")]) == 1
+        assert real.depth() == 1
 
     def test_progress(self, real: JobQueue) -> None:
         """RQ's own object shows the percentage after a refresh."""

@@ -37,6 +37,7 @@ def test_sign_in_and_out(client: Client, nobody: Person) -> None:
     answer = browser.ask("POST", "/sign-in", fields)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
     cookie, *attributes = answer.headers["Set-Cookie"].split("; ")
+    assert cookie.startswith("__Host-")
     assert {"HttpOnly", "SameSite=Strict", "Secure", "Path=/"} <= set(attributes)
 
     browser.cookie = cookie.partition("=")[2]
@@ -53,7 +54,18 @@ def test_cookie_without_tls(client: Client, nobody: Person, rewire: Rewire) -> N
     rewire(PUBLIC_URL="http://127.0.0.1:8000")
     nobody.post("/v1/users", SUSAN)
     fields = {"username": "susan", "password": SUSAN["password"]}
-    assert "Secure" not in Browser(client).ask("POST", "/sign-in", fields).headers["Set-Cookie"]
+    cookie = Browser(client).ask("POST", "/sign-in", fields).headers["Set-Cookie"]
+    assert "Secure" not in cookie
+    assert cookie.startswith("carryout_session=")
+    page = Browser(client).get("/", Cookie=cookie.partition(";")[0])
+    assert 'action="/sign-out"' in page.body.decode()
+
+
+def test_cookie_of_another_host(browser: Browser) -> None:
+    """Where there is TLS, a cookie without the prefix is not read: another host may have set it."""
+    assert browser.get("/account").status_code == 200
+    tossed = browser.get("/account", Cookie=f"carryout_session={browser.cookie}")
+    assert tossed.status_code == 401
 
 
 def test_wrong_password(client: Client, nobody: Person) -> None:

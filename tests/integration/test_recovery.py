@@ -1,10 +1,12 @@
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
+from threading import Barrier
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,9 +21,12 @@ from chalicelib.accounts.rate_limits import (
     PER_ACCOUNT,
     REQUESTS_PER_USER,
     Rate,
+    SignInLimit,
 )
 from chalicelib.db.engine import Database
 from chalicelib.db.models import LinkKey, OutboxMessage, User
+from chalicelib.errors import TooManyAttempts, WrongCredentials
+from chalicelib.web.problems import status_of
 from chalicelib.wiring import Wiring
 from tests.conftest import Join, Rewire, both_databases
 from tests.harness.ledgers import launch, now, publish, put_email, the_email
@@ -288,7 +293,7 @@ def test_requests_per_token(limited: Wiring, susan: Person, david: Person) -> No
 def test_a_token_is_one_however_it_is_written(limited: Wiring, susan: Person) -> None:
     """Neither spaces nor letters nor other cookies make a second token of one."""
     spent(limited, susan)
-    cookie = f"carryout_session={susan.token}"
+    cookie = f"__Host-carryout_session={susan.token}"
     for header, value in (
         ("Authorization", f"bearer {susan.token}"),
         ("Authorization", f"BEARER   {susan.token} "),
@@ -403,6 +408,23 @@ def test_wrong_passwords_are_counted_without_redis(nobody: Person) -> None:
     refused(answer, 429, "too_many_attempts")
     too_many(answer)
     refused(nobody.post("/v1/tokens", guess | {"username": "x"}), 401, "wrong_credentials")
+
+
+@both_databases
+def test_wrong_passwords_at_once_without_redis(database: Database, without_redis: Wiring) -> None:
+    """However many come at the same moment, the ledger lets ten of them through."""
+    limiter, together = without_redis.rate_limiter, Barrier(8)
+
+    def guess(_: int) -> int:
+        limit = SignInLimit(limiter, database, username="susan", address="192.0.2.1")
+        together.wait(timeout=60)
+        with pytest.raises((WrongCredentials, TooManyAttempts)) as told, limit.attempt(now=now()):
+            raise WrongCredentials
+        return status_of(told.value)
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(guess, range(24)))
+    assert statuses.count(401) == PER_ACCOUNT
 
 
 @both_databases

@@ -102,6 +102,7 @@ TABLE: dict[str, tuple[tuple[int, ...], Any]] = {
     "GET /metrics": (administrators(200), None),
     "GET /openapi.json": (anybody(200), None),
     "GET /static/{name}": (anybody(404), None),
+    "GET /.well-known/security.txt": (anybody(200), None),
     "GET /docs": (anybody(200), None),
     "GET /": (anybody(200), None),
     "GET /sign-up": ((200, 200, 200, 303, 303, 303), None),

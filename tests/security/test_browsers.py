@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import logging
+from datetime import datetime, timedelta
 
 import pytest
 from chalice.test import Client
@@ -53,6 +54,22 @@ def test_types_are_not_sniffed(client: Client, rewire: Rewire, path: str) -> Non
     assert answer.headers["Strict-Transport-Security"].startswith("max-age=")
     rewire(PUBLIC_URL="http://127.0.0.1:8000")
     assert "Strict-Transport-Security" not in Requests(Gateway(app)).get(path).headers
+
+
+def test_where_to_report_a_weakness(client: Client, rewire: Rewire) -> None:
+    """The file has what RFC 9116 asks for: a contact, and a day in the year that begins now."""
+    wiring = rewire(SECURITY_CONTACT="https://carryout.example.com/security")
+    answer = client.http.get("/.well-known/security.txt")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    fields = dict(line.split(": ", 1) for line in answer.body.decode().splitlines())
+    assert fields["Contact"] == "https://carryout.example.com/security"
+    left = datetime.fromisoformat(fields["Expires"]) - wiring.now()
+    assert timedelta() < left < timedelta(days=365)
+    assert fields["Canonical"].endswith("/.well-known/security.txt")
+    rewire(MAIL_SENDER="Carryout <hello@example.com>", PUBLIC_URL="http://127.0.0.1:8000")
+    body = client.http.get("/.well-known/security.txt").body
+    assert b"Contact: mailto:hello@example.com\n" in body
+    assert b"Canonical" not in body
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/v1/nowhere", "/readyz"])

@@ -78,7 +78,7 @@ def act(stack: Stack, canaries: Canaries) -> tuple[str, str]:
     person.call("POST", f"{webhook['links']['self']}/test", {}, 202)
     strange = {
         "Authorization": "Bearer " + plant("a wrong token"),
-        "Cookie": "carryout_session=" + plant("a wrong cookie"),
+        "Cookie": "__Host-carryout_session=" + plant("a wrong cookie"),
         "User-Agent": plant("a user agent"),
         "Origin": "https://" + plant("an origin"),
     }

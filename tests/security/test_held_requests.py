@@ -47,7 +47,7 @@ def test_held_requests_occupy_no_thread(stack: Stack) -> None:
     for connection in connections:
         connection.close()
     assert answered == []  # so all were held throughout
-    assert worst_s < 5
+    assert worst_s < 15  # at 20 s those that are held are over
 
 
 def test_all_who_wait_hear_news(stack: Stack) -> None:

@@ -52,6 +52,7 @@ def test_defaults() -> None:
         "otel_exporter_otlp_endpoint": None,
         "traces_file": None,
         "metrics_token": None,
+        "security_contact": None,
     }
     assert {name: getattr(settings, name) for name in defaults} == defaults
     assert settings.public_url == "https://carryout.example.com"  # paths are put behind it
@@ -87,6 +88,8 @@ BAD = [
     ("EXPORT_BUCKET", "x"),
     ("PUBLIC_URL", "carryout.example.com"),
     ("PUBLIC_URL", "https://"),
+    ("SECURITY_CONTACT", "security@example.com"),
+    ("SECURITY_CONTACT", "http://example.com/security"),
     ("QUEUE_NAME", "a\tb"),
     ("EXPORT_TTL_S", "0"),
     ("EXPORT_TTL_S", "7d"),

@@ -10,7 +10,7 @@ from chalicelib.web import account_actions
 from chalicelib.web.pages.messages import complaint
 from chalicelib.web.pages.page_rendering import language, own_path, path, render, visitor
 from chalicelib.web.problems import status_of
-from chalicelib.web.request import COOKIE, Call
+from chalicelib.web.request import Call
 from chalicelib.web.sessions import open_session, sign_in, sign_out
 
 
@@ -81,9 +81,9 @@ def _enter(call: Call, new: accounts.NewToken, *, back: str) -> Response:
 
 def cookie(call: Call, token: str, *, max_age_s: int) -> str:
     """The session's cookie; an empty one with no age deletes it."""
-    secure = "; Secure" if call.wiring.settings.public_url.startswith("https:") else ""
-    path = call.prefix or "/"
-    return f"{COOKIE}={token}; Path={path}; Max-Age={max_age_s}; HttpOnly; SameSite=Strict{secure}"
+    # `__Host-` asks for the path `/`, also on a stage, whose host is the deployment's own.
+    scope = "Path=/; Secure" if call.wiring.settings.is_https else f"Path={call.prefix or '/'}"
+    return f"{call.cookie_name}={token}; {scope}; Max-Age={max_age_s}; HttpOnly; SameSite=Strict"
 
 
 def submit_sign_out(call: Call) -> Response:
