@@ -90,8 +90,8 @@ def _replica(lab: Lab, number: int) -> Iterator[tuple[Valkey, Callable[[], None]
         line.close()
 
 
-@scenario("database-crashed", "postgresql")
-def database_crashed(trial: Trial) -> None:
+@scenario("database-crash", "postgresql")
+def database_crash(trial: Trial) -> None:
     """PostgreSQL, or one of its processes, is killed under load, and recovers from its log."""
     with Servers() as own:
         own.postgresql.make_durable()
