@@ -11,8 +11,8 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-has
 # uv leaves compiling to the first import; unless that is kept, every process compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo run test faults soak bench browser servers image-check fuzz audit attack deploy destroy \
-  package package-check translations check lock
+.PHONY: help setup demo run test faults soak mutants coverage bench browser servers image-check fuzz \
+  audit attack openapi-lint deploy destroy package package-check translations check lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,14 @@ faults: setup ## kill, stop and starve every part, then check the outcome (SEED=
 soak: setup ## let users, faults and deploys go on for an hour, and see that nothing grows (MINUTES=, SEED=)
 	@$(BIN)/python -m tests.faults.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
+mutants: setup ## change code at random, and say which changes no test notices (ARGS="--most 10 --module ...")
+	@$(ENVIRONMENT) .venv-mutants tests/mutants.txt
+	@$(BIN)/python -m tests.faults.mutants $(ARGS)
+
+coverage: setup ## run the tests of one process, and show branches and the kernel's lines without a test (ARGS=)
+	@$(ENVIRONMENT) .venv-coverage tests/coverage.txt
+	@PYTHONPATH=$$(echo .venv-coverage/lib/python*/site-packages) $(BIN)/python -m tests.coverage $(ARGS)
+
 attack: setup ## flood the application as one account and one network, and look at the others
 	@$(BIN)/pytest -s -m attack tests/security $(ARGS)
 
@@ -61,6 +69,20 @@ image-check: setup ## build the container image and run an export in it (as root
 fuzz: setup ## fuzz the running stack with Schemathesis and malformed HTTP, and imports with damaged files
 	@FUZZ=1 $(BIN)/pytest -s tests/security/test_schemathesis.py tests/security/test_raw_http.py \
 	  tests/unit/test_import_fuzz.py $(ARGS)
+
+# Two linters that nobody here wrote; they come from npm, so that CI does without them.
+openapi-lint: setup ## lint the OpenAPI document with Spectral and Redocly (needs npm)
+	@mkdir -p build/openapi
+	@$(BIN)/python -c 'import json, app; from chalicelib.web.openapi import document; \
+	  print(json.dumps(document(app.app.endpoints, prefix="")))' > build/openapi/openapi.json
+	@npm install --silent --no-audit --no-fund --prefix build/openapi \
+	  @redocly/cli@2.77.0 @stoplight/spectral-cli@6.16.3
+	@build/openapi/node_modules/.bin/spectral lint --fail-severity hint \
+	  --ruleset tests/openapi/spectral.yaml build/openapi/openapi.json
+	@build/openapi/node_modules/.bin/redocly lint --config tests/openapi/redocly.yaml \
+	  --format json --max-problems 1000 build/openapi/openapi.json > build/openapi/redocly.json
+	@$(BIN)/python -c 'import json; found = json.load(open("build/openapi/redocly.json"))["problems"]; \
+	  print(*(one["message"] for one in found), sep="\n"); raise SystemExit(bool(found))'
 
 # uv audits projects, so the locked packages become one. It exits with 1 for a vulnerability alone.
 audit: setup ## check the locked dependencies for known vulnerabilities (ARGS=--or-say-so)
@@ -113,4 +135,6 @@ lock: ## recompile the pinned requirements (ARGS=--upgrade for newer versions)
 	@$(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt $(ARGS)
 	@$(subst pyproject.toml,infra/aws/checkov.in,$(COMPILE)) -o infra/aws/checkov.txt $(ARGS)
 	@$(subst pyproject.toml,--group bench,$(COMPILE)) -o tests/bench/requirements.txt $(ARGS)
+	@$(subst pyproject.toml,--group coverage,$(COMPILE)) -o tests/coverage.txt $(ARGS)
+	@$(subst pyproject.toml,--group mutants,$(COMPILE)) -o tests/mutants.txt $(ARGS)
 	@$(subst pyproject.toml,--group uv,$(COMPILE)) -o infra/uv.txt $(ARGS)

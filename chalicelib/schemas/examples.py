@@ -191,7 +191,7 @@ IMPORT: imports.Import = {
     "expires_at": "2026-01-03T03:04:05Z",
     "upload": {
         "method": "PUT",
-        "url": "https://bucket.s3.eu-central-1.amazonaws.com/imports/7/5f1d7c1e/upload?X-Amz-…",
+        "url": "https://bucket.s3.eu-central-1.amazonaws.com/imports/7/5f1d7c1e/upload?X-Amz-Expires=3600",
         "headers": {"Content-Type": "application/octet-stream"},
         "expires_at": "2026-01-02T04:04:05Z",
         "max_bytes": 2_147_483_648,

@@ -58,7 +58,9 @@ class Upload(TypedDict):
     url: Annotated[
         str,
         Meta(
-            examples=["https://bucket.s3.eu-central-1.amazonaws.com/imports/1/x/upload?X-Amz-…"],
+            examples=[
+                "https://bucket.s3.eu-central-1.amazonaws.com/imports/1/x/upload?X-Amz-Expires=3600"
+            ],
             extra_json_schema={"format": "uri"},
         ),
     ]

@@ -49,6 +49,19 @@ TAGS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """What each group of routes is about, and how their paths begin; the first that fits counts."""
 
+WHO = {
+    "anybody": "No token is needed.",
+    "user": "A token is needed, or the session of a page; it is all about that user.",
+    "administrator": "A token is needed, or the session of a page: an administrator's.",
+}
+"""What a route asks of whoever calls it."""
+
+LAUNCHES = (
+    " A user has one task of a kind in progress. With an `Idempotency-Key` the request can be sent"
+    " again: it makes no second task."
+)
+"""What is so of every route that creates a task."""
+
 HEADERS: dict[str, tuple[str, Json]] = {
     "Location": ("Where to continue.", {"type": "string", "format": "uri-reference"}),
     "ETag": (
@@ -182,6 +195,7 @@ def _operation(one: Endpoint, endpoints: list[Endpoint]) -> Json:
     operation: Json = {
         "operationId": one.name,
         "summary": one.summary,
+        "description": WHO[one.who] + LAUNCHES * ("Idempotency-Key" in one.reads),
         "tags": [tag_of(one.path)],
         "parameters": list(_parameters(one)),
         "responses": _responses(one, endpoints),

@@ -155,6 +155,17 @@ def test_datasets(worker: Call, database: Database, user_id: int) -> None:
     assert (done.status, "no user named nobody" in done.err) == (1, True)
 
 
+def test_lists_as_json(worker: Call, database: Database, user_id: int) -> None:
+    """With --json a list is an object a line, and nothing at all when there is nothing."""
+    assert worker("tasks", "list", "--json").out == ""
+    task_id = launch(database, user_id)
+    (task,) = map(json.loads, worker("tasks", "list", "--json").out.splitlines())
+    assert (task["id"], task["user_id"], task["status"]) == (task_id, user_id, "queued")
+    found = map(json.loads, worker("datasets", "--user", "susan", "--json").out.splitlines())
+    rows = {one["name"]: one["rows"] for one in found}
+    assert (list(rows), rows["posts"]) == ([one.name for one in archive_kind().datasets], 0)
+
+
 @pytest.mark.parametrize("key", ["DATABASE_URL", "REDIS_URL", "EXPORT_BUCKET", "MAIL_SENDER"])
 def test_a_missing_setting(worker: Call, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     """A missing setting stops a command with the key's name."""

@@ -2,12 +2,13 @@
 
 import click
 
-from worker.commands import find_user_id, wire
+from worker.commands import as_json, find_user_id, print_lines, wire
 
 
 @click.command()
 @click.option("--user", "username", required=True, help="The user whose data is meant.")
-def datasets(username: str) -> None:
+@as_json
+def datasets(username: str, *, as_json: bool) -> None:
     """List what there is of a user: rows, bytes as JSON, about how many seconds an export takes.
 
     Up to 10,000 rows are exact; of more, rows are within 10 % and bytes within 25 %.
@@ -18,6 +19,18 @@ def datasets(username: str) -> None:
     wiring = wire()
     user_id, every = find_user_id(wiring, username), archive_kind().datasets
     found = estimate(wiring.database, user_id, username, every)
+    if as_json:
+        print_lines(
+            {
+                "name": dataset.name,
+                "rows": one.rows,
+                "bytes": one.bytes,
+                "seconds": one.seconds,
+                "formats": [*formats_of(dataset)],
+            }
+            for dataset, one in zip(every, found, strict=True)
+        )
+        return
     rows = [("dataset", "rows", "bytes", "seconds", "formats")]
     for dataset, one in zip(every, found, strict=True):
         sizes = (f"{one.rows:,}", f"{one.bytes:,}", f"{one.seconds:.1f}")

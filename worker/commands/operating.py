@@ -15,7 +15,7 @@ from chalicelib.db.engine import Database
 from chalicelib.settings import MOST
 from chalicelib.values.fields import Status
 from chalicelib.wiring import Wiring
-from worker.commands import find_user_id, wire
+from worker.commands import as_json, find_user_id, print_lines, wire
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
 
@@ -157,7 +157,8 @@ def tasks() -> None:
     type=click.IntRange(min=1, max=MOST),
     help="Maximum number of tasks to list.",
 )
-def list_tasks(status: str | None, name: str | None, limit: int) -> None:
+@as_json
+def list_tasks(status: str | None, name: str | None, limit: int, *, as_json: bool) -> None:
     """List the newest tasks of all users."""
     from chalicelib.exports.views import list_tasks as find  # noqa: PLC0415
     from chalicelib.values.paging import Page  # noqa: PLC0415
@@ -166,12 +167,20 @@ def list_tasks(status: str | None, name: str | None, limit: int) -> None:
     names = None if name is None else [name]
     with wiring.database.read() as session:
         found, _ = find(session, page=Page(limit), status=status, names=names)
+    if as_json:
+        print_lines(_facts(view.task) for view in found)
+        return
     for view in found:
         one = view.task
         percent = f"{one.percent:>3} %"
         click.echo(f"{one.id}  {one.name:<14} {one.status:<10} {percent}  {one.error_code or ''}")
     if not found:
         click.echo("no tasks")
+
+
+def _facts(task: Any) -> dict[str, Any]:
+    names = ("id", "user_id", "name", "status", "percent", "error_code")
+    return {name: getattr(task, name) for name in names}
 
 
 @tasks.command()
