@@ -4,7 +4,7 @@ It is also where the application meets the kernel: the kinds of task are registe
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -17,9 +17,11 @@ from chalicelib.adapters.email_service import EmailService
 from chalicelib.adapters.job_queue import (
     API_TIMEOUT_S,
     JobQueue,
+    QueueError,
     api_client,
     worker_client,
 )
+from chalicelib.adapters.news import Announcer, NewsFeed
 from chalicelib.adapters.object_store import ObjectStore
 from chalicelib.adapters.secrets_manager import Credentials, Secret, secret
 from chalicelib.adapters.tracing import Tracer
@@ -30,9 +32,10 @@ from chalicelib.operations import probe, prometheus, queries
 from chalicelib.operations.reconciler import Reconciler
 from chalicelib.outbox import schedule_notices
 from chalicelib.settings import Settings
-from chalicelib.tasks import schedule_runs
+from chalicelib.tasks import notifications, schedule_runs
 from chalicelib.tasks.queue_position import QueuePositions
 from chalicelib.tasks.registry import register
+from chalicelib.tasks.watchers import Watchers
 from chalicelib.values.sampling import Sample
 
 register(*KINDS)
@@ -83,9 +86,11 @@ class Wiring:
         """The ledger."""
         url, held = self.settings.database_url, self._secret(self.settings.database_secret)
         pooler = self.settings.database_pooler
-        return connect(
+        database = connect(
             url, pool_size=self.pool_size, secret=held, pooler=pooler, answer_s=self.answer_s
         )
+        database.on_news = Announcer(self.queue.redis, self._news_prefix).announce
+        return database
 
     @property
     def redis_secret(self) -> Secret | None:
@@ -181,6 +186,31 @@ class Wiring:
         url, held = self.settings.redis_url, self.redis_secret
         redis = api_client(url, secret=held, timeout_s=LOOK_INTERVAL_S + API_TIMEOUT_S)
         return WakeUp(redis, self._outbox_key)
+
+    @cached_property
+    def watchers(self) -> Watchers:
+        """Who waits for news in this process."""
+        return Watchers(
+            NewsFeed(self.queue.redis, self._news_prefix),
+            self._notification_numbers,
+            self._workers,
+            everybody=notifications.EVERYBODY,
+        )
+
+    def _notification_numbers(self, user_ids: Collection[int]) -> dict[int, int]:
+        with self.database.read() as session:
+            return notifications.numbers(session, user_ids)
+
+    def _workers(self) -> tuple[bool, bool] | None:
+        try:
+            alive = self.queue.workers_alive()
+        except QueueError:
+            return None
+        return alive > 0, alive.suspended
+
+    @property
+    def _news_prefix(self) -> str:
+        return f"carryout:{self.settings.queue_name}:news:"
 
     @property
     def _outbox_key(self) -> str:

@@ -74,7 +74,7 @@ LIMITS = (
         "user",
         f"{rate_limits.LONG_POLLS_PER_USER} at a time",
         "answered at once",
-        _NOBODY,
+        _PROCESS,
         HELD,
     ),
     Limit(
@@ -82,10 +82,10 @@ LIMITS = (
         "network",
         f"{rate_limits.LONG_POLLS_PER_NETWORK} at a time",
         "answered at once",
-        _NOBODY,
+        _PROCESS,
         HELD,
     ),
-    Limit("held requests", "all", "half of the threads", "answered at once", _PROCESS, HELD),
+    Limit("held requests", "all", "2,000 at a time", "answered at once", _PROCESS, HELD),
     Limit(
         "wrong passwords",
         "account and network",

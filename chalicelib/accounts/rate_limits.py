@@ -200,6 +200,12 @@ class RateLimiter:
                 with suppress(RedisError):
                     self.redis.delete(*(keys[at - 1] for at in occupied))
 
+    def long_poll_caps(self, user_id: int, network: str) -> list[tuple[object, int]]:
+        """How many long polls one process holds: so much is known while Redis is away, too."""
+        if not self.enabled:
+            return []
+        return [(user_id, LONG_POLLS_PER_USER), (network, LONG_POLLS_PER_NETWORK)]
+
     def _slots(self, user_id: int, network: str) -> list[str]:
         user = self.key("long-poll:user", user_id)
         place = self.key("long-poll:network", network)

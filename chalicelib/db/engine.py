@@ -6,7 +6,7 @@ everything else. What differs between them stands here and nowhere else.
 
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -96,16 +96,24 @@ def _sqlite_clock(element: db_clock, compiler: Any, **kwargs: Any) -> str:
     return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {seconds} || ' seconds') || '000')"
 
 
+NEWS = "news"
+"""Where a session notes the users to whom its transaction makes something happen."""
+
+
 class Database:
     """An engine and the ways to use it.
 
     Args:
         engine: The engine.
         pipelines: Whether statements may be sent before the ones before them are answered.
+
+    Attributes:
+        on_news: Called after a commit with the ids of the users to whom something happened.
     """
 
     def __init__(self, engine: sa.Engine, *, pipelines: bool = False) -> None:
         self.engine = engine
+        self.on_news: Callable[[set[int]], None] = lambda _user_ids: None
         self._clock = DatabaseClock(engine)
         self._write = so.sessionmaker(engine, expire_on_commit=False)
         # PostgreSQL's statements see each what is committed as they begin, in a transaction or
@@ -125,6 +133,7 @@ class Database:
         """A transaction that may write: committed at the end, rolled back on an exception."""
         with self._write.begin() as session:
             yield session
+        self._tell(session)
 
     @contextmanager
     def pipeline(self) -> Iterator[so.Session]:
@@ -134,8 +143,9 @@ class Database:
         what is executed by `unanswered` with the next. Nothing of it may use COPY or a cursor of
         the server's.
         """
-        with self._pipelined.session() if self._pipelined else self.write() as session:
+        with self._pipelined.session() if self._pipelined else self._write.begin() as session:
             yield session
+        self._tell(session)
 
     @contextmanager
     def single(self) -> Iterator[so.Session]:
@@ -143,8 +153,13 @@ class Database:
 
         Give it no second one: on SQLite both would be one transaction, on PostgreSQL two.
         """
-        with self._read() if self.is_postgresql else self.write() as session:
+        with self._read() if self.is_postgresql else self._write.begin() as session:
             yield session
+        self._tell(session)
+
+    def _tell(self, session: so.Session) -> None:
+        if news := session.info.get(NEWS):
+            self.on_news(news)
 
     @contextmanager
     def read(self) -> Iterator[so.Session]:

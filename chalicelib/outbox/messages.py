@@ -141,7 +141,9 @@ class SendingLease:
         fence = {"message": self.message, "fence": self.claim}
         if self.database.is_postgresql:
             with self.database.single() as session:
-                session.execute(_telling(statement), {**fence, **values, "moment_told": now})
+                given = {**fence, **values, "moment_told": now}
+                if session.execute(_telling(statement), given).first() is not None:
+                    notifications.announce(session, self.user_id)
             return
         with self.database.write() as session:
             # The user's row first, as everybody locks it, or two could wait for each other.

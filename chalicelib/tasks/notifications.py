@@ -1,6 +1,6 @@
 """Notifications: the newest news about each subject, numbered so that a client misses nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, cast
@@ -14,6 +14,9 @@ from chalicelib.db.pipelines import unanswered
 
 TASK_PROGRESS = "task_progress"
 
+EVERYBODY = 0
+"""In the place of a user's id: something happened that any task may depend on, such as a pause."""
+
 MOST_AT_ONCE = 100
 """How many notifications one look returns."""
 
@@ -21,6 +24,11 @@ MOST_AT_ONCE = 100
 _users = cast("sa.Table", User.__table__)
 USER = _users.c
 """A user's columns, for what `raising` returns."""
+
+
+def announce(session: so.Session, user_id: int) -> None:
+    """Have those who wait for news of a user told once the transaction is committed."""
+    session.info.setdefault(engine.NEWS, set()).add(user_id)
 
 
 def raising(*more: sa.ColumnElement[Any], of: Any = None) -> Any:
@@ -93,6 +101,7 @@ def post_task_progress(
     news = {"seq": seq, "timestamp": now, "data": data}
     keys = {"user_id": user_id, "name": TASK_PROGRESS, "subject": task_id}
     unanswered(session, _post(engine.dialect(session)), {**keys, **news})
+    announce(session, user_id)
 
 
 @cache
@@ -108,6 +117,7 @@ def announce_again(
 ) -> None:
     """Have those who watch a task look at it once more: what belongs to it has changed."""
     session.execute(_ANNOUNCE_AGAIN, {"of": user_id, "about": task_id, "next": seq, "moment": now})
+    announce(session, user_id)
 
 
 def announcing(about: Any, *, seq: Any, now: Any) -> sa.Update:
@@ -147,6 +157,12 @@ _SINCE = (
     .order_by(Notification.seq)
     .limit(MOST_AT_ONCE + 1)
 )
+
+
+def numbers(session: so.Session, user_ids: Iterable[int]) -> dict[int, int]:
+    """The numbers of the last notifications of users; those who are gone are left out."""
+    statement = sa.select(User.id, User.notification_seq).where(User.id.in_(user_ids))
+    return {row[0]: row[1] for row in session.execute(statement)}
 
 
 def since(

@@ -11,6 +11,7 @@ from sqlalchemy import orm as so
 
 from chalicelib.db import engine
 from chalicelib.db.models import QUEUED, Pause, Task
+from chalicelib.tasks.notifications import EVERYBODY, announce
 
 EVERYTHING = "*"
 """The name of a pause that is for every kind."""
@@ -37,6 +38,7 @@ def pause(session: so.Session, name: str = EVERYTHING) -> None:
     """Keep workers from claiming tasks of a kind, or of any; again, it changes nothing."""
     statement = engine.insert(engine.dialect(session), Pause).values(created_at=engine.db_clock())
     session.execute(statement.on_conflict_do_nothing(), {"name": name})
+    announce(session, EVERYBODY)
 
 
 def resume(session: so.Session, name: str = EVERYTHING) -> list[tuple[str, str]]:
@@ -50,6 +52,7 @@ def resume(session: so.Session, name: str = EVERYTHING) -> list[tuple[str, str]]
         ended = ended.where(PAUSE.c.name == name)
     if not session.execute(ended.returning(PAUSE.c.name)).all():
         return []
+    announce(session, EVERYBODY)
     due = (
         sa.select(Task.id, Task.name)
         .where(Task.status == QUEUED, Task.due_at <= engine.db_clock(), ~is_paused(Task.name))

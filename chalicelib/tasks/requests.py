@@ -108,6 +108,8 @@ def launch(
     try:
         with database.single() as session:
             begun = session.execute(_launching(by_key=key is not None), given).one_or_none()
+            if begun is not None:
+                notifications.announce(session, user_id)
     except sa.exc.IntegrityError as error:
         if getattr(error.orig, "sqlstate", None) != NOT_NULL_VIOLATION:
             raise

@@ -144,6 +144,8 @@ class ConditionalUpdate:
             row = session.execute(self._whole, given).one_or_none()
             if row is None:
                 session.rollback()
+            else:
+                notifications.announce(session, row.user_id)
             return row
         seq = session.scalar(self._raise, conditions)
         row = None

@@ -35,6 +35,7 @@ from chalicelib.errors import (
 from chalicelib.schemas.requests import Nothing
 from chalicelib.values.fields import storable
 from chalicelib.web import origins, problems
+from chalicelib.web.holding import Hold
 from chalicelib.web.negotiation import prefers_html
 from chalicelib.web.request import SAFE_METHODS, Call, prefix_of, request_id_of
 from chalicelib.web.responses import json_response
@@ -263,7 +264,7 @@ class Api(Chalice):
                 self._harden(response)
                 if request.method == "HEAD":
                     response.body = ""
-                _log_access(request, response, time.perf_counter() - started)
+                _note_access(request, response, time.perf_counter() - started)
                 tracing.annotate(http__response__status_code=response.status_code)
             return response
 
@@ -367,6 +368,8 @@ def _count(call: Call) -> None:
     """Refuse a request that is one too many; a load balancer's probes do not count."""
     if not call.wiring.settings.limits or call.request.path in PROBES:
         return
+    if call.hold is not None and call.hold.until is not None:
+        return  # it has been counted, and is made again because there is news
     uses: list[tuple[rate_limits.Rate, object]] = [(rate_limits.REQUESTS_PER_ADDRESS, call.network)]
     if call.presented is not None:
         owner = call.wiring.token_owners.get(digest(call.presented))
@@ -396,6 +399,22 @@ def _refuse_unstorable(parameters: Mapping[str, str]) -> None:
     """Answer 404 to names that the ledger cannot store, since nothing can have such a name."""
     if not all(storable(parameter) for parameter in parameters.values()):
         raise NotFound
+
+
+def _note_access(request: Request, response: Response, duration_s: float) -> None:
+    """Log a request, or have it logged by whoever answers it later."""
+    hold: Hold | None = request.context.get("hold")
+    if hold is None:
+        _log_access(request, response, duration_s)
+    elif not hold.is_asked:
+        _log_access(request, response, hold.duration_s)
+    else:
+
+        def note(duration_s: float) -> None:
+            with logs.bound(request_id=hold.request_id):
+                _log_access(request, response, duration_s)
+
+        hold.note = note
 
 
 def _log_access(request: Request, response: Response, duration_s: float) -> None:

@@ -65,14 +65,18 @@ def show(call: Call, view: TaskView, *, alive: Workers | None = None) -> respons
 def changed_task(call: Call, task_id: str, *, wait_s: float) -> Response:
     """A task; while the client has it already, wait for a change, and answer 304 if none comes."""
     known, tag = call.request.headers.get("if-none-match"), ""
+    due_in_s: float | None = None
 
     def look() -> Response | None:
-        nonlocal tag
-        shown = show(call, call.own_task(task_id))
+        nonlocal tag, due_in_s
+        view = call.own_task(task_id)
+        shown, task = show(call, view), view.task
         tag = etag(shown)
+        is_queued = task.status == "queued"
+        due_in_s = (task.due_at - call.wiring.now()).total_seconds() if is_queued else None
         return None if matches(tag, known) else _respond(shown, tag, status=200)
 
-    changed = call.long_poll(look, wait_s=wait_s)
+    changed = call.long_poll(look, wait_s=wait_s, queued_for_s=lambda: due_in_s)
     return changed or Response("", {"ETag": tag, "Cache-Control": "no-store"}, 304)
 
 

@@ -3,10 +3,12 @@
 import hashlib
 import hmac
 import json
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qs
@@ -29,18 +31,16 @@ from chalicelib.errors import (
 )
 from chalicelib.exports.views import TaskView, view_beside, view_task, with_view
 from chalicelib.outbox.allowances import Cause
+from chalicelib.tasks.watchers import Watch
 from chalicelib.values.addresses import network_of
 from chalicelib.values.fields import check, flaw, storable
-from chalicelib.web.holding import ROOM
+from chalicelib.web.holding import ROOM, Hold
 from chalicelib.wiring import Wiring
 
 COOKIE = "carryout_session"
 """The session's cookie. Where there is TLS its name is `__Host-carryout_session`, which a browser
 takes from this very host alone and over TLS (RFC 6265bis, section 4.1.3.2): no other host of the
 domain, and nobody on the way, can put one of theirs in its place."""
-
-LOOK_INTERVAL_S = 0.5
-"""How often a long poll looks for news."""
 
 MAX_FIELDS = 20
 """Of a form; ours have six at most."""
@@ -71,6 +71,7 @@ class Call:
         self.wiring = wiring
         self.prefix = prefix_of(request)
         self._seen: TaskView | None = None
+        self._since = 0
 
     @cached_property
     def now(self) -> datetime:
@@ -86,6 +87,7 @@ class Call:
         """
         if self.token is None:
             raise Unauthenticated
+        self._since = self.wiring.watchers.mark()
         with self.wiring.database.read() as session:
             if (self.request.method, self.request.path) == POLL:
                 about = {"task_id": (self.request.uri_params or {})["task_id"]}
@@ -300,37 +302,90 @@ class Call:
         """Redirect to another page after a form."""
         return Response("", {"Location": self.prefix + path, **headers}, 303)
 
-    def long_poll(self, look: Callable[[], T | None], *, wait_s: float) -> T | None:
+    def long_poll(
+        self,
+        look: Callable[[], T | None],
+        *,
+        wait_s: float,
+        queued_for_s: Callable[[], float | None] = lambda: None,
+    ) -> T | None:
         """Wait for news, unless too many requests wait: of this user, this network, or this server.
+
+        Where the server can answer later, nobody waits here: the answer that nothing is new is held
+        back, and the request made again when there is news.
 
         Args:
             look: Looks once, in a transaction of its own, and returns None when nothing is new.
             wait_s: How long to wait, in seconds.
+            queued_for_s: When the task that was looked at is due, in seconds, if it is queued: then
+                it changes by itself, and when workers come and go.
 
         Returns:
-            What was found, or None when nothing was found in time, or the client is gone.
+            What was found, or None when nothing was found in time.
         """
-        deadline = time.monotonic() + wait_s
-        found = look()
-        if found is not None or wait_s <= 0:
+        found, since = look(), self._since
+        until = (self.hold and self.hold.until) or time.monotonic() + wait_s
+        if found is not None or until <= time.monotonic():
             return found
-        limiter = self.wiring.rate_limiter
-        with (
-            ROOM.place() as has_room,
-            limiter.long_poll_slot(self.user.id, self.network, wait_s=wait_s) as has_slot,
-        ):
-            while has_room and has_slot and found is None and not self.is_gone():
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    break
-                time.sleep(min(LOOK_INTERVAL_S, left_s))
-                found = look()
+        watch = partial(self._watch, until=until, queued_for_s=queued_for_s)
+        if self.hold is None:
+            return self._wait(look, watch, since=since, until=until)
+        occupy = partial(self._occupy, wait_s)
+        self.hold.ask(self.wiring.watchers, watch, since=since, until=until, occupy=occupy)
+        return None
+
+    def _wait(
+        self,
+        look: Callable[[], T | None],
+        watch: Callable[[Callable[[], None]], Watch],
+        *,
+        since: int,
+        until: float,
+    ) -> T | None:
+        """Wait in this thread."""
+        watchers, found = self.wiring.watchers, None
+        with self._occupy(until - time.monotonic()) or nullcontext() as place:
+            while place and found is None and (left_s := until - time.monotonic()) > 0:
+                woken = threading.Event()
+                waiting = watch(woken.set)
+                watchers.watch(waiting, since=since)
+                woken.wait(left_s)
+                watchers.leave(waiting)
+                since, found = watchers.mark(), look()
         return found
 
-    def is_gone(self) -> bool:
-        """Whether the client has closed the connection, where the server can tell."""
-        told: Callable[[], bool] | None = self.request.context.get("isGone")
-        return told is not None and told()
+    def _watch(
+        self,
+        wake: Callable[[], None],
+        *,
+        until: float,
+        queued_for_s: Callable[[], float | None],
+    ) -> Watch:
+        due_in_s = queued_for_s()
+        if due_in_s is not None and due_in_s > 0:
+            until = min(until, time.monotonic() + due_in_s)
+        return Watch(
+            user_id=self.user.id,
+            seq=self.user.notification_seq,
+            until=until,
+            wake=wake,
+            by_workers=due_in_s is not None,
+        )
+
+    @property
+    def hold(self) -> Hold | None:
+        """Holds the answer back, where the server can."""
+        return cast("Hold | None", self.request.context.get("hold"))
+
+    def _occupy(self, wait_s: float) -> ExitStack | None:
+        """Take a place among the requests that wait; None when there is none."""
+        limiter = self.wiring.rate_limiter
+        with ExitStack() as stack:
+            here = ROOM.place(*limiter.long_poll_caps(self.user.id, self.network))
+            anywhere = limiter.long_poll_slot(self.user.id, self.network, wait_s=wait_s)
+            if stack.enter_context(here) and stack.enter_context(anywhere):
+                return stack.pop_all()
+        return None
 
 
 def request_id_of(request: Request) -> str:

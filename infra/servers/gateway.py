@@ -19,12 +19,16 @@ from chalice.local import LambdaContext
 
 from chalicelib.errors import BodyTooLarge, MethodNotAllowed, NotFound, RequestError
 from chalicelib.web import problems
+from chalicelib.web.holding import Hold
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """The payload quota of API Gateway."""
 
 TIME_LIMIT_MS = 29_000
 """The integration time limit of API Gateway, which the context counts down from."""
+
+HOLD = "carryout.hold"
+"""Where a server that can answer later puts a request's `Hold`."""
 
 BODILESS = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 """RFC 9110, sections 15.3.5 and 15.4.5: these never carry a body."""
@@ -51,6 +55,10 @@ class _Response:
     body: bytes
 
 
+class Held(BaseException):
+    """The request is answered later; it is no error, and nothing between may take it for one."""
+
+
 class Gateway:
     """WSGI application that serves a Chalice app.
 
@@ -65,18 +73,33 @@ class Gateway:
         self._routes = [(route.split("/"), route) for route in sorted(app.routes)]
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request (PEP 3333)."""
-        request_id = str(uuid.uuid4())
-        try:
-            response = self._invoke(environ, request_id)
-        except RequestError as error:
-            response = _refusal(error)
+        """Answer a request (PEP 3333).
+
+        Raises:
+            Held: The answer is held back; where the server offers a `Hold`, as `HOLD` in `environ`.
+        """
+        hold: Hold | None = environ.get(HOLD)
+        if hold is not None and hold.is_over:
+            response, request_id = hold.answer, hold.request_id
+            hold.note(hold.duration_s)
+        else:
+            request_id = str(uuid.uuid4()) if hold is None else hold.request_id
+            response = self._respond(environ, request_id)
+        if hold is not None and hold.is_asked:
+            hold.answer = response
+            raise Held
         bodiless = response.status in BODILESS
         headers = _headers_out(response, bodiless=bodiless)
         if not any(name.lower() == "x-request-id" for name, _ in headers):
             headers.append(("X-Request-Id", request_id))
         start_response(_status_line(response.status), headers)
         return [] if bodiless or environ["REQUEST_METHOD"] == "HEAD" else [response.body]
+
+    def _respond(self, environ: Environ, request_id: str) -> _Response:
+        try:
+            return self._invoke(environ, request_id)
+        except RequestError as error:
+            return _refusal(error)
 
     def _invoke(self, environ: Environ, request_id: str) -> _Response:
         if environ["REQUEST_METHOD"] == "HEAD":
@@ -149,8 +172,7 @@ def _request_context(environ: Environ, *, match: _Match, request_id: str) -> dic
             "sourceIp": environ.get("REMOTE_ADDR", ""),
             "userAgent": environ.get("HTTP_USER_AGENT"),
         },
-        # Waitress's own; API Gateway closes its connection to Lambda without a word.
-        "isGone": environ.get("waitress.client_disconnected"),
+        "hold": environ.get(HOLD),
     }
 
 

@@ -8,8 +8,10 @@ import signal
 import sys
 import time
 import uuid
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import click
 from waitress import wasyncore
@@ -21,8 +23,8 @@ from waitress.task import ErrorTask, WSGITask
 from chalicelib import logs
 from chalicelib.errors import BodyTooLarge, SettingsError
 from chalicelib.web import problems
-from chalicelib.web.holding import ROOM
-from infra.servers.gateway import Gateway
+from chalicelib.web.holding import ROOM, Hold
+from infra.servers.gateway import HOLD, Gateway, Held
 
 READ_AT_MOST_BYTES = 64 * 1024 * 1024
 """The gateway reads and then refuses bodies up to here, so that a client that is still sending can
@@ -30,6 +32,11 @@ read its 413; beyond, the connection is closed."""
 
 STOP_GRACE_S = 0.7
 """How long requests may go on after SIGTERM; a client repeats a long poll that is cut short."""
+
+MOST_HELD = 2_000
+"""How many requests are held back at a time; beyond, they are answered at once."""
+
+MOST_CONNECTIONS = 4_000
 
 POLL_S = 1.0
 """How long the server's loop sleeps when nothing happens."""
@@ -88,11 +95,56 @@ class _Task(WSGITask):  # type: ignore[misc]
         header: bytes = super().build_response_header()
         return header
 
+    def get_environment(self) -> dict[str, Any]:
+        """Offer to answer later."""
+        return {**super().get_environment(), HOLD: self.channel.offer_hold()}
+
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection, whose requests may be held back without a thread."""
+
     task_class = _Task
     error_task_class = ProblemTask
     parser_class = _Parser
+    hold: Hold | None = None
+
+    def offer_hold(self) -> Hold:
+        """The hold of the request that is being made, for the first time or again."""
+        if self.hold is None:
+            self.hold = Hold(partial(self.server.add_task, self))
+        self.hold.again()
+        return self.hold
+
+    def service(self) -> None:
+        """Make a request, in a thread; one that is held back stays the first of its connection."""
+        try:
+            super().service()
+        except Held:
+            cast("Hold", self.hold).begin()
+        else:
+            done, self.hold = self.hold, None
+            if done is not None:
+                done.close()
+
+    def handle_close(self) -> None:
+        """Close the connection; nobody waits any longer for what it held."""
+        super().handle_close()
+        if self.hold is not None:
+            self.server.add_task(_Farewell(self.hold))
+
+
+@dataclass(frozen=True)
+class _Farewell:
+    """Gives back what a request held whose client is gone, in a thread: it may ask Redis."""
+
+    hold: Hold
+
+    def service(self) -> None:
+        """Do so."""
+        self.hold.close()
+
+    def cancel(self) -> None:
+        """The server ends, and with it everything in this process."""
 
 
 def build(gateway: Gateway, *, host: str, port: int, threads: int, behind_proxy: bool) -> Any:
@@ -110,7 +162,7 @@ def build(gateway: Gateway, *, host: str, port: int, threads: int, behind_proxy:
         host=host,
         port=port,
         threads=threads,
-        connection_limit=1000,
+        connection_limit=MOST_CONNECTIONS,
         asyncore_use_poll=True,
         asyncore_loop_timeout=POLL_S,
         max_request_body_size=READ_AT_MOST_BYTES,
@@ -138,6 +190,9 @@ def run(server: Any) -> None:
         wasyncore.loop(timeout=POLL_S, use_poll=True, map=server._map, count=1)  # noqa: SLF001
     server.del_channel()  # out of the loop: no new connections
     server.socket.close()
+    for channel in list(server.active_channels.values()):
+        if channel.hold is not None:
+            channel.hold.expire()
     deadline = time.monotonic() + STOP_GRACE_S
     while _busy(server) and time.monotonic() < deadline:
         wasyncore.loop(timeout=0.05, use_poll=True, map=server._map, count=1)  # noqa: SLF001
@@ -152,7 +207,7 @@ def _busy(server: Any) -> bool:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option(
-    "--threads", default=256, show_default=True, help="Each long poll occupies one for up to 20 s."
+    "--threads", default=64, show_default=True, help="Requests that wait for news occupy none."
 )
 @click.option(
     "--behind-proxy", is_flag=True, help="Trust X-Forwarded-For and -Proto of the caller."
@@ -166,7 +221,7 @@ def main(*, host: str, port: int, threads: int, behind_proxy: bool) -> None:
         logs.configure(settings.log_format, exceptions=settings.log_exceptions)
     except SettingsError as error:
         sys.exit(f"error: {error.detail}")
-    ROOM.limit(max(1, threads // 2))
+    ROOM.limit(MOST_HELD)
     try:
         server = build(
             Gateway(app), host=host, port=port, threads=threads, behind_proxy=behind_proxy

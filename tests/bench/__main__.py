@@ -21,6 +21,7 @@ from tests.bench import (
     machine,
     report,
     throughput,
+    watchers,
 )
 from tests.bench.bench import Bench
 from tests.bench.child import ChildError
@@ -40,6 +41,7 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "import": importing.rows,
     "imports": imports.rows,
     "growth": growth.rows,
+    "watchers": watchers.rows,
 }
 
 PEERS = ROOT / ".venv-bench" / "bin" / "python"

@@ -25,6 +25,7 @@ class Sizes:
         idle: How many exports are timed on an idle stack.
         answers: How many answers of each kind are timed.
         imports: How often each import is timed.
+        watchers: Requests that are held at a time.
         queued: Tasks in the long queue.
         posts: Posts in the large table.
     """
@@ -46,6 +47,7 @@ class Sizes:
     idle: int = 200
     answers: int = 400
     imports: int = 7
+    watchers: int = 1000
     queued: int = 100_000
     posts: int = 10_000_000
 
@@ -68,6 +70,7 @@ QUICK = Sizes(
     idle=10,
     answers=50,
     imports=2,
+    watchers=200,
     queued=10_000,
     posts=100_000,
 )
@@ -90,6 +93,7 @@ TINY = Sizes(
     idle=1,
     answers=2,
     imports=1,
+    watchers=2,
     queued=20,
     posts=500,
 )

@@ -22,6 +22,7 @@ from tests.conftest import Rewire
 from tests.harness import ledgers
 from tests.harness.people import Person
 from tests.harness.proxies import Proxy, to_port, to_socket
+from tests.harness.waiting import wait_until
 from worker import attempts
 from worker.runner import Runner
 from worker.work_horse import Limits, WorkHorse
@@ -73,10 +74,17 @@ def wire(
     for client in (wiring.queue.redis, wiring.worker_redis):
         client.connection_pool.connection_kwargs["health_check_interval"] = 0
     wiring.queue.redis.ping()
+    wiring.database.on_news({0})
+    wait_until(lambda: has_published(wiring), "the connection for news is there")
     yield Wire(postgresql, redis, wiring)
     wiring.database.close()
     postgresql.close()
     redis.close()
+
+
+def has_published(wiring: Wiring) -> bool:
+    """Whether Redis has read what nobody waits for."""
+    return any(one["cmd"] == "publish" for one in wiring.queue.redis.client_list())
 
 
 def launch(wiring: Wiring, user_id: int, name: str = NOOP) -> str:

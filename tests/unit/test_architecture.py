@@ -28,8 +28,9 @@ LAYERS = (
 may import its own folder and what stands below; so a new module in a folder needs no entry."""
 
 MADE_BY_WIRING = {
-    "EmailService", "JobQueue", "ObjectStore", "QueuePositions", "Reconciler", "Secret", "WakeUp",
-    "api_client", "connect", "make_tracer", "secret", "worker_client",
+    "Announcer", "EmailService", "JobQueue", "NewsFeed", "ObjectStore", "QueuePositions",
+    "Reconciler", "Secret", "WakeUp", "Watchers", "api_client", "connect", "make_tracer", "secret",
+    "worker_client",
 }  # fmt: skip
 """What only `chalicelib.wiring` may make: clients, engines, and what is made of them."""
 
