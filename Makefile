@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-has
 # uv leaves compiling to the first import; unless that is kept, every process compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo run test faults soak bench browser servers image-check fuzz audit attack \
+.PHONY: help setup demo run test faults soak mutants coverage bench browser servers image-check fuzz audit attack \
   openapi-lint deploy destroy package package-check translations check lock
 
 help: ## list the commands
@@ -39,6 +39,14 @@ faults: setup ## kill, stop and starve every part, then check the outcome (SEED=
 
 soak: setup ## let users, faults and deploys go on for an hour, and see that nothing grows (MINUTES=, SEED=)
 	@$(BIN)/python -m tests.faults.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+mutants: setup ## change code at random, and say which changes no test notices (ARGS="--most 10 --module ...")
+	@$(ENVIRONMENT) .venv-mutants tests/mutants.txt
+	@$(BIN)/python -m tests.faults.mutants $(ARGS)
+
+coverage: setup ## run the tests of one process, and show branches and the kernel's lines without a test (ARGS=)
+	@$(ENVIRONMENT) .venv-coverage tests/coverage.txt
+	@PYTHONPATH=$$(echo .venv-coverage/lib/python*/site-packages) $(BIN)/python -m tests.coverage $(ARGS)
 
 attack: setup ## flood the application as one account and one network, and look at the others
 	@$(BIN)/pytest -s -m attack tests/security $(ARGS)
@@ -127,4 +135,6 @@ lock: ## recompile the pinned requirements (ARGS=--upgrade for newer versions)
 	@$(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt $(ARGS)
 	@$(subst pyproject.toml,infra/aws/checkov.in,$(COMPILE)) -o infra/aws/checkov.txt $(ARGS)
 	@$(subst pyproject.toml,--group bench,$(COMPILE)) -o tests/bench/requirements.txt $(ARGS)
+	@$(subst pyproject.toml,--group coverage,$(COMPILE)) -o tests/coverage.txt $(ARGS)
+	@$(subst pyproject.toml,--group mutants,$(COMPILE)) -o tests/mutants.txt $(ARGS)
 	@$(subst pyproject.toml,--group uv,$(COMPILE)) -o infra/uv.txt $(ARGS)

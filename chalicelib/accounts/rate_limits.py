@@ -132,7 +132,8 @@ class RateLimiter:
 
     def key(self, name: str, who: object) -> str:
         """What a counter is called in Redis."""
-        return f"carryout:{self._scope}:{name}:{_digest(str(who))}"
+        # The braces are a hash tag: a cluster runs a script only if all its keys are in one slot.
+        return f"carryout:{{{self._scope}}}:{name}:{_digest(str(who))}"
 
     def spend(self, *uses: Use) -> None:
         """Count a use of each rate, in one round trip.

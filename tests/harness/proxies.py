@@ -69,7 +69,7 @@ class Proxy:
         self._is_cut = False
         self._open: set[socket.socket] = set()
         self._frozen: set[socket.socket] = set()
-        self._closed = threading.Event()
+        self._thawed = threading.Event()
         self._lock = threading.Lock()
         self._listener = socket.create_server(address)
         self.port: int = self._listener.getsockname()[1]
@@ -96,14 +96,26 @@ class Proxy:
         with self._lock:
             self._frozen |= self._open
 
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return len(self._open) // 2
+
     def redirect(self, connect: Callable[[], socket.socket]) -> None:
         """Lead new connections to another server."""
         self._connect = connect
 
     def heal(self) -> None:
-        """Pass everything on again."""
+        """Pass everything on again; what was half open is reset, as a machine that is back does."""
         self._is_cut = False
         self._flows.set()
+        with self._lock:
+            frozen, self._frozen = self._frozen & self._open, set()
+            self._open -= frozen
+        self._thawed.set()
+        self._thawed = threading.Event()
+        for connection in frozen:
+            reset(connection)
 
     def reset(self) -> None:
         """Reset all connections that are open now."""
@@ -116,7 +128,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
         self._listener.close()
-        self._closed.set()
+        self._thawed.set()
         self.cut()
         self._flows.set()
 
@@ -173,8 +185,9 @@ class Proxy:
                 if source in self._frozen:
                     break
                 target.sendall(data)
+        thawed = self._thawed
         if source in self._frozen:
-            self._closed.wait()
+            thawed.wait()
         for connection in (source, target):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

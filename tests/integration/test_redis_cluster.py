@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from chalicelib.accounts.rate_limits import Rate, RateLimiter
+from chalicelib.adapters.job_queue import api_client
+from chalicelib.errors import TooMany
 from chalicelib.wiring import Wiring
 from infra.local.stack import free_port, ping, redis_command
 from tests.harness import processes
@@ -61,3 +64,16 @@ def test_a_whole_export(
     log = (tmp_path / "worker.log").read_text()
     assert "CROSSSLOT" not in log
     assert "Traceback" not in log
+
+
+def test_limits(cluster: str) -> None:
+    """Several limits are counted in one script, whose keys must be in one slot."""
+    limiter = RateLimiter(api_client(cluster), scope="test")
+    uses = (Rate("one", 1, 600), "susan"), (Rate("other", 5, 600), "127.0.0.1")
+    limiter.spend(*uses)
+    with pytest.raises(TooMany):
+        limiter.spend(*uses)
+    limiter.refund(*uses)
+    limiter.refund(*uses)
+    limiter.spend(*uses)
+    limiter.redis.close()

@@ -21,7 +21,7 @@ RULES: dict[str, list[tuple[str, str]]] = {
         (r"!", "no exclamation marks"),
         (r"(?<!all )\b(at once|for good|lately|by itself)\b", "immediately, permanently, recently"),
         (r"\b(one's|somebody|whom|whose)\b", "you and we"),
-        (r"\b(mail|e-mail|mail address)\b", "email, email address"),
+        (r"\b(mail|e-mail)\b", "email, email address"),
         (r"\b(can ?not|is not|are not|does not|do not|has not)\b", "contractions"),
         (r"\b([Ll]og ?(in|out)|canceled|erase|register)\b", "sign in, cancelled, delete, sign up"),
     ],

@@ -25,6 +25,9 @@ PAUSE_S = (1.0, 8.0)
 LASTS_S = (1.0, 12.0)
 UP_WITHIN_S = 120
 STOPS_WITHIN_S = 30
+SHOWN = 400
+"""How much of a log is shown of what does not stop."""
+
 SERVE = (sys.executable, "-m", "infra.servers.serve", "--host", "127.0.0.1", "--port")
 
 
@@ -32,9 +35,11 @@ SERVE = (sys.executable, "-m", "infra.servers.serve", "--host", "127.0.0.1", "--
 class Deployed:
     """A server of the API and a worker, beside those of the stack, of one tree of code."""
 
+    tree: Path
     api: psutil.Popen
     worker: psutil.Popen
     url: str
+    log: Path
 
 
 @dataclass
@@ -85,13 +90,15 @@ class Troubles:
         worker = processes.start([*WORKER, "run"], log=log, env=env, folder=tree)
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: _is_up(url), f"{tree} serves", within_s=UP_WITHIN_S, every_s=0.2)
-        return Deployed(api, worker, url)
+        return Deployed(tree, api, worker, url, log)
 
     def _stop(self, deployed: Deployed) -> None:
         for process in (deployed.api, deployed.worker):
             status = processes.stop(process, within_s=STOPS_WITHIN_S)
             if status != 0:
-                self.faults.append(f"{process.args} ended with status {status} after SIGTERM")
+                log = deployed.log.read_text(errors="replace")[-SHOWN:]
+                name = f"{process.args[2]} of {deployed.tree}"
+                self.faults.append(f"{name} ended with status {status} after SIGTERM: {log}")
 
     def stop(self) -> None:
         """Stop what was deployed."""
