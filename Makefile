@@ -11,8 +11,8 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-has
 # uv leaves compiling to the first import; unless that is kept, every process compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo run test faults soak mutants coverage bench browser servers image-check fuzz audit attack \
-  openapi-lint deploy destroy package package-check translations check lock
+.PHONY: help setup demo run test faults soak mutants coverage bench browser servers image-check fuzz \
+  audit attack openapi-lint deploy destroy package package-check translations check lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
