@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-has
 # uv leaves compiling to the first import; unless that is kept, every process compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo run test faults bench browser servers image-check fuzz audit attack deploy destroy \
+.PHONY: help setup demo run test faults soak bench browser servers image-check fuzz audit attack deploy destroy \
   package package-check translations check lock
 
 help: ## list the commands
@@ -36,6 +36,9 @@ test: setup ## run every test that this machine can run (ARGS=... for pytest)
 faults: setup ## kill, stop and starve every part, then check the outcome (SEED=, ONLY=, QUICK=1)
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(QUICK),--quick)
+
+soak: setup ## let users, faults and deploys go on for an hour, and see that nothing grows (MINUTES=, SEED=)
+	@$(BIN)/python -m tests.faults.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 attack: setup ## flood the application as one account and one network, and look at the others
 	@$(BIN)/pytest -s -m attack tests/security $(ARGS)

@@ -55,14 +55,20 @@ class Wiring:
     Attributes:
         settings: The settings.
         pool_size: How many connections to SQL are kept.
+        answer_s: How long an answer of PostgreSQL may take, in seconds; None for any time.
     """
 
     settings: Settings
     pool_size: int = 5
+    answer_s: float | None = None
 
     @classmethod
     def from_environment(
-        cls, mapping: Mapping[str, str] | None = None, *, pool_size: int = 5
+        cls,
+        mapping: Mapping[str, str] | None = None,
+        *,
+        pool_size: int = 5,
+        answer_s: float | None = None,
     ) -> "Wiring":
         """Read the settings and wire everything.
 
@@ -70,14 +76,16 @@ class Wiring:
             SettingsError: A setting is missing or bad.
         """
         mapping = environment() if mapping is None else mapping
-        return cls(Settings.from_mapping(mapping), pool_size)
+        return cls(Settings.from_mapping(mapping), pool_size, answer_s)
 
     @cached_property
     def database(self) -> Database:
         """The ledger."""
         url, held = self.settings.database_url, self._secret(self.settings.database_secret)
         pooler = self.settings.database_pooler
-        return connect(url, pool_size=self.pool_size, secret=held, pooler=pooler)
+        return connect(
+            url, pool_size=self.pool_size, secret=held, pooler=pooler, answer_s=self.answer_s
+        )
 
     @property
     def redis_secret(self) -> Secret | None:

@@ -21,6 +21,7 @@ from sqlalchemy import orm as so
 
 from chalicelib.adapters import tracing
 from chalicelib.adapters.job_queue import QueueError
+from chalicelib.db.engine import unhurried
 from chalicelib.db.models import Task
 from chalicelib.errors import (
     AttemptOver,
@@ -44,6 +45,9 @@ log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 0.5
 """The least time between two writes of progress."""
+
+SHOWN_AFTER_S = 1.0
+"""How long an attempt lasts until RQ's tools see how far it is: before, nobody can have looked."""
 
 HEARTBEAT_INTERVAL_S = 1.0
 """How often an attempt shows a sign of life and looks whether it should stop."""
@@ -134,7 +138,8 @@ def interruptible(
     watcher = threading.Thread(target=watch, daemon=True, name="watcher")
     watcher.start()
     try:
-        yield
+        with unhurried(session):
+            yield
     except Exception:
         check()
         raise
@@ -266,7 +271,7 @@ class Attempt:
 
     def before_success(self) -> Callable[[so.Session, Any], Any] | None:
         """What the kind of task does before its success, if anything; it stops when it must."""
-        if type(self.kind).before_success is TaskKind.before_success:
+        if not self.kind.has("before_success"):
             return None
 
         def before(session: so.Session, outcome: Any) -> Any:
@@ -279,7 +284,8 @@ class Attempt:
     def _report(self, done: int, total: int, **notes: Any) -> None:
         percent = self.lease.report(done, total, now=self.wiring.now(), **notes)
         self._reported_at = self.clock()
-        self.show_in_redis(percent)
+        if self._reported_at - self._started_at >= SHOWN_AFTER_S:
+            self.show_in_redis(percent)
 
     def show_in_redis(self, percent: int) -> None:
         """Show a percentage to RQ's own tools; they are a courtesy, so nothing fails for them."""
@@ -315,7 +321,7 @@ def run(task_id: str) -> str | None:
         carryout__task__id=task_id,
     )
     with bound(request_id=request_id, task_id=task_id), attempt:
-        return perform(task_id, wiring)
+        return perform(task_id, wiring, name=_probable_name())
 
 
 def _origin() -> dict[str, str]:
@@ -323,6 +329,12 @@ def _origin() -> dict[str, str]:
     job = get_current_job()
     meta = job.meta if job is not None else {}
     return {name: str(value) for name, value in meta.items()}
+
+
+def _probable_name() -> str | None:
+    """Of what kind the task is, if the job says the truth; see `JobQueue.hint`."""
+    job = get_current_job()
+    return job.description.partition("(")[0] if job is not None and job.description else None
 
 
 Begin = Callable[..., Attempt]
@@ -338,7 +350,12 @@ def begin(
 
 
 def perform(
-    task_id: str, wiring: Wiring, *, function: Function | None = None, begin: Begin = begin
+    task_id: str,
+    wiring: Wiring,
+    *,
+    function: Function | None = None,
+    begin: Begin = begin,
+    name: str | None = None,
 ) -> str | None:
     """Make an attempt at a task, if there is anything to do.
 
@@ -347,6 +364,7 @@ def perform(
         wiring: Clients and settings.
         function: What does it; None for the function that its kind names.
         begin: Makes the attempt; `worker.testing` has one of its own.
+        name: Of what kind it probably is; see `leases.claim`.
 
     Returns:
         The outcome, for the log; None when there was nothing to do.
@@ -361,6 +379,7 @@ def perform(
         lease_s=wiring.settings.lease_s,
         now=wiring.now(),
         workers=_workers_alive(wiring),
+        name=name,
     )
     if claimed is None:
         return None
@@ -451,16 +470,21 @@ def _execute(attempt: Attempt, function: Function) -> str:
     try:
         attempt.result = _call(attempt, function)
         attempt.lease.succeed(
-            attempt.result, total=attempt.total, now=now(), before=attempt.before_success()
+            attempt.result,
+            total=attempt.total,
+            now=now(),
+            before=attempt.before_success(),
+            kind=attempt.kind,
         )
     except AttemptOver:
         raise
     except TaskError as error:
-        attempt.lease.fail(error.code, error.detail, now=now())
+        attempt.lease.fail(error.code, error.detail, now=now(), kind=attempt.kind)
         return "failed"
     except Exception as error:  # noqa: BLE001 - a task may raise anything, and every task must end
         return _time_out(attempt) if transient_errors.timed_out(error) else _fail(attempt, error)
-    attempt.show_in_redis(100)
+    if (job := get_current_job()) is not None:
+        attempt.wiring.queue.note_success(job)
     return "succeeded"
 
 

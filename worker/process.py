@@ -4,6 +4,7 @@ import functools
 import signal
 from types import FrameType
 
+from chalicelib.db.engine import ANSWER_S
 from chalicelib.wiring import Wiring
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -35,4 +36,4 @@ def stop_requested() -> bool:
 @functools.cache
 def process_wiring() -> Wiring:
     """The wiring of this process, which the work horse inherits."""
-    return Wiring.from_environment(pool_size=5)
+    return Wiring.from_environment(pool_size=5, answer_s=ANSWER_S)

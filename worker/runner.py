@@ -33,6 +33,7 @@ from rq.utils import import_attribute, now
 from rq.worker import WorkerStatus
 
 from chalicelib.adapters.job_queue import QueueError, RegisteredJob, TextQueue
+from chalicelib.db.engine import ANSWER_S
 from chalicelib.errors import CancelRequested, ClaimLost
 from chalicelib.tasks import leases
 from chalicelib.tasks.leases import Lease
@@ -111,9 +112,9 @@ class Runner(Worker):
         self._wiring = wiring
         self._alive = alive
         self._children = [
-            ChildProcess(lambda: reconcile_for_ever(Wiring(wiring.settings, pool_size=1))),
-            ChildProcess(lambda: send_for_ever(Wiring(wiring.settings, pool_size=1))),
-            ChildProcess(lambda: deliver_for_ever(Wiring(wiring.settings, pool_size=2))),
+            ChildProcess(lambda: reconcile_for_ever(_beside_tasks(wiring, 1))),
+            ChildProcess(lambda: send_for_ever(_beside_tasks(wiring, 1))),
+            ChildProcess(lambda: deliver_for_ever(_beside_tasks(wiring, 2))),
         ]
         self._horse_status = 0
         self._pipe = -1, -1
@@ -361,6 +362,11 @@ class Runner(Worker):
             self._wiring.queue.hint(task_id, verdict.work.name if verdict and verdict.work else "")
 
 
+def _beside_tasks(wiring: Wiring, pool_size: int) -> Wiring:
+    """Clients of a process that must never wait long."""
+    return Wiring(wiring.settings, pool_size, answer_s=ANSWER_S)
+
+
 def recover(
     wiring: Wiring, *, worker: str, status: int, verdict: Verdict | None = None
 ) -> list[str]:
@@ -378,7 +384,7 @@ def recover(
     cause = verdict.cause if verdict else "died"
     facts = {"action": "recover", "worker": worker, "wait": status, "cause": cause}
     log.warning("work horse died", extra=facts)
-    fresh = Wiring(wiring.settings, pool_size=0)
+    fresh = _beside_tasks(wiring, 0)
     released = []
     try:
         with fresh.database.read() as session:

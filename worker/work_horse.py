@@ -5,6 +5,7 @@ the next job, for a moment, and ends when none comes or when it reaches one of i
 parent listens then, and forks the next one. What a job breaks still dies with the horse alone.
 """
 
+import json
 import os
 import resource
 import sys
@@ -20,7 +21,7 @@ from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import now, utcformat
 from rq.worker import WorkerStatus
 
-from chalicelib.adapters.job_queue import JOB_TTL_S
+from chalicelib.adapters.job_queue import JOB_TTL_S, TAKE, RegisteredJob
 from worker.attempts import REQUEUED, FailedAttemptError
 from worker.process import stop_requested
 
@@ -32,6 +33,10 @@ LISTEN_TIMES = 4
 
 EXECUTION_TTL_S = 65
 """When Redis forgets a silent execution: RQ's minute beside the parent's 5 s between two signs."""
+
+
+Taken = tuple[bool, bytes | None, list[bytes]]
+"""Whether workers are suspended; the id of a job that was taken, if any; its fields, if known."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,8 @@ class WorkHorse:
                     "status": JobStatus.FINISHED.value,
                     "ended_at": utcformat(job.ended_at),
                 }
+                if job.meta.get("progress") == 100:  # noqa: PLR2004 - percent
+                    facts["meta"] = json.dumps(job.meta)
                 pipeline.hset(job.key, mapping=facts)
                 job.finished_job_registry.add(job, JOB_TTL_S, pipeline)
                 pipeline.expire(job.key, JOB_TTL_S)
@@ -152,35 +159,48 @@ class WorkHorse:
 
     def _next(self) -> Job | None:
         """The next job, or None when none comes for a while."""
-        key, intermediate = self._queue.key, self._queue.intermediate_queue_key
         for _ in range(LISTEN_TIMES):
             if self._must_end():
                 return None
-            with self._redis.pipeline(transaction=False) as pipeline:
-                # Fractions of a second are fine: Redis has taken them since version 6.
-                pipeline.blmove(key, intermediate, cast("int", LISTEN_S))
-                # Asked after the wait: `rq suspend` may have come meanwhile.
-                pipeline.exists(WORKERS_SUSPENDED)
-                raw, suspended = pipeline.execute()
+            suspended, job_id, fields = self._take()
+            if job_id is None and not suspended:
+                suspended, job_id, fields = self._listen()
             if suspended or self._must_end():
-                if raw is not None:
-                    put_back(self._queue, raw)
+                if job_id is not None:
+                    put_back(self._queue, job_id)
                 return None
-            if raw is None:
-                continue
-            if job := self._fetch(raw):
+            if job_id is not None and (job := self._read(job_id, fields)):
                 return job
         return None
+
+    def _take(self) -> Taken:
+        """The next job, if one waits, in one step."""
+        queue = self._queue
+        keys = (queue.key, queue.intermediate_queue_key, WORKERS_SUSPENDED)
+        prefix = self._worker.job_class.redis_job_namespace_prefix
+        suspended, *taken = self._redis.eval(TAKE, len(keys), *keys, prefix)
+        job_id, fields = taken or (None, [])
+        return bool(suspended), job_id, fields
+
+    def _listen(self) -> Taken:
+        """Wait for a job."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            # Fractions of a second are fine: Redis has taken them since version 6.
+            key, intermediate = self._queue.key, self._queue.intermediate_queue_key
+            pipeline.blmove(key, intermediate, cast("int", LISTEN_S))
+            # Asked after the wait: `rq suspend` may have come meanwhile.
+            pipeline.exists(WORKERS_SUSPENDED)
+            raw, suspended = pipeline.execute()
+        return bool(suspended), raw, []
 
     def _must_end(self) -> bool:
         return stop_requested() or os.getppid() != self._parent
 
-    def _fetch(self, job_id: bytes) -> Job | None:
+    def _read(self, job_id: bytes, fields: list[bytes]) -> Job | None:
         """A job that Redis forgot, or that is not in the form of one, is passed over."""
         name = job_id.decode(errors="replace")
-        job_class, serializer = self._worker.job_class, self._worker.serializer
         try:
-            return job_class.fetch(name, connection=self._redis, serializer=serializer)
+            return RegisteredJob.made_of(name, fields, connection=self._redis)
         except NoSuchJobError:
             self._redis.lrem(self._queue.intermediate_queue_key, 1, cast("str", job_id))
             return None

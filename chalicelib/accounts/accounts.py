@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
@@ -10,6 +10,7 @@ from sqlalchemy import orm as so
 from chalicelib.accounts import link_keys
 from chalicelib.accounts.passwords import NOBODY, hash_password, verifies
 from chalicelib.accounts.secrets import digest, make_secret
+from chalicelib.db.engine import unhurried
 from chalicelib.db.models import LinkKey, Token, User
 from chalicelib.errors import EmailTaken, TooMany, Unauthenticated, UsernameTaken, WrongCredentials
 from chalicelib.exports import removals
@@ -149,7 +150,7 @@ _END_OLD_TOKENS = sa.delete(Token).where(
     Token.user_id == sa.bindparam("of"), Token.digest.not_in(_NEWEST)
 )
 
-_BY_TOKEN = (
+BY_TOKEN = (
     sa.select(User)
     .join(Token, Token.user_id == User.id)
     .where(Token.digest == sa.bindparam("digest"), Token.expires_at > sa.bindparam("now"))
@@ -162,10 +163,26 @@ def authenticate(session: so.Session, token: str, *, now: datetime) -> User:
     Raises:
         Unauthenticated: It is unknown, revoked or expired.
     """
-    user = session.scalar(_BY_TOKEN, {"digest": digest(token), "now": now})
-    if user is None:
+    row = authenticate_by(BY_TOKEN, session, token, now=now)
+    return cast("User", row[0])
+
+
+def authenticate_by(
+    query: sa.Select[Any], session: so.Session, token: str, *, now: datetime, **more: Any
+) -> sa.Row[Any]:
+    """What a query made of `BY_TOKEN` finds, the user first; as `authenticate`.
+
+    Args:
+        query: The query.
+        session: A session to read with.
+        token: The token.
+        now: The time.
+        **more: Other parameters of the query.
+    """
+    row = session.execute(query, {"digest": digest(token), "now": now, **more}).one_or_none()
+    if row is None:
         raise Unauthenticated
-    return user
+    return row
 
 
 def signed_in_at(session: so.Session, token: str) -> datetime | None:
@@ -261,4 +278,5 @@ def erase(session: so.Session, user_id: int, *, lease_s: int, now: datetime) -> 
     A worker that still runs for it finds its task gone and stops.
     """
     removals.request_removal(session, user_id, now=now, lease_s=lease_s)
-    session.execute(sa.delete(User).where(User.id == user_id))
+    with unhurried(session):
+        session.execute(sa.delete(User).where(User.id == user_id))

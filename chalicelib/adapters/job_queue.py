@@ -31,6 +31,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from chalicelib import logs
 from chalicelib.adapters import tracing
+from chalicelib.adapters.redis_primary import leaving_replicas
 from chalicelib.adapters.secrets_manager import Secret, SecretError
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,15 @@ of what RQ's own pipeline costs. Each job is deleted first: a finished one of th
 its expiry on to the new one. A job that is on its way from the queue to its task's claim can be
 left as it is: a second one would take its status, its trace and its worker's name away."""
 
+TAKE = """
+if redis.call('EXISTS', KEYS[3]) == 1 then return {1} end
+local id = redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
+if not id then return {0} end
+local job = redis.pcall('HGETALL', ARGV[1] .. id)
+return {0, id, job.err and {} or job}
+"""
+"""What `BLMOVE` and a look at the job do, where one waits, in one step."""
+
 ON_ITS_WAY_S = 5
 """How long a job may take from the queue to its task's claim until the reconciler enqueues another:
 some milliseconds are usual, and a worker that dies in between delays its task by so much."""
@@ -138,6 +148,22 @@ class RegisteredJob(Job):
             if not str(error).startswith("WRONGTYPE"):
                 raise
             raise NoSuchJobError("something else stands in its place") from error
+
+    @classmethod
+    def made_of(cls, job_id: str, fields: list[bytes], *, connection: Redis) -> Job:
+        """A job as `TAKE` has read it.
+
+        Raises:
+            NoSuchJobError: As `fetch`.
+        """
+        if not fields:
+            return cls.fetch(job_id, connection, JSONSerializer)
+        try:
+            job = cls(job_id, connection=connection, serializer=JSONSerializer)
+        except ValueError as error:
+            raise NoSuchJobError("no job is called so") from error
+        job.restore(dict(zip(fields[::2], fields[1::2], strict=True)))
+        return job
 
     def restore(self, raw_data: Any) -> Any:
         """Read the job from Redis, and take away all that a hint has no need of.
@@ -356,6 +382,11 @@ class JobQueue:
         """How many workers are alive; a dead one counts until its key expires."""
         return _seen(self.redis.eval(COUNT_ALIVE, 2, self._workers_key, WORKERS_SUSPENDED))
 
+    @staticmethod
+    def note_success(job: Job) -> None:
+        """Have RQ's tools see in the job, once it is over, that its task succeeded."""
+        job.meta |= {"progress": 100, **_origin()}
+
     def save_progress(self, task_id: str, percent: int) -> None:
         """Show a percentage in the job's `meta`, for RQ's own tools; the truth is in SQL."""
         meta = json.dumps({"progress": percent, **_origin()})
@@ -423,7 +454,7 @@ def api_client(
     url: str, *, secret: Secret | None = None, timeout_s: float = API_TIMEOUT_S
 ) -> Redis:
     """A client for callers that cannot wait: short time limits and no second try."""
-    return Redis.from_url(
+    client = Redis.from_url(
         url,
         credential_provider=_credentials(secret),
         socket_timeout=timeout_s,
@@ -431,11 +462,12 @@ def api_client(
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
     )
+    return leaving_replicas(client)
 
 
 def worker_client(url: str, *, secret: Secret | None = None) -> Redis:
     """A client for workers, which live through an outage: it tries again for minutes."""
-    return Redis.from_url(
+    client = Redis.from_url(
         url,
         credential_provider=_credentials(secret),
         socket_timeout=WORKER_TIMEOUT_S,
@@ -443,3 +475,4 @@ def worker_client(url: str, *, secret: Secret | None = None) -> Redis:
         retry=Retry(ExponentialBackoff(cap=5, base=0.2), 60),
         health_check_interval=30,
     )
+    return leaving_replicas(client)

@@ -42,11 +42,13 @@ class ExportFacts:
         snapshot: By dataset, the newest row when the first attempt began, as JSON; None when there
             was none. Later rows are not in the export.
         language: What they read. It may change between two attempts.
+        files: How many files of the kind there were at the claim.
     """
 
     username: str
     snapshot: dict[str, Any]
     language: str
+    files: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +136,8 @@ class Export(TaskKind):
         """Fix the snapshot, if this is the first attempt."""
         del now
         chosen = self.chosen(task.params)
-        username, language, snapshot = publication.fix_snapshot(session, task, chosen)
-        return ExportFacts(username, snapshot, language)
+        username, language, snapshot, files = publication.fix_snapshot(session, task, chosen)
+        return ExportFacts(username, snapshot, language, files)
 
     def on_success(
         self, session: so.Session, task: Task, outcome: Any, *, lease_s: int, now: datetime

@@ -11,6 +11,7 @@ from sqlalchemy import orm as so
 
 from chalicelib.db import engine
 from chalicelib.db.models import ExportFile, Task, User
+from chalicelib.db.pipelines import unanswered
 from chalicelib.errors import ClaimLost
 from chalicelib.exports import removals
 from chalicelib.exports.datasets import Dataset
@@ -19,9 +20,6 @@ from chalicelib.tasks import notifications
 
 EXPORTS = cast("sa.Table", ExportFile.__table__)
 ROW = EXPORTS.c
-
-MOST_FILES = 2**31 - 1
-"""Of a kind of export that forgets none."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,8 @@ class File:
         size_bytes: Its size.
         sha256: Its digest, as 64 hexadecimal digits.
         ttl_s: For how long it can be downloaded, in seconds.
-        kept: How many files of its kind its owner keeps, this one included; None for all.
+        kept: How many files of its kind its owner keeps, this one included; None for all, and where
+            it is known that there are fewer.
     """
 
     key: str
@@ -47,28 +46,34 @@ class File:
 
 def fix_snapshot(
     session: so.Session, task: Task, datasets: Sequence[Dataset]
-) -> tuple[str, str, dict[str, Any]]:
+) -> tuple[str, str, dict[str, Any], int]:
     """Fix what an export sees of its datasets, unless an earlier attempt did.
 
     Returns:
-        The user's name and language, and the snapshot.
+        The user's name and language, the snapshot, and how many files of the kind there are.
 
     Raises:
         ClaimLost: The user is gone.
     """
     found = session.execute(
-        _looking(tuple(datasets)), {"of": task.user_id, "task_id": task.id}
+        _looking(tuple(datasets)), {"of": task.user_id, "task_id": task.id, **_names(task)}
     ).one_or_none()
     if found is None:
         raise ClaimLost
-    username, language, snapshot, *newest = found
+    username, language, snapshot, files, *newest = found
     if snapshot is None:
         values = zip(datasets, newest, strict=True)
         snapshot = {one.name: one.snapshot_to_json(value) for one, value in values}
-        session.execute(
-            _upsert(engine.dialect(session), "snapshot"), {"task_id": task.id, "snapshot": snapshot}
+        unanswered(
+            session,
+            _upsert(engine.dialect(session), "snapshot"),
+            {"task_id": task.id, "snapshot": snapshot},
         )
-    return username, language, snapshot
+    return username, language, snapshot, files
+
+
+def _names(task: Task) -> dict[str, Any]:
+    return {"of": task.user_id, "kind": task.name, "about": task.id}
 
 
 @cache
@@ -77,7 +82,8 @@ def _looking(datasets: tuple[Dataset, ...]) -> sa.Select[Any]:
     earlier = sa.select(ROW.snapshot).where(ROW.task_id == sa.bindparam("task_id"))
     newest = [one.snapshot_query().label(f"newest_{one.name}") for one in datasets]
     snapshot = earlier.scalar_subquery().label("snapshot")
-    columns = User.username, User.language, snapshot, *newest
+    files = sa.select(sa.func.count()).select_from(_OTHERS.subquery()).scalar_subquery()
+    columns = User.username, User.language, snapshot, files.label("files"), *newest
     return sa.select(*columns).where(User.id == sa.bindparam("of"))
 
 
@@ -89,7 +95,7 @@ def _upsert(dialect: str, *names: str) -> Any:
 
 
 _OTHER = sa.alias(EXPORTS)
-_OLDER = (
+_OTHERS = (
     sa.select(_OTHER.c.task_id, _OTHER.c.email_id)
     .join(Task, Task.id == _OTHER.c.task_id)
     .where(
@@ -99,8 +105,11 @@ _OLDER = (
         Task.id != sa.bindparam("about"),
         _OTHER.c.gone_at.is_(None),
     )
-    .order_by(Task.finished_at.desc(), Task.id.desc())
-    .offset(sa.bindparam("others", type_=sa.Integer))
+)
+"""The files of a user's kind of task, but for one task's."""
+
+_OLDER = _OTHERS.order_by(Task.finished_at.desc(), Task.id.desc()).offset(
+    sa.bindparam("others", type_=sa.Integer)
 )
 """The files of a user's kind of task, but for one that is published and so many of the newest."""
 
@@ -116,8 +125,8 @@ _PUBLISH = (
         gone_at=None,
         email_id=sa.bindparam("email"),
     )
-    .returning(_OLDER.exists())
 )
+_PUBLISH_AND_LOOK = _PUBLISH.returning(_OLDER.exists())
 
 
 @dataclass(frozen=True)
@@ -146,9 +155,12 @@ class Publisher:
             "until": expires_at,
             "email": email_id,
         }
-        kept = MOST_FILES if file.kept is None else file.kept
-        names = {**self._names, "others": kept - 1}
-        if self.session.scalar(_PUBLISH, {**values, **names}):
+        names = _names(self.task)
+        if file.kept is None:
+            unanswered(self.session, _PUBLISH, {**values, "about": self.task.id})
+            return
+        names["others"] = file.kept - 1
+        if self.session.scalar(_PUBLISH_AND_LOOK, {**values, **names}):
             for older in self.session.execute(_OLDER, names).all():
                 self._retire(older.task_id, older.email_id)
 
@@ -161,10 +173,6 @@ class Publisher:
         removals.request_removal(session, user_id, task_id, now=self.now, lease_s=self.lease_s)
         (seq,) = session.execute(_RAISE, {"of": user_id}).one()
         notifications.announce_again(session, user_id, task_id, seq=seq, now=self.now)
-
-    @property
-    def _names(self) -> dict[str, Any]:
-        return {"of": self.task.user_id, "kind": self.task.name, "about": self.task.id}
 
 
 _RAISE = notifications.raising()

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from chalicelib.db.models import ACTIVE, ExportFile, OutboxMessage, Task
+from chalicelib.db.models import ACTIVE, ExportFile, OutboxMessage, Task, User
 from chalicelib.errors import NotFound
 from chalicelib.tasks.pauses import is_paused
 from chalicelib.tasks.queue_position import counted_position
@@ -50,19 +50,31 @@ def view_launched(launched: Launched) -> TaskView:
     return TaskView(launched.task, launched.position, bool(launched.paused))
 
 
-_VIEW = (
-    sa.select(
-        Task,
-        counted_position(),
-        is_paused(Task.name),
-        ExportFile,
-        OutboxMessage.state,
-        OutboxMessage.message_id,
-        OutboxMessage.sent_at,
-    )
-    .outerjoin(ExportFile, ExportFile.task_id == Task.id)
-    .outerjoin(OutboxMessage, OutboxMessage.id == ExportFile.email_id)
+_COLUMNS = (
+    *(Task, counted_position(), is_paused(Task.name), ExportFile),
+    *(OutboxMessage.state, OutboxMessage.message_id, OutboxMessage.sent_at),
 )
+
+
+def _joined(tasks: Any) -> sa.Select[Any]:
+    with_file = tasks.outerjoin(ExportFile, ExportFile.task_id == Task.id)
+    viewed = with_file.outerjoin(OutboxMessage, OutboxMessage.id == ExportFile.email_id)
+    return cast("sa.Select[Any]", viewed)
+
+
+def with_view(users: sa.Select[Any]) -> sa.Select[Any]:
+    """A query for a user as one that finds a task of theirs beside them, for `view_beside`."""
+    of_user = sa.and_(Task.id == sa.bindparam("task_id"), Task.user_id == User.id)
+    return _joined(users.add_columns(*_COLUMNS).outerjoin(Task, of_user))
+
+
+def view_beside(row: sa.Row[Any]) -> TaskView | None:
+    """The task in a row of `with_view`, if there is one."""
+    view = _view(row[-len(_COLUMNS) :])
+    return view if view.task is not None else None
+
+
+_VIEW = _joined(sa.select(*_COLUMNS))
 _OF_USER = _VIEW.where(Task.id == sa.bindparam("task_id"), Task.user_id == sa.bindparam("of"))
 _ANYBODYS = _VIEW.where(Task.id == sa.bindparam("task_id"))
 
@@ -108,15 +120,13 @@ def list_tasks(
     names: Sequence[str] | None = None,
 ) -> tuple[Sequence[TaskView], bool]:
     """A page of tasks, the newest first, and whether more follow: a user's, or everybody's."""
-    statement = _VIEW.order_by(Task.created_at.desc(), Task.id.desc())
+    statement = _VIEW
     for column, value in ((Task.user_id, user_id), (Task.status, status)):
         if value is not None:
             statement = statement.where(column == value)
     if names is not None:
         statement = statement.where(Task.name.in_(names))
-    if page.before is not None:
-        statement = statement.where(sa.tuple_(Task.created_at, Task.id) < page.before)
-    rows = session.execute(statement.limit(page.limit + 1))
+    rows = session.execute(page.of(statement, Task.created_at, Task.id))
     return page.cut([_view(row) for row in rows])
 
 

@@ -1,10 +1,11 @@
 """The one moment in which an import becomes visible: everything or nothing.
 
 What an account holds already is not added again: of equal rows it holds as many as the file, or as
-many as before if those were more. One statement finds what is missing and adds it. Where few rows
-of a file share a moment, as they do in most, it counts the equal ones by the indexes, row by row;
-where many do, that would take quadratic time, and it sorts them together with those of the account
-at the same moments. Either way the time is that of the file, however much the account holds.
+many as before if those were more. One statement finds what is missing and adds it. An account that
+holds nothing of the file's time lacks all of it. Otherwise, where few rows of a file share a
+moment, as they do in most, the statement counts the equal ones by the indexes, row by row; where
+many do, that would take quadratic time, and it sorts them together with those of the account at the
+same moments. Either way the time is that of the file, however much the account holds.
 """
 
 from dataclasses import dataclass
@@ -66,14 +67,11 @@ def publish(session: so.Session, target: Target, *, user_id: int, number: int) -
     Returns:
         How many rows were added.
     """
-    if dialect(session) == "postgresql":
+    postgresql = dialect(session) == "postgresql"
+    if postgresql:
         session.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK | user_id)))
         session.execute(sa.text(f"SET LOCAL work_mem TO '{SORT_MEMORY}'"))
-    postgresql = dialect(session) == "postgresql"
-    if not (postgresql and _is_large(session, number)) and _crowd(session, number) <= CROWD:
-        missing = _by_counting(target)
-    else:
-        missing = _by_sorting(target, postgresql=postgresql)
+    missing = _missing(session, target, user_id=user_id, number=number)
     owner = sa.bindparam("owner", type_=column_of(target.owner).type)
     found = sa.select(owner, missing.c.body, missing.c.timestamp).order_by(
         missing.c.timestamp, missing.c.position
@@ -86,6 +84,35 @@ def publish(session: so.Session, target: Target, *, user_id: int, number: int) -
 
 
 MINE = ImportRow.number == sa.bindparam("number", type_=sa.BigInteger)
+
+_STAGED = sa.select(ImportRow.timestamp, ImportRow.body, ImportRow.position).where(MINE)
+
+
+def _missing(session: so.Session, target: Target, *, user_id: int, number: int) -> sa.Subquery:
+    """The file's rows that the account lacks, found in the way that is the fastest for them."""
+    if not _meets(session, target, user_id=user_id, number=number):
+        return _STAGED.subquery()
+    postgresql = dialect(session) == "postgresql"
+    if not (postgresql and _is_large(session, number)) and _crowd(session, number) <= CROWD:
+        return _by_counting(target)
+    return _by_sorting(target, postgresql=postgresql)
+
+
+def _meets(session: so.Session, target: Target, *, user_id: int, number: int) -> bool:
+    """Whether the account holds anything of the time from the file's first row to its last."""
+    present = sa.select(sa.literal(1)).where(
+        column_of(target.owner) == user_id, _is_of_its_time(target)
+    )
+    return session.scalar(present.limit(1), {"number": number}) is not None
+
+
+def _is_of_its_time(target: Target) -> sa.ColumnElement[bool]:
+    """Whether a row of the account is not before the file's first row nor after its last."""
+    first, last = (
+        sa.select(edge(ImportRow.timestamp)).where(MINE).scalar_subquery()
+        for edge in (sa.func.min, sa.func.max)
+    )
+    return column_of(target.timestamp).between(first, last)
 
 
 def _is_large(session: so.Session, number: int) -> bool:
@@ -156,10 +183,6 @@ def _by_sorting(target: Target, *, postgresql: bool) -> sa.Subquery:
 def _both(target: Target) -> sa.Subquery:
     """The account's rows at the file's moments, whose position is NULL, and the file's own."""
     moments = sa.select(ImportRow.timestamp).where(MINE)
-    first, last = (
-        sa.select(edge(ImportRow.timestamp)).where(MINE).scalar_subquery()
-        for edge in (sa.func.min, sa.func.max)
-    )
     body, timestamp = column_of(target.body), column_of(target.timestamp)
     present = sa.select(
         timestamp.label("timestamp"),
@@ -168,11 +191,10 @@ def _both(target: Target) -> sa.Subquery:
     ).where(
         column_of(target.owner) == sa.bindparam("owner", type_=column_of(target.owner).type),
         # The range alone keeps PostgreSQL from reading all of the account first.
-        timestamp.between(first, last),
+        _is_of_its_time(target),
         timestamp.in_(moments),
     )
-    staged = sa.select(ImportRow.timestamp, ImportRow.body, ImportRow.position).where(MINE)
-    return sa.union_all(present, staged).subquery()
+    return sa.union_all(present, _STAGED).subquery()
 
 
 def bytes_of(session: so.Session, target: Target, *, user_id: int) -> int:

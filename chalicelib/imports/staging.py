@@ -76,7 +76,7 @@ def _insert(session: so.Session, number: int, rows: Iterable[StagedRow]) -> None
 def _text(moment: datetime) -> str:
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
-    return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
+    return moment.isoformat(" ", "microseconds")[:-6]  # without "+00:00"
 
 
 def mark_staged(session: so.Session, number: int) -> None:

@@ -81,13 +81,8 @@ def list_imports(
     session: so.Session, user_id: int, *, page: Page
 ) -> tuple[Sequence[ImportView], bool]:
     """A page of a user's imports, the newest first, and whether more follow."""
-    statement = _VIEW.where(ImportUpload.user_id == user_id).order_by(
-        ImportUpload.created_at.desc(), ImportUpload.id.desc()
-    )
-    if page.before is not None:
-        key = sa.tuple_(ImportUpload.created_at, ImportUpload.id)
-        statement = statement.where(key < page.before)
-    rows = session.execute(statement.limit(page.limit + 1))
+    statement = _VIEW.where(ImportUpload.user_id == user_id)
+    rows = session.execute(page.of(statement, ImportUpload.created_at, ImportUpload.id))
     return page.cut([ImportView(*row) for row in rows])
 
 

@@ -43,15 +43,8 @@ def write_post(
 
 def list_posts(session: so.Session, user_id: int, *, page: Page) -> tuple[Sequence[Post], bool]:
     """A page of a user's posts, the newest first, and whether more follow."""
-    statement = (
-        sa.select(Post)
-        .where(Post.user_id == user_id)
-        .order_by(Post.timestamp.desc(), Post.id.desc())
-        .limit(page.limit + 1)
-    )
-    if page.before is not None:
-        statement = statement.where(sa.tuple_(Post.timestamp, Post.id) < page.before)
-    return page.cut(session.scalars(statement).all())
+    statement = sa.select(Post).where(Post.user_id == user_id)
+    return page.cut(session.scalars(page.of(statement, Post.timestamp, Post.id)).all())
 
 
 def count_posts(session: so.Session, user_id: int) -> int:

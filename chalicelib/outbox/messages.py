@@ -9,6 +9,7 @@ user's address is confirmed is `unconfirmed`, and `pending` again from then on.
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from sqlalchemy import orm as so
 
 from chalicelib.db.engine import Database, UtcDateTime, db_clock
 from chalicelib.db.models import OPEN_MESSAGES, OutboxMessage, User
+from chalicelib.db.pipelines import unanswered
 from chalicelib.tasks import notifications
 
 MAX_TRIES = 10
@@ -75,7 +77,7 @@ def put(
         "created_at": now,
         "due_in_s": due_in_s,
     }
-    session.execute(_PUT, message)
+    unanswered(session, _PUT, message)
     return message_id
 
 
@@ -137,6 +139,10 @@ class SendingLease:
 
     def _write(self, statement: Any, now: datetime, **values: Any) -> None:
         fence = {"message": self.message, "fence": self.claim}
+        if self.database.is_postgresql:
+            with self.database.single() as session:
+                session.execute(_telling(statement), {**fence, **values, "moment_told": now})
+            return
         with self.database.write() as session:
             # The user's row first, as everybody locks it, or two could wait for each other.
             seq = session.scalar(_RAISE, fence) if self.task_id is not None else None
@@ -217,6 +223,20 @@ _AWAIT_CONFIRMATION = (
 )
 
 
+@cache
+def _telling(change: sa.Update) -> sa.Select[Any]:
+    """One statement that changes a message on PostgreSQL and has those look who watch its task."""
+    owner = sa.select(ROW.user_id).where(*_FENCE, ROW.task_id.is_not(None)).scalar_subquery()
+    raised = notifications.raising(notifications.USER.id, of=owner).cte("raised")
+    seq = sa.select(raised.c.notification_seq).scalar_subquery()
+    # A message about no task has no number to wait for; any other has, so its user comes first.
+    locked = change.where(sa.or_(ROW.task_id.is_(None), seq.is_not(None)))
+    changed = locked.returning(ROW.user_id, ROW.task_id).cte("changed")
+    now = sa.bindparam("moment_told", type_=UtcDateTime())
+    told = notifications.announcing(changed.c, seq=seq, now=now).cte("told")
+    return sa.select(changed.c.user_id).add_cte(told)
+
+
 def claim_due(database: Database, *, lease_s: float, most: int = 20) -> list[Message]:
     """Claim messages that are due, the oldest first; two senders never claim the same.
 
@@ -234,7 +254,7 @@ def claim_of_task(database: Database, task_id: str, *, lease_s: float) -> list[M
 
 
 def _claim(database: Database, statement: sa.Update, values: dict[str, Any]) -> list[Message]:
-    with database.write() as session:
+    with database.single() as session:
         rows = session.execute(statement, values).all()
     return [
         Message(

@@ -116,12 +116,11 @@ def list_webhooks(
     session: so.Session, *, page: Page, user_id: int | None = None
 ) -> tuple[Sequence[Webhook], bool]:
     """A page of webhooks, the newest first, and whether more follow: a user's, or everybody's."""
-    statement = sa.select(Webhook).order_by(Webhook.created_at.desc(), Webhook.id.desc())
+    statement = sa.select(Webhook)
     if user_id is not None:
         statement = statement.where(Webhook.user_id == user_id)
-    if page.before is not None:
-        statement = statement.where(sa.tuple_(Webhook.created_at, Webhook.id) < page.before)
-    return page.cut(session.scalars(statement.limit(page.limit + 1)).all())
+    found = session.scalars(page.of(statement, Webhook.created_at, Webhook.id))
+    return page.cut(found.all())
 
 
 @dataclass(frozen=True)

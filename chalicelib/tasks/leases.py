@@ -20,7 +20,7 @@ from chalicelib.errors import ClaimLost
 from chalicelib.tasks import schedule_runs, shares
 from chalicelib.tasks.outcomes import end
 from chalicelib.tasks.pauses import is_paused
-from chalicelib.tasks.registry import TASKS, kind_of
+from chalicelib.tasks.registry import TASKS, TaskKind, kind_of
 from chalicelib.tasks.transitions import ROW, ConditionalUpdate, as_task, change_leased
 
 MAX_PAUSE_S = 60
@@ -49,7 +49,7 @@ class Lease:
         Returns:
             The task's status, or None when the claim is lost.
         """
-        with self.database.write() as session:
+        with self.database.single() as session:
             status: str | None = session.scalar(_RENEW, {**self._fence, "lease_s": self.lease_s})
         return status
 
@@ -75,15 +75,15 @@ class Lease:
         Returns:
             The percentage, at most 99: 100 is for success.
         """
-        with self._locked(now, first=write) as (_, task):
-            task.total = total
-            task.done = max(task.done, done)
-            task.percent = max(task.percent, min(99, 100 * done // total if total else 0))
-            if checkpoint and checkpoint != task.checkpoint:
-                task.checkpoint, task.checkpoint_claim = checkpoint, self.claim
-            task.lease_until = db_clock(self.lease_s)
-            task.last_seen_at = db_clock()
-        return task.percent
+        percent = min(99, 100 * done // total if total else 0)
+        progress = {"reached": done, "of": total, "hundredths": percent, "lease_s": self.lease_s}
+        given = {"state": checkpoint} if checkpoint else {}
+        update = _CHECKPOINT if checkpoint else _REPORT
+        with self.database.single() if write is None else self.database.write() as session:
+            if write is not None:
+                write(session)
+            row = update.execute(session, self._fence, progress | given, now=now)
+        return int(self._changed(row, now).percent)
 
     def succeed(
         self,
@@ -92,6 +92,7 @@ class Lease:
         now: datetime,
         total: int | None = None,
         before: Callable[[so.Session, Any], Any] | None = None,
+        kind: TaskKind | None = None,
     ) -> None:
         """End the task well; this commit is what publishes its outcome.
 
@@ -102,8 +103,14 @@ class Lease:
             total: How much was done in all, where that is more exact than the last report.
             before: Writes in the same transaction what takes long, before the task is locked, and
                 returns the outcome; see `TaskKind.before_success`.
+            kind: The task's kind, as claimed: one without hooks takes one round trip.
         """
-        with self.database.write() as session:
+        if kind is not None and before is None and not kind.has("on_success"):
+            kind.refuse_outcome(outcome)
+            values = {"now": now, "counted": total, "ended": outcome}
+            if self._at_once(_SUCCEED_AT_ONCE, kind, values, now=now):
+                return
+        with self.database.write() if before else self.database.pipeline() as session:
             if before is not None:
                 outcome = before(session, outcome)
             result = outcome if isinstance(outcome, dict) else None
@@ -113,12 +120,14 @@ class Lease:
                 task = as_task(row)
                 kind_of(task).on_success(session, task, outcome, lease_s=self.lease_s, now=now)
                 schedule_runs.note_end(session, task, now=now)
-        if row is None:
-            with self._locked(now):
-                raise ClaimLost  # unless the task itself tells better why
+        self._changed(row, now)
 
-    def fail(self, code: str, detail: str, *, now: datetime) -> None:
-        """End the task badly, for good; its percentage stays."""
+    def fail(self, code: str, detail: str, *, now: datetime, kind: TaskKind | None = None) -> None:
+        """End the task badly, for good; its percentage stays. See `succeed` for `kind`."""
+        if kind is not None and not kind.has("on_end"):
+            values = {"now": now, "code": code, "detail": detail}
+            if self._at_once(_FAIL_AT_ONCE, kind, values, now=now):
+                return
         with self._locked(now) as (session, task):
             error = (code, detail)
             end(session, task, status="failed", lease_s=self.lease_s, now=now, error=error)
@@ -140,10 +149,10 @@ class Lease:
             now: The time.
             to_end: Whether it goes on after those that wait now; else it keeps its position.
         """
-        with self._locked(now) as (_, task):
-            _queue_again(task, pause_s=0)
-            if to_end:
-                _move_to_end(task)
+        update = _RELEASE_TO_END if to_end else _RELEASE
+        with self.database.single() as session:
+            row = update.execute(session, self._fence, {}, now=now)
+        self._changed(row, now)
 
     def time_out(self, time_limit_s: int, *, now: datetime) -> str:
         """The attempt is out of time: fail the task, unless this very attempt got it on.
@@ -196,21 +205,31 @@ class Lease:
     def _fence(self) -> dict[str, Any]:
         return {"task_id": self.task_id, "fence": self.claim}
 
+    def _at_once(
+        self, update: ConditionalUpdate, kind: TaskKind, values: dict[str, Any], *, now: datetime
+    ) -> bool:
+        """End a task that nothing but the kernel knows of, if it is one; whether it was."""
+        with self.database.single() as session:
+            fence = {**self._fence, "kind": kind.name}
+            return update.execute(session, fence, values, now=now) is not None
+
+    def _changed(self, row: sa.Row[Any] | None, now: datetime) -> sa.Row[Any]:
+        if row is None:
+            with self._locked(now):
+                raise ClaimLost  # unless the task itself tells better why
+        return row
+
     @contextmanager
     def _locked(
-        self,
-        now: datetime,
-        *,
-        cancelling: bool = False,
-        first: Callable[[so.Session], None] | None = None,
+        self, now: datetime, *, cancelling: bool = False
     ) -> Iterator[tuple[so.Session, Task]]:
-        with self.database.write() as session:
-            if first is not None:
-                first(session)
-            with change_leased(
+        with (
+            self.database.pipeline() as session,
+            change_leased(
                 session, self.task_id, claim=self.claim, now=now, cancelling=cancelling
-            ) as task:
-                yield session, task
+            ) as task,
+        ):
+            yield session, task
 
 
 _RENEW = (
@@ -229,21 +248,63 @@ _RENEW = (
 
 _COUNTED = sa.func.coalesce(sa.bindparam("counted", type_=sa.BigInteger()), ROW.total)
 
-_SUCCEED = ConditionalUpdate(
+_RUNNING = (
     ROW.id == sa.bindparam("task_id"),
     ROW.status == "running",
     ROW.claim == sa.bindparam("fence"),
-    status="succeeded",
-    finished_at=sa.bindparam("now", type_=UtcDateTime()),
-    lease_until=None,
-    checkpoint=None,
-    error_code=None,
-    error_detail=None,
-    percent=100,
-    done=_COUNTED,
-    total=_COUNTED,
-    result=sa.bindparam("ended", type_=ROW.result.type),
-    returning=ROW,
+)
+_ALONE = (ROW.name == sa.bindparam("kind"), ROW.schedule_id.is_(None))
+"""Nobody but the kernel has to know of the task's end."""
+
+_ENDED: dict[str, Any] = {
+    "finished_at": sa.bindparam("now", type_=UtcDateTime()),
+    "lease_until": None,
+    "checkpoint": None,
+}
+_SUCCEEDED: dict[str, Any] = _ENDED | {
+    "status": "succeeded",
+    "error_code": None,
+    "error_detail": None,
+    "percent": 100,
+    "done": _COUNTED,
+    "total": _COUNTED,
+    "result": sa.bindparam("ended", type_=ROW.result.type),
+}
+_FAILED: dict[str, Any] = _ENDED | {
+    "status": "failed",
+    "error_code": sa.bindparam("code"),
+    "error_detail": sa.bindparam("detail"),
+}
+_SUCCEED = ConditionalUpdate(*_RUNNING, **_SUCCEEDED, returning=ROW)
+_SUCCEED_AT_ONCE = ConditionalUpdate(*_RUNNING, *_ALONE, **_SUCCEEDED)
+_FAIL_AT_ONCE = ConditionalUpdate(*_RUNNING, *_ALONE, **_FAILED)
+
+
+def _at_least(column: sa.Column[Any], name: str) -> Any:
+    """What a column becomes that never falls."""
+    given = sa.bindparam(name, type_=column.type)
+    return sa.case((column > given, column), else_=given)
+
+
+_PROGRESS: dict[str, Any] = {
+    "total": sa.bindparam("of"),
+    "done": _at_least(ROW.done, "reached"),
+    "percent": _at_least(ROW.percent, "hundredths"),
+    "lease_until": db_clock(sa.bindparam("lease_s", type_=sa.Float())),
+    "last_seen_at": db_clock(),
+}
+_STATE = sa.bindparam("state", type_=ROW.checkpoint.type)
+_MOVED = sa.cast(ROW.checkpoint, sa.Text).is_distinct_from(sa.cast(_STATE, sa.Text))
+_MOVED_BY = sa.case((_MOVED, sa.bindparam("fence")), else_=ROW.checkpoint_claim)
+_REPORT = ConditionalUpdate(*_RUNNING, **_PROGRESS)
+_CHECKPOINT = ConditionalUpdate(
+    *_RUNNING, **_PROGRESS, checkpoint=_STATE, checkpoint_claim=_MOVED_BY
+)
+
+_QUEUED: dict[str, Any] = {"status": "queued", "lease_until": None, "due_at": db_clock(0.0)}
+_RELEASE = ConditionalUpdate(*_RUNNING, **_QUEUED)
+_RELEASE_TO_END = ConditionalUpdate(
+    *_RUNNING, **_QUEUED, queued_at=db_clock(), yielded_at=db_clock()
 )
 
 
@@ -270,6 +331,7 @@ def claim(
     lease_s: int,
     now: datetime,
     workers: int | None = None,
+    name: str | None = None,
 ) -> Claimed | None:
     """Claim a task.
 
@@ -280,6 +342,7 @@ def claim(
         lease_s: How long the lease lasts without a sign of life, in seconds.
         now: The time.
         workers: How many are alive, for kinds that may hold a share of them; None if unknown.
+        name: Of what kind the task probably is: if that kind has no hook, one round trip is enough.
 
     Returns:
         The lease and the task as claimed; None when there is nothing to do: another worker has
@@ -287,7 +350,14 @@ def claim(
         of the workers, or this code does not know its kind.
     """
     values = {"by": worker, "lease_s": lease_s, "now": now}
-    with database.write() as session:
+    if name in TASKS and TASKS[name].share == 1 and not TASKS[name].has("on_claim"):
+        with database.single() as session:
+            named = {"task_id": task_id, "kind": name}
+            row = _CLAIM_AT_ONCE.execute(session, named, values, now=now)
+        if row is not None:
+            task = as_task(row)
+            return Claimed(Lease(database, task_id, task.claim, lease_s), task, None)
+    with database.pipeline() as session:
         row = _CLAIM.execute(session, {"task_id": task_id}, values, now=now)
         if row is None:
             return None
@@ -304,20 +374,25 @@ def claim(
     return Claimed(Lease(database, task_id, task.claim, lease_s), task, facts)
 
 
-_CLAIM = ConditionalUpdate(
+_CLAIMABLE = (
     ROW.id == sa.bindparam("task_id"),
     ROW.status == "queued",
     ROW.due_at <= db_clock(1),
     ~is_paused(ROW.name),
-    status="running",
-    claim=ROW.claim + 1,
-    attempt=ROW.failures + 1,
-    worker=sa.bindparam("by"),
-    lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),
-    last_seen_at=db_clock(),
-    yielded_at=None,
-    started_at=sa.func.coalesce(ROW.started_at, sa.bindparam("now", type_=UtcDateTime())),
-    returning=ROW,
+)
+_CLAIMED: dict[str, Any] = {
+    "status": "running",
+    "claim": ROW.claim + 1,
+    "attempt": ROW.failures + 1,
+    "worker": sa.bindparam("by"),
+    "lease_until": db_clock(sa.bindparam("lease_s", type_=sa.Float())),
+    "last_seen_at": db_clock(),
+    "yielded_at": None,
+    "started_at": sa.func.coalesce(ROW.started_at, sa.bindparam("now", type_=UtcDateTime())),
+}
+_CLAIM = ConditionalUpdate(*_CLAIMABLE, **_CLAIMED, returning=ROW)
+_CLAIM_AT_ONCE = ConditionalUpdate(
+    *_CLAIMABLE, ROW.name == sa.bindparam("kind"), **_CLAIMED, returning=ROW
 )
 
 

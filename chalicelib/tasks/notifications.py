@@ -10,6 +10,7 @@ from sqlalchemy import orm as so
 
 from chalicelib.db import engine
 from chalicelib.db.models import Notification, Task, User
+from chalicelib.db.pipelines import unanswered
 
 TASK_PROGRESS = "task_progress"
 
@@ -17,7 +18,12 @@ MOST_AT_ONCE = 100
 """How many notifications one look returns."""
 
 
-def raising(*more: sa.ColumnElement[Any], of: Any = None) -> sa.UpdateBase:
+_users = cast("sa.Table", User.__table__)
+USER = _users.c
+"""A user's columns, for what `raising` returns."""
+
+
+def raising(*more: sa.ColumnElement[Any], of: Any = None) -> Any:
     """A statement that raises a user's notification number and locks their row until the commit.
 
     Execute it before any other write about the user: everybody takes the user's row first, so
@@ -28,12 +34,11 @@ def raising(*more: sa.ColumnElement[Any], of: Any = None) -> sa.UpdateBase:
         *more: What it returns besides the number.
         of: A query for the user's id; without one the parameter `of` names it.
     """
-    users = cast("sa.Table", User.__table__)
     return (
-        sa.update(users)
-        .where(users.c.id == (sa.bindparam("of") if of is None else of))
-        .values(notification_seq=users.c.notification_seq + 1)
-        .returning(users.c.notification_seq, *more)
+        sa.update(_users)
+        .where(USER.id == (sa.bindparam("of") if of is None else of))
+        .values(notification_seq=USER.notification_seq + 1)
+        .returning(USER.notification_seq, *more)
     )
 
 
@@ -51,6 +56,28 @@ def announced(task: Any) -> tuple[Any, ...]:
     )
 
 
+def posting(task: Any, *, seq: sa.ColumnElement[int], now: sa.ColumnElement[datetime]) -> Any:
+    """A statement that does what `post_task_progress` does, as a part of another on PostgreSQL.
+
+    Args:
+        task: The columns of a part of that statement, which returns one task or none.
+        seq: The number of the notification, from such a part, too.
+        now: The time.
+    """
+    user_id, task_id, name, status, percent, done, total, error_code = announced(task)
+    build = sa.func.json_build_object
+    progress = build("percent", percent, "done", done, "total", total)
+    told = ("task_id", task_id, "name", name, "status", status)
+    data = build(*told, "progress", progress, "error", error_code)
+    news = sa.select(user_id, sa.literal(TASK_PROGRESS), task_id, seq, now, data)
+    names = ["user_id", "name", "subject", "seq", "timestamp", "data"]
+    statement = engine.insert("postgresql", Notification)
+    replaced = {name: statement.excluded[name] for name in names[3:]}
+    return statement.from_select(names, news, include_defaults=False).on_conflict_do_update(
+        index_elements=names[:3], set_=replaced
+    )
+
+
 def post_task_progress(
     session: so.Session, task: Task | sa.Row[Any], *, seq: int, now: datetime
 ) -> None:
@@ -65,7 +92,7 @@ def post_task_progress(
     }
     news = {"seq": seq, "timestamp": now, "data": data}
     keys = {"user_id": user_id, "name": TASK_PROGRESS, "subject": task_id}
-    session.execute(_post(engine.dialect(session)), {**keys, **news})
+    unanswered(session, _post(engine.dialect(session)), {**keys, **news})
 
 
 @cache
@@ -81,6 +108,19 @@ def announce_again(
 ) -> None:
     """Have those who watch a task look at it once more: what belongs to it has changed."""
     session.execute(_ANNOUNCE_AGAIN, {"of": user_id, "about": task_id, "next": seq, "moment": now})
+
+
+def announcing(about: Any, *, seq: Any, now: Any) -> sa.Update:
+    """What `announce_again` does, as a part of another statement, as `posting` is."""
+    return (
+        sa.update(_notifications)
+        .where(
+            _notifications.c.user_id == about.user_id,
+            _notifications.c.name == TASK_PROGRESS,
+            _notifications.c.subject == about.task_id,
+        )
+        .values(seq=seq, timestamp=now)
+    )
 
 
 _notifications = cast("sa.Table", Notification.__table__)

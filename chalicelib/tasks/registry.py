@@ -129,8 +129,7 @@ class TaskKind:
             TypeError: The function returned something else than a task of this kind does.
         """
         del session, task, lease_s, now
-        if outcome is not None and not isinstance(outcome, dict):
-            raise TypeError(f"{self.name} returned a {type(outcome).__name__}, not a dict or None")
+        self.refuse_outcome(outcome)
 
     def on_end(self, session: so.Session, task: Task, *, lease_s: int, now: datetime) -> None:
         """The task has failed or was cancelled.
@@ -146,6 +145,19 @@ class TaskKind:
     def on_retry(self, session: so.Session, task: Task, *, now: datetime) -> None:
         """The task is queued anew, with nothing of the past but its name."""
         del session, task, now
+
+    def refuse_outcome(self, outcome: Any) -> None:
+        """Refuse what a function returned, unless there are hooks that publish it.
+
+        Raises:
+            TypeError: It is neither a dict nor None.
+        """
+        if outcome is not None and not isinstance(outcome, dict):
+            raise TypeError(f"{self.name} returned a {type(outcome).__name__}, not a dict or None")
+
+    def has(self, hook: str) -> bool:
+        """Whether this kind declares a hook; one that does not needs no transaction for it."""
+        return getattr(type(self), hook) is not getattr(TaskKind, hook)
 
     @cached_property
     def model(self) -> type[msgspec.Struct]:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from math import ceil
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db import engine
-from chalicelib.db.engine import UtcDateTime
+from chalicelib.db.engine import Database, UtcDateTime
 from chalicelib.db.models import ACTIVE, IdempotencyKey, Task
 from chalicelib.errors import (
     CoolingDown,
@@ -37,6 +37,9 @@ from chalicelib.tasks.queue_position import EXACT_UP_TO, count_ahead
 from chalicelib.tasks.registry import TaskKind, kind_of
 from chalicelib.tasks.transitions import change
 from chalicelib.values.fields import format_time
+
+NOT_NULL_VIOLATION = "23502"
+"""PostgreSQL's code for it."""
 
 IDEMPOTENCY_TTL = timedelta(hours=24)
 """How long an Idempotency-Key names the same task."""
@@ -86,10 +89,40 @@ class Launched:
     paused: bool | None = None
 
 
+def launch(
+    database: Database, user_id: int, request: TaskRequest, *, now: datetime
+) -> Launched | None:
+    """Record a task with one round trip to PostgreSQL, where nothing is in its way.
+
+    Returns:
+        The new task; None when nothing was recorded, and `launch_task` knows why or does it.
+    """
+    takes_more = request.alone or request.cooldown_s or request.not_before is not None
+    if takes_more or request.kind.has("on_launch") or not database.is_postgresql:
+        return None
+    facts, key = _facts(user_id, request, task_id=str(uuid4()), now=now), request.idempotency_key
+    given = {f"given_{name}": value for name, value in facts.items()}
+    if key is not None:
+        old = now - IDEMPOTENCY_TTL
+        given |= {"given_key": key, "given_fingerprint": _fingerprint(request), "old": old}
+    try:
+        with database.single() as session:
+            begun = session.execute(_launching(by_key=key is not None), given).one_or_none()
+    except sa.exc.IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) != NOT_NULL_VIOLATION:
+            raise
+        return None  # the key was given to another request meanwhile
+    if begun is None:
+        return None
+    ahead, paused, due_at = begun
+    task, position = Task(**facts, due_at=due_at), min(ahead + 1, EXACT_UP_TO + 1)
+    return Launched(task, is_new=True, position=position, paused=paused)
+
+
 def launch_task(
     session: so.Session, user_id: int, request: TaskRequest, *, now: datetime
 ) -> Launched:
-    """Record a task, in three statements; it is queued from the commit on.
+    """Record a task, in three statements or more; it is queued from the commit on.
 
     Returns:
         The new task, or the one that the request's key names already.
@@ -221,7 +254,18 @@ def _insert(
     session: so.Session, user_id: int, request: TaskRequest, *, task_id: str, now: datetime
 ) -> Task:
     delayed = request.not_before is not None and request.not_before > now
-    facts = {
+    facts = _facts(user_id, request, task_id=task_id, now=now)
+    if delayed:
+        facts["due_at"] = facts["queued_at"] = request.not_before
+    due_at = session.scalar(_insert_task(engine.dialect(session), delayed=delayed), facts)
+    if due_at is None:
+        _refuse_second(session, user_id, request.kind.name, facts["unique_key"])
+        raise TaskInProgress(task_id)
+    return Task(**facts | {"due_at": due_at})
+
+
+def _facts(user_id: int, request: TaskRequest, *, task_id: str, now: datetime) -> dict[str, Any]:
+    return {
         **_FRESH,
         "id": task_id,
         "user_id": user_id,
@@ -230,16 +274,9 @@ def _insert(
         "params": dict(request.params),
         "max_attempts": request.max_attempts,
         "created_at": now,
-        "queued_at": request.not_before if delayed else now,
+        "queued_at": now,
         "schedule_id": request.schedule_id,
     }
-    if delayed:
-        facts["due_at"] = request.not_before
-    due_at = session.scalar(_insert_task(engine.dialect(session), delayed=delayed), facts)
-    if due_at is None:
-        _refuse_second(session, user_id, request.kind.name, facts["unique_key"])
-        raise TaskInProgress(task_id)
-    return Task(**facts | {"due_at": due_at})
 
 
 _FRESH = {
@@ -257,6 +294,74 @@ def _insert_task(dialect: str, *, delayed: bool) -> Any:
     if not delayed:
         statement = statement.values(due_at=engine.db_clock())
     return statement.on_conflict_do_nothing().returning(Task.__table__.c.due_at)
+
+
+_GIVEN = (
+    *(name for name in _FRESH if name != "unique_key"),
+    *("id", "user_id", "name", "unique_key", "params"),
+    *("max_attempts", "created_at", "queued_at", "schedule_id"),
+)
+"""The columns that `_facts` gives."""
+
+
+def _given(column: sa.Column[Any]) -> sa.BindParameter[Any]:
+    return sa.bindparam(f"given_{column.key}", type_=column.type)
+
+
+@cache
+def _launching(*, by_key: bool) -> sa.Select[Any]:
+    """One statement that does on PostgreSQL what `launch_task` does, or nothing at all.
+
+    It sees what was committed when it began. What came in between is found by the unique index on
+    tasks in progress, and by the key's: a key that is good still becomes one without a task, which
+    the table refuses, and all of the statement is undone.
+    """
+    task, key = cast("sa.Table", Task.__table__), cast("sa.Table", IdempotencyKey.__table__)
+    user_id, old = _given(task.c.user_id), sa.bindparam("old", type_=UtcDateTime())
+    same = (task.c.name == _given(task.c.name), task.c.unique_key == _given(task.c.unique_key))
+    free = [~sa.exists().where(task.c.user_id == user_id, *same, task.c.status.in_(ACTIVE))]
+    if by_key:
+        names_it = (key.c.user_id == user_id, key.c.key == _given(key.c.key))
+        free.append(~sa.exists().where(*names_it, key.c.created_at > old))
+    begun = (
+        notifications.raising(
+            count_ahead(_given(task.c.queued_at), _given(task.c.id)).label("ahead"),
+            is_paused(_given(task.c.name)).label("paused"),
+            notifications.USER.id,
+            of=user_id,
+        )
+        .where(*free)
+        .cte("begun")
+    )
+    columns = [task.c[name] for name in _GIVEN]
+    row = sa.select(*(_given(one) for one in columns), engine.db_clock()).select_from(begun)
+    inserted = (
+        engine.insert("postgresql", Task)
+        .from_select([*(one.key for one in columns), "due_at"], row, include_defaults=False)
+        .on_conflict_do_nothing()
+        .returning(*notifications.announced(task.c), task.c.due_at)
+        .cte("inserted")
+    )
+    now = _given(task.c.created_at)
+    seq = sa.select(begun.c.notification_seq).scalar_subquery()
+    parts = [notifications.posting(inserted.c, seq=seq, now=now).cte("posted")]
+    if by_key:
+        parts.append(_noting(inserted.c, old, now).cte("noted"))
+    found = sa.select(begun.c.ahead, begun.c.paused, inserted.c.due_at)
+    return found.where(begun.c.id == inserted.c.user_id).add_cte(*parts)
+
+
+def _noting(task: Any, old: Any, now: Any) -> Any:
+    """Give the key to a new task; if it names another one, what it names becomes NULL."""
+    key = cast("sa.Table", IdempotencyKey.__table__).c
+    row = sa.select(task.user_id, _given(key.key), _given(key.fingerprint), task.id, now)
+    names = ["user_id", "key", "fingerprint", "task_id", "created_at"]
+    statement = engine.insert("postgresql", IdempotencyKey)
+    statement = statement.from_select(names, row, include_defaults=False)
+    renewed = {
+        name: sa.case((key.created_at <= old, statement.excluded[name])) for name in names[2:]
+    }
+    return statement.on_conflict_do_update(index_elements=names[:2], set_=renewed)
 
 
 def _refuse_second(session: so.Session, user_id: int, name: str, unique_key: str) -> None:

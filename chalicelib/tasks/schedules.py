@@ -153,12 +153,11 @@ def list_schedules(
     session: so.Session, *, page: Page, user_id: int | None = None
 ) -> tuple[Sequence[Schedule], bool]:
     """A page of schedules, the newest first, and whether more follow: a user's, or everybody's."""
-    statement = sa.select(Schedule).order_by(Schedule.created_at.desc(), Schedule.id.desc())
+    statement = sa.select(Schedule)
     if user_id is not None:
         statement = statement.where(Schedule.user_id == user_id)
-    if page.before is not None:
-        statement = statement.where(sa.tuple_(Schedule.created_at, Schedule.id) < page.before)
-    return page.cut(session.scalars(statement.limit(page.limit + 1)).all())
+    found = session.scalars(page.of(statement, Schedule.created_at, Schedule.id))
+    return page.cut(found.all())
 
 
 def change(

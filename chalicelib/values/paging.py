@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
 from chalicelib.errors import Fault, Invalid
 from chalicelib.values.fields import Cursor, flaw
 
 T = TypeVar("T")
+S = TypeVar("S", bound=sa.Select[*tuple[Any, ...]])
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
@@ -29,6 +33,17 @@ class Page:
 
     limit: int = DEFAULT_LIMIT
     before: tuple[datetime, Any] | None = None
+
+    def of(self, statement: S, *key: so.InstrumentedAttribute[Any]) -> S:
+        """The rows of this page and one more, the newest first.
+
+        Args:
+            statement: Finds all of them, in any order.
+            key: The columns that order them: the time, and what tells rows of one moment apart.
+        """
+        if self.before is not None:
+            statement = statement.where(sa.tuple_(*key) < self.before)
+        return statement.order_by(*[column.desc() for column in key]).limit(self.limit + 1)
 
     def cut(self, found: Sequence[T]) -> tuple[Sequence[T], bool]:
         """The items of this page out of one more than it holds, and whether there was one more."""

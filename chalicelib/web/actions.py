@@ -24,8 +24,10 @@ from chalicelib.logs import metrics
 from chalicelib.microblog import posts
 from chalicelib.microblog.models import Post
 from chalicelib.schemas.requests import NewTask
+from chalicelib.tasks import requests as tasks
 from chalicelib.tasks.registry import TASKS, TaskKind, kind_of
 from chalicelib.tasks.requests import (
+    Launched,
     TaskRequest,
     cancel_task,
     find_launched,
@@ -77,9 +79,7 @@ def launch(
                 raise
             return view_task(session, earlier.id), None
     try:
-        with call.wiring.database.write() as session:
-            launched = launch_task(session, call.user.id, request, now=call.now)
-            view = None if launched.is_new else view_task(session, launched.task.id)
+        launched, view = _launch(call, request)
     except BaseException:
         limiter.refund(*uses)
         raise
@@ -91,6 +91,16 @@ def launch(
     if launched.position is None:  # the reconciler enqueues a job for it when its time has come
         return view_launched(launched), None
     return view_launched(launched), call.wiring.queue.hint(launched.task.id, name)
+
+
+def _launch(call: Call, request: TaskRequest) -> tuple[Launched, TaskView | None]:
+    """Record a task; else, return the one that the request's key names, and how it stands."""
+    database, user_id = call.wiring.database, call.user.id
+    if (launched := tasks.launch(database, user_id, request, now=call.now)) is not None:
+        return launched, None
+    with database.pipeline() as session:
+        launched = launch_task(session, user_id, request, now=call.now)
+        return launched, None if launched.is_new else view_task(session, launched.task.id)
 
 
 def launch_any(call: Call, new: NewTask) -> tuple[TaskView, Workers | None]:
@@ -180,7 +190,7 @@ def cancel(call: Call, task_id: str, *, anybodys: bool = False) -> TaskView:
         TaskEnded: It succeeded or failed already.
     """
     owner, lease_s = None if anybodys else call.user.id, call.wiring.settings.lease_s
-    with call.wiring.database.write() as session:
+    with call.wiring.database.pipeline() as session:
         cancel_task(session, task_id, lease_s=lease_s, now=call.now, owner=owner)
         view = view_task(session, task_id)
     if view.email is not None:
@@ -222,7 +232,7 @@ def retry(call: Call, task_id: str, *, anybodys: bool = False) -> TaskView:
 
 
 def _retry(call: Call, task_id: str, **conditions: Any) -> tuple[Task, TaskView]:
-    with call.wiring.database.write() as session:
+    with call.wiring.database.pipeline() as session:
         task = retry_task(session, task_id, now=call.now, **conditions)
         session.flush()
         return task, view_task(session, task_id)
@@ -231,7 +241,7 @@ def _retry(call: Call, task_id: str, **conditions: Any) -> tuple[Task, TaskView]
 def delete_file(call: Call, task_id: str) -> None:
     """Delete an export's file; the errors are those of `files.remove_file`."""
     lease_s = call.wiring.settings.lease_s
-    with call.wiring.database.write() as session:
+    with call.wiring.database.pipeline() as session:
         files.remove_file(session, task_id, lease_s=lease_s, now=call.now, owner=call.user.id)
     remove_files(call, task_id)
 
@@ -250,7 +260,7 @@ def email_again(call: Call, task_id: str) -> TaskView:
     call.wiring.rate_limiter.spend((EMAILS_PER_USER, call.user.id))
     with call.wiring.database.read() as session:
         _require_object(call, view_task(session, task_id, owner=call.user.id))
-    with call.wiring.database.write() as session:
+    with call.wiring.database.pipeline() as session:
         files.email_again(session, task_id, now=call.now, owner=call.user.id)
         session.flush()
         view = view_task(session, task_id)

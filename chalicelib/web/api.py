@@ -22,6 +22,7 @@ from chalicelib.accounts import rate_limits
 from chalicelib.accounts.secrets import digest
 from chalicelib.adapters import tracing
 from chalicelib.adapters.tracing import Tracer
+from chalicelib.db.engine import ANSWER_S
 from chalicelib.errors import (
     CarryoutError,
     Forbidden,
@@ -128,7 +129,7 @@ class Api(Chalice):
     @cached_property
     def wiring(self) -> Wiring:
         """The clients and settings, read at the first request or by the server when it starts."""
-        wiring = Wiring.from_environment()
+        wiring = Wiring.from_environment(answer_s=ANSWER_S)
         if "AWS_LAMBDA_FUNCTION_NAME" in environment():  # Lambda starts no server that does it
             settings = wiring.settings
             logs.configure(settings.log_format, exceptions=settings.log_exceptions)

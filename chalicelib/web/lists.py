@@ -10,7 +10,7 @@ from chalice.app import Response
 from chalicelib.accounts import accounts
 from chalicelib.adapters.job_queue import Workers
 from chalicelib.errors import Fault, Invalid, NotFound, Unauthenticated
-from chalicelib.exports.views import TaskView, list_tasks, view_task
+from chalicelib.exports.views import TaskView, list_tasks
 from chalicelib.microblog import posts
 from chalicelib.schemas import responses
 from chalicelib.schemas.requests import ListQuery, PostListQuery, TaskListQuery
@@ -68,9 +68,7 @@ def changed_task(call: Call, task_id: str, *, wait_s: float) -> Response:
 
     def look() -> Response | None:
         nonlocal tag
-        with call.wiring.database.read() as session:
-            view = view_task(session, task_id, owner=call.user.id)
-        shown = show(call, view)
+        shown = show(call, call.own_task(task_id))
         tag = etag(shown)
         return None if matches(tag, known) else _respond(shown, tag, status=200)
 

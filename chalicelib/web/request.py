@@ -27,6 +27,7 @@ from chalicelib.errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
+from chalicelib.exports.views import TaskView, view_beside, view_task, with_view
 from chalicelib.outbox.allowances import Cause
 from chalicelib.values.addresses import network_of
 from chalicelib.values.fields import check, flaw, storable
@@ -43,6 +44,11 @@ LOOK_INTERVAL_S = 0.5
 
 MAX_FIELDS = 20
 """Of a form; ours have six at most."""
+
+POLL = ("GET", "/v1/tasks/{task_id}")
+"""The request that clients make again and again: it takes one statement."""
+
+_USER_AND_TASK = with_view(accounts.BY_TOKEN)
 
 SAFE_METHODS = {"GET", "HEAD"}
 """They change nothing, so pages of other sites may make a browser send them."""
@@ -64,6 +70,7 @@ class Call:
         self.request = request
         self.wiring = wiring
         self.prefix = prefix_of(request)
+        self._seen: TaskView | None = None
 
     @cached_property
     def now(self) -> datetime:
@@ -80,9 +87,28 @@ class Call:
         if self.token is None:
             raise Unauthenticated
         with self.wiring.database.read() as session:
-            user = accounts.authenticate(session, self.token, now=self.now)
+            if (self.request.method, self.request.path) == POLL:
+                about = {"task_id": (self.request.uri_params or {})["task_id"]}
+                row = accounts.authenticate_by(
+                    _USER_AND_TASK, session, self.token, now=self.now, **about
+                )
+                user, self._seen = cast("User", row[0]), view_beside(row)
+            else:
+                user = accounts.authenticate(session, self.token, now=self.now)
         self.wiring.token_owners.note(digest(self.token), user.id)
         return user
+
+    def own_task(self, task_id: str) -> TaskView:
+        """A task of the caller's: once as it was when they were authenticated, then anew.
+
+        Raises:
+            NotFound: There is no such task, or it is another user's.
+        """
+        user_id, seen, self._seen = self.user.id, self._seen, None
+        if seen is not None:
+            return seen
+        with self.wiring.database.read() as session:
+            return view_task(session, task_id, owner=user_id)
 
     @property
     def address(self) -> str:

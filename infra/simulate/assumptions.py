@@ -92,7 +92,7 @@ class Assumptions:
     functions_most: float = _number(
         counted.default("app", "ApiConcurrency"), "ApiConcurrency, which caps held requests, too"
     )
-    statements: float = _number(24, "SQL statements, from the request to the download (measured)")
+    statements: float = _number(15, "SQL statements, from the request to the download (measured)")
     held_statements: float = _number(4, "a second, while Lambda holds a request (assumed)")
     redis_commands: float = _number(40, "commands to Redis (measured)")
     job_kb: float = _number(2, "memory of a job in Redis, kept for 500 s (assumed)")

@@ -14,6 +14,7 @@ from tests.bench import (
     archives,
     engine,
     growth,
+    importing,
     imports,
     jobs,
     latency,
@@ -36,6 +37,7 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "throughput": throughput.rows,
     "exports": throughput.exports,
     "latency": latency.rows,
+    "import": importing.rows,
     "imports": imports.rows,
     "growth": growth.rows,
 }

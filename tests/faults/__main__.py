@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from tests.faults import archives, big, boundaries, chaos, outages, sending
+from tests.faults import archives, big, boundaries, chaos, failover, outages, sending
 from tests.faults.lab import BOUND_S
 from tests.faults.trial import SCENARIOS, SHOWN, Entry, Result, median, percentile, play
 from tests.harness.processes import ROOT
@@ -37,6 +37,7 @@ HEAD = ("fault", "runs", "kills", "recovered after (median, max)", "duplicates",
 assert archives
 assert big
 assert chaos
+assert failover
 assert outages
 assert sending
 

@@ -4,12 +4,14 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 
 import psutil
@@ -87,6 +89,13 @@ class Author(Person):
         body = {"name": "export_archive", "params": params}
         return self._expect(self.call("POST", "/v1/tasks", body, 202), ("succeeded",))
 
+    def try_counting(self) -> int:
+        """Request the smallest task, which may be refused; return the status of the answer."""
+        answer = self.post("/v1/tasks", {"name": "example", "params": {"seconds": 0}})
+        if answer.status_code == HTTPStatus.ACCEPTED:
+            self._expect(answer.json_body, ("succeeded",))
+        return int(answer.status_code)
+
     def forget_password(self) -> None:
         """Request a link to reset the password; from the 202 on, an email must come."""
         assert self.lab
@@ -118,6 +127,9 @@ class Plan:
         aws_proxy: Whether S3 and SES are the lab's, behind a proxy.
         database_proxy: Whether PostgreSQL is reached through a proxy.
         settings: More variables.
+        prefix: A command that runs the launcher.
+        database_host: What the stack calls the machine of the proxy before PostgreSQL.
+        redis_host: What it calls that of the proxy before Redis.
     """
 
     workers: int = 2
@@ -126,6 +138,9 @@ class Plan:
     aws_proxy: bool = False
     database_proxy: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
+    prefix: Sequence[str] = ()
+    database_host: str = "127.0.0.1"
+    redis_host: str = "127.0.0.1"
 
 
 class Lab:
@@ -152,9 +167,18 @@ class Lab:
     def close(self) -> None:
         self._cleanup.close()
 
+    def defer(self, action: Callable[[], object]) -> None:
+        """Do something as the lab closes."""
+        self._cleanup.callback(action)
+
     def _start(self) -> None:
         settings = self._surroundings()
-        self.stack = Stack(self.folder / "data", WORKERS=str(self.plan.workers), **settings)
+        self.stack = Stack(
+            self.folder / "data",
+            prefix=self.plan.prefix,
+            WORKERS=str(self.plan.workers),
+            **settings,
+        )
         self._cleanup.callback(self.stack.stop)
         self.stack.ready()
         if self.aws is None:
@@ -179,7 +203,7 @@ class Lab:
         if self.plan.own_valkey:
             self.valkey = self._servers.valkey
             self.redis_line = self._proxy(Proxy(to_port(self.valkey.port)))
-            settings["REDIS_URL"] = f"redis://127.0.0.1:{self.redis_line.port}/0"
+            settings["REDIS_URL"] = f"redis://{self.plan.redis_host}:{self.redis_line.port}/0"
         if self.plan.aws_proxy:
             settings |= EMULATOR_CREDENTIALS
             settings["AWS_ENDPOINT_URL"] = self._aws_url()
@@ -189,13 +213,18 @@ class Lab:
         if not self.plan.database_proxy:
             return url
         parts = sa.make_url(url)
-        host = str(parts.query.get("host") or parts.host)
-        port = parts.port or 5432
-        line = to_socket(f"{host}/.s.PGSQL.{port}") if host.startswith("/") else to_port(port)
-        self.database_line = self._proxy(Proxy(line))
+        self.database_line = self._proxy(Proxy(self.to_database))
         # Through the proxy there is no TLS to negotiate.
-        parts = parts.set(host="127.0.0.1", port=self.database_line.port, query={})
+        host, port = self.plan.database_host, self.database_line.port
+        parts = parts.set(host=host, port=port, query={})
         return parts.render_as_string(hide_password=False) + "?sslmode=disable&gssencmode=disable"
+
+    def to_database(self) -> socket.socket:
+        """Connect to PostgreSQL, past the proxy."""
+        assert self.plan.database_url
+        parts = sa.make_url(self.plan.database_url)
+        host, port = str(parts.query.get("host") or parts.host), parts.port or 5432
+        return to_socket(f"{host}/.s.PGSQL.{port}")() if host[0] == "/" else to_port(port)()
 
     def _aws_url(self) -> str:
         self.mail_dir = self._servers.aws.mail_dir
@@ -275,6 +304,14 @@ class Lab:
         """Pass nothing to or from Redis until it is healed."""
         assert self.redis_line
         self.redis_line.stall()
+
+    def fail_over(self, replica: Valkey) -> None:
+        """Reach another Redis from now on, as all do who connect to the proxy."""
+        assert self.redis_line
+        self.redis_line.redirect(to_port(replica.port))
+        self.valkey = replica
+        del self.wiring
+        self._cleanup.callback(self.wiring.database.close)
 
     def look(self, task_id: str) -> Look | None:
         """A task as it was seen last."""

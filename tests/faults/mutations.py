@@ -38,6 +38,8 @@ WEBHOOK_API = "tests/integration/test_webhook_api.py"
 WEBHOOK_PROCESS = "tests/integration/test_webhook_process.py"
 HTTP_CLIENT = "tests/integration/test_http_client.py"
 ADDRESSES = "tests/unit/test_addresses.py"
+RACES = "tests/integration/test_races.py"
+PIPELINES = "tests/integration/test_pipelines.py"
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,13 @@ MUTATIONS = (
     Mutation(
         "notifications are numbered under a lock",
         "chalicelib/tasks/notifications.py",
-        """sa.update(users)
-        .where(users.c.id == (sa.bindparam("of") if of is None else of))
-        .values(notification_seq=users.c.notification_seq + 1)
-        .returning(users.c.notification_seq, *more)
+        """sa.update(_users)
+        .where(USER.id == (sa.bindparam("of") if of is None else of))
+        .values(notification_seq=USER.notification_seq + 1)
+        .returning(USER.notification_seq, *more)
 """,
-        """sa.select(users.c.notification_seq + 1, *more)
-        .where(users.c.id == (sa.bindparam("of") if of is None else of))
+        """sa.select(USER.notification_seq + 1, *more)
+        .where(USER.id == (sa.bindparam("of") if of is None else of))
 """,
         (LEASES, TASKS, "tests/integration/test_notifications.py"),
     ),
@@ -111,8 +113,8 @@ MUTATIONS = (
     Mutation(
         "a claim has a number of its own",
         "chalicelib/tasks/leases.py",
-        "claim=ROW.claim + 1",
-        "claim=ROW.claim",
+        '"claim": ROW.claim + 1',
+        '"claim": ROW.claim',
         (LEASES,),
     ),
     Mutation(
@@ -160,9 +162,10 @@ MUTATIONS = (
     Mutation(
         "a lease goes by the database's clock",
         "chalicelib/tasks/leases.py",
-        '    lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())),\n    last',
-        '    lease_until=sa.case((sa.bindparam("lease_s", type_=sa.Float()) > 0,'
-        ' sa.bindparam("now", type_=UtcDateTime()))),\n    last',
+        '    "worker": sa.bindparam("by"),\n    "lease_until":'
+        ' db_clock(sa.bindparam("lease_s", type_=sa.Float())),\n',
+        '    "worker": sa.bindparam("by"),\n    "lease_until": sa.case((sa.bindparam("lease_s",'
+        ' type_=sa.Float()) > 0, sa.bindparam("now", type_=UtcDateTime()))),\n',
         ("tests/integration/test_clocks.py",),
     ),
     Mutation(
@@ -175,17 +178,15 @@ MUTATIONS = (
     Mutation(
         "a release is free",
         "chalicelib/tasks/leases.py",
-        "            _queue_again(task, pause_s=0)\n            if to_end:",
-        """            task.failures += 1
-            _queue_again(task, pause_s=0)
-            if to_end:""",
+        '_QUEUED: dict[str, Any] = {"status": "queued",',
+        '_QUEUED: dict[str, Any] = {"failures": ROW.failures + 1, "status": "queued",',
         (LEASES,),
     ),
     Mutation(
         "progress never falls",
         "chalicelib/tasks/leases.py",
-        "task.percent = max(task.percent, min(",
-        "task.percent = max(0, min(",
+        '"percent": _at_least(ROW.percent, "hundredths"),',
+        '"percent": sa.bindparam("hundredths"),',
         (LEASES,),
     ),
     Mutation(
@@ -639,8 +640,8 @@ MUTATIONS = (
     Mutation(
         "whoever makes room goes to the end of the queue",
         "chalicelib/tasks/leases.py",
-        "            if to_end:\n",
-        "            if False:\n",
+        "_RELEASE_TO_END if to_end else _RELEASE",
+        "_RELEASE",
         (LEASES, ATTEMPTS),
     ),
     Mutation(
@@ -667,9 +668,58 @@ MUTATIONS = (
     Mutation(
         "a checkpoint that stays where it is gets nobody on",
         "chalicelib/tasks/leases.py",
-        "if checkpoint and checkpoint != task.checkpoint:",
-        "if checkpoint:",
+        "sa.case((_MOVED, ",
+        "sa.case((sa.true(), ",
         (LEASES,),
+    ),
+    Mutation(
+        "a claim without a hook is one of the kind that was named",
+        "chalicelib/tasks/leases.py",
+        '*_CLAIMABLE, ROW.name == sa.bindparam("kind"), **',
+        '*_CLAIMABLE, sa.bindparam("kind") != "", **',
+        (LEASES,),
+    ),
+    Mutation(
+        "a scheduled task does not end at once",
+        "chalicelib/tasks/leases.py",
+        '(ROW.name == sa.bindparam("kind"), ROW.schedule_id.is_(None))',
+        '(ROW.name == sa.bindparam("kind"),)',
+        (LEASES, SCHEDULES),
+    ),
+    Mutation(
+        "on PostgreSQL, the user is locked before the task",
+        "chalicelib/tasks/transitions.py",
+        "change.where(ROW.user_id == raised.c.id)",
+        "change.where(raised.c.notification_seq > 0)",
+        (LEASES, RACES),
+    ),
+    Mutation(
+        "of two requests with one key one launches a task",
+        "chalicelib/tasks/requests.py",
+        "sa.case((key.created_at <= old, statement.excluded[name]))",
+        "statement.excluded[name]",
+        (RACES,),
+    ),
+    Mutation(
+        "a key that names a task launches no other",
+        "chalicelib/tasks/requests.py",
+        "free.append(~sa.exists().where(*names_it, key.c.created_at > old))",
+        "pass",
+        (TASKS,),
+    ),
+    Mutation(
+        "what failed unanswered is not committed in silence",
+        "chalicelib/db/pipelines.py",
+        "            except driver_error(connection) as error:\n                raise",
+        "            except driver_error(connection) as error:\n                return",
+        (PIPELINES,),
+    ),
+    Mutation(
+        "on PostgreSQL, a settled email is announced",
+        "chalicelib/outbox/messages.py",
+        "return sa.select(changed.c.user_id).add_cte(told)",
+        "return sa.select(changed.c.user_id)",
+        (OUTBOX, LEASES),
     ),
     Mutation(
         "one that is out of time may have been cancelled",

@@ -153,6 +153,12 @@ class FakeQueue(JobQueue):
         self.enqueued += list(dict(tasks))
         return Workers(0)
 
+    def enqueue_again(self, tasks: Iterable[tuple[str, str]]) -> int:
+        """Nothing is on its way to a worker."""
+        before = len(self.enqueued)
+        self.enqueue(tasks)
+        return len(self.enqueued) - before
+
     def waiting_ids(self) -> set[str]:
         self._answer()
         return set(self.enqueued)

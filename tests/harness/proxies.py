@@ -1,10 +1,11 @@
-"""A TCP proxy on the loopback interface whose line can be cut, stalled, reset and encrypted."""
+"""A TCP proxy on the loopback interface whose line can be cut, stalled, frozen, led elsewhere."""
 
 import contextlib
 import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 
 CHUNK_BYTES = 64 * 1024
@@ -43,10 +44,23 @@ class Proxy:
     Args:
         connect: Makes a connection to the server behind it.
         tls: Greets clients with a certificate, if given.
+        address: Where it listens; a port of 0 takes a free one.
+
+    Attributes:
+        round_trips: How often its clients have waited for the server. Whatever a client sends
+            before it hears something is one, in however many packets.
+        delay_s: How much longer each of them takes than it would, in seconds.
     """
 
+    round_trips = 0
+    delay_s = 0.0
+
     def __init__(
-        self, connect: Callable[[], socket.socket], *, tls: ssl.SSLContext | None = None
+        self,
+        connect: Callable[[], socket.socket],
+        *,
+        tls: ssl.SSLContext | None = None,
+        address: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
         self._connect = connect
         self._tls = tls
@@ -54,19 +68,37 @@ class Proxy:
         self._flows.set()
         self._is_cut = False
         self._open: set[socket.socket] = set()
+        self._frozen: set[socket.socket] = set()
+        self._closed = threading.Event()
         self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(address)
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
         """Reset all connections, and every new one, until `heal`."""
-        self._is_cut = True
+        self.refuse()
         self.reset()
+
+    def refuse(self) -> None:
+        """Reset every new connection until `heal`; those that are open stay so."""
+        self._is_cut = True
 
     def stall(self) -> None:
         """Pass nothing on until `heal`, and close nothing: what a lost route looks like."""
         self._flows.clear()
+
+    def freeze(self) -> None:
+        """Leave the connections that are open now half open: neither end hears of the other again.
+
+        Nothing passes and nothing is closed; new connections are served.
+        """
+        with self._lock:
+            self._frozen |= self._open
+
+    def redirect(self, connect: Callable[[], socket.socket]) -> None:
+        """Lead new connections to another server."""
+        self._connect = connect
 
     def heal(self) -> None:
         """Pass everything on again."""
@@ -84,6 +116,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
         self._listener.close()
+        self._closed.set()
         self.cut()
         self._flows.set()
 
@@ -109,14 +142,39 @@ class Proxy:
         server.settimeout(None)
         with self._lock:
             self._open |= {client, server}
-        threading.Thread(target=self._pump, args=(server, client), daemon=True).start()
-        self._pump(client, server)
+        asked, answered = self._counters()
+        answering = (server, client, answered)
+        threading.Thread(target=self._pump, args=answering, daemon=True).start()
+        self._pump(client, server, asked)
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+    def _counters(self) -> tuple[Callable[[], None], Callable[[], None]]:
+        """What counts the round trips of a connection: it hears who says something."""
+        is_waiting = False
+
+        def asked() -> None:
+            nonlocal is_waiting
+            with self._lock:
+                self.round_trips += not is_waiting
+                is_waiting = True
+
+        def answered() -> None:
+            nonlocal is_waiting
+            was_waiting, is_waiting = is_waiting, False
+            if was_waiting and self.delay_s:
+                time.sleep(self.delay_s)
+
+        return asked, answered
+
+    def _pump(self, source: socket.socket, target: socket.socket, note: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
                 self._flows.wait()
+                note()
+                if source in self._frozen:
+                    break
                 target.sendall(data)
+        if source in self._frozen:
+            self._closed.wait()
         for connection in (source, target):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

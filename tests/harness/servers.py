@@ -7,20 +7,22 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
+import psutil
 import sqlalchemy as sa
+from redis import Redis
 from sqlalchemy.pool import NullPool
 
 from chalicelib.db import application_role
 from chalicelib.db.engine import connect
 from infra.local.plan import DEFAULTS, EMULATOR_CREDENTIALS
 from infra.local.stack import free_port, ping, redis_command
-from tests.harness.processes import start, stop
+from tests.harness.processes import ended, kill, start, stop
 from tests.harness.waiting import listens, wait_until
 from worker.commands.operating import upgrade
 
@@ -103,6 +105,29 @@ class PostgreSQL:
         for name, value in parameters.items():
             self._run(f"ALTER DATABASE {database} SET {name} TO '{value}'")
 
+    def make_durable(self) -> None:
+        """Keep from now on what was committed, whatever dies."""
+        self._run("ALTER SYSTEM RESET fsync")
+        self._run("SELECT pg_reload_conf()")
+
+    def kill(self, *, whole: bool) -> None:
+        """Kill all of its processes at once, or one of those that serve a client.
+
+        After the latter it ends all the others, and recovers by itself.
+        """
+        first = psutil.Process(self._server.get_pid())
+        if not whole:
+            serving = [one for one in first.children() if APPLICATION[0] in _title(one)]
+            kill(serving[:1])
+            return
+        first.suspend()  # or it would end the others kindly, as they die
+        kill([*first.children(), first])
+        wait_until(lambda: ended(first), "PostgreSQL is dead")
+
+    def recover(self) -> None:
+        """Start it again with what is on its disk, and wait until it serves clients."""
+        self._server.ensure_postgres_running()
+
     def stop(self) -> None:
         self._server.cleanup()
 
@@ -112,6 +137,13 @@ class PostgreSQL:
     def _run(self, statement: str) -> None:
         with self._admin.connect() as connection:
             connection.exec_driver_sql(statement)
+
+
+def _title(process: psutil.Process) -> str:
+    """What a process of PostgreSQL says about itself: among others, whom it serves."""
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 class Valkey:
@@ -133,8 +165,23 @@ class Valkey:
     def start(self) -> None:
         """Start it with what is on its disk, and wait for its answer."""
         command = [*redis_command(self.port, self._folder), "--databases", "64"]
+        command += ["--repl-diskless-sync-delay", "0"]
         self._process = start(command, log=self._folder / "log")
         wait_until(lambda: ping(self.port), "Valkey answers")
+
+    def follow(self, port: int) -> None:
+        """Replicate the server at this port; return when everything it holds is here."""
+        with Redis(port=self.port) as client:
+            client.replicaof("127.0.0.1", port)
+            wait_until(
+                lambda: client.info("replication").get("master_link_status") == "up",
+                "the replica is in step",
+            )
+
+    def promote(self) -> None:
+        """Replicate nobody any more, and take writes."""
+        with Redis(port=self.port) as client:
+            client.replicaof("NO", "ONE")
 
     def stop(self, *, wipe: bool = False) -> None:
         """Kill it, and take away what it wrote if it shall know nothing."""

@@ -4,7 +4,7 @@ import email
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from email import policy
 from email.message import EmailMessage
@@ -73,18 +73,19 @@ class Stack(Installation):
     Args:
         folder: Its DATA_DIR; what it prints goes to a file beside it.
         settings: What is put into its environment; a free port unless one is named.
+        prefix: A command that runs the launcher, such as one that gives it a network of its own.
 
     Attributes:
         folder: The same.
         process: The launcher.
     """
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, *, prefix: Sequence[str] = (), **settings: str) -> None:
         self.folder = folder
         self._log = folder.with_name(f"{folder.name}-{next(_numbers)}.log")
         clean = {name: value for name, value in os.environ.items() if name not in KNOWN}
         env = {**clean, "PORT": "0", "DATA_DIR": str(folder), **QUICK, **settings}
-        self.process = processes.start([*LAUNCHER, "run"], log=self._log, env=env)
+        self.process = processes.start([*prefix, *LAUNCHER, "run"], log=self._log, env=env)
 
     @property
     def log(self) -> str:

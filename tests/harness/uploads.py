@@ -1,9 +1,10 @@
 """Files to import, and people who upload them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import boto3
 import requests
 
 from chalicelib.adapters.object_store import UPLOADED_TYPE, Content
@@ -48,10 +49,27 @@ def start(person: Person, content: bytes, **facts: Any) -> tuple[str, str]:
 
 def launch_import(wiring: Wiring, user_id: int, content: bytes) -> str:
     """Queue an import of a file that is in the bucket, without a job; return the task's id."""
+    content_type = Content("upload", UPLOADED_TYPE)
+    return _launch_import(
+        wiring, user_id, lambda key: wiring.object_store.put(key, content, content_type)
+    )
+
+
+def launch_import_of(wiring: Wiring, user_id: int, key: str) -> str:
+    """The same for what is in the bucket already, of any size."""
+    s3 = boto3.client("s3", endpoint_url=wiring.settings.aws_endpoint_url)
+    bucket = wiring.settings.export_bucket
+    source = {"Bucket": bucket, "Key": key}
+    return _launch_import(
+        wiring, user_id, lambda new: s3.copy_object(Bucket=bucket, Key=new, CopySource=source)
+    )
+
+
+def _launch_import(wiring: Wiring, user_id: int, store: Callable[[str], Any]) -> str:
     with wiring.database.write() as session:
         new = uploads.create(session, user_id, filename=None, now=ledgers.now())
     key = uploads.upload_key(new)
-    wiring.object_store.put(key, content, Content("upload", UPLOADED_TYPE))
+    store(key)
     found = wiring.object_store.find(key)
     assert found is not None
     with wiring.database.write() as session:

@@ -1,6 +1,7 @@
 """Pooled connections: kept between requests, and never the reason for a failure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from chalicelib.db import engine
 from chalicelib.db.engine import Database
 from tests.harness import ledgers
+from tests.harness.proxies import Proxy, to_socket
 from tests.harness.waiting import wait_until
 from worker import transient_errors
 
@@ -89,6 +91,65 @@ def test_asked_after_a_silence(database: Database, monkeypatch: pytest.MonkeyPat
     assert (read(database), len(asked)) == (before, 0)
     monkeypatch.setattr(engine, "TRUSTED_S", 0)
     assert (read(database), len(asked)) == (before, 1)
+
+
+@pytest.fixture
+def line(database_url: str) -> Iterator[Proxy]:
+    """A proxy before PostgreSQL."""
+    parts = sa.make_url(database_url)
+    proxy = Proxy(to_socket(f"{parts.query['host']}/.s.PGSQL.{parts.port or 5432}"))
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def behind(line: Proxy, database_url: str) -> Iterator[Database]:
+    """The same database through the proxy."""
+    parts = sa.make_url(database_url).set(host="127.0.0.1", port=line.port, query={})
+    url = parts.render_as_string(hide_password=False) + "?sslmode=disable&gssencmode=disable"
+    database = engine.connect(url, answer_s=60)
+    yield database
+    database.close()
+
+
+@on_postgresql
+@pytest.mark.parametrize("use", [read, write])
+def test_half_open(line: Proxy, behind: Database, use: Callable[[Database], int]) -> None:
+    """Nobody says that the other end is gone: one statement fails in time, the next succeeds."""
+    drivers: list[Any] = []
+    sa.event.listen(behind.engine, "connect", lambda driver, _record: drivers.append(driver))
+    before = use(behind)
+    line.freeze()
+    assert drivers[0].answer_s == 60
+    drivers[0].answer_s = 0.2
+    with pytest.raises(sa.exc.OperationalError, match="did not respond in time") as caught:
+        use(behind)
+    assert transient_errors.transient(caught.value)
+    assert use(behind) != before
+
+
+@on_postgresql
+def test_half_open_after_a_silence(
+    line: Proxy, behind: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that was idle is asked, and replaced before anybody notices."""
+    monkeypatch.setattr(engine, "PING_ANSWER_S", 3)
+    before = read(behind)
+    line.freeze()
+    monkeypatch.setattr(engine, "TRUSTED_S", 0)
+    assert read(behind) != before
+
+
+@on_postgresql
+def test_a_machine_that_is_gone(database: Database) -> None:
+    """The kernel gives up on who acknowledges nothing, in seconds instead of hours."""
+    with database.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        given = driver.info.get_parameters()
+    assert int(given["tcp_user_timeout"]) <= 30_000
+    probes = int(given["keepalives_interval"]) * int(given["keepalives_count"])
+    assert int(given["keepalives_idle"]) + probes <= 30
 
 
 @on_postgresql

@@ -131,11 +131,7 @@ class TestJobs:
         real.enqueue([("one", "example")])
         real.redis.delete(real.rq.key)  # as when a worker takes it
         moment = "enqueued_at" if status == "queued" else "started_at"
-        facts: dict[Any, Any] = {
-            "status": status,
-            moment: utcformat(now()),
-            "worker_name": "somebody",
-        }
+        facts: Any = {"status": status, moment: utcformat(now()), "worker_name": "somebody"}
         real.redis.hset("rq:job:one", mapping=facts)
         assert real.enqueue_again([("one", "example"), ("two", "example")]) == 1
         assert real.waiting_ids() == {"two"}

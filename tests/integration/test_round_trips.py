@@ -16,7 +16,7 @@ from tests.harness import ledgers
 from tests.harness.people import Person
 
 AUTHENTICATION = 1
-"""How many statements it takes to find out who calls."""
+"""How many statements it takes to find out who calls; a poll does so with its one."""
 
 
 @dataclass
@@ -71,33 +71,33 @@ def asking(noted: Asked, *, statements: int, redis: int) -> Iterator[None]:
 
 
 @both_databases
-def test_request_an_export(susan: Person, asked: Asked) -> None:
-    """Three statements, and one script that enqueues a job and sees whether a worker is alive."""
-    with asking(asked, statements=3, redis=1):
+def test_request_an_export(susan: Person, asked: Asked, database: Database) -> None:
+    """One statement, or three on SQLite; and one script that enqueues a job."""
+    with asking(asked, statements=1 if database.is_postgresql else 3, redis=1):
         answer = susan.post("/v1/exports", {})
     assert (answer.status_code, answer.json_body["queue_position"]) == (202, 1)
 
 
 @both_databases
-def test_request_an_export_by_a_key(susan: Person, asked: Asked) -> None:
-    """The key costs one more; asking again costs no more than asking."""
+def test_request_an_export_by_a_key(susan: Person, asked: Asked, database: Database) -> None:
+    """The key is a part of the one statement; asking again costs a few."""
     headers = {"Idempotency-Key": "once"}
-    with asking(asked, statements=4, redis=1):
+    with asking(asked, statements=1 if database.is_postgresql else 4, redis=1):
         assert susan.post("/v1/exports", {}, headers=headers).status_code == 202
-    with asking(asked, statements=4, redis=1):
+    with asking(asked, statements=5 if database.is_postgresql else 4, redis=1):
         assert susan.post("/v1/exports", {}, headers=headers).status_code == 202
 
 
 @both_databases
 def test_poll(susan: Person, asked: Asked, database: Database) -> None:
-    """One statement; while the task is queued, a look who is alive."""
+    """No other statement; while the task is queued, a look who is alive."""
     path = f"/v1/tasks/{susan.post('/v1/exports', {}).json_body['id']}"
-    with asking(asked, statements=1, redis=1):
+    with asking(asked, statements=0, redis=1):
         etag = susan.get(path).headers["ETag"]
-    with asking(asked, statements=1, redis=1):
+    with asking(asked, statements=0, redis=1):
         assert susan.get(path, headers={"If-None-Match": etag}).status_code == 304
     ledgers.claim(database, path.rpartition("/")[2])
-    with asking(asked, statements=1, redis=0):
+    with asking(asked, statements=0, redis=0):
         assert susan.get(path).json_body["status"] == "running"
 
 

@@ -522,6 +522,7 @@ def test_who_waits_is_asked_seldom(
 def test_progress(wired: Wiring, task_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress never falls, is never 100 before the end, and is shown in Redis."""
     monkeypatch.setattr(attempts, "PROGRESS_INTERVAL_S", 0)
+    monkeypatch.setattr(attempts, "SHOWN_AFTER_S", 0)
     wired.queue.enqueue([(task_id, "example")])
     seen: list[int] = []
 
@@ -533,7 +534,7 @@ def test_progress(wired: Wiring, task_id: str, monkeypatch: pytest.MonkeyPatch) 
 
     perform(task_id, wired, function=function)
     assert seen == [10, 50, 50, 99]
-    assert wired.queue.shown == {task_id: 100}  # type: ignore[attr-defined]
+    assert wired.queue.shown == {task_id: 99}  # type: ignore[attr-defined]
 
 
 def test_progress_while_redis_is_down(

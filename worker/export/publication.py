@@ -204,8 +204,17 @@ def _write(attempt: Attempt, draft: _Draft, writer: Writer) -> File:
     else:
         store = attempt.wiring.object_store
         digest, size_bytes = digest_of(store, key, check=attempt.check)
-    kept = settings.exports_kept
-    return File(key, draft.rows, size_bytes, digest, settings.export_ttl_s, kept)
+    return File(key, draft.rows, size_bytes, digest, settings.export_ttl_s, _kept(attempt))
+
+
+def _kept(attempt: Attempt) -> int | None:
+    """How many files the user keeps; None where there was room for another at the claim.
+
+    Nobody publishes one of the same kind meanwhile, unless there can be two in progress.
+    """
+    kept = attempt.wiring.settings.exports_kept
+    has_room = attempt.facts.files < kept and not attempt.kind.unique_by
+    return None if has_room else kept
 
 
 def _write_pieces(attempt: Attempt, draft: _Draft, writer: Writer) -> None:

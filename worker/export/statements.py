@@ -26,7 +26,9 @@ Period = tuple[bool, bool]
 
 WHOLE: Period = (False, False)
 
-DATABASES = ("postgresql", "sqlite")
+_AGGREGATES = {"postgresql": "string_agg", "sqlite": "group_concat"}
+
+DATABASES = tuple(_AGGREGATES)
 
 
 def prepare(dataset: Dataset) -> None:
@@ -83,9 +85,12 @@ def page_statement(
     if wide and database == "postgresql":
         is_small = sum(wide[1:], wide[0]) <= sa.bindparam("most", type_=sa.Integer)
         line, fits = sa.case((is_small, line)), sa.func.bool_and(is_small)
-    lines = sa.func.aggregate_strings(line, BETWEEN.decode())
+    # `aggregate_strings` would have SQLAlchemy write the separator into the text at each execution.
+    aggregated: Text = sa.Function(
+        _AGGREGATES[database], line, sa.literal_column(f"'{BETWEEN.decode()}'"), type_=sa.Text()
+    )
     return sa.select(
-        _as_bytes(lines, database).label("lines"),
+        _as_bytes(aggregated, database).label("lines"),
         sa.func.count().label("rows"),
         fits.label("fits"),
     ).execution_options(lines_as_bytes=True)

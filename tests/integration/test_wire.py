@@ -1,0 +1,175 @@
+"""How often the API and a worker wait for PostgreSQL and for Redis, counted on the wire."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from rq.serializers import JSONSerializer
+
+from chalicelib.adapters.job_queue import RegisteredJob
+from chalicelib.db.engine import Database
+from chalicelib.tasks import leases, requests
+from chalicelib.tasks.leases import Claimed
+from chalicelib.tasks.registry import TASKS
+from chalicelib.tasks.requests import TaskRequest
+from chalicelib.wiring import Wiring
+from tests.conftest import Rewire
+from tests.harness import ledgers
+from tests.harness.people import Person
+from tests.harness.proxies import Proxy, to_port, to_socket
+from worker import attempts
+from worker.runner import Runner
+from worker.work_horse import Limits, WorkHorse
+
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+NOOP = "example"
+
+
+@dataclass
+class Wire:
+    """Proxies before both servers, and what uses them."""
+
+    postgresql: Proxy
+    redis: Proxy
+    wiring: Wiring
+
+    @contextmanager
+    def waits(self, postgresql: int, redis: int = 0) -> Iterator[None]:
+        """Check how often somebody waits for each inside."""
+        before = self.postgresql.round_trips, self.redis.round_trips
+        yield
+        after = self.postgresql.round_trips, self.redis.round_trips
+        assert (after[0] - before[0], after[1] - before[1]) == (postgresql, redis)
+
+
+@pytest.fixture
+def wire(database_url: str, redis_url: str, rewire: Rewire) -> Iterator[Wire]:
+    """The app's clients behind proxies; all connections are there already."""
+    url = sa.make_url(database_url)
+    socket = f"{url.query['host']}/.s.PGSQL.{url.port or 5432}"
+    postgresql = Proxy(to_socket(socket))
+    redis = Proxy(to_port(sa.make_url(redis_url).port or 0))
+    through = url.set(host="127.0.0.1", port=postgresql.port, query={})
+    wiring = rewire(
+        DATABASE_URL=through.render_as_string(hide_password=False),
+        REDIS_URL=redis_url.replace(str(sa.make_url(redis_url).port), str(redis.port)),
+        LEASE_S="600",
+    )
+    wiring.now()
+    wiring.queue.redis.ping()
+    yield Wire(postgresql, redis, wiring)
+    wiring.database.close()
+    postgresql.close()
+    redis.close()
+
+
+def launch(wiring: Wiring, user_id: int, name: str = NOOP) -> str:
+    """A task without a job."""
+    kind, params = TASKS[name], {"seconds": 0} if name == NOOP else {}
+    request = TaskRequest(kind=kind, params=params, max_attempts=3)
+    launched = requests.launch(wiring.database, user_id, request, now=wiring.now())
+    assert launched is not None
+    return launched.task.id
+
+
+def claim(wiring: Wiring, task_id: str, name: str = NOOP) -> Claimed:
+    claimed = leases.claim(
+        wiring.database, task_id, worker="w", lease_s=30, now=wiring.now(), name=name
+    )
+    assert claimed is not None
+    return claimed
+
+
+def test_request(susan: Person, wire: Wire) -> None:
+    """An export is requested in one round trip after authentication, by a key, too."""
+    for headers in ({}, {"Idempotency-Key": "once"}):
+        susan.get("/v1/me")
+        with wire.waits(2, redis=1):
+            answer = susan.post("/v1/exports", {}, headers=headers)
+        assert answer.status_code == 202
+        ledgers.fail(wire.wiring.database, answer.json_body["id"])
+
+
+def test_poll(susan: Person, wire: Wire) -> None:
+    """A look at a task is one, authentication included."""
+    path = f"/v1/tasks/{susan.post('/v1/exports', {}).json_body['id']}"
+    with wire.waits(1, redis=1):
+        assert susan.get(path).status_code == 200
+    ledgers.claim(wire.wiring.database, path.rpartition("/")[2])
+    with wire.waits(1):
+        assert susan.get(path).json_body["status"] == "running"
+
+
+def test_every_change(wire: Wire, user_id: int) -> None:
+    """Whatever becomes of a task that only the kernel knows of is one round trip."""
+    wiring = wire.wiring
+    kind, now = TASKS[NOOP], wiring.now()
+    with wire.waits(1):
+        task_id = launch(wiring, user_id)
+    with wire.waits(1):
+        lease = claim(wiring, task_id).lease
+    with wire.waits(1):
+        lease.report(1, 2, now=now)
+    with wire.waits(1):
+        lease.report(1, 2, now=now, checkpoint={"at": 1})
+    with wire.waits(1):
+        lease.renew()
+    with wire.waits(1):
+        lease.release(now=now)
+    lease = claim(wiring, task_id).lease
+    with wire.waits(1):
+        lease.release(now=now, to_end=True)
+    lease = claim(wiring, task_id).lease
+    with wire.waits(1):
+        lease.succeed({}, now=now, kind=kind)
+    lease = claim(wiring, launch(wiring, user_id)).lease
+    with wire.waits(1):
+        lease.fail("failed", "It did.", now=now, kind=kind)
+
+
+def test_nothing(wire: Wire, user_id: int) -> None:
+    """A task that does nothing is two."""
+    task_id = launch(wire.wiring, user_id)
+    with wire.waits(2):
+        assert attempts.perform(task_id, wire.wiring, name=NOOP) == "succeeded"
+
+
+def test_a_work_horse(
+    wire: Wire, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three tasks each is two, and three to Redis; the first job was taken by its parent."""
+    wiring = wire.wiring
+    monkeypatch.setattr(attempts, "process_wiring", lambda: wiring)
+    runner = Runner(wiring, alive=tmp_path / "alive")
+    asked = [launch(wiring, ledgers.make_user(database, name)) for name in ("a", "b", "c")]
+    wiring.queue.enqueue([(task_id, NOOP) for task_id in asked])
+    (queue,) = runner.queues
+    found = runner.queue_class.dequeue_any(
+        [queue], 1, connection=runner.connection, job_class=RegisteredJob, serializer=JSONSerializer
+    )
+    assert found is not None
+    horse = WorkHorse(runner, queue, parent=os.getppid(), limits=Limits(3, rss_bytes=1 << 40))
+    with wire.waits(2 * 3, redis=3 * 3 - 1):
+        horse.work(found[0])
+    assert {ledgers.the_task(database, task_id).status for task_id in asked} == {"succeeded"}
+    runner.connection.close()
+
+
+def test_an_export(
+    wire: Wire, database: Database, user_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export of 100 posts is eight, its email included."""
+    monkeypatch.setattr(attempts, "process_wiring", lambda: wire.wiring)
+    monkeypatch.setattr(attempts, "HEARTBEAT_INTERVAL_S", 600)  # how many depends on the machine
+    ledgers.write_posts(database, user_id, ["hello"] * 100)
+    task_id = launch(wire.wiring, user_id, "export_posts")
+    with wire.waits(8):
+        assert attempts.run(task_id) == "succeeded"
+    email = ledgers.the_email(database, task_id)
+    assert email is not None
+    assert email.state == "sent"
