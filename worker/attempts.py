@@ -456,10 +456,10 @@ def _outcome(attempt: Attempt, function: Function) -> str:
             attempt.wiring.queue.hint(attempt.task.id, attempt.task.name)
             return over.code
         except CancelRequested:
-            attempt.lease.cancel(now=attempt.wiring.now())
+            attempt.lease.cancel(now=attempt.wiring.now(), kind=attempt.kind)
             return "cancelled"
     except CancelRequested:  # it was requested while the release was written
-        attempt.lease.cancel(now=attempt.wiring.now())
+        attempt.lease.cancel(now=attempt.wiring.now(), kind=attempt.kind)
         return "cancelled"
     except ClaimLost:
         return "claim_lost"

@@ -132,8 +132,14 @@ class Lease:
             error = (code, detail)
             end(session, task, status="failed", lease_s=self.lease_s, now=now, error=error)
 
-    def cancel(self, *, now: datetime) -> None:
-        """End the task because the user wanted it."""
+    def cancel(self, *, now: datetime, kind: TaskKind | None = None) -> None:
+        """End the task because the user wanted it. See `succeed` for `kind`."""
+        if (
+            kind is not None
+            and not kind.has("on_end")
+            and self._at_once(_CANCEL_AT_ONCE, kind, {"now": now}, now=now)
+        ):
+            return
         with self._locked(now, cancelling=True) as (session, task):
             end(session, task, status="cancelled", lease_s=self.lease_s, now=now)
 
@@ -248,11 +254,9 @@ _RENEW = (
 
 _COUNTED = sa.func.coalesce(sa.bindparam("counted", type_=sa.BigInteger()), ROW.total)
 
-_RUNNING = (
-    ROW.id == sa.bindparam("task_id"),
-    ROW.status == "running",
-    ROW.claim == sa.bindparam("fence"),
-)
+_THIS = ROW.id == sa.bindparam("task_id")
+_MINE = ROW.claim == sa.bindparam("fence")
+_RUNNING = (_THIS, ROW.status == "running", _MINE)
 _ALONE = (ROW.name == sa.bindparam("kind"), ROW.schedule_id.is_(None))
 """Nobody but the kernel has to know of the task's end."""
 
@@ -278,6 +282,13 @@ _FAILED: dict[str, Any] = _ENDED | {
 _SUCCEED = ConditionalUpdate(*_RUNNING, **_SUCCEEDED, returning=ROW)
 _SUCCEED_AT_ONCE = ConditionalUpdate(*_RUNNING, *_ALONE, **_SUCCEEDED)
 _FAIL_AT_ONCE = ConditionalUpdate(*_RUNNING, *_ALONE, **_FAILED)
+_CANCEL_AT_ONCE = ConditionalUpdate(
+    *(_THIS, ROW.status.in_(LEASED), _MINE, *_ALONE),
+    **_ENDED,
+    status="cancelled",
+    error_code=None,
+    error_detail=None,
+)
 
 
 def _at_least(column: sa.Column[Any], name: str) -> Any:

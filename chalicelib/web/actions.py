@@ -190,9 +190,14 @@ def cancel(call: Call, task_id: str, *, anybodys: bool = False) -> TaskView:
         TaskEnded: It succeeded or failed already.
     """
     owner, lease_s = None if anybodys else call.user.id, call.wiring.settings.lease_s
-    with call.wiring.database.pipeline() as session:
-        cancel_task(session, task_id, lease_s=lease_s, now=call.now, owner=owner)
-        view = view_task(session, task_id)
+    database = call.wiring.database
+    if tasks.cancel(database, task_id, now=call.now, owner=owner):
+        with database.read() as session:
+            view = view_task(session, task_id)
+    else:
+        with database.pipeline() as session:
+            cancel_task(session, task_id, lease_s=lease_s, now=call.now, owner=owner)
+            view = view_task(session, task_id)
     if view.email is not None:
         call.wiring.outbox_hint.send()
     return view

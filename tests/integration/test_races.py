@@ -81,7 +81,9 @@ class Racer:
             return
         lease, name = self.leases.pop(self.chance.randrange(len(self.leases)))
         kind, now = TASKS[name], ledgers.now()
-        if self.chance.random() < 0.5 or name != "example":
+        if self.chance.random() < 0.2:
+            lease.cancel(now=now, kind=kind)
+        elif self.chance.random() < 0.5 or name != "example":
             lease.fail("failed", "It did.", now=now, kind=kind)
         else:
             lease.succeed({}, now=now, kind=kind)
@@ -96,6 +98,8 @@ class Racer:
 
     def cancel(self) -> None:
         task_id = self.chance.choice(self.tasks)
+        if requests.cancel(self.database, task_id, now=ledgers.now()):
+            return
         with self.database.pipeline() as session:
             requests.cancel_task(session, task_id, lease_s=60, now=ledgers.now())
 

@@ -130,6 +130,16 @@ def test_every_change(wire: Wire, user_id: int) -> None:
     lease = claim(wiring, launch(wiring, user_id)).lease
     with wire.waits(1):
         lease.fail("failed", "It did.", now=now, kind=kind)
+    task_id = launch(wiring, user_id)
+    with wire.waits(1):
+        assert requests.cancel(wiring.database, task_id, now=now)
+    task_id = launch(wiring, user_id)
+    lease = claim(wiring, task_id).lease
+    with wire.waits(1):
+        assert requests.cancel(wiring.database, task_id, now=now)
+    with wire.waits(1):
+        lease.cancel(now=now, kind=kind)
+    assert ledgers.the_task(wiring.database, task_id).status == "cancelled"
 
 
 def test_nothing(wire: Wire, user_id: int) -> None:
