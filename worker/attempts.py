@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,9 +32,9 @@ from chalicelib.errors import (
     TaskError,
 )
 from chalicelib.logs import bound, metrics
-from chalicelib.tasks import leases
+from chalicelib.tasks import leases, shares
 from chalicelib.tasks.leases import Lease
-from chalicelib.tasks.registry import TaskKind, kind_of
+from chalicelib.tasks.registry import TASKS, TaskKind, kind_of
 from chalicelib.wiring import Wiring
 from worker import liveness, transient_errors
 from worker.liveness import Work
@@ -379,12 +379,37 @@ def perform(
         lease_s=wiring.settings.lease_s,
         now=wiring.now(),
         name=name,
+        workers=_workers_alive(wiring, name),
     )
     if claimed is None:
         return None
     task = claimed.task
     attempt = begin(task, kind_of(task), claimed.facts, wiring, claimed.lease)
-    return _attempt(attempt, function)
+    try:
+        return _attempt(attempt, function)
+    finally:
+        _hint_next(attempt)
+
+
+def _workers_alive(wiring: Wiring, name: str | None) -> int | None:
+    """How many workers are alive, if it may matter; None while Redis does not respond."""
+    kinds = [TASKS[name]] if name in TASKS else TASKS.values()
+    if all(kind.share == 1 for kind in kinds):
+        return None
+    with suppress(QueueError):
+        return int(wiring.queue.workers_alive())
+    return None
+
+
+def _hint_next(attempt: Attempt) -> None:
+    """Enqueue the task that could not be claimed while this one held its kind's share."""
+    if attempt.kind.share == 1:
+        return
+    with attempt.wiring.database.read() as session:
+        task_id = shares.next_of(session, attempt.kind)
+    if task_id is not None:
+        with suppress(QueueError):  # or the reconciler does so
+            attempt.wiring.queue.enqueue_again([(task_id, attempt.kind.name)])
 
 
 def _attempt(attempt: Attempt, function: Function | None) -> str:

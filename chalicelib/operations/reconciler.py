@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import orm as so
 
 from chalicelib.accounts.rate_limits import WINDOW_S
 from chalicelib.adapters.job_queue import JobQueue, QueueError
@@ -31,7 +32,7 @@ from chalicelib.exports import files, removals
 from chalicelib.exports.kinds import Export
 from chalicelib.imports import staging, uploads
 from chalicelib.outbox import allowances, deliveries, messages
-from chalicelib.tasks import leases, schedules
+from chalicelib.tasks import leases, schedules, shares
 from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.pauses import is_paused
 from chalicelib.tasks.registry import TASKS, TaskKind
@@ -136,24 +137,31 @@ class Reconciler:
     def _not_enqueued(self, enqueued: Collection[str]) -> list[tuple[str, str]]:
         """Pairs of id and name of the due tasks that have no job.
 
-        Left out are kinds of tasks that this code does not know, as after a rollback: they would
-        come before the others for ever. Of so many more rows than there are jobs, enough have
-        none, if there are that many.
+        Left out are kinds of tasks that hold their share of the workers, and those that this code
+        does not know, as after a rollback: they would come before the others for ever. Of so many
+        more rows than there are jobs, enough have none, if there are that many.
         """
-        due = (
-            sa.select(Task.id, Task.name)
-            .where(
-                Task.status == QUEUED,
-                Task.due_at <= db_clock(),
-                Task.name.in_(TASKS),
-                ~is_paused(Task.name),
-            )
-            .order_by(Task.queued_at, Task.id)
-            .limit(len(enqueued) + MOST_ENQUEUED)
-        )
         with self.database.read() as session:
+            full = self._full_kinds(session)
+            due = (
+                sa.select(Task.id, Task.name)
+                .where(
+                    Task.status == QUEUED,
+                    Task.due_at <= db_clock(),
+                    Task.name.in_([name for name in TASKS if name not in full]),
+                    ~is_paused(Task.name),
+                )
+                .order_by(Task.queued_at, Task.id)
+                .limit(len(enqueued) + MOST_ENQUEUED)
+            )
             rows = session.execute(due).all()
         return [(row[0], row[1]) for row in rows if row[0] not in enqueued][:MOST_ENQUEUED]
+
+    def _full_kinds(self, session: so.Session) -> list[str]:
+        """Kinds that hold their share of the workers; their tasks would be turned away."""
+        if not shares.limited_kinds():
+            return []
+        return shares.full_kinds(session, workers=self.queue.workers_alive())
 
     def _remove(self, now: datetime) -> int:
         try:

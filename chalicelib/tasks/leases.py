@@ -17,7 +17,7 @@ from sqlalchemy import orm as so
 from chalicelib.db.engine import Database, UtcDateTime, db_clock
 from chalicelib.db.models import LEASED, LEASED_TASKS, QUEUED, Task
 from chalicelib.errors import ClaimLost
-from chalicelib.tasks import schedule_runs
+from chalicelib.tasks import schedule_runs, shares
 from chalicelib.tasks.outcomes import end
 from chalicelib.tasks.pauses import is_paused
 from chalicelib.tasks.registry import TASKS, TaskKind, kind_of
@@ -342,6 +342,7 @@ def claim(
     lease_s: int,
     now: datetime,
     name: str | None = None,
+    workers: int | None = None,
 ) -> Claimed | None:
     """Claim a task.
 
@@ -351,15 +352,17 @@ def claim(
         worker: The name of the worker, for people and for `leased_by`.
         lease_s: How long the lease lasts without a sign of life, in seconds.
         now: The time.
-        name: Of what kind the task probably is: if that kind has no hook, one round trip is enough.
+        name: Of what kind the task probably is: one round trip is enough if that kind has no hook
+            and no share.
+        workers: How many are alive, for kinds that may hold a share of them; None if unknown.
 
     Returns:
         The lease and the task as claimed; None when there is nothing to do: another worker has
-        claimed it, it is over, its pause is not, it is gone, its kind is paused, or this code does
-        not know its kind.
+        claimed it, it is over, its pause is not, it is gone, its kind is paused or holds its share
+        of the workers, or this code does not know its kind.
     """
     values = {"by": worker, "lease_s": lease_s, "now": now}
-    if name in TASKS and not TASKS[name].has("on_claim"):
+    if name in TASKS and TASKS[name].share == 1 and not TASKS[name].has("on_claim"):
         with database.single() as session:
             named = {"task_id": task_id, "kind": name}
             row = _CLAIM_AT_ONCE.execute(session, named, values, now=now)
@@ -374,7 +377,12 @@ def claim(
             session.rollback()
             return None
         task = as_task(row)
-        facts = kind_of(task).on_claim(session, task, now=now)
+        kind = kind_of(task)
+        limited = workers is not None and kind.share < 1
+        if limited and shares.exceeds(session, kind, workers=workers or 0):
+            session.rollback()
+            return None
+        facts = kind.on_claim(session, task, now=now)
     return Claimed(Lease(database, task_id, task.claim, lease_s), task, facts)
 
 

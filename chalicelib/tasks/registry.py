@@ -43,6 +43,8 @@ class TaskKind:
             task makes room, at a checkpoint, when it has run for `FAIR_SLICE_S` and others wait.
         unique_by: The parameters that tell tasks of this kind apart: a user may have one in
             progress for each combination of their values. With none, one of the kind.
+        share: The share of the workers that tasks of this kind may hold at a time; one worker
+            always, and 1 for all of them. For tasks that are long and cannot make room.
         repeatable: Whether a schedule may launch it: not if its parameters are good for one task.
     """
 
@@ -55,6 +57,7 @@ class TaskKind:
     time_limit_s: int | None = None
     resumable: bool = False
     unique_by: tuple[str, ...] = ()
+    share: float = 1
     repeatable: bool = True
 
     def __post_init__(self) -> None:
@@ -68,6 +71,8 @@ class TaskKind:
             object.__setattr__(self, "function", default)  # as dataclasses do in a frozen one
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", self.name):
             raise DeclarationError(f"the task's name {self.name!r} must be a_lower_case_name")
+        if not 0 < self.share <= 1:
+            raise DeclarationError(f"{self.name}: a share is more than 0 and at most 1")
         for given in ("unique_by", "defaults"):
             if unknown := set(getattr(self, given)) - set(self.params):
                 raise DeclarationError(

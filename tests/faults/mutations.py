@@ -98,7 +98,7 @@ MUTATIONS = (
         .values(notification_seq=USER.notification_seq + 1)
         .returning(USER.notification_seq, *more)
 """,
-        """sa.select(USER.notification_seq + 1, *more)
+        """sa.select((USER.notification_seq + 1).label("notification_seq"), *more)
         .where(USER.id == (sa.bindparam("of") if of is None else of))
 """,
         (LEASES, TASKS, "tests/integration/test_notifications.py"),
@@ -687,11 +687,11 @@ MUTATIONS = (
         (LEASES, SCHEDULES),
     ),
     Mutation(
-        "on PostgreSQL, the user is locked before the task",
+        "on PostgreSQL, a change is announced",
         "chalicelib/tasks/transitions.py",
-        "change.where(ROW.user_id == raised.c.id)",
-        "change.where(raised.c.notification_seq > 0)",
-        (LEASES, RACES),
+        "(changed.c[one.key] for one in columns)).add_cte(posted)",
+        "(changed.c[one.key] for one in columns))",
+        (LEASES,),
     ),
     Mutation(
         "of two requests with one key one launches a task",
@@ -701,17 +701,10 @@ MUTATIONS = (
         (RACES,),
     ),
     Mutation(
-        "a key that names a task launches no other",
-        "chalicelib/tasks/requests.py",
-        "free.append(~sa.exists().where(*names_it, key.c.created_at > old))",
-        "pass",
-        (TASKS,),
-    ),
-    Mutation(
         "what failed unanswered is not committed in silence",
         "chalicelib/db/pipelines.py",
-        "            except driver_error(connection) as error:\n                raise",
-        "            except driver_error(connection) as error:\n                return",
+        'raise _as_others("COMMIT", error, connection) from error',
+        "pass",
         (PIPELINES,),
     ),
     Mutation(

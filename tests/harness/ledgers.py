@@ -16,7 +16,7 @@ from chalicelib.microblog.models import Post
 from chalicelib.tasks import leases
 from chalicelib.tasks import requests as task_requests
 from chalicelib.tasks.leases import Lease
-from chalicelib.tasks.registry import TASKS
+from chalicelib.tasks.registry import TASKS, kind_of
 from chalicelib.wiring import Wiring
 
 LEASE_S = 30
@@ -72,8 +72,9 @@ def launch(
 
 
 def claim(database: Database, task_id: str, *, worker: str = "worker") -> Lease:
-    """Claim a task that can be claimed."""
-    claimed = leases.claim(database, task_id, worker=worker, lease_s=LEASE_S, now=now())
+    """Claim a task that can be claimed, as a worker does whose job names its kind."""
+    name = the_task(database, task_id).name
+    claimed = leases.claim(database, task_id, worker=worker, lease_s=LEASE_S, now=now(), name=name)
     assert claimed is not None
     return claimed.lease
 
@@ -136,4 +137,5 @@ def publish(wiring: Wiring, task_id: str, *, ttl_s: int = 3600) -> str:
 
 def fail(database: Database, task_id: str) -> None:
     """Claim a task and fail it for good."""
-    claim(database, task_id).fail("broken", "It broke.", now=now())
+    lease, kind = claim(database, task_id), kind_of(the_task(database, task_id))
+    lease.fail("broken", "It broke.", now=now(), kind=kind)

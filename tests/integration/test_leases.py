@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -465,3 +466,12 @@ def test_email_to_an_erased_account(database: Database, user_id: int, emailing: 
     with database.write() as session:
         session.execute(sa.delete(User).where(User.id == user_id))
     message.lease.settle("sent", message_id="m1", now=now())
+
+
+@both_databases
+def test_a_job_that_names_another_kind(database: Database, task_id: str) -> None:
+    """What a job says of its task is checked: a claim without the kind's hook is of no use."""
+    facts: dict[str, Any] = {"worker": "w", "lease_s": 30, "now": now()}
+    claimed = leases.claim(database, task_id, **facts, name="example")
+    assert claimed is not None
+    assert claimed.facts.username == "susan"

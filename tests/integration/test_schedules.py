@@ -17,6 +17,7 @@ from chalicelib.db.models import AuditEntry, OutboxMessage, Schedule, Task
 from chalicelib.operations.reconciler import Reconciler
 from chalicelib.settings import Settings
 from chalicelib.tasks import schedule_runs, schedules
+from chalicelib.tasks.registry import TASKS
 from chalicelib.values.fields import parse_time
 from chalicelib.wiring import Wiring
 from tests.conftest import Rewire, both_databases
@@ -485,7 +486,7 @@ def test_success_begins_anew(susan: Person, wiring: Wiring) -> None:
     make_due(wiring.database, created["id"])
     assert sweep(wiring) == 1
     task_id = the_schedule(wiring.database, created["id"]).last_task_id or ""
-    claim(wiring.database, task_id).succeed({}, now=now())
+    claim(wiring.database, task_id).succeed({}, now=now(), kind=TASKS["example"])
     assert the_schedule(wiring.database, created["id"]).failures == 0
 
 

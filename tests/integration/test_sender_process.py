@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,16 +11,19 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from chalicelib.db.models import OutboxMessage
+from chalicelib.db.models import OutboxMessage, User
 from chalicelib.outbox import messages
 from chalicelib.wiring import Wiring
 from tests.faults.aws import AwsProxy, Slow
-from tests.harness.ledgers import make_user, now
+from tests.harness.ledgers import launch, make_user, now, the_task
+from tests.harness.people import Person
 from tests.harness.proxies import Proxy, to_port
 from tests.harness.waiting import wait_until
 
 SENT_WITHIN_S = 25
 """Two looks, and as much again for a machine that is busy."""
+
+LEAVES_WITHIN_S = 5
 
 
 @contextmanager
@@ -43,9 +47,14 @@ def put(wiring: Wiring) -> None:
         messages.put(session, user_id, "moved", {}, now=now(), address="susan@example.com")
 
 
-def state(wiring: Wiring) -> str:
+def states(wiring: Wiring) -> list[str]:
     with wiring.database.read() as session:
-        return session.scalars(sa.select(OutboxMessage.state)).one()
+        return list(session.scalars(sa.select(OutboxMessage.state)))
+
+
+def state(wiring: Wiring) -> str:
+    (found,) = states(wiring)
+    return found
 
 
 def test_stopped_while_it_sends(
@@ -81,3 +90,24 @@ def test_without_a_hint(
         put(wiring)
         wait_until(lambda: state(wiring) == "sent", "the email is sent", within_s=SENT_WITHIN_S)
     proxy.close()
+
+
+def test_no_email_waits_for_a_task(
+    environment: dict[str, str], wiring: Wiring, nobody: Person, tmp_path: Path
+) -> None:
+    """While the only worker works, the email with which to reset a password leaves within 5 s."""
+    put(wiring)
+    with wiring.database.read() as session:
+        user_id = session.scalars(sa.select(User.id)).one()
+    task_id = launch(wiring.database, user_id, "example", seconds=60)
+    with worker(environment, tmp_path / "log"):
+        wait_until(wiring.queue.workers_alive, "the worker listens")
+        wiring.queue.hint(task_id, "example")
+        wait_until(lambda: the_task(wiring.database, task_id).status == "running", "it works")
+        wait_until(lambda: states(wiring) == ["sent"], "the sender is there, too")
+        asked = time.monotonic()
+        answer = nobody.post("/v1/password-resets", {"email": "susan@example.com"})
+        assert answer.status_code == 202
+        wait_until(lambda: states(wiring) == ["sent", "sent"], "the email is sent")
+        assert time.monotonic() - asked <= LEAVES_WITHIN_S
+        assert the_task(wiring.database, task_id).status == "running"

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from rq.serializers import JSONSerializer
 
 from chalicelib.adapters.job_queue import RegisteredJob
+from chalicelib.db import clock, engine
 from chalicelib.db.engine import Database
 from chalicelib.tasks import leases, requests
 from chalicelib.tasks.leases import Claimed
@@ -48,8 +49,16 @@ class Wire:
 
 
 @pytest.fixture
-def wire(database_url: str, redis_url: str, rewire: Rewire) -> Iterator[Wire]:
-    """The app's clients behind proxies; all connections are there already."""
+def wire(
+    database_url: str, redis_url: str, rewire: Rewire, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Wire]:
+    """The app's clients behind proxies; all connections are there already.
+
+    Nobody asks a connection for a sign of life, or the database for the time, however slow the
+    machine is.
+    """
+    for module in (engine, clock):
+        monkeypatch.setattr(module, "TRUSTED_S", 3600)
     url = sa.make_url(database_url)
     socket = f"{url.query['host']}/.s.PGSQL.{url.port or 5432}"
     postgresql = Proxy(to_socket(socket))
@@ -61,6 +70,8 @@ def wire(database_url: str, redis_url: str, rewire: Rewire) -> Iterator[Wire]:
         LEASE_S="600",
     )
     wiring.now()
+    for client in (wiring.queue.redis, wiring.worker_redis):
+        client.connection_pool.connection_kwargs["health_check_interval"] = 0
     wiring.queue.redis.ping()
     yield Wire(postgresql, redis, wiring)
     wiring.database.close()
