@@ -140,6 +140,7 @@ def test_held_requests_that_do_not_come_back(susan: Visitor) -> None:
     page.evaluate("window.first = true")
     notice(page, "it falls back", lambda: sum(url.endswith("wait=0") for url in asked) >= 3)
     susan.request()
+    hide(page, hidden=False)  # somebody looks at it
     expect(page.locator("#past")).to_contain_text("Done")
     assert page.evaluate("window.first"), "it was loaded anew"
 
@@ -166,6 +167,34 @@ def test_hidden_tab_rests(susan: Visitor) -> None:
     susan.request()
     with page.expect_event("request", is_poll):
         hide(page, hidden=False)
+    expect(page.locator("#past")).to_contain_text("Done")
+
+
+def test_nothing_goes_on(susan: Visitor) -> None:
+    """An idle page holds no request: it asks once a minute, and when another tab begins a task."""
+    asked: list[str] = []
+
+    def note(request: object) -> None:
+        if "notifications" in request.url:  # type: ignore[attr-defined]
+            asked.append(request.url)  # type: ignore[attr-defined]
+
+    page = susan.page
+    page.clock.install()
+    page.on("request", note)
+    susan.open("/")
+    notice(page, "it holds a request", lambda: asked and asked[-1].endswith("wait=20"))
+    page.clock.fast_forward(31_000)
+    notice(page, "it holds none", lambda: asked[-1].endswith("wait=0"))
+    page.wait_for_load_state("networkidle")
+    asked.clear()
+    page.clock.run_for(50_000)
+    assert asked == []
+    page.clock.run_for(20_000)
+    notice(page, "it asks once a minute", lambda: asked)
+    assert all(url.endswith("wait=0") for url in asked)
+    page.wait_for_load_state("networkidle")
+    second = susan.open("/", susan.context.new_page())
+    second.click("main button >> nth=0")
     expect(page.locator("#past")).to_contain_text("Done")
 
 

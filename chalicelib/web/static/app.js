@@ -1,12 +1,15 @@
 // Keeps a page true while it is open. Without this script the page reloads itself instead.
 //
-// The page follows the user's notifications with long polls. When there is news it loads itself
-// again and adopts the parts marked `data-live`, so that all words, numbers and sizes are the
-// server's. The parts carry the number of the newest notification that they know; a page that is
+// While something of the user's is going on, the page follows their notifications with long polls;
+// else it looks once a minute, when somebody looks at it, and when another tab has begun something.
+// When there is news it loads itself again and adopts the parts marked `data-live`, so that all
+// words, numbers and sizes are the server's. The parts carry the number of the newest notification that they know; a page that is
 // older than what is shown is dropped, so nothing ever goes backwards.
 
 const WAIT_S = 20; // how long the server may wait for news while no task is in progress
 const WAIT_ACTIVE_S = 4; // while one is: its remaining time changes without news
+const LINGER_MS = 30_000; // after the last news: an email follows its file
+const IDLE_MS = 60_000; // between two requests while nothing goes on
 const POLL_MS = 10_000; // between two requests where long polls do not come back
 const CALM_MS = 800; // at least, between two changes of the page
 const LIMIT_MS = 10_000; // for a response, besides what the server may wait
@@ -60,6 +63,7 @@ function whenVisible() {
 
 document.addEventListener("visibilitychange", () => nudge());
 addEventListener("online", () => nudge());
+addEventListener("offline", () => nudge());
 let awake = Date.now();
 setInterval(() => {
   if (Date.now() - awake > ASLEEP_MS) nudge();
@@ -73,6 +77,17 @@ let leaving = false; // a form is on its way: loading the page anew would cut it
 const tasks = () => document.getElementById("tasks");
 const seq = () => Number(tasks().dataset.seq);
 const active = () => every > 0 || Number(tasks().dataset.active) > 0;
+
+let lively = Date.now(); // when the page was opened, or something was going on
+let resting = false;
+const tabs = new BroadcastChannel("carryout"); // the user's other tabs
+tabs.onmessage = () => resting && nudge();
+
+async function rest() {
+  resting = true;
+  await pause(IDLE_MS);
+  resting = false;
+}
 
 // Makes `old` what `fresh` is and leaves alone what is the same already: focus, selection and
 // what a screen reader is saying survive. Both are of one kind. Children with an id are told apart
@@ -153,17 +168,23 @@ async function follow() {
   let dropped = 0; // long polls in a row that did not come back although other requests did
   for (;;) {
     await whenVisible();
-    const waitS = failures > 0 || dropped > 2 ? 0 : every || (active() ? WAIT_ACTIVE_S : WAIT_S);
+    if (active()) lively = Date.now();
+    const idle = Date.now() - lively > LINGER_MS;
+    const mayHold = !idle && failures === 0 && dropped <= 2;
+    const waitS = mayHold ? every || (active() ? WAIT_ACTIVE_S : WAIT_S) : 0;
     const asked = Date.now();
     try {
       const url = `${prefix}/v1/notifications?after=${seq()}&wait=${waitS}`;
       const { status, text } = await ask(url, waitS);
       if (status !== 200) return reload();
-      if (active() || JSON.parse(text).items.length) await refresh();
+      const news = JSON.parse(text).items.length > 0;
+      if (news) lively = Date.now();
+      if (active() || news) await refresh();
       dropped = waitS ? 0 : dropped + (failures === 1 ? 1 : 0);
       failures = 0;
       document.getElementById("lost").hidden = true;
-      if (dropped > 2) await pause(POLL_MS);
+      if (idle && !news) await rest();
+      else if (dropped > 2) await pause(POLL_MS);
       else if (Date.now() - asked < CALM_MS || active()) await pause(CALM_MS);
     } catch {
       if (document.hidden) continue;
@@ -212,6 +233,9 @@ addEventListener("pageshow", () => {
 });
 
 localise(document);
-if (tasks()) follow();
+if (tasks()) {
+  tabs.postMessage("look"); // a form that was sent may be why this page is loaded
+  follow();
+}
 const link = document.getElementById("more");
 if (link) watch(link);
