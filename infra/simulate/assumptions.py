@@ -85,15 +85,15 @@ class Assumptions:
         "how long the page stays open in front of somebody after an export, in seconds (assumed)",
     )
     tab_held: float = _number(
-        1.0,
-        "part of that time in which Lambda holds a request for the page (1 as long as it polls)",
+        0.05,
+        "part of that time in which Lambda holds a request for the page: half a minute (its script)",
     )
-    tab_poll_s: float = _number(20, "how often the page asks in that time, in seconds")
+    tab_poll_s: float = _number(60, "how often the page asks in that time, in seconds (its script)")
     functions_most: float = _number(
         counted.default("app", "ApiConcurrency"), "ApiConcurrency, which caps held requests, too"
     )
     statements: float = _number(15, "SQL statements, from the request to the download (measured)")
-    held_statements: float = _number(4, "a second, while Lambda holds a request (assumed)")
+    held_statements: float = _number(1, "a second, while Lambda holds a request (assumed)")
     redis_commands: float = _number(40, "commands to Redis (measured)")
     job_kb: float = _number(2, "memory of a job in Redis, kept for 500 s (assumed)")
     log_kb: float = _number(8, "lines in the logs (assumed)")

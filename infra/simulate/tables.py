@@ -147,11 +147,19 @@ def tabs(assumed: Assumptions, users: Iterable[float]) -> Iterator[Row]:
         "together",
     )
     for many in users:
-        for name, chosen in (("polls, as now", assumed), ("asks once a minute", _polling(assumed))):
+        for name, chosen in (
+            ("holds requests", _holding(assumed)),
+            ("asks once a minute", _asking(assumed)),
+        ):
             yield f"{many:,.0f}", name, *_tab_cells(chosen, many)
 
 
-def _polling(assumed: Assumptions) -> Assumptions:
+def _holding(assumed: Assumptions) -> Assumptions:
+    """A page that holds a request all the time."""
+    return replace(assumed, tab_held=1, tab_poll_s=20)
+
+
+def _asking(assumed: Assumptions) -> Assumptions:
     """A page that holds no request while nothing happens, and asks once a minute."""
     return replace(assumed, tab_held=0, tab_poll_s=60)
 
