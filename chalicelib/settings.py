@@ -86,6 +86,11 @@ class Settings:
         """Whether browsers reach the application over TLS."""
         return self.public_url.startswith("https:")
 
+    @property
+    def offers_guests(self) -> bool:
+        """Whether the first page makes accounts in one click: not where an address is confirmed."""
+        return self.demo and not self.verify_email
+
     @classmethod
     def from_mapping(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the settings.

@@ -6,14 +6,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 log = logging.getLogger(__name__)
 
 PARENT_CHECK_INTERVAL_S = 0.5
 """How often a child looks whether its parent still lives."""
 
-STOP_GRACE_S = 5
+STOP_GRACE_S = 4
 """How long a child that was told to end may finish what it is about."""
 
 STOP_CHECK_INTERVAL_S = 0.01
@@ -51,16 +51,19 @@ class ChildProcess:
                 os._exit(1)
 
     def terminate(self) -> None:
-        """Tell it to end."""
+        """Tell it to end; may be called in a signal handler."""
         if self._pid:
-            os.kill(self._pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGTERM)
 
-    def stop(self) -> None:
-        """End it; what is cut short is done by the next one, or by another worker's."""
+    def stop(self, *, deadline: float) -> None:
+        """End it, by force once the monotonic clock shows `deadline`.
+
+        What is cut short is done by the next one, or by another worker's.
+        """
         if not self._pid:
             return
         self.terminate()
-        deadline = time.monotonic() + STOP_GRACE_S
         while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
             if time.monotonic() > deadline:
                 os.kill(self._pid, signal.SIGKILL)

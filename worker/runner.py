@@ -39,7 +39,7 @@ from chalicelib.tasks import leases
 from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
-from worker import alive, liveness
+from worker import alive, child_process, liveness
 from worker.child_process import ChildProcess, exit_with
 from worker.liveness import Watch, Work
 from worker.outbox.sender_process import send_for_ever
@@ -71,7 +71,7 @@ OVERTIME_S = 2
 """How long after its time limit an attempt is killed that swallows the alarm or does not hear it:
 the contract gives it 5 s until its task has an outcome."""
 
-STOP_GRACE_S = 6
+STOP_GRACE_S = 5
 """How long after SIGTERM an attempt is killed that has not released its task: `make run` waits for
 10 s, and AWS for its `StopTimeout`, before they kill the parent as well."""
 
@@ -150,10 +150,10 @@ class Runner(Worker):
             # An ending interpreter takes its handlers back: a second signal would kill it.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
             log.info("stopping", extra={"action": "stop"})
+            self._terminate_children()
+            deadline = time.monotonic() + child_process.STOP_GRACE_S  # of all together
             for child in self._children:
-                child.terminate()  # all at once: each may take a while
-            for child in self._children:
-                child.stop()
+                child.stop(deadline=deadline)
             self._alive.unlink(missing_ok=True)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
@@ -168,8 +168,13 @@ class Runner(Worker):
             self._register_again()
 
     def _keep_children_alive(self) -> None:
+        if self._stop_at == float("inf"):
+            for child in self._children:
+                child.keep_alive()
+
+    def _terminate_children(self) -> None:
         for child in self._children:
-            child.keep_alive()
+            child.terminate()
 
     def run_maintenance_tasks(self) -> None:
         """Have RQ tidy its registries, and go on when something in them is not RQ's."""
@@ -319,6 +324,7 @@ class Runner(Worker):
         self._stop_at = min(self._stop_at, time.monotonic() + STOP_GRACE_S)
         if self.horse_pid:
             os.kill(self.horse_pid, signal.SIGTERM)
+        self._terminate_children()  # while the work horse stops: 10 s are all there is
 
     def set_shutdown_requested_date(self) -> None:
         """Say nothing to Redis inside a signal handler: nobody reads it, and it may hang."""

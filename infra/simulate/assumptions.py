@@ -86,7 +86,7 @@ class Assumptions:
     )
     tab_held: float = _number(
         0.05,
-        "part of that time in which Lambda holds a request for the page: half a minute (its script)",
+        "part of that time in which Lambda holds a request for the page: half a minute",
     )
     tab_poll_s: float = _number(60, "how often the page asks in that time, in seconds (its script)")
     functions_most: float = _number(

@@ -57,7 +57,7 @@ def render(
         "user": user,
         "csrf": call.csrf_token if user else "",
         "registration": call.wiring.settings.registration,
-        "demo": call.wiring.settings.demo,
+        "demo": call.wiring.settings.offers_guests,
         "unconfirmed": _is_unconfirmed(call, user),
         "strip": cards.active(call, language(call)) if user else [],
         "refresh_s": 0,
