@@ -89,8 +89,9 @@ class Call:
             raise Unauthenticated
         self._since = self.wiring.watchers.mark()
         with self.wiring.database.read() as session:
-            if (self.request.method, self.request.path) == POLL:
-                about = {"task_id": (self.request.uri_params or {})["task_id"]}
+            task_id = (self.request.uri_params or {}).get("task_id", "")
+            if (self.request.method, self.request.path) == POLL and storable(task_id):
+                about = {"task_id": task_id}
                 row = accounts.authenticate_by(
                     _USER_AND_TASK, session, self.token, now=self.now, **about
                 )

@@ -635,6 +635,7 @@ EVERY_SETTING = re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), 
 FORMED = {
     "METRICS_TOKEN": "x" * 16,
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+    "SECURITY_CONTACT": "mailto:security@example.com",
 }
 """Values of settings that have a form of their own."""
 

@@ -142,6 +142,14 @@ def leave_behind(wiring: Wiring, prefix: str) -> None:
     wiring.object_store.begin(f"{prefix}9/posts.json", JSON)
 
 
+def begin_anew(wiring: Wiring) -> None:
+    """Be as a process that has just begun: connected with nobody, and without any secret."""
+    wiring.queue.redis.connection_pool.disconnect()
+    held = wiring.redis_secret
+    assert held
+    held._known = None
+
+
 def own_prefixes(requests: Sequence[tuple[str, str]]) -> bool:
     """Whether each request to S3 is about `exports/` or `imports/`."""
     about = [url for name, url in requests if name.startswith("s3.") and "Delete" not in name]
@@ -156,7 +164,7 @@ def test_api(recorder: Recorder, join: Join, wiring: Wiring, app_template: Templ
     for task_id in tasks:
         publish(wiring, task_id)
     leave_behind(wiring, removals.prefix(david.user_id))
-    wiring.queue.redis.connection_pool.disconnect()
+    begin_anew(wiring)
     with recorder.on():
         assert susan.get(f"/v1/exports/{tasks[0]}/download").status_code == 303
         assert susan.delete(f"/v1/exports/{tasks[0]}").status_code == 204
@@ -181,7 +189,7 @@ def test_reconciler(recorder: Recorder, wiring: Wiring, app_template: Template) 
     leave_behind(wiring, removals.import_prefix(user_id, upload.id))
     names = ("version", "account", "region", "detail", "detail-type", "source", "time", "id")
     app.__dict__["wiring"] = wiring
-    wiring.queue.redis.connection_pool.disconnect()
+    begin_anew(wiring)
     with recorder.on():
         sweep({**dict.fromkeys(names, ""), "resources": []}, None)
     del app.__dict__["wiring"]
@@ -231,7 +239,9 @@ def test_worker(recorder: Recorder, wiring: Wiring, agent_url: str, app_template
     leave_behind(wiring, removals.prefix(third, failed))
     imported = launch_import(wiring, small, json_lines([("x", TIME)]))
     lost = Part(1, '"0"', 1)
+    begin_anew(wiring)
     with recorder.on(), protected(agent_url):
+        assert not wiring.queue.workers_alive()  # it registers itself as one
         for task_id in (*done, imported):
             perform(task_id, wiring)
         with pytest.raises(FailedAttemptError):

@@ -30,10 +30,13 @@ ENGLISH = (
 
 NAMES = (
     "api carryout csv d export feed ff ffff fields freq get gone html http https id json"
-    " lines mastodon mib ms ndjson oauth ok rfc redis sha txt twitter url utc webhook x zip"
+    " lines mastodon mib ms ndjson oauth ok openapi rfc redis sha txt twitter url utc webhook x zip"
     " activitystreams kb mb gb tb kib ping bymonthday byhour bymonth monthly daily weekly"
 )
 """What is called so in every language."""
+
+NO_PAGES = {"/docs", "/static/{name}", "/.well-known/security.txt"}
+"""What is no page, or is English and says so, as the reference does."""
 
 QUIET = {"script", "style", "code", "pre", "time"}
 
@@ -124,8 +127,7 @@ def test_pages(root: Person, wiring: Wiring, code: str) -> None:
     looked_at = 0
     for browser in (Browser(root.client, root.token), Browser(root.client)):
         for page in app.pages:
-            # The reference is English and says so.
-            if page.method != "GET" or page.path in {"/docs", "/static/{name}"}:
+            if page.method != "GET" or page.path in NO_PAGES:
                 continue
             part = next(iter(re.findall(r"{(\w+)}", page.path)), "")
             for value in found.get(part, [""]):
