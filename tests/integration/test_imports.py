@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 from chalicelib.accounts.accounts import erase
 from chalicelib.db.engine import Database
 from chalicelib.db.models import AuditEntry, ImportRejection, ImportRow, ImportUpload
-from chalicelib.imports import staging
+from chalicelib.imports import publication, staging
 from chalicelib.microblog.models import Post
+from chalicelib.microblog.tasks import IMPORT_POSTS
 from chalicelib.tasks import leases
 from chalicelib.tasks.leases import Lease
 from chalicelib.wiring import Wiring
@@ -35,6 +36,7 @@ from tests.harness.uploads import (
     start,
     upload,
 )
+from tests.harness.waiting import wait_until
 from worker.attempts import perform
 from worker.importing import stager
 
@@ -433,6 +435,40 @@ def test_two_imports_and_an_export_at_once(
     assert posts_of(david) == mine
     exported = json.loads(susan.download(export))
     assert exported["count"] in {1, 401}  # before the import or after it, never in between
+
+
+def test_two_publications(susan: Person, wiring: Wiring, environment: dict[str, str]) -> None:
+    """The second waits for the commit of the first, and adds nothing that it has added."""
+    rows = [(position, "again", START) for position in range(1, 5)]
+    with wiring.database.write() as session:
+        staging.stage(session, 1, rows, [])
+        staging.stage(session, 2, rows, [])
+
+    def publish(session: Session, number: int) -> int:
+        return publication.publish(
+            session, IMPORT_POSTS.target, user_id=susan.user_id, number=number
+        )
+
+    def second() -> int:
+        own = Wiring.from_environment(environment)
+        try:
+            with own.database.write() as session:
+                return publish(session, 2)
+        finally:
+            own.database.close()
+
+    def waits() -> bool:
+        locked = "SELECT wait_event_type FROM pg_stat_activity WHERE datname = current_database()"
+        with wiring.database.read() as session:
+            return "Lock" in session.scalars(sa.text(locked)).all()
+
+    with ThreadPoolExecutor(1) as pool:
+        with wiring.database.write() as session:
+            assert publish(session, 1) == 4
+            other = pool.submit(second)
+            if wiring.database.is_postgresql:  # on SQLite nobody else even begins
+                wait_until(lambda: other.done() or waits(), "the second is there")
+        assert other.result(timeout=60) == 0
 
 
 def test_export_import_export(join: Join, wiring: Wiring) -> None:
