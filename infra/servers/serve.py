@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 import click
 from waitress import wasyncore
@@ -120,7 +120,8 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         try:
             super().service()
         except Held:
-            cast("Hold", self.hold).begin()
+            if (hold := self.hold) is not None:  # None when its client has left meanwhile
+                hold.begin()
         else:
             done, self.hold = self.hold, None
             if done is not None:
