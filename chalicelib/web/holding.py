@@ -72,8 +72,7 @@ class Hold:
         self.answer: Any = None
         self.request_id = str(uuid4())
         self.note: Callable[[float], None] = lambda _duration_s: None
-        self._go_on = resume
-        self._waits = False
+        self._resume = resume
         self._began = time.perf_counter()
         self._lock = threading.Lock()
         self._place: ExitStack | None = None
@@ -135,15 +134,7 @@ class Hold:
             watch, self._watch = self._watch, None
             if self._closed or watch is None:
                 return
-            self._waits = True
         watch()
-
-    def _resume(self) -> None:
-        """Go on once, whoever wakes: two threads at one connection would take its requests away."""
-        with self._lock:
-            waited, self._waits = self._waits, False
-        if waited:
-            self._go_on()
 
     def expire(self) -> None:
         """Have the kept answer sent now; nothing happens unless one is held back."""

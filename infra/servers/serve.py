@@ -76,6 +76,9 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    hold: Hold | None = None
+    """That of this request, once it has been made."""
+
     def parse_header(self, header_plus: bytes) -> None:
         """Refuse what proxies may read in another way than we do, or let it be the last."""
         super().parse_header(header_plus)
@@ -96,8 +99,11 @@ class _Task(WSGITask):  # type: ignore[misc]
         return header
 
     def get_environment(self) -> dict[str, Any]:
-        """Offer to answer later."""
-        return {**super().get_environment(), HOLD: self.channel.offer_hold()}
+        """Offer to answer later, for the first time or again."""
+        if self.request.hold is None:
+            self.request.hold = Hold(partial(self.channel.server.add_task, self.channel))
+        self.request.hold.again()
+        return {**super().get_environment(), HOLD: self.request.hold}
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
@@ -106,32 +112,30 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     task_class = _Task
     error_task_class = ProblemTask
     parser_class = _Parser
-    hold: Hold | None = None
 
-    def offer_hold(self) -> Hold:
-        """The hold of the request that is being made, for the first time or again."""
-        if self.hold is None:
-            self.hold = Hold(partial(self.server.add_task, self))
-        self.hold.again()
-        return self.hold
+    @property
+    def hold(self) -> Hold | None:
+        """That of the request whose turn it is."""
+        first = next(iter(self.requests), None)
+        return first.hold if first else None
 
     def service(self) -> None:
         """Make a request, in a thread; one that is held back stays the first of its connection."""
+        # When waitress has answered, another thread may have begun with the next request.
+        request = self.requests[0]
         try:
             super().service()
         except Held:
-            if (hold := self.hold) is not None:  # None when its client has left meanwhile
-                hold.begin()
+            request.hold.begin()
         else:
-            done, self.hold = self.hold, None
-            if done is not None:
-                done.close()
+            if request.hold is not None:
+                request.hold.close()
 
     def handle_close(self) -> None:
         """Close the connection; nobody waits any longer for what it held."""
         super().handle_close()
-        if self.hold is not None:
-            self.server.add_task(_Farewell(self.hold))
+        if (hold := self.hold) is not None:
+            self.server.add_task(_Farewell(hold))
 
 
 @dataclass(frozen=True)
@@ -192,8 +196,8 @@ def run(server: Any) -> None:
     server.del_channel()  # out of the loop: no new connections
     server.socket.close()
     for channel in list(server.active_channels.values()):
-        if channel.hold is not None:
-            channel.hold.expire()
+        if (hold := channel.hold) is not None:
+            hold.expire()
     deadline = time.monotonic() + STOP_GRACE_S
     while _busy(server) and time.monotonic() < deadline:
         wasyncore.loop(timeout=0.05, use_poll=True, map=server._map, count=1)  # noqa: SLF001

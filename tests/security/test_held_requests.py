@@ -50,6 +50,23 @@ def test_held_requests_occupy_no_thread(stack: Stack) -> None:
     assert worst_s < 15  # at 20 s those that are held are over
 
 
+def test_one_request_after_another(stack: Stack) -> None:
+    """A held request may follow at once on another one of its connection; both are answered."""
+    person = stack.join("maria")
+    parts = urlsplit(stack.app_url)
+    rest = f" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {person.token}\r\n"
+    asked = f"GET /v1/me{rest}\r\nGET /v1/notifications?wait=1{rest}Connection: close\r\n\r\n"
+    for _ in range(4):
+        connections = []
+        for _ in range(50):
+            address = (parts.hostname or "", parts.port or 80)
+            connections.append(socket.create_connection(address, timeout=30))
+            connections[-1].sendall(asked.encode())
+        for connection in connections:
+            with connection, connection.makefile("rb") as answers:
+                assert answers.read().count(b"HTTP/1.1 200 OK") == 2
+
+
 def test_all_who_wait_hear_news(stack: Stack) -> None:
     """What happens to a user is told to all of their held requests, long before they are over."""
     person = stack.join("david")
