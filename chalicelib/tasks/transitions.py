@@ -8,6 +8,7 @@ Nobody locks in another order, so nobody deadlocks; and no change goes unannounc
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -113,12 +114,23 @@ class ConditionalUpdate:
         returning: Iterable[sa.Column[Any]] = (),
         **values: Any,
     ) -> None:
-        owner = sa.select(ROW.user_id).where(*when).scalar_subquery()
-        self._raise = notifications.raising(of=owner)
-        change = sa.update(task_table).where(*when).values(**values)
-        columns = dict.fromkeys((*notifications.announced(ROW), *returning))
-        self._change = change.returning(*columns)
-        self._whole = _in_one_statement(change, columns, owner)
+        self._owner = sa.select(ROW.user_id).where(*when).scalar_subquery()
+        self._update = sa.update(task_table).where(*when).values(**values)
+        self._columns = dict.fromkeys((*notifications.announced(ROW), *returning))
+
+    # Built when they are first needed: a function that starts needs few of them, and one of two.
+
+    @cached_property
+    def _raise(self) -> Any:
+        return notifications.raising(of=self._owner)
+
+    @cached_property
+    def _change(self) -> Any:
+        return self._update.returning(*self._columns)
+
+    @cached_property
+    def _whole(self) -> sa.Select[Any]:
+        return _in_one_statement(self._update, self._columns, self._owner)
 
     def execute(
         self,
