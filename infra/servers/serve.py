@@ -24,6 +24,7 @@ from chalicelib.web import problems
 from chalicelib.web.holding import ROOM, Hold
 from infra.servers.connections import Bounds, Connection, Server, descriptors_for
 from infra.servers.gateway import HOLD, MAX_BODY_BYTES, Gateway, Held
+from infra.servers.memory import give_back
 
 READ_AT_MOST_BYTES = MAX_BODY_BYTES + 64 * 1024
 """What says that it is longer is refused before it comes; a little for the frames of chunks."""
@@ -253,6 +254,7 @@ def main(
     *, host: str, port: int, threads: int, behind_proxy: bool, patience: float, connections: int
 ) -> None:
     """Serve the API."""
+    give_back()
     from app import app  # noqa: PLC0415 - after --help
 
     try:
