@@ -7,7 +7,7 @@ for it, and one that takes no answer it cannot close, because it waits until it 
 import resource
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,14 @@ LINGER_BYTES = 64 * 1024 * 1024
 BODIES_BYTES = 256 * 1024 * 1024
 """How much of unfinished bodies there may be in all; the longest of them go first."""
 
+ANSWERS_BYTES = 64 * 1024 * 1024
+"""How much of answers may wait for clients in all; who has waited longest goes first. It is in
+memory: written to files, it would keep threads from everybody else."""
+
+SEND_BUFFER_BYTES = 128 * 1024
+"""What the system buffers of an answer, two times. By itself it takes megabytes, and only looks for
+more when a third has been taken: a slow client would seem to take nothing."""
+
 ACCEPTED_AT_ONCE = 64
 """waitress accepts one connection with each turn of its loop, which takes the longer the more
 connections there are: who comes behind a thousand would wait for seconds."""
@@ -38,8 +46,8 @@ connections there are: who comes behind a thousand would wait for seconds."""
 LOOK_S = 1.0
 """How often late connections are looked for, in seconds."""
 
-DESCRIPTORS = 3
-"""Of a connection: itself, and a file for a large body, and one for a large answer."""
+DESCRIPTORS = 2
+"""Of a connection: itself, and a file for a large body."""
 
 OTHER_DESCRIPTORS = 512
 """For everything else that the process opens."""
@@ -132,6 +140,8 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         if self.requests[0].error:
             self._lingers = True
         super().service()
+        if self.total_outbufs_len > PACE_BYTES:
+            self.server.look_soon()
 
     def readable(self) -> bool:
         """Whether to read."""
@@ -190,6 +200,11 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             if not self._may_be_more:
                 break
 
+    def set_socket_options(self, conn: socket.socket) -> None:
+        """Let the system buffer so much, beside what waitress sets."""
+        super().set_socket_options(conn)
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+
     def accept(self) -> tuple[socket.socket, Any] | None:
         """Accept a connection, if there is one."""
         accepted: tuple[socket.socket, Any] | None = super().accept()
@@ -215,12 +230,21 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         for connection in self._connections():
             if connection.is_late(now, self.bounds.patience_s):
                 connection.drop()
-        bodies = sorted(self._connections(), key=lambda one: one.body_bytes)
-        total = sum(one.body_bytes for one in bodies)
-        while total > BODIES_BYTES:
-            longest = bodies.pop()
-            total -= longest.body_bytes
-            longest.drop()
+        _bound(
+            [(one.body_bytes, one) for one in self._connections()],
+            BODIES_BYTES,
+            first=lambda one: -one.body_bytes,
+        )
+        _bound(
+            [(one.total_outbufs_len, one) for one in self._connections()],
+            ANSWERS_BYTES,
+            first=lambda one: one.since,
+        )
+
+    def look_soon(self) -> None:
+        """A thread has left much to be sent: look after this turn of the loop."""
+        self._next_look = 0.0
+        self.pull_trigger()
 
     def _connections(self) -> list[Connection]:
         return list(self.active_channels.values())
@@ -229,3 +253,16 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def _make_room(among: Sequence[Connection], newest: Connection) -> None:
         waiting = [one for one in among if one is not newest and not one.requests]
         min(waiting, key=lambda one: one.since, default=newest).drop()
+
+
+def _bound(
+    kept: Sequence[tuple[int, Connection]], most: int, *, first: Callable[[Connection], float]
+) -> None:
+    """Drop connections, in an order, until what the others keep is not too much."""
+    total = sum(size for size, _ in kept)
+    for size, one in sorted(kept, key=lambda pair: first(pair[1])):
+        if total <= most:
+            break
+        if size:
+            total -= size
+            one.drop()

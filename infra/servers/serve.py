@@ -22,7 +22,13 @@ from chalicelib import logs
 from chalicelib.errors import BodyTooLarge, SettingsError
 from chalicelib.web import problems
 from chalicelib.web.holding import ROOM, Hold
-from infra.servers.connections import Bounds, Connection, Server, descriptors_for
+from infra.servers.connections import (
+    ANSWERS_BYTES,
+    Bounds,
+    Connection,
+    Server,
+    descriptors_for,
+)
 from infra.servers.gateway import HOLD, MAX_BODY_BYTES, Gateway, Held
 from infra.servers.memory import give_back
 
@@ -32,9 +38,8 @@ READ_AT_MOST_BYTES = MAX_BODY_BYTES + 64 * 1024
 HEAD_BYTES = 32 * 1024
 """How long a head may be: what API Gateway takes, three times."""
 
-IN_MEMORY_BYTES = 256 * 1024
-"""How much of an answer that a client does not take stays in memory; the rest is in a file. Of a
-body it is a quarter."""
+BODY_IN_MEMORY_BYTES = 64 * 1024
+"""How much of a body is in memory while it comes; a longer one is in a file."""
 
 STOP_GRACE_S = 0.7
 """How long requests may go on after SIGTERM; a client repeats a long poll that is cut short."""
@@ -189,8 +194,8 @@ def build(
         asyncore_loop_timeout=POLL_S,
         max_request_header_size=HEAD_BYTES,
         max_request_body_size=READ_AT_MOST_BYTES,
-        inbuf_overflow=IN_MEMORY_BYTES // 4,
-        outbuf_overflow=IN_MEMORY_BYTES,
+        inbuf_overflow=BODY_IN_MEMORY_BYTES,
+        outbuf_overflow=ANSWERS_BYTES,
         log_socket_errors=False,
         # Reads on while a request is answered, and so sees that its client is gone.
         channel_request_lookahead=1,

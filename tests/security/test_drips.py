@@ -152,6 +152,26 @@ def test_who_takes_no_answer_is_closed(serve: Callable[..., Served]) -> None:
         wait_until(are_closed, "they are closed")
 
 
+def test_answers_have_so_much_room(serve: Callable[..., Served]) -> None:
+    """Of answers that nobody takes, the process keeps so much, whatever the patience."""
+    served = serve()
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(40):  # 240 MB of answers
+            one = stack.enter_context(closing(connect(served.port, receives=4096)))
+            one.sendall(b"GET /large/6000000 HTTP/1.1\r\nHost: x\r\n\r\n")
+            clients.append(one)
+        server = psutil.Process(served.process.pid)
+
+        def is_bounded() -> bool:
+            established = [one.status == "ESTABLISHED" for one in server.net_connections()]
+            return 0 < sum(established) <= connections.ANSWERS_BYTES / 5_000_000
+
+        wait_until(is_bounded, "some are closed")
+        assert answers(served.port) < 15  # at 20 s they are late
+    assert served.stop()[0] == 0
+
+
 def test_who_is_slow_but_goes_on_is_served(serve: Callable[..., Served]) -> None:
     """A long body and a long answer may take longer than the patience, if they move."""
     served = serve("--patience", "2")
@@ -211,7 +231,9 @@ def test_bodies_have_so_much_room(monkeypatch: pytest.MonkeyPatch) -> None:
         behind_proxy=False,
         bounds=Bounds(),
     )
-    with closing(server), ExitStack() as stack:
+    with ExitStack() as stack:
+        stack.callback(wasyncore.close_all, server._map)
+        stack.callback(server.task_dispatcher.shutdown)
         clients = [
             stack.enter_context(closing(connect(int(server.effective_port)))) for _ in range(3)
         ]
@@ -225,4 +247,3 @@ def test_bodies_have_so_much_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
         wait_until(turn, "the longest is closed")
         assert [is_closed(one) for one in (clients[0], clients[2])] == [False, False]
-        server.task_dispatcher.shutdown()
