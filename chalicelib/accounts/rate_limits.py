@@ -6,10 +6,12 @@ the ledger.
 
 import hashlib
 import math
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import sqlalchemy as sa
@@ -71,15 +73,38 @@ EMAILS_PER_USER = Rate("emails:user", 20, 3600)
 """Emails that users request: an export's again, to confirm an address."""
 
 
-SPEND = """
-local answers = {}
-for at, key in ipairs(KEYS) do
-    redis.call('SET', key, 0, 'EX', ARGV[at], 'NX')
-    answers[at] = {redis.call('INCR', key), redis.call('TTL', key)}
+REFUSALS_S = 24 * 3600
+"""How long it is known who was refused, in seconds."""
+
+MOST_REFUSED = 1000
+"""So many of those who were refused in an hour are known; of others, only how many there were."""
+
+NOTE = f"""
+local function note(key, name, who)
+    local field = name .. '|' .. who
+    if redis.call('HEXISTS', key, field) == 0 and redis.call('HLEN', key) >= {MOST_REFUSED} then
+        field = name .. '|'
+    end
+    redis.call('HINCRBY', key, field, 1)
+    redis.call('EXPIRE', key, {REFUSALS_S + 3600})
+end
+"""
+"""Counts a refusal in its hour."""
+
+SPEND = f"""
+{NOTE}
+local answers = {{}}
+for at = 1, #KEYS - 1 do
+    local window, most, name, who = unpack(ARGV, at * 4 - 3, at * 4)
+    redis.call('SET', KEYS[at], 0, 'EX', window, 'NX')
+    local count = redis.call('INCR', KEYS[at])
+    answers[at] = {{count, redis.call('TTL', KEYS[at])}}
+    if count > tonumber(most) then note(KEYS[#KEYS], name, who) end
 end
 return answers
 """
-"""Counts a use at each key, and returns the counts and the seconds until their windows end."""
+"""Counts a use at each key but the last, which notes who is refused; returns the counts and the
+seconds until their windows end."""
 
 UNCOUNT = """
 for _, key in ipairs(KEYS) do
@@ -113,7 +138,24 @@ return {mine, ours}
 """Occupies the first free slot of the user and of the network, and says which, if both have one."""
 
 Use = tuple[Rate, object]
-"""A rate and whose use it is: an id, a token, an address; only digests are kept."""
+"""A rate and whose use it is: an id, a token, an address; a counter's key has the digest alone."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """How often a limit refused somebody within a day.
+
+    Attributes:
+        limit: Its name: what is counted, and by what.
+        who: A user's number or a network; empty where there were too many, and for tokens.
+        count: How often.
+        last: The hour of the last one.
+    """
+
+    limit: str
+    who: str
+    count: int
+    last: datetime
 
 
 class RateLimiter:
@@ -144,14 +186,46 @@ class RateLimiter:
         if not (self.enabled and uses):
             return
         try:
-            keys = [self.key(rate.name, who) for rate, who in uses]
-            windows = [rate.window_s for rate, _ in uses]
-            answers = cast("list[list[int]]", self.redis.eval(SPEND, len(keys), *keys, *windows))
+            keys = [*(self.key(rate.name, who) for rate, who in uses), self.refusals_key()]
+            args = [
+                argument
+                for rate, who in uses
+                for argument in (rate.window_s, rate.most, rate.name, _shown(rate, who))
+            ]
+            answers = cast("list[list[int]]", self.redis.eval(SPEND, len(keys), *keys, *args))
         except RedisError:
             return
         for (rate, _), (count, ttl_s) in zip(uses, answers, strict=True):
             if count > rate.most:
                 raise TooMany(ttl_s)
+
+    def refusals_key(self, hour: int | None = None) -> str:
+        """Where the refusals of an hour (counted from 1970, by default this one) are noted."""
+        at = int(time.time() // 3600) if hour is None else hour
+        return f"carryout:{{{self._scope}}}:refused:{at}"
+
+    def refusals(self) -> list[Refusal]:
+        """Who was refused by which limit within a day, most often first; for operators.
+
+        Raises:
+            RedisError: Redis does not respond.
+        """
+        this_hour = int(time.time() // 3600)
+        hours = range(this_hour, this_hour - REFUSALS_S // 3600, -1)
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for hour in hours:
+                pipeline.hgetall(self.refusals_key(hour))
+            found = pipeline.execute()
+        counts: Counter[str] = Counter()
+        last: dict[str, datetime] = {}
+        for hour, fields in zip(hours, found, strict=True):
+            for field, count in fields.items():
+                counts[field.decode()] += int(count)
+                last.setdefault(field.decode(), datetime.fromtimestamp(hour * 3600, UTC))
+        return [
+            Refusal(field.partition("|")[0], field.partition("|")[2], count, last[field])
+            for field, count in counts.most_common()
+        ]
 
     def refund(self, *uses: Use) -> None:
         """Take back what `spend` has counted, because nothing came of it."""
@@ -237,18 +311,29 @@ class TokenOwners:
         self._owners[token_digest] = user_id
 
 
+def _shown(rate: Rate, who: object) -> str:
+    """Whom operators see: never a token, nor its digest."""
+    return "" if rate is REQUESTS_PER_TOKEN else str(who)
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-COUNT = """
+COUNT = f"""
+{NOTE}
+local names = {{'wrong-passwords:pair', 'wrong-passwords:network'}}
 for at = 1, 2 do
     if tonumber(redis.call('GET', KEYS[at]) or 0) >= tonumber(ARGV[at + 1]) then
+        note(KEYS[6], names[at], ARGV[6])
         return redis.call('TTL', KEYS[at])
     end
 end
 local known = redis.call('EXISTS', KEYS[5]) == 1
-if not known and redis.call('EXISTS', KEYS[4]) == 1 then return redis.call('TTL', KEYS[4]) end
+if not known and redis.call('EXISTS', KEYS[4]) == 1 then
+    note(KEYS[6], 'wrong-passwords:account', ARGV[6])
+    return redis.call('TTL', KEYS[4])
+end
 local count
 for at = 1, 3 do
     redis.call('SET', KEYS[at], 0, 'EX', ARGV[1], 'NX')
@@ -262,7 +347,7 @@ end
 """Counts an attempt, or returns for how long there may be none.
 
 The keys count by account and network, by network, and by account; the fourth is the pause of the
-account, the fifth says that the network is known.
+account, the fifth says that the network is known; the last notes which network is refused.
 """
 
 
@@ -284,6 +369,7 @@ class SignInLimit:
     ) -> None:
         self._limiter = limiter
         self._database = database
+        self._address = address
         name = username.lower()
         pair = f"{address} {name}"
         self._keys = [
@@ -330,9 +416,10 @@ class SignInLimit:
             self._limiter.redis.set(self._keys[4], 1, ex=KNOWN_S)
 
     def _count(self, now: datetime) -> None:
-        limits = (WINDOW_S, PER_ACCOUNT, PER_ADDRESS, ANYWHERE, LONGEST_PAUSE_S)
+        limits = (WINDOW_S, PER_ACCOUNT, PER_ADDRESS, ANYWHERE, LONGEST_PAUSE_S, self._address)
+        keys = [*self._keys, self._limiter.refusals_key()]
         try:
-            answer = self._limiter.redis.eval(COUNT, len(self._keys), *self._keys, *limits)
+            answer = self._limiter.redis.eval(COUNT, len(keys), *keys, *limits)
         except RedisError:
             self._count_in_ledger(now)
             return

@@ -25,6 +25,7 @@ from chalicelib.errors import BodyTooLarge, SettingsError
 from chalicelib.web import problems
 from chalicelib.web.holding import ROOM, Hold
 from infra.servers.gateway import HOLD, Gateway, Held
+from infra.servers.memory import give_back
 
 READ_AT_MOST_BYTES = 64 * 1024 * 1024
 """The gateway reads and then refuses bodies up to here, so that a client that is still sending can
@@ -219,6 +220,7 @@ def _busy(server: Any) -> bool:
 )
 def main(*, host: str, port: int, threads: int, behind_proxy: bool) -> None:
     """Serve the API."""
+    give_back()
     from app import app  # noqa: PLC0415 - after --help
 
     try:

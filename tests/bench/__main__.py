@@ -14,6 +14,7 @@ from tests.bench import (
     archives,
     engine,
     growth,
+    heap,
     importing,
     imports,
     jobs,
@@ -32,6 +33,7 @@ from tests.harness.servers import Servers
 
 GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "engine": engine.rows,
+    "heap": heap.rows,
     "archive": archives.rows,
     "chapter": jobs.chapter,
     "jobs": jobs.rows,

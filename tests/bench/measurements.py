@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -26,6 +28,7 @@ from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from tests.harness.ledgers import JSON, launch, the_email, the_export, the_task
 from worker.attempts import Attempt, Heartbeat, perform
+from worker.export import local
 from worker.export.archive.archive import About
 from worker.export.archive.container import LEVEL
 from worker.export.archive.plan import Plan
@@ -87,6 +90,14 @@ def engine(wiring: Wiring, user_id: int) -> Figures:
     return {**figures, "posts": rows, "bytes": size_bytes}
 
 
+def to_file(wiring: Wiring, user_id: int) -> Figures:
+    """What `export --out` does, once it has started."""
+    with TemporaryDirectory() as folder, timed() as figures:
+        writer = local.document(wiring.database, POSTS, user_id=user_id, now=wiring.now())
+        local.write_file(writer, Path(folder) / "posts.json", progress=lambda _: None)
+    return figures
+
+
 def archive(wiring: Wiring, user_id: int, formats: Sequence[str] = ("json",)) -> Figures:
     """The archive's bytes out of the database, compressed, hashed and thrown away."""
     plan = Choice((POSTS,), formats=tuple(formats), viewer=False)
@@ -129,6 +140,29 @@ def raw(wiring: Wiring, user_id: int) -> Figures:
     read = _copy if wiring.settings.database_url.startswith("postgresql") else _fetch
     with timed() as figures:
         read(wiring.settings.database_url, statement)
+    return figures
+
+
+def cursor(wiring: Wiring, user_id: int) -> Figures:
+    """What an application reads without an engine: rows of body and time, some thousand at a time.
+
+    A server-side cursor on PostgreSQL, a cursor of sqlite3's on SQLite.
+    """
+    statement = (
+        f"SELECT body, timestamp FROM posts WHERE user_id = {user_id} ORDER BY timestamp, id"
+    )
+    url = wiring.settings.database_url
+    with timed() as figures:
+        if not url.startswith("postgresql"):
+            _fetch(url, statement)
+            return figures
+        with (
+            psycopg.connect(url.replace("+psycopg", "", 1)) as connection,
+            connection.cursor(name="posts") as rows,
+        ):
+            rows.execute(statement)
+            while rows.fetchmany(FETCH_ROWS):
+                pass
     return figures
 
 

@@ -6,7 +6,7 @@ import zipfile
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Join
-from tests.browser.people import shoot
+from tests.browser.people import LONG_S, shoot
 from tests.browser.test_access import overflow, violations
 
 
@@ -59,13 +59,14 @@ def test_a_choice_that_is_none(join: Join) -> None:
 
 
 def test_news_leave_the_form_alone(join: Join) -> None:
-    """While a task advances, the form stays open and as it was filled in."""
+    """While a task comes and goes, the form stays open and as it was filled in."""
     susan = join()
     page = susan.open("/")
     page.click("#choose summary")
     page.uncheck("#choose input[value=audit]")
-    susan.request("example", seconds=2)
+    task_id = susan.request("example", seconds=LONG_S)
     expect(page.locator("#tasks progress")).to_be_visible()
+    susan.cancel(task_id)
     expect(page.locator("#tasks progress")).to_be_hidden()
     expect(page.locator("#choose input[value=audit]")).to_be_visible()
     expect(page.locator("#choose input[value=audit]")).not_to_be_checked()

@@ -110,8 +110,8 @@ def test_kill_9_loses_nothing(stack: Stack, whom: str) -> None:
     kill(everything[:1] if whom == "launcher" else everything)
     stack.process.wait()
     with running(stack.folder) as again:
-        left = [process for process in everything if not ended(process)]
-        assert (left, sign_in(again)) == ([], 201)
+        wait_until(lambda: all(map(ended, everything)), "nobody is left", within_s=10)
+        assert sign_in(again) == 201
 
 
 def test_what_is_given_is_not_started(tmp_path: Path, redis_url: str, aws: Aws) -> None:

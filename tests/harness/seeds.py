@@ -24,6 +24,9 @@ ROWS = 5_000
 
 POSTS_AT_ONCE = 1_000_000
 
+STRIDE = 7_654_321
+"""A prime: multiples of it, modulo any other number, come in no order that a disk could use."""
+
 
 def make_users(database: Database, count: int) -> list[int]:
     """Users whom no password lets in; return their numbers."""
@@ -38,21 +41,26 @@ def make_users(database: Database, count: int) -> list[int]:
         return list(session.scalars(statement.order_by(User.id)))
 
 
-def make_posts(database: Database, users: Sequence[int], count: int) -> None:
+def make_posts(
+    database: Database, users: Sequence[int], count: int, *, scattered: bool = False
+) -> None:
     """Posts of some 220 characters in many languages, two at each moment, the users in turns.
 
     Args:
         database: The ledger.
         users: Numbers without a gap.
-        count: How many posts they have together.
+        count: How many posts they have together; no multiple of `STRIDE` where they are scattered.
+        scattered: Whether their times follow in another order than they are written.
     """
+    dialect = database.engine.dialect.name
+    order = count if scattered else None
     for first in range(0, count, POSTS_AT_ONCE):
         last = min(count, first + POSTS_AT_ONCE)
         with _owner(database) as owner, owner.write() as session:
-            if session.get_bind().dialect.name == "postgresql":
+            if dialect == "postgresql":
                 # The posts are known to have a user: a look for each would take most of the time.
                 session.execute(sa.text("SET LOCAL session_replication_role = replica"))
-            session.execute(_insert_posts(database.engine.dialect.name, users, first, last))
+            session.execute(_insert_posts(dialect, users, first, last, order))
 
 
 def settle(database: Database) -> None:
@@ -74,15 +82,18 @@ def _owner(database: Database) -> Iterator[Database]:
     owner.close()
 
 
-def _insert_posts(dialect: str, users: Sequence[int], first: int, last: int) -> Any:
+def _insert_posts(
+    dialect: str, users: Sequence[int], first: int, last: int, scattered_over: int | None
+) -> Any:
     number = _numbers(dialect, first, last)
     characters = sa.cast(number * 104_729 % (2 * MEAN_CHARACTERS) + 10, sa.Integer)
     start = sa.cast(number * 7_919 % (len(TEXT) - 2 * MEAN_CHARACTERS) + 1, sa.Integer)
     text: sa.ColumnElement[str] = sa.func.substr(sa.literal(TEXT), start, characters)
     body = sa.literal("#") + sa.cast(number, sa.Text) + " " + text
     user = users[0] + number % len(users)
+    place = number if scattered_over is None else number * STRIDE % scattered_over
     return sa.insert(Post).from_select(
-        ["user_id", "body", "timestamp"], sa.select(user, body, _moment(dialect, number))
+        ["user_id", "body", "timestamp"], sa.select(user, body, _moment(dialect, place))
     )
 
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from chalicelib.db.models import OutboxMessage, User
 from chalicelib.outbox import messages
 from chalicelib.wiring import Wiring
-from tests.faults.aws import AwsProxy, Slow
+from tests.faults.aws import AwsProxy, Call
 from tests.harness.ledgers import launch, make_user, now, the_task
 from tests.harness.people import Person
 from tests.harness.proxies import Proxy, to_port
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import seconds, wait_until
 
 SENT_WITHIN_S = 25
 """Two looks, and as much again for a machine that is busy."""
@@ -62,12 +62,19 @@ def test_stopped_while_it_sends(
 ) -> None:
     """A worker that is told to stop first hears what became of the email that it sends."""
     proxy = AwsProxy(environment["AWS_ENDPOINT_URL"])
-    proxy.rule = lambda call: Slow(2) if call.is_email else None
+    told = threading.Event()
+
+    def hold(call: Call) -> None:
+        if call.is_email:
+            told.wait()
+
+    proxy.rule = hold
     put(wiring)
     with worker(environment | {"AWS_ENDPOINT_URL": proxy.url}, tmp_path / "log") as process:
         wait_until(lambda: any(call.is_email for call in proxy.calls), "SES is asked")
         assert state(wiring) == "sending"
         process.terminate()
+        told.set()
         assert process.wait(30) == 0
     assert state(wiring) == "sent"
     proxy.close()
@@ -105,9 +112,14 @@ def test_no_email_waits_for_a_task(
         wiring.queue.hint(task_id, "example")
         wait_until(lambda: the_task(wiring.database, task_id).status == "running", "it works")
         wait_until(lambda: states(wiring) == ["sent"], "the sender is there, too")
-        asked = time.monotonic()
-        answer = nobody.post("/v1/password-resets", {"email": "susan@example.com"})
-        assert answer.status_code == 202
-        wait_until(lambda: states(wiring) == ["sent", "sent"], "the email is sent")
-        assert time.monotonic() - asked <= LEAVES_WITHIN_S
+        took_s: list[float] = []
+
+        def reset() -> None:
+            nobody.call("POST", "/v1/password-resets", {"email": "susan@example.com"}, 202)
+            expected = ["sent"] * (len(took_s) + 2)
+            wait_until(lambda: states(wiring) == expected, "the email is sent")
+
+        while len(took_s) < 3 and min(took_s, default=9) > LEAVES_WITHIN_S:
+            took_s.append(seconds(reset))  # a machine may stand still, not always
+        assert min(took_s) <= LEAVES_WITHIN_S
         assert the_task(wiring.database, task_id).status == "running"

@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from tests.harness.stacks import Stack, running
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import seconds, wait_until
 
 HELD = 300
 """More than the server has threads."""
@@ -38,16 +38,14 @@ def test_held_requests_occupy_no_thread(stack: Stack) -> None:
     """However many requests are held, with LIMITS=off, others are answered at once."""
     person = stack.join("susan")
     connections = [hold(stack.app_url, person.token or "") for _ in range(HELD)]
-    worst_s = 0.0
-    for _ in range(20):
-        started = time.monotonic()
-        assert person.get("/v1/me").status_code == 200
-        worst_s = max(worst_s, time.monotonic() - started)
+    took_s: list[float] = []
+    while len(took_s) < 20 and sum(took_s) < 5:
+        took_s.append(seconds(lambda: person.call("GET", "/v1/me")))
     answered, _, _ = select.select(connections, [], [], 0)
     for connection in connections:
         connection.close()
     assert answered == []  # so all were held throughout
-    assert worst_s < 15  # at 20 s those that are held are over
+    assert max(took_s) < 15  # at 20 s those that are held are over
 
 
 def test_one_request_after_another(stack: Stack) -> None:

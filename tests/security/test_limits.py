@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from itertools import chain
 from time import monotonic
 
 import pytest
@@ -14,12 +16,13 @@ from chalicelib.accounts.rate_limits import (
     HASHES_PER_NETWORK,
     LONG_POLLS_PER_NETWORK,
     LONGEST_PAUSE_S,
+    MOST_REFUSED,
     PER_ACCOUNT,
     REQUESTS_PER_USER,
 )
 from chalicelib.db.engine import Database
 from chalicelib.db.models import AuditEntry, Notification, User
-from chalicelib.errors import Unavailable
+from chalicelib.errors import TooMany, Unavailable
 from chalicelib.web import holding, request
 from chalicelib.web.request import Call
 from chalicelib.wiring import Wiring
@@ -309,3 +312,35 @@ def test_a_server_holds_so_many_requests(susan: Person, monkeypatch: pytest.Monk
     started = monotonic()
     assert susan.get("/v1/notifications?after=1000&wait=0.3").json_body["items"] == []
     assert monotonic() - started >= 0.3
+
+
+def test_operators_see_who_was_refused(susan: Person, nobody: Person, limited: Wiring) -> None:
+    """Which limit refused which user or network, and how often; never a name, token or address."""
+    limiter = limited.rate_limiter
+    assert susan.get("/v1/me").status_code == 200  # from now on this process knows whose token
+    assert limiter.refusals() == []
+    limited.queue.redis.set(
+        limiter.key(REQUESTS_PER_USER.name, susan.user_id), REQUESTS_PER_USER.most, ex=60
+    )
+    for _ in range(3):
+        refused(susan.get("/v1/me"), 429, "too_many_requests")
+    fail_to_sign_in(nobody, PER_ACCOUNT + 1)
+    found = {(one.limit, one.who): one.count for one in limiter.refusals()}
+    assert found == {
+        ("requests:user", str(susan.user_id)): 3,
+        ("wrong-passwords:pair", "127.0.0.1"): 1,
+    }
+
+
+def test_so_many_of_those_who_were_refused_are_known(limited: Wiring) -> None:
+    """Whoever invents networks fills no memory: they are counted together."""
+    limiter = limited.rate_limiter
+    known = [(f"exports:user|{number}", 1) for number in range(MOST_REFUSED)]
+    limited.queue.redis.hset(limiter.refusals_key(), items=list(chain(*known)))
+    rate = replace(EXPORTS_PER_USER, most=0)
+    for user_id in (1, MOST_REFUSED, MOST_REFUSED + 1):
+        with pytest.raises(TooMany):
+            limiter.spend((rate, user_id))
+    found = {one.who: one.count for one in limiter.refusals()}
+    assert len(found) == MOST_REFUSED + 1
+    assert (found["1"], found[""]) == (2, 2)
