@@ -176,6 +176,17 @@ def test_fences(wiring: Wiring) -> None:
     assert (task.status, task.failures, task.lease_until) == ("queued", 0, None)
 
 
+def test_a_scheduled_one(wiring: Wiring) -> None:
+    """Its schedule has to be told, so it succeeds alone."""
+    database = wiring.database
+    asked = ask(wiring, *"ab")
+    put(database, asked[0], schedule_id="of a schedule that is gone")
+    leases = leases_of(claim(database, asked))
+    assert _succeed(database, leases.values(), now=now()) == {asked[1]}
+    leases[asked[0]].succeed(now=now(), kind=TASKS[SHORT])
+    assert statuses(database, asked) == ["succeeded"] * 2
+
+
 def _succeed(database: Database, leases: Iterable[Lease], *, now: datetime) -> set[str]:
     return batches.succeed(database, [(one, None, None) for one in leases], now=now)
 
