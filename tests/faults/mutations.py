@@ -269,8 +269,8 @@ MUTATIONS = (
     Mutation(
         "a release is free",
         "chalicelib/tasks/leases.py",
-        '_QUEUED: dict[str, Any] = {"status": "queued",',
-        '_QUEUED: dict[str, Any] = {"failures": ROW.failures + 1, "status": "queued",',
+        'RELEASED: dict[str, Any] = {"status": "queued",',
+        'RELEASED: dict[str, Any] = {"failures": ROW.failures + 1, "status": "queued",',
         (LEASES,),
     ),
     Mutation(
@@ -766,21 +766,21 @@ MUTATIONS = (
     Mutation(
         "a claim without a hook is one of the kind that was named",
         "chalicelib/tasks/leases.py",
-        '*_CLAIMABLE, ROW.name == sa.bindparam("kind"), **',
-        '*_CLAIMABLE, sa.bindparam("kind") != "", **',
+        '*CLAIMABLE, ROW.name == sa.bindparam("kind")), **',
+        '*CLAIMABLE, sa.bindparam("kind") != ""), **',
         (LEASES,),
     ),
     Mutation(
         "a scheduled task does not end at once",
         "chalicelib/tasks/leases.py",
-        '(ROW.name == sa.bindparam("kind"), ROW.schedule_id.is_(None))',
+        '(ROW.name == sa.bindparam("kind"), UNSCHEDULED)',
         '(ROW.name == sa.bindparam("kind"),)',
         (LEASES, SCHEDULES),
     ),
     Mutation(
         "on PostgreSQL, a change is announced",
         "chalicelib/tasks/transitions.py",
-        "(changed.c[one.key] for one in columns)).add_cte(posted)",
+        "(changed.c[one.key] for one in columns)).add_cte(_posting(changed.c))",
         "(changed.c[one.key] for one in columns))",
         (LEASES,),
     ),
