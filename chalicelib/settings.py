@@ -80,6 +80,7 @@ class Settings:
     traces_file: str | None = None
     metrics_token: str | None = field(default=None, repr=False)
     security_contact: str | None = None
+    source_url: str | None = None
 
     @property
     def is_https(self) -> bool:
@@ -140,6 +141,7 @@ class Settings:
             traces_file=read.one("TRACES_FILE", _one_line, "") or None,
             metrics_token=read.one("METRICS_TOKEN", _token, "") or None,
             security_contact=read.one("SECURITY_CONTACT", _contact, "") or None,
+            source_url=read.one("SOURCE_URL", _http_url, "") or None,
         )
 
 

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from the routes and the types of requests and responses."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -17,6 +17,7 @@ from chalicelib.schemas.requests import Nothing, Number
 from chalicelib.schemas.schedules import Schedule
 from chalicelib.schemas.webhooks import ShownWebhook
 from chalicelib.values.fields import IdempotencyKey, Username
+from chalicelib.values.languages import N_
 from chalicelib.web import problems
 from chalicelib.web.api import Endpoint
 from chalicelib.web.request import COOKIE
@@ -31,21 +32,21 @@ DESCRIPTION = (
 )
 
 TAGS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "Posts": ("What users write.", ("/v1/posts", "/v1/users/{username}/posts")),
-    "Accounts": (
+    N_("Posts"): ("What users write.", ("/v1/posts", "/v1/users/{username}/posts")),
+    N_("Accounts"): (
         "Sign-up, sign-in, and everything about your own account.",
         ("/v1/users", "/v1/tokens", "/v1/me", "/v1/confirmations", "/v1/password"),
     ),
-    "Tasks": ("Background jobs, whatever they do.", ("/v1/tasks",)),
-    "Exports": ("Your data as files.", ("/v1/exports", "/v1/datasets")),
-    "Imports": ("Posts from a file.", ("/v1/imports",)),
-    "Schedules": ("Tasks that are launched again and again.", ("/v1/schedules",)),
-    "Webhooks": (
+    N_("Tasks"): ("Background jobs, whatever they do.", ("/v1/tasks",)),
+    N_("Exports"): ("Your data as files.", ("/v1/exports", "/v1/datasets")),
+    N_("Imports"): ("Posts from a file.", ("/v1/imports",)),
+    N_("Schedules"): ("Tasks that are launched again and again.", ("/v1/schedules",)),
+    N_("Webhooks"): (
         "Requests to a server of yours when tasks end, by Standard Webhooks.",
         ("/v1/webhooks",),
     ),
-    "Notifications": ("What is new about your tasks.", ("/v1/notifications",)),
-    "Operations": ("For administrators and load balancers.", ("/",)),
+    N_("Notifications"): ("What is new about your tasks.", ("/v1/notifications",)),
+    N_("Operations"): ("For administrators and load balancers.", ("/",)),
 }
 """What each group of routes is about, and how their paths begin; the first that fits counts."""
 
@@ -130,6 +131,31 @@ PROBLEM_HEADERS: dict[type[RequestError], str] = {
 }
 """The header that each kind of problem carries."""
 
+Concerns = Callable[[Endpoint], bool]
+
+COMMON: tuple[tuple[str, Concerns, tuple[type[errors.CarryoutError], ...]], ...] = (
+    ("Every route that needs a token", lambda one: one.who != "anybody", (errors.Unauthenticated,)),
+    ("Those for administrators", lambda one: one.who == "administrator", (errors.Forbidden,)),
+    ("Those with a parameter in the path", lambda one: "{" in one.path, (errors.NotFound,)),
+    (
+        "Those with a body",
+        lambda one: one.body is not None,
+        (errors.UnsupportedMediaType, errors.BodyTooLarge, errors.MalformedJson),
+    ),
+    (
+        "Those with a body or other parameters",
+        lambda one: one.body is not None or bool(one.reads) or one.query is not Nothing,
+        (errors.Invalid,),
+    ),
+    (
+        "Those under `/v1/`",
+        lambda one: one.path.startswith("/v1/"),
+        (errors.TooMany, errors.Unavailable),
+    ),
+    ("All", lambda _: True, (errors.CarryoutError,)),
+)
+"""What many routes have in common: which ones they are, and what may go wrong with them."""
+
 VALUES: dict[Any, tuple[str, str]] = {
     responses.Task: ("task_id", "/id"),
     responses.Post: ("post_id", "/id"),
@@ -184,6 +210,16 @@ def document(endpoints: Iterable[Endpoint], *, prefix: str, cookie: str = COOKIE
             },
         },
     }
+
+
+def examples_of(name: str) -> list[Any]:
+    """What a response looks like from time to time, if it looks different."""
+    return [
+        one
+        for kind, many in MORE_EXAMPLES.items()
+        if kind.__name__ == name
+        for one in many.values()
+    ]
 
 
 def tag_of(path: str) -> str:
@@ -315,19 +351,9 @@ def _links(kind: Any, endpoints: list[Endpoint]) -> Json:
 def _problems(one: Endpoint) -> Iterator[type[errors.CarryoutError]]:
     """Everything that may go wrong with a route: its own problems, and those of its kind."""
     yield from one.problems
-    if one.who != "anybody":
-        yield errors.Unauthenticated
-    if one.who == "administrator":
-        yield errors.Forbidden
-    if "{" in one.path:
-        yield errors.NotFound
-    if one.body is not None:
-        yield from (errors.UnsupportedMediaType, errors.BodyTooLarge, errors.MalformedJson)
-    if one.body is not None or one.reads or one.query is not Nothing:
-        yield errors.Invalid
-    if one.path.startswith("/v1/"):
-        yield from (errors.TooMany, errors.Unavailable)
-    yield errors.CarryoutError
+    for _, concerns, kinds in COMMON:
+        if concerns(one):
+            yield from kinds
 
 
 def _problem_response(status: int, kinds: list[type[errors.CarryoutError]]) -> Json:
@@ -339,9 +365,9 @@ def _problem_response(status: int, kinds: list[type[errors.CarryoutError]]) -> J
         },
     }
     names = {
-        name: all(_header_of(kind) == name for kind in kinds)
+        name: all(header_of(kind) == name for kind in kinds)
         for kind in kinds
-        if (name := _header_of(kind))
+        if (name := header_of(kind))
     }
     given = [name if always else f"[{name}]" for name, always in names.items()]
     headers = dict(_headers(status, given, EVERY_RESPONSE))
@@ -354,7 +380,8 @@ def _problem_response(status: int, kinds: list[type[errors.CarryoutError]]) -> J
     }
 
 
-def _header_of(kind: type[errors.CarryoutError]) -> str | None:
+def header_of(kind: type[errors.CarryoutError]) -> str | None:
+    """The header that a problem's response has, beside those of every response."""
     return next((name for base, name in PROBLEM_HEADERS.items() if issubclass(kind, base)), None)
 
 

@@ -636,6 +636,7 @@ FORMED = {
     "METRICS_TOKEN": "x" * 16,
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
     "SECURITY_CONTACT": "mailto:security@example.com",
+    "SOURCE_URL": "https://example.com/source",
 }
 """Values of settings that have a form of their own."""
 

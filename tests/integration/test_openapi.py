@@ -161,7 +161,7 @@ def test_headers_of_problems(kind: type[RequestError]) -> None:
     """The document tells of the header that an error brings along."""
     if problems.status_of(kind) == 405:
         return  # no operation's answer: the method has none
-    header = openapi._header_of(kind)
+    header = openapi.header_of(kind)
     error = make(kind)
     assert isinstance(error, RequestError)
     assert set(error.headers) == ({header} if header else set())

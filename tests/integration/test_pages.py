@@ -340,6 +340,16 @@ def test_try_it(client: Client, rewire: Rewire) -> None:
     assert browser.send("/exports", name="export_posts").status_code == 303
 
 
+def test_links_to_the_source(client: Client, rewire: Rewire) -> None:
+    """Where the source is, the first page says twice and every page once; else none does."""
+    rewire(SOURCE_URL="")
+    assert "Source code" not in Browser(client).get("/").body.decode()
+    rewire(SOURCE_URL="https://example.com/source")
+    link = 'href="https://example.com/source"'
+    counts = [Browser(client).get(path).body.decode().count(link) for path in ("/", "/sign-in")]
+    assert counts == [2, 1]
+
+
 def test_try_it_is_for_its_own_page(client: Client, rewire: Rewire) -> None:
     """Another site cannot make somebody a guest."""
     rewire(DEMO="on")

@@ -32,11 +32,12 @@ NAMES = (
     "api carryout csv d export feed ff ffff fields freq get gone html http https id json"
     " lines mastodon mib ms ndjson oauth ok openapi rfc redis sha txt twitter url utc webhook x zip"
     " activitystreams kb mb gb tb kib ping bymonthday byhour bymonth monthly daily weekly"
+    " curl javascript python"
 )
 """What is called so in every language."""
 
-NO_PAGES = {"/docs", "/static/{name}", "/.well-known/security.txt"}
-"""What is no page, or is English and says so, as the reference does."""
+NO_PAGES = {"/static/{name}", "/.well-known/security.txt"}
+"""What is no page."""
 
 QUIET = {"script", "style", "code", "pre", "time"}
 

@@ -54,6 +54,7 @@ def test_defaults() -> None:
         "traces_file": None,
         "metrics_token": None,
         "security_contact": None,
+        "source_url": None,
     }
     assert {name: getattr(settings, name) for name in defaults} == defaults
     assert settings.public_url == "https://carryout.example.com"  # paths are put behind it
@@ -91,6 +92,7 @@ BAD = [
     ("PUBLIC_URL", "https://"),
     ("SECURITY_CONTACT", "security@example.com"),
     ("SECURITY_CONTACT", "http://example.com/security"),
+    ("SOURCE_URL", "javascript:alert(1)"),
     ("QUEUE_NAME", "a\tb"),
     ("EXPORT_TTL_S", "0"),
     ("EXPORT_TTL_S", "7d"),

@@ -57,6 +57,7 @@ def render(
         "user": user,
         "csrf": call.csrf_token if user else "",
         "registration": call.wiring.settings.registration,
+        "source_url": call.wiring.settings.source_url,
         "demo": call.wiring.settings.offers_guests,
         "unconfirmed": _is_unconfirmed(call, user),
         "strip": cards.active(call, language(call)) if user else [],

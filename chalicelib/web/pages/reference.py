@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chalice.app import Response
@@ -44,7 +44,6 @@ class Field:
         description: What it means.
         required: Whether it must be there.
         place: `path`, `query` or `header` of a parameter.
-        example: A value to try.
     """
 
     name: str
@@ -53,29 +52,56 @@ class Field:
     description: str
     required: bool = False
     place: str = ""
-    example: str = ""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """An object that goes in or out.
+
+    Attributes:
+        fields: What it has; of one that has several forms, the forms.
+        examples: What it looks like, as JSON.
+    """
+
+    name: str
+    description: str
+    fields: list[Field]
+    examples: list[str]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One status that an operation may respond with.
-
-    Attributes:
-        codes: The problems' codes, if the response is a problem.
-        example: Its body, as JSON.
-    """
+    """One status that an operation responds with when nothing is wrong."""
 
     status: str
     description: str
     schema: str
     headers: list[Field]
-    codes: list[str]
-    example: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """A problem, by its code.
+
+    Attributes:
+        header: The header that its response has, if it has one.
+    """
+
+    status: int
+    code: str
+    detail: str
+    header: str
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A route, as the page shows it."""
+    """A route, as the page shows it.
+
+    Attributes:
+        body: What it takes.
+        has_fields: Whether the body's fields are shown here: an earlier route may have them.
+        codes: What may go wrong with it alone, each with its status.
+    """
 
     id: str
     method: str
@@ -83,9 +109,10 @@ class Operation:
     summary: str
     who: str
     parameters: list[Field]
-    body: list[Field] | None
-    example: str
+    body: Schema | None
+    has_fields: bool
     answers: list[Answer]
+    codes: list[tuple[int, str]]
     samples: dict[str, str]
 
 
@@ -94,37 +121,38 @@ def reference(call: Call, endpoints: Iterable[Endpoint]) -> Response:
     endpoints = list(endpoints)
     document = openapi.document(endpoints, prefix=call.prefix)
     schemas = document["components"]["schemas"]
-    operations = {
-        one.name: _operation(one, document["paths"][one.path][one.method.lower()], schemas)
-        for one in endpoints
-    }
     groups: dict[str, list[Operation]] = {tag["name"]: [] for tag in document["tags"]}
+    bodies: set[str] = set()
     for one in endpoints:
-        groups[openapi.tag_of(one.path)].append(operations[one.name])
+        shown = document["paths"][one.path][one.method.lower()]
+        groups[openapi.tag_of(one.path)].append(_operation(one, shown, schemas, bodies))
     return render(
         call,
         "docs.html",
         groups=[(tag, groups[tag["name"]]) for tag in document["tags"]],
-        schemas=[(name, schemas[name]["description"], _fields(schemas[name])) for name in schemas],
-        codes=sorted(_codes()),
+        schemas=[_schema(name, schemas[name]) for name in schemas if name not in bodies],
+        common=[(who, [kind.code for kind in kinds]) for who, _, kinds in openapi.COMMON],
+        codes=sorted(_codes(), key=lambda one: (one.status, one.code)),
+        english=language_for("en"),
         failures=[(code, language_for("en").reason(code)) for code in FAILURES],
         rates=RATES,
         import_max_bytes=call.wiring.settings.import_max_bytes,
     )
 
 
-def _operation(one: Endpoint, shown: Json, schemas: Json) -> Operation:
+def _operation(one: Endpoint, shown: Json, schemas: Json, bodies: set[str]) -> Operation:
+    """Make the operation; what it takes is added to the bodies that were shown."""
     content = shown.get("requestBody", {}).get("content", {}).get("application/json")
-    example = content and json.dumps(content["example"], ensure_ascii=False, indent=2)
+    body = _body(content, schemas) if content else None
+    has_fields = body is not None and body.name not in bodies
+    bodies |= {body.name} if body else set()
     parameters = [
         Field(
             name=given["name"],
             kind=_kind(given["schema"]),
             schema="",
             description=given["description"],
-            required=given.get("required", False),
             place=given["in"],
-            example=str(given["schema"].get("examples", [""])[0]),
         )
         for given in shown["parameters"]
     ]
@@ -135,30 +163,44 @@ def _operation(one: Endpoint, shown: Json, schemas: Json) -> Operation:
         summary=one.summary,
         who={"user": "", "administrator": "administrators only"}.get(one.who, "no token needed"),
         parameters=parameters,
-        body=_fields(schemas[_reference(content["schema"])]) if content else None,
-        example=example or "",
-        answers=[_answer(status, answer) for status, answer in shown["responses"].items()],
+        body=body,
+        has_fields=has_fields,
+        answers=list(_answers(shown["responses"])),
+        codes=_own_codes(one),
         samples=_samples(one, content["example"] if content else None),
     )
 
 
-def _answer(status: str, shown: Json) -> Answer:
-    nothing: tuple[str, Json] = ("", {})
-    media, content = next(iter(shown.get("content", {}).items()), nothing)
-    is_problem = media == problems.MEDIA_TYPE
-    named = {name: one["value"] for name, one in content.get("examples", {}).items()}
-    codes = list(named) if is_problem else []
-    # A task that was just accepted is queued; one that is looked at is best when it has succeeded.
-    ended = named.get("succeeded") if status == "200" else named.get("queued")
-    value = content.get("example", ended)
-    example = "" if is_problem or value is None else _json(value)
-    headers = [
-        Field(name, "", "", header["description"], required=header["required"])
-        for name, header in shown.get("headers", {}).items()
-        if name not in openapi.EVERY_RESPONSE
-    ]
-    schema = "Problem" if is_problem else _reference(content.get("schema", {}))
-    return Answer(status, shown["description"], schema, headers, codes, example)
+def _body(content: Json, schemas: Json) -> Schema:
+    name = _reference(content["schema"])
+    return replace(_schema(name, schemas[name]), examples=[_json(content["example"])])
+
+
+def _schema(name: str, schema: Json) -> Schema:
+    shown = openapi.examples_of(name) or schema.get("examples", [])
+    return Schema(name, schema["description"], _fields(schema), [_json(one) for one in shown])
+
+
+def _answers(responses: Json) -> Iterator[Answer]:
+    """What is no problem; those are told by their codes."""
+    for status, shown in responses.items():
+        nothing: tuple[str, Json] = ("", {})
+        media, content = next(iter(shown.get("content", {}).items()), nothing)
+        if media == problems.MEDIA_TYPE:
+            continue
+        headers = [
+            Field(name, "", "", header["description"], required=header["required"])
+            for name, header in shown.get("headers", {}).items()
+            if name not in openapi.EVERY_RESPONSE
+        ]
+        yield Answer(status, shown["description"], _reference(content.get("schema", {})), headers)
+
+
+def _own_codes(one: Endpoint) -> list[tuple[int, str]]:
+    """What may go wrong with a route and not with all routes of its kind."""
+    common = {kind.code for _, _, kinds in openapi.COMMON for kind in kinds}
+    own = {(problems.status_of(kind), kind.code) for kind in one.problems}
+    return sorted((status, code) for status, code in own if code not in common)
 
 
 def _fields(schema: Json) -> list[Field]:
@@ -216,41 +258,39 @@ def _words(schema: Json) -> Iterator[str]:
 
 
 def _samples(one: Endpoint, body: Json | None) -> dict[str, str]:
-    """The same request by curl, in Python and in JavaScript."""
-    path, needs_token = one.path.replace("{", "${"), one.who != "anybody"
+    """The same request by curl, in Python and in JavaScript, after what the guides begin with."""
+    path, method = one.path.replace("{", "${"), one.method.lower()
     curl = [f'curl -X {one.method} "$URL{path}"']
-    arguments = ["headers=headers"] if needs_token else []
-    headers = ["Authorization: `Bearer ${token}`"] if needs_token else []
-    if needs_token:
+    if one.who != "anybody":
         curl.append('-H "Authorization: Bearer $TOKEN"')
-    options = [f'method: "{one.method}"']
+    python, javascript = [f'f"{{url}}{one.path}"'], [f'"{one.method}"', f"`{path}`"]
     if body is not None:
-        curl += ['-H "Content-Type: application/json"', f"-d {shlex.quote(_json(body, None))}"]
-        arguments.append(f"json={body!r}")
-        headers.append('"Content-Type": "application/json"')
-        options.append(f"body: JSON.stringify({_json(body, None)})")
-    if headers:
-        options.insert(1, f"headers: {{ {', '.join(headers)} }}")
-    given = ", ".join([f'f"{{url}}{one.path}"', *arguments])
-    python = f"response = requests.{one.method.lower()}({given})"
-    options_text = ",\n  ".join(options)
-    javascript = f"const response = await fetch(`${{url}}{path}`, {{\n  {options_text},\n}});"
-    return {"curl": " \\\n  ".join(curl), "Python": python, "JavaScript": javascript}
+        compact = _json(body, None)
+        curl += ['-H "Content-Type: application/json"', f"-d {shlex.quote(compact)}"]
+        python.append(f"json={body!r}")
+        javascript.append(compact)
+    return {
+        "curl": " \\\n  ".join(curl),
+        "Python": f"response = session.{method}({', '.join(python)})",
+        "JavaScript": f"const response = await send({', '.join(javascript)});",
+    }
 
 
 def _json(value: object, indent: int | None = 2) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def _codes() -> Iterator[tuple[int, str, str]]:
-    """Every problem that a request can end with: status, code, sentence."""
+def _codes() -> Iterator[Code]:
+    """Every problem that a request can end with."""
     waiting: list[type[errors.CarryoutError]] = [errors.RequestError, errors.CarryoutError]
     seen = set(waiting)
     while waiting:
         kind = waiting.pop()
         shown = problems.describe(kind)
         if kind is not errors.RequestError:
-            yield problems.status_of(kind), str(shown["code"]), str(shown["detail"])
+            status = problems.status_of(kind)
+            header = openapi.header_of(kind) or ""
+            yield Code(status, str(shown["code"]), str(shown["detail"]), header)
         if kind is not errors.CarryoutError:
             more = set(kind.__subclasses__()) - seen
             seen |= more

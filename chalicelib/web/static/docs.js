@@ -5,6 +5,7 @@ const finder = document.getElementById("finder");
 const search = document.getElementById("search");
 const token = document.getElementById("token");
 const routes = [...document.querySelectorAll(".route")];
+const template = document.getElementById("try");
 
 function filter() {
   const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -17,7 +18,38 @@ function filter() {
 // What a link leads to must be seen: a route is closed until somebody opens it.
 function open() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target?.matches("details")) target.open = true;
+  const closed = target?.closest("details:not([open])");
+  if (!closed) return;
+  closed.open = true;
+  target.scrollIntoView();
+}
+
+function labelled(text, name, place = "") {
+  const label = document.createElement("label");
+  const field = document.createElement(place ? "input" : "textarea");
+  label.append(text, " ", field);
+  Object.assign(field, { name, required: place === "path", spellcheck: false });
+  field.dataset.place = place;
+  return label;
+}
+
+// The form is made of what the page says of the route, when somebody opens it.
+function offer(route) {
+  const [method, path] = route.querySelector("summary code").textContent.split(" ");
+  if (!path || route.querySelector("form")) return;
+  const form = template.content.cloneNode(true).querySelector("form");
+  Object.assign(form.dataset, { method, path });
+  const buttons = form.querySelector(".buttons");
+  for (const { textContent, parentElement } of route.querySelectorAll("[data-in] code"))
+    buttons.before(labelled(textContent, textContent, parentElement.dataset.in));
+  const example = route.querySelector(".body-of");
+  if (example) {
+    const label = labelled(form.dataset.body, "");
+    Object.assign(label.querySelector("textarea"), { value: example.textContent, rows: 6 });
+    buttons.before(label);
+  }
+  form.addEventListener("submit", submit);
+  route.append(form);
 }
 
 function addressOf(form) {
@@ -42,7 +74,7 @@ async function send(form) {
   // redirect to another origin, which this page may not follow.
   const options = { method: form.dataset.method, headers, body, credentials: "omit", redirect: "manual" };
   const response = await fetch(address, options);
-  if (response.type === "opaqueredirect") return "A redirect: see `Location`.";
+  if (response.type === "opaqueredirect") return form.dataset.redirect;
   const shown = [...response.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
   const text = await response.text();
   const isJson = /json/.test(response.headers.get("Content-Type") ?? "");
@@ -69,9 +101,7 @@ finder.addEventListener("submit", (event) => {
   event.stopPropagation();
 });
 search.addEventListener("input", filter);
-for (const form of document.querySelectorAll("form.try")) {
-  form.hidden = false;
-  form.addEventListener("submit", submit);
-}
+// A toggle does not bubble, but can be caught on its way down.
+document.addEventListener("toggle", ({ target }) => target.matches?.(".route") && offer(target), true);
 addEventListener("hashchange", open);
 open();
