@@ -124,7 +124,11 @@ class Batch:
 
     def work(self) -> None:
         """Do the jobs."""
-        claimed = self._claim()
+        try:
+            claimed = self._claim()
+        except Exception:
+            self._notes.put_back(self._jobs)
+            raise
         for job in self._jobs:
             task = claimed.pop(job.id, None)
             self._waiting.append((job, Member(self, job, task) if task else None))

@@ -193,10 +193,11 @@ def _posting(changed: Any) -> sa.CTE:
 class ConditionalUpdates:
     """`ConditionalUpdate` for many tasks in one statement, on PostgreSQL alone.
 
-    The users are locked first, all of them, in the order of their ids: two such statements that
-    have users in common would wait for each other in a circle otherwise. Each user's number is
-    raised by as many as there were tasks to change when the statement began, and the notifications
-    are numbered back from it; what turns out not to be changed leaves gaps below.
+    The users are locked first. Those whom somebody else has locked are left out with their tasks:
+    else whoever erases a large account would keep others waiting who have nothing to do with it,
+    and two such statements could wait for each other in a circle. Each user's number is raised by
+    as many as there were tasks to change when the statement began, and the notifications are
+    numbered back from it; what turns out not to be changed leaves gaps below.
 
     Args:
         given: The columns that are given for each task, with their types; `id` is its id.
@@ -258,7 +259,7 @@ class ConditionalUpdates:
             .group_by(ROW.user_id)
             .cte("counted")
         )
-        raised = _raise_in_order(counted)
+        raised = _raise_unlocked(counted)
         changed = (
             sa.update(task_table)
             .where(*conditions, ROW.user_id == raised.c.id)
@@ -272,16 +273,12 @@ class ConditionalUpdates:
         return sa.select(*(changed.c[one.key] for one in self._columns)).add_cte(posted)
 
 
-def _raise_in_order(counted: sa.CTE) -> sa.CTE:
-    """Raise users' numbers by their tasks, once all of them are locked in the order of their ids.
-
-    Those who are gone by then, or locked by somebody who is about to erase them, are left out.
-    """
+def _raise_unlocked(counted: sa.CTE) -> sa.CTE:
+    """Raise users' numbers by their tasks; those whom somebody else has locked are left out."""
     locked = (
         sa.select(notifications.USER.id)
         .where(notifications.USER.id.in_(sa.select(counted.c.user_id)))
-        .order_by(notifications.USER.id)
-        .with_for_update(key_share=True)
+        .with_for_update(key_share=True, skip_locked=True)
         .cte("locked")
         .prefix_with("MATERIALIZED")
     )

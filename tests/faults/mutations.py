@@ -114,13 +114,11 @@ MUTATIONS = (
         (BATCHES, RACES),
     ),
     Mutation(
-        "a batch locks all users before anything else, in one order",
+        "a batch waits for no user whom somebody else has locked",
         "chalicelib/tasks/transitions.py",
-        """        .order_by(notifications.USER.id)
-        .with_for_update(key_share=True)
-""",
-        "",
-        (RACES,),
+        "key_share=True, skip_locked=True",
+        "key_share=True",
+        (BATCHES,),
     ),
     Mutation(
         "the tasks of a batch that a dead horse had not begun are released",

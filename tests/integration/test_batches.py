@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from rq.serializers import JSONSerializer
 
 from chalicelib.adapters.job_queue import RegisteredJob
 from chalicelib.db.engine import Database, db_clock
-from chalicelib.db.models import Notification, Task
+from chalicelib.db.models import Notification, Task, User
 from chalicelib.errors import TaskError
 from chalicelib.tasks import batches, pauses, requests
 from chalicelib.tasks.leases import Claimed, Lease
@@ -174,6 +175,33 @@ def test_fences(wiring: Wiring) -> None:
     assert batches.release(database, leases.values(), now=now()) == {asked[2]}
     task = the_task(database, asked[2])
     assert (task.status, task.failures, task.lease_until) == ("queued", 0, None)
+
+
+def test_a_user_who_is_locked(wiring: Wiring) -> None:
+    """Somebody else's long transaction keeps the tasks of its user alone from going on."""
+    database = wiring.database
+    asked = ask(wiring, *"abcd")
+    mine, others = asked[::2], asked[1::2]
+    with ThreadPoolExecutor(1) as pool:
+        for change, done in ((_claim_all, "running"), (_succeed_all, "succeeded")):
+            with database.write() as session:
+                owner = the_task(database, mine[0]).user_id
+                session.execute(sa.select(User.id).where(User.id == owner).with_for_update())
+                changed = pool.submit(change, database, asked).result(timeout=20)
+            assert changed == set(others)
+            assert statuses(database, others) == [done] * 2
+            assert not {done} & set(statuses(database, mine))
+            if done == "running":
+                assert set(claim(database, asked)) == set(mine)
+
+
+def _claim_all(database: Database, asked: list[str]) -> set[str]:
+    return set(claim(database, asked))
+
+
+def _succeed_all(database: Database, asked: list[str]) -> set[str]:
+    leases = [Lease(database, task_id, 1, 30) for task_id in asked]
+    return _succeed(database, leases, now=now())
 
 
 def test_a_scheduled_one(wiring: Wiring) -> None:
