@@ -67,6 +67,46 @@ def _in(most: int, window_s: int) -> str:
 _429, _NOBODY, _LEDGER, _PROCESS = "429", "nobody", "the ledger", "the process"
 
 LIMITS = (
+    Limit(
+        "connections to a server of one's own",
+        "network, without a proxy",
+        "256 at a time",
+        "the one that has waited longest is closed",
+        _PROCESS,
+        (ALL,),
+    ),
+    Limit(
+        "connections to a server of one's own",
+        "all",
+        "4,000 at a time",
+        "the one that has waited longest is closed",
+        _PROCESS,
+        (ALL,),
+    ),
+    Limit(
+        "seconds for a head, and for each 64 KiB of a body or an answer",
+        "connection",
+        "20",
+        "closed",
+        _PROCESS,
+        (ALL,),
+    ),
+    Limit(
+        "unfinished bodies",
+        "all",
+        "256 MiB at a time",
+        "the longest is closed",
+        _PROCESS,
+        (ALL,),
+    ),
+    Limit(
+        "answers that nobody takes",
+        "all",
+        "64 MiB at a time",
+        "the one that has waited longest is closed",
+        _PROCESS,
+        (ALL,),
+    ),
     Limit("requests", "user", _of(rate_limits.REQUESTS_PER_USER), _429, _NOBODY, (ALL,)),
     Limit("requests", "network", _of(rate_limits.REQUESTS_PER_ADDRESS), _429, _NOBODY, (ALL,)),
     Limit(
