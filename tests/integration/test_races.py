@@ -97,7 +97,7 @@ class Racer:
             self.leases.append((claimed.lease, claimed.task.name))
 
     def succeed_many(self) -> None:
-        ended = [(one, {}, None) for one in self.some_leases()]
+        ended: list[Any] = [(one, {}, None) for one in self.some_leases()]
         batches.succeed(self.database, ended, now=ledgers.now())
 
     def release_many(self) -> None:
