@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from chalicelib.accounts import accounts, passwords, rate_limits
 from chalicelib.accounts.rate_limits import Rate
+from chalicelib.imports import uploads
 from chalicelib.outbox import allowances
 
 ALL = "every route but /healthz"
@@ -29,6 +30,12 @@ LAUNCH = (
 )
 EMAIL_AGAIN = ("POST /v1/exports/{task_id}/mail", "POST /exports/{task_id}/mail")
 IMPORT = ("POST /v1/imports", "POST /imports")
+START = ("POST /v1/imports/{import_id}/start", "POST /imports/{import_id}/start")
+DELIVER = tuple(
+    f"POST {folder}/{{webhook_id}}/{act}"
+    for folder in ("/v1/webhooks", "/webhooks")
+    for act in ("test", "deliveries/{number}/redeliver")
+)
 HELD = ("GET /v1/tasks/{task_id}", "GET /v1/notifications")
 
 
@@ -232,7 +239,19 @@ LIMITS = (
         EMAIL_AGAIN + CONFIRM,
         ("export", "confirm"),
     ),
+    Limit("tasks", "user", _of(rate_limits.TASKS_PER_USER), _429, _NOBODY, LAUNCH + START),
+    Limit(
+        "deliveries asked for", "user", _of(rate_limits.DELIVERIES_PER_USER), _429, _NOBODY, DELIVER
+    ),
     Limit("uploads", "user", _of(rate_limits.IMPORTS_PER_USER), _429, _NOBODY, IMPORT),
+    Limit(
+        "uploads that wait to be started",
+        "user",
+        str(uploads.MOST_WAITING),
+        "the oldest is given up",
+        _LEDGER,
+        IMPORT,
+    ),
 )
 
 
