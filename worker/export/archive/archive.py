@@ -6,7 +6,6 @@ section. Everything else follows. So the file is byte for byte the same wherever
 """
 
 import hashlib
-import zlib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,7 +16,14 @@ from typing import Any
 import orjson
 
 from chalicelib.values.fields import format_time
-from worker.export.archive.container import Entry, deflated, descriptor, directory, local_header
+from worker.export.archive.container import (
+    Entry,
+    crc32,
+    deflated,
+    descriptor,
+    directory,
+    local_header,
+)
 from worker.export.archive.members import Block, Member, Section
 from worker.export.archive.packing import packed
 from worker.export.publication import Piece, Rows
@@ -172,7 +178,7 @@ class ArchiveWriter:
     def tail(self, rows: Rows) -> bytes:
         """The manifest and the directory."""
         manifest = self._manifest(rows)
-        data, crc = deflated(manifest, last=True), zlib.crc32(manifest)
+        data, crc = deflated(manifest, last=True), crc32(manifest)
         entry = Entry(MANIFEST.path, self._offset, crc, len(manifest), len(data), streamed=False)
         member = local_header(entry.path, self._about.exported_at, entry) + data
         entries = [*(one.entry for one in self._finished), entry]
@@ -219,7 +225,7 @@ class ArchiveWriter:
 
     def _add(self, one: _Written, block: Block, data: bytes, *, began: bool) -> tuple[bytes, ...]:
         """Count a block, and put what the container has before and after it around it."""
-        one.crc = zlib.crc32(block.data, one.crc)
+        one.crc = crc32(block.data, one.crc)
         one.size += len(block.data)
         one.packed += len(data)
         one.rows += block.rows

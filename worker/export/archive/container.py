@@ -4,17 +4,25 @@ By APPNOTE.TXT 6.3.10, whose sections are named below. We know no library that c
 middle of a member: Python's `zipfile`, stream-zip, zipstream-ng and zipfly keep the state of a
 member, and the list of members, in the process alone. Here all of it is a few numbers.
 
-Nothing in here reads a clock or the machine: the same members make the same bytes.
+Nothing in here reads a clock or the machine: the same members make the same bytes. zlib-ng
+compresses, for it takes about half of the time that zlib does at the same level and makes files
+that are hardly larger. It comes with its wheel, in the version that the lock names: so a machine's
+own zlib does not matter. isal is faster still, but has four levels only, and its files are a fifth
+larger at least.
 """
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from struct import pack
 
+from zlib_ng import zlib_ng
+
 LEVEL = 6
 """zlib's own default; gzip's and Info-ZIP's, too."""
+
+crc32 = zlib_ng.crc32
+"""Of a member's bytes, or of more of them."""
 
 _UTF8 = 1 << 11
 _DESCRIBED_AFTER = 1 << 3
@@ -54,8 +62,8 @@ def deflated(data: bytes, *, last: bool) -> bytes:
 
     A full flush ends on a byte and forgets what came before, so that no block needs another one.
     """
-    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    end = zlib.Z_FINISH if last else zlib.Z_FULL_FLUSH
+    packer = zlib_ng.compressobj(LEVEL, zlib_ng.DEFLATED, -zlib_ng.MAX_WBITS)
+    end = zlib_ng.Z_FINISH if last else zlib_ng.Z_FULL_FLUSH
     return packer.compress(data) + packer.flush(end)
 
 
