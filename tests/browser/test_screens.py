@@ -4,7 +4,7 @@ import os
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from chalicelib.values.languages import LANGUAGES
 from chalicelib.wiring import Wiring
@@ -69,5 +69,11 @@ def test_print(susan: Visitor) -> None:
         assert page.locator("button:visible, nav .links:visible, footer:visible").count() == 0
         inked = page.evaluate(f"({colours})(getComputedStyle(document.body))")
         assert inked == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+        cut = "all => all.filter(one => one.scrollWidth > one.clientWidth).length"
+        assert page.locator("pre").evaluate_all(cut) == 0
         SCREENS.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=SCREENS / f"{name}-print.png")
+    closed = page.locator("#create_export pre").first
+    expect(closed).to_be_visible()
+    page.emulate_media(media="screen")
+    expect(closed).to_be_hidden()
