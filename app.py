@@ -678,7 +678,7 @@ def download_report(call: Call, import_id: str) -> Response:
     status=201,
     returns=ShownWebhook,
     headers=("Location",),
-    problems=(TooManyWebhooks,),
+    problems=(TooManyWebhooks, AddressUnconfirmed),
 )
 def create_webhook(call: Call) -> Response:
     """Add a webhook, which hears when tasks end; the response alone shows its secret."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from chalicelib.accounts import accounts, passwords, rate_limits
 from chalicelib.accounts.rate_limits import Rate
+from chalicelib.imports import uploads
 from chalicelib.outbox import allowances
 
 ALL = "every route but /healthz"
@@ -29,6 +30,12 @@ LAUNCH = (
 )
 EMAIL_AGAIN = ("POST /v1/exports/{task_id}/mail", "POST /exports/{task_id}/mail")
 IMPORT = ("POST /v1/imports", "POST /imports")
+START = ("POST /v1/imports/{import_id}/start", "POST /imports/{import_id}/start")
+DELIVER = tuple(
+    f"POST {folder}/{{webhook_id}}/{act}"
+    for folder in ("/v1/webhooks", "/webhooks")
+    for act in ("test", "deliveries/{number}/redeliver")
+)
 HELD = ("GET /v1/tasks/{task_id}", "GET /v1/notifications")
 
 
@@ -67,6 +74,46 @@ def _in(most: int, window_s: int) -> str:
 _429, _NOBODY, _LEDGER, _PROCESS = "429", "nobody", "the ledger", "the process"
 
 LIMITS = (
+    Limit(
+        "connections to a server of one's own",
+        "network, without a proxy",
+        "256 at a time",
+        "the one that has waited longest is closed",
+        _PROCESS,
+        (ALL,),
+    ),
+    Limit(
+        "connections to a server of one's own",
+        "all",
+        "4,000 at a time",
+        "the one that has waited longest is closed",
+        _PROCESS,
+        (ALL,),
+    ),
+    Limit(
+        "seconds for a head, and for each 64 KiB of a body or an answer",
+        "connection",
+        "20",
+        "closed",
+        _PROCESS,
+        (ALL,),
+    ),
+    Limit(
+        "unfinished bodies",
+        "all",
+        "256 MiB at a time",
+        "the longest is closed",
+        _PROCESS,
+        (ALL,),
+    ),
+    Limit(
+        "answers that nobody takes",
+        "all",
+        "64 MiB at a time",
+        "the one that has waited longest is closed",
+        _PROCESS,
+        (ALL,),
+    ),
     Limit("requests", "user", _of(rate_limits.REQUESTS_PER_USER), _429, _NOBODY, (ALL,)),
     Limit("requests", "network", _of(rate_limits.REQUESTS_PER_ADDRESS), _429, _NOBODY, (ALL,)),
     Limit(
@@ -192,7 +239,19 @@ LIMITS = (
         EMAIL_AGAIN + CONFIRM,
         ("export", "confirm"),
     ),
+    Limit("tasks", "user", _of(rate_limits.TASKS_PER_USER), _429, _NOBODY, LAUNCH + START),
+    Limit(
+        "deliveries asked for", "user", _of(rate_limits.DELIVERIES_PER_USER), _429, _NOBODY, DELIVER
+    ),
     Limit("uploads", "user", _of(rate_limits.IMPORTS_PER_USER), _429, _NOBODY, IMPORT),
+    Limit(
+        "uploads that wait to be started",
+        "user",
+        str(uploads.MOST_WAITING),
+        "the oldest is given up",
+        _LEDGER,
+        IMPORT,
+    ),
 )
 
 
