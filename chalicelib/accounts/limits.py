@@ -44,6 +44,7 @@ class Limit:
         without_redis: What counts while Redis is away.
         routes: The routes that it holds.
         topics: The topics of emails that it holds.
+        counted: What its refusals are called where they are counted; nothing where they are not.
     """
 
     what: str
@@ -53,6 +54,7 @@ class Limit:
     without_redis: str
     routes: tuple[str, ...] = ()
     topics: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
 
 
 def _of(rate: Rate) -> str:
@@ -107,8 +109,24 @@ LIMITS = (
         _PROCESS,
         (ALL,),
     ),
-    Limit("requests", "user", _of(rate_limits.REQUESTS_PER_USER), _429, _NOBODY, (ALL,)),
-    Limit("requests", "network", _of(rate_limits.REQUESTS_PER_ADDRESS), _429, _NOBODY, (ALL,)),
+    Limit(
+        "requests",
+        "user",
+        _of(rate_limits.REQUESTS_PER_USER),
+        _429,
+        _NOBODY,
+        (ALL,),
+        counted=(rate_limits.REQUESTS_PER_USER.name, rate_limits.REQUESTS_PER_TOKEN.name),
+    ),
+    Limit(
+        "requests",
+        "network",
+        _of(rate_limits.REQUESTS_PER_ADDRESS),
+        _429,
+        _NOBODY,
+        (ALL,),
+        counted=(rate_limits.REQUESTS_PER_ADDRESS.name,),
+    ),
     Limit(
         "held requests",
         "user",
@@ -133,6 +151,7 @@ LIMITS = (
         _429,
         _LEDGER,
         SIGN_IN + PROOFS,
+        counted=("wrong-passwords:pair",),
     ),
     Limit(
         "wrong passwords",
@@ -141,6 +160,7 @@ LIMITS = (
         _429,
         _LEDGER,
         SIGN_IN + PROOFS,
+        counted=("wrong-passwords:network",),
     ),
     Limit(
         "wrong passwords",
@@ -150,6 +170,7 @@ LIMITS = (
         _429,
         _NOBODY,
         SIGN_IN + PROOFS,
+        counted=("wrong-passwords:account",),
     ),
     Limit(
         "passwords hashed",
@@ -158,6 +179,7 @@ LIMITS = (
         _429,
         _NOBODY,
         SIGN_IN + PROOFS + SIGN_UP + RESET,
+        counted=(rate_limits.HASHES_PER_NETWORK.name,),
     ),
     Limit(
         "passwords hashed",
@@ -168,7 +190,15 @@ LIMITS = (
         SIGN_IN + PROOFS + SIGN_UP + RESET,
     ),
     Limit("tokens", "user", str(accounts.MOST_TOKENS), "the oldest ends", _LEDGER, SIGN_IN),
-    Limit("resets", "network", _of(rate_limits.RESETS_PER_NETWORK), _429, _NOBODY, FORGOT),
+    Limit(
+        "resets",
+        "network",
+        _of(rate_limits.RESETS_PER_NETWORK),
+        _429,
+        _NOBODY,
+        FORGOT,
+        counted=(rate_limits.RESETS_PER_NETWORK.name,),
+    ),
     Limit(
         "emails about accounts",
         "mailbox (without `+label`) that nobody has confirmed",
@@ -214,6 +244,7 @@ LIMITS = (
         _NOBODY,
         LAUNCH,
         ("export",),
+        counted=(rate_limits.EXPORTS_PER_USER.name,),
     ),
     Limit(
         "tasks in progress",
@@ -231,8 +262,17 @@ LIMITS = (
         _NOBODY,
         EMAIL_AGAIN + CONFIRM,
         ("export", "confirm"),
+        counted=(rate_limits.EMAILS_PER_USER.name,),
     ),
-    Limit("uploads", "user", _of(rate_limits.IMPORTS_PER_USER), _429, _NOBODY, IMPORT),
+    Limit(
+        "uploads",
+        "user",
+        _of(rate_limits.IMPORTS_PER_USER),
+        _429,
+        _NOBODY,
+        IMPORT,
+        counted=(rate_limits.IMPORTS_PER_USER.name,),
+    ),
 )
 
 

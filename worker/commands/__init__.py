@@ -14,7 +14,7 @@ def wire() -> Wiring:
     """
     wiring = Wiring.from_environment(pool_size=2)
     settings = wiring.settings
-    logs.configure(settings.log_format, exceptions=settings.log_exceptions)
+    logs.configure(settings.log_format, exceptions=settings.log_exceptions, file=settings.log_file)
     return wiring
 
 

@@ -192,8 +192,11 @@ def _line(facts: dict[str, Any]) -> str:
 @click.argument("task_id")
 @prints
 def show(task_id: str) -> Found:
-    """Show a task as JSON, as the API does, with its events under `history`."""
-    return document({**_shown(task_id), "history": _history(task_id)})
+    """Show a task's whole story as JSON: as the API does, with attempts, history, messages, log.
+
+    `log` has its lines if LOG_FILE names a file of this machine, and is null otherwise.
+    """
+    return document({**_shown(task_id), **_story(task_id)})
 
 
 @tasks.command(epilog=example(f"tasks retry {ID}"))
@@ -283,16 +286,14 @@ def _shown(task_id: str) -> Any:
     return show_task(view, position=position, workers=Workers(1), now=now, prefix="")
 
 
-def _history(task_id: str) -> list[dict[str, str]]:
-    import sqlalchemy as sa  # noqa: PLC0415
+def _story(task_id: str) -> dict[str, Any]:
+    from chalicelib.operations import stories  # noqa: PLC0415
 
-    from chalicelib.db.models import AuditEntry  # noqa: PLC0415
-    from chalicelib.values.fields import format_time  # noqa: PLC0415
-
-    statement = sa.select(AuditEntry.at, AuditEntry.event).where(AuditEntry.task_id == task_id)
-    with wire().database.read() as session:
-        rows = session.execute(statement.order_by(AuditEntry.id)).all()
-    return [{"at": format_time(row[0]), "event": row[1]} for row in rows]
+    wiring = wire()
+    with wiring.database.read() as session:
+        story = stories.tell(session, task_id)
+    log = stories.log_of(wiring.settings.log_file, task_id)
+    return {**stories.show_story(story), "log": log, "log_query": stories.log_query(task_id)}
 
 
 COMMANDS = [run, sweep, migrate, health, tasks]

@@ -15,46 +15,34 @@ def webhooks() -> None:
     """List, show, pause, resume and delete webhooks, and deliver to them again."""
 
 
-@webhooks.command("list", epilog=example("webhooks list --user susan --json"))
+@webhooks.command("list", epilog=example("webhooks list --failing --json"))
 @click.option("--user", "username", help="Only webhooks of this user.")
+@click.option("--failing", is_flag=True, help="Only webhooks that fail, or are disabled for that.")
 @click.option(
     "--limit",
     default=20,
     show_default=True,
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=1_000_000),
     help="Maximum number of webhooks to list.",
 )
 @prints
-def list_webhooks(username: str | None, limit: int) -> Found:
+def list_webhooks(username: str | None, limit: int, *, failing: bool) -> Found:
     """List the newest webhooks: of all users, or of one."""
-    from chalicelib.outbox.webhooks import list_webhooks as find  # noqa: PLC0415
+    from chalicelib.operations.oversight import list_webhooks as find  # noqa: PLC0415
+    from chalicelib.schemas.administration import show_webhook  # noqa: PLC0415
     from chalicelib.values.paging import Page  # noqa: PLC0415
 
     wiring = wire()
     user_id = None if username is None else find_user_id(wiring, username)
     with wiring.database.read() as session:
-        listed, _ = find(session, page=Page(limit), user_id=user_id)
-    facts = [_facts(one) for one in listed]
+        listed, _ = find(session, page=Page(limit), failing=failing, user_id=user_id)
+    facts = [show_webhook(one.row, one.username) for one in listed]
     return Found(facts, map(_line, facts) if facts else ["no webhooks"])
 
 
-def _facts(webhook: Any) -> dict[str, Any]:
-    from chalicelib.schemas.serializers import show_time  # noqa: PLC0415
-
-    names = ("id", "user_id", "enabled", "disabled_reason", "deliveries")
-    known = {name: getattr(webhook, name) for name in names}
-    failing = show_time(webhook.failing_since)
-    return {**known, "receiver": _host(webhook.url), "failing_since": failing}
-
-
-def _line(facts: dict[str, Any]) -> str:
+def _line(facts: Any) -> str:
     state = "enabled" if facts["enabled"] else facts["disabled_reason"] or "disabled"
-    return f"{facts['id']}  user {facts['user_id']:<6} {state:<8} {facts['receiver']}"
-
-
-def _host(url: str) -> str:
-    """Where a webhook leads; the rest of its URL may hold a secret of its receiver's."""
-    return "/".join(url.split("/", 3)[:3])
+    return f"{facts['id']}  user {facts['owner']['id']:<6} {state:<8} {facts['receiver']}"
 
 
 @webhooks.command(epilog=example(f"webhooks show {ID}"))
