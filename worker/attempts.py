@@ -9,10 +9,12 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from rq import get_current_job
 from rq.timeouts import JobTimeoutException
@@ -20,7 +22,7 @@ from rq.utils import import_attribute
 from sqlalchemy import orm as so
 
 from chalicelib.adapters import tracing
-from chalicelib.adapters.job_queue import QueueError
+from chalicelib.adapters.job_queue import QueueError, RegisteredJob
 from chalicelib.db.engine import unhurried
 from chalicelib.db.models import Task
 from chalicelib.errors import (
@@ -57,6 +59,9 @@ ASK_INTERVAL_S = 1.0
 
 REQUEUED = frozenset({"released", "slice_over", "out_of_time"})
 """Outcomes after which the task has a job in the queue again."""
+
+PENDING = "pending"
+"""Of an attempt whose success is still to be written, with those of others; no outcome."""
 
 ENDED_BADLY = frozenset({"cancelled", "failed", "claim_lost"})
 
@@ -106,9 +111,10 @@ class Heartbeat(threading.Thread):
                 self.reason = ReleaseRequested
 
     def stop(self) -> None:
-        """End the beating."""
+        """End the beating, if it has begun."""
         self._done.set()
-        self.join()
+        with suppress(RuntimeError):  # it has not
+            self.join()
 
 
 INTERRUPT_INTERVAL_S = 0.2
@@ -162,6 +168,7 @@ class Attempt:
         content: A small file that the task has just published, for its email.
         result: What the function has returned, as `TaskKind.on_success` gets it.
         timed_out: Whether the function was still about something when its time was over.
+        duration_s: How long it took, once it is over.
     """
 
     task: Task
@@ -175,6 +182,7 @@ class Attempt:
     content: bytes | None = None
     result: Any = None
     timed_out: bool = False
+    duration_s: float = 0
     _started_at: float = field(init=False)
     _reported_at: float = float("-inf")
     _asked_at: float = float("-inf")
@@ -182,6 +190,10 @@ class Attempt:
     def __post_init__(self) -> None:
         """Begin."""
         self._started_at = self.clock()
+
+    def end(self) -> None:
+        """Note that it is over."""
+        self.duration_s = self.clock() - self._started_at
 
     @property
     def time_limit_s(self) -> int:
@@ -311,8 +323,6 @@ def run(task_id: str) -> str | None:
         What became of the attempt; None when there was nothing to do.
     """
     wiring, origin = process_wiring(), _origin()
-    given = origin.get("request_id", "")
-    request_id = given if re.fullmatch(r"[\w-]{1,64}", given) else None
     attempt = tracing.root(
         wiring.tracer,
         "attempt",
@@ -320,7 +330,7 @@ def run(task_id: str) -> str | None:
         parent=origin.get("traceparent"),
         carryout__task__id=task_id,
     )
-    with bound(request_id=request_id, task_id=task_id), attempt:
+    with bound(request_id=request_id_of(origin), task_id=task_id), attempt:
         return perform(task_id, wiring, name=_probable_name())
 
 
@@ -331,13 +341,47 @@ def _origin() -> dict[str, str]:
     return {name: str(value) for name, value in meta.items()}
 
 
+def request_id_of(origin: Mapping[str, Any]) -> str | None:
+    """The request that a job comes from, if it can be one."""
+    given = str(origin.get("request_id", ""))
+    return given if re.fullmatch(r"[\w-]{1,64}", given) else None
+
+
 def _probable_name() -> str | None:
-    """Of what kind the task is, if the job says the truth; see `JobQueue.hint`."""
     job = get_current_job()
-    return job.description.partition("(")[0] if job is not None and job.description else None
+    return job.probable_name if isinstance(job, RegisteredJob) else None
 
 
 Begin = Callable[..., Attempt]
+
+
+class Companion(Protocol):
+    """What an attempt knows of the others whose tasks were claimed together with its own.
+
+    Attributes:
+        claimed: Its own task.
+    """
+
+    claimed: leases.Claimed
+
+    def begin(self, attempt: Attempt) -> None:
+        """The attempt begins; start its heartbeat, now or as soon as it takes long."""
+
+    def defer(self) -> bool:
+        """Whether the success of the attempt, which is over, will be written with the others'."""
+
+
+_companion: ContextVar[Companion | None] = ContextVar("companion", default=None)
+
+
+@contextmanager
+def in_company(companion: Companion) -> Iterator[None]:
+    """Have the attempt inside be one of several."""
+    token = _companion.set(companion)
+    try:
+        yield
+    finally:
+        _companion.reset(token)
 
 
 def begin(
@@ -372,23 +416,33 @@ def perform(
     Raises:
         FailedAttemptError: The task failed; RQ shows the job as failed, too.
     """
-    claimed = leases.claim(
-        wiring.database,
-        task_id,
-        worker=os.environ.get("RQ_WORKER_ID", "unknown"),
-        lease_s=wiring.settings.lease_s,
-        now=wiring.now(),
-        name=name,
-        workers=_workers_alive(wiring, name),
-    )
+    companion = _companion.get()
+    claimed = companion.claimed if companion else _claim(task_id, wiring, name)
     if claimed is None:
         return None
     task = claimed.task
     attempt = begin(task, kind_of(task), claimed.facts, wiring, claimed.lease)
     try:
-        return _attempt(attempt, function)
+        return _attempt(attempt, function, companion)
     finally:
         _hint_next(attempt)
+
+
+def worker_name() -> str:
+    """The worker in whose name this process claims tasks."""
+    return os.environ.get("RQ_WORKER_ID", "unknown")
+
+
+def _claim(task_id: str, wiring: Wiring, name: str | None) -> leases.Claimed | None:
+    return leases.claim(
+        wiring.database,
+        task_id,
+        worker=worker_name(),
+        lease_s=wiring.settings.lease_s,
+        now=wiring.now(),
+        name=name,
+        workers=_workers_alive(wiring, name),
+    )
 
 
 def _workers_alive(wiring: Wiring, name: str | None) -> int | None:
@@ -412,22 +466,37 @@ def _hint_next(attempt: Attempt) -> None:
             attempt.wiring.queue.enqueue_again([(task_id, attempt.kind.name)])
 
 
-def _attempt(attempt: Attempt, function: Function | None) -> str:
+def _attempt(attempt: Attempt, function: Function | None, companion: Companion | None) -> str:
     """Make an attempt; return its outcome, for the log."""
-    started = time.monotonic()
     task, kind, heartbeat = attempt.task, attempt.kind, attempt.heartbeat
     _log_start(attempt)
     tracing.annotate(carryout__task__name=kind.name, carryout__attempt=task.attempt)
     with liveness.working_on(attempt.work):
-        heartbeat.start()
+        begin_beating = heartbeat.start if companion is None else partial(companion.begin, attempt)
+        begin_beating()
         try:
-            outcome = _outcome(attempt, function or import_attribute(kind.function))
+            outcome = _outcome(attempt, function or import_attribute(kind.function), companion)
         finally:
             heartbeat.stop()
+    if outcome == PENDING:
+        return outcome
     if kind.follow_up:
         import_attribute(kind.follow_up)(attempt, outcome)
+    attempt.end()
+    return conclude(attempt, outcome)
+
+
+def conclude(attempt: Attempt, outcome: str) -> str:
+    """Say what became of an attempt, once that is in the ledger.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        FailedAttemptError: The task failed.
+    """
+    task, duration_s = attempt.task, round(attempt.duration_s, 3)
     tracing.annotate(carryout__outcome=outcome)
-    duration_s = round(time.monotonic() - started, 3)
     ended = {"Ended": (1, "Count"), "Duration": (duration_s, "Seconds")}
     counted = metrics(ended, task_name=task.name, outcome=outcome)
     facts = {**attempt.log_facts, "action": outcome, "duration_s": duration_s}
@@ -438,6 +507,18 @@ def _attempt(attempt: Attempt, function: Function | None) -> str:
     return outcome
 
 
+def succeed_alone(attempt: Attempt) -> str:
+    """Write the success of an attempt that could not be written with others', or what it became.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        FailedAttemptError: The task failed.
+    """
+    return conclude(attempt, _outcome(attempt, lambda *_, **__: attempt.result, None))
+
+
 def _log_start(attempt: Attempt) -> None:
     waited_s = max(0.0, (attempt.wiring.now() - attempt.task.queued_at).total_seconds())
     counted = {"Started": (1, "Count"), "Waited": (round(waited_s, 3), "Seconds")}
@@ -445,14 +526,14 @@ def _log_start(attempt: Attempt) -> None:
     log.info("attempt", extra={**facts, **metrics(counted, task_name=attempt.task.name)})
 
 
-def _outcome(attempt: Attempt, function: Function) -> str:
+def _outcome(attempt: Attempt, function: Function, companion: Companion | None) -> str:
     """Run the function and write what became of it; the outcome's name is for the log.
 
     To write an outcome may raise, too: the task may have been cancelled or claimed meanwhile.
     """
     try:
         try:
-            return _execute(attempt, function)
+            return _execute(attempt, function, companion)
         except (ReleaseRequested, SliceOver) as over:
             to_end = isinstance(over, SliceOver)
             attempt.lease.release(now=attempt.wiring.now(), to_end=to_end)
@@ -468,10 +549,15 @@ def _outcome(attempt: Attempt, function: Function) -> str:
         return "claim_lost"
 
 
-def _execute(attempt: Attempt, function: Function) -> str:
+def _execute(attempt: Attempt, function: Function, companion: Companion | None) -> str:
     now = attempt.wiring.now
     try:
         attempt.result = _call(attempt, function)
+        if companion is not None:
+            attempt.kind.refuse_outcome(attempt.result)
+            attempt.end()
+            if companion.defer():
+                return PENDING
         attempt.lease.succeed(
             attempt.result,
             total=attempt.total,
@@ -498,6 +584,7 @@ def _call(attempt: Attempt, function: Function) -> Any:
         JobTimeoutException: Its time was over, whatever it made of the alarm.
     """
     process, params = os.getpid(), attempt.kind.load(attempt.task.params)
+    began_at = time.monotonic()
     try:
         with time_limit(attempt.time_limit_s):
             result = function(attempt, **params)
@@ -511,6 +598,8 @@ def _call(attempt: Attempt, function: Function) -> Any:
     finally:
         if os.getpid() != process:
             os._exit(1)  # a child that the task forked: it must not write an outcome, too
+        if isinstance(job := get_current_job(), RegisteredJob):
+            job.took_s = time.monotonic() - began_at
     return result
 
 

@@ -41,13 +41,14 @@ from chalicelib.tasks.registry import TASKS
 from chalicelib.wiring import Wiring
 from worker import alive, child_process, liveness
 from worker.child_process import ChildProcess, exit_with
+from worker.job_notes import EXECUTION_TTL_S, put_back
 from worker.liveness import Watch, Work
 from worker.outbox.sender_process import send_for_ever
 from worker.outbox.webhook_process import deliver_for_ever
 from worker.process import process_wiring, request_stop
 from worker.protection import protected
 from worker.reconciler_process import reconcile_for_ever
-from worker.work_horse import EXECUTION_TTL_S, WorkHorse, put_back
+from worker.work_horse import WorkHorse
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,9 @@ STOP_GRACE_S = 5
 """How long after SIGTERM an attempt is killed that has not released its task: `make run` waits for
 10 s, and AWS for its `StopTimeout`, before they kill the parent as well."""
 
+Recovered = tuple[str, str, bool]
+"""A task's id, its kind's name, and whether it was released."""
+
 HORSE_DIED = "The work horse ended before the job did."
 
 
@@ -97,7 +101,12 @@ class Verdict:
         """Whether it was because of this attempt, or the task that it is at."""
         if self.work is None:
             return self.job_id == lease.task_id
-        return (self.work.task_id, self.work.claim) == (lease.task_id, lease.claim)
+        return is_about(self.work, lease)
+
+
+def is_about(work: Work, lease: Lease) -> bool:
+    """Whether what a horse worked on is what it had this lease for."""
+    return (work.task_id, work.claim) == (lease.task_id, lease.claim)
 
 
 class Runner(Worker):
@@ -120,6 +129,7 @@ class Runner(Worker):
         self._pipe = -1, -1
         self._stop_at = float("inf")
         self._verdict: Verdict | None = None
+        self._last_work: Work | None = None
         super().__init__(
             [wiring.settings.queue_name],
             name=f"{socket.gethostname().replace(':', '-')}.{os.getpid()}.{uuid4().hex[:8]}",
@@ -229,7 +239,7 @@ class Runner(Worker):
         os.close(self._pipe[0])
         liveness.report_to(self._pipe[1])
         try:
-            WorkHorse(self, queue, parent=parent).work(job)
+            WorkHorse(self, queue, wiring=process_wiring(), parent=parent).work(job)
             status = 0
         except Exception:
             log.exception("work horse broke down", extra={"action": "work"})
@@ -248,7 +258,9 @@ class Runner(Worker):
             if time.monotonic() - shown_at >= MONITORING_INTERVAL_S:
                 self._show_signs_of_life(queue)
                 shown_at = time.monotonic()
+        watch.listen(0)
         watch.close()
+        self._last_work = watch.work
         self._horse_pid = 0
         self._horse_status = status
 
@@ -351,9 +363,14 @@ class Runner(Worker):
         verdict = self._verdict
         if verdict is None and self._stopped_job_id:
             verdict = Verdict("stop_job", job_id=self._stopped_job_id)
-        released = recover(
-            self._wiring, worker=self.name, status=self._horse_status, verdict=verdict
+        recovered = recover(
+            self._wiring,
+            worker=self.name,
+            status=self._horse_status,
+            verdict=verdict,
+            work=self._last_work,
         )
+        self._forget_taken(queue, recovered)
         for execution in self.get_current_executions():
             try:
                 job = RegisteredJob.fetch(
@@ -364,8 +381,16 @@ class Runner(Worker):
                 continue
             job.ended_at = now()
             self.handle_job_failure(job, queue, exc_string=HORSE_DIED, execution=execution)
-        for task_id in released:
-            self._wiring.queue.hint(task_id, verdict.work.name if verdict and verdict.work else "")
+        for task_id, name, is_released in recovered:
+            if is_released:
+                self._wiring.queue.hint(task_id, name)
+
+    def _forget_taken(self, queue: Queue, recovered: list[Recovered]) -> None:
+        """Take jobs off RQ's list of those that are on their way: nobody brings them any more."""
+        with self.connection.pipeline(transaction=False) as pipeline:
+            for task_id, *_ in recovered:
+                pipeline.lrem(queue.intermediate_queue_key, 0, task_id)
+            pipeline.execute()
 
 
 def _beside_tasks(wiring: Wiring, pool_size: int) -> Wiring:
@@ -374,41 +399,52 @@ def _beside_tasks(wiring: Wiring, pool_size: int) -> Wiring:
 
 
 def recover(
-    wiring: Wiring, *, worker: str, status: int, verdict: Verdict | None = None
-) -> list[str]:
+    wiring: Wiring,
+    *,
+    worker: str,
+    status: int,
+    verdict: Verdict | None = None,
+    work: Work | None = None,
+) -> list[Recovered]:
     """Queue again, or end, the tasks that a dead work horse had leases on.
+
+    Where it is known what it worked on, other tasks that it had claimed together with that one are
+    released: they had not begun, or they were done and nobody knows.
 
     Args:
         wiring: Clients and settings.
         worker: The name that it worked under.
         status: How it ended, as `wait` tells.
         verdict: Why it was killed; None when it died by itself.
+        work: What it worked on when it died, as far as it has told.
 
     Returns:
-        The ids of those that were released, and can be claimed at once.
+        Of each its id, its kind's name, and whether it was released and can be claimed at once.
     """
     cause = verdict.cause if verdict else "died"
     facts = {"action": "recover", "worker": worker, "wait": status, "cause": cause}
     log.warning("work horse died", extra=facts)
     fresh = _beside_tasks(wiring, 0)
-    released = []
+    recovered = []
     try:
         with fresh.database.read() as session:
             leased = leases.leased_by(session, worker)
-        for task_id, claim in leased:
+        for task_id, claim, name in leased:
             lease = Lease(fresh.database, task_id, claim, fresh.settings.lease_s)
-            if _settle(lease, verdict, now=fresh.now()):
-                released.append(task_id)
+            is_released = _settle(lease, verdict, work, now=fresh.now())
+            recovered.append((task_id, name, is_released))
     except Exception:
         log.warning("left to the reconciler", extra={"action": "recover"}, exc_info=True)
-    return released
+    return recovered
 
 
-def _settle(lease: Lease, verdict: Verdict | None, *, now: datetime) -> bool:
+def _settle(lease: Lease, verdict: Verdict | None, work: Work | None, *, now: datetime) -> bool:
     """Write down what becomes of a task whose work horse is dead; whether it was released."""
     cause = verdict.cause if verdict and verdict.concerns(lease) else "died"
+    if cause == "died" and work is not None and not is_about(work, lease):
+        cause = "waited"
     try:
-        if cause == "stopped":
+        if cause in {"stopped", "waited"}:
             lease.release(now=now)
             return True
         if cause == "out_of_time" and verdict and verdict.work:

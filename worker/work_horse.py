@@ -3,26 +3,32 @@
 RQ forks for every job, which costs more than most jobs do. Here a horse that is done listens for
 the next job, for a moment, and ends when none comes or when it reaches one of its `Limits`; its
 parent listens then, and forks the next one. What a job breaks still dies with the horse alone.
+Of short jobs it takes several at a time; see `batch`.
 """
 
-import json
 import os
 import resource
 import sys
 import time
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
 from rq import Queue, Worker
 from rq.exceptions import NoSuchJobError
-from rq.executions import Execution
-from rq.job import Job, JobStatus
+from rq.job import Job
 from rq.suspension import WORKERS_SUSPENDED
-from rq.utils import now, utcformat
 from rq.worker import WorkerStatus
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
-from chalicelib.adapters.job_queue import JOB_TTL_S, TAKE, RegisteredJob
+from chalicelib.adapters.job_queue import TAKE, RegisteredJob
+from chalicelib.tasks import batches
+from chalicelib.tasks.registry import TASKS
+from chalicelib.wiring import Wiring
+from worker import batch
 from worker.attempts import REQUEUED, FailedAttemptError
+from worker.batch import Batch
+from worker.job_notes import JobNotes, put_back
 from worker.process import stop_requested
 
 LISTEN_S = 0.5
@@ -31,12 +37,8 @@ LISTEN_S = 0.5
 LISTEN_TIMES = 4
 """After so many requests in vain the horse ends."""
 
-EXECUTION_TTL_S = 65
-"""When Redis forgets a silent execution: RQ's minute beside the parent's 5 s between two signs."""
-
-
-Taken = tuple[bool, bytes | None, list[bytes]]
-"""Whether workers are suspended; the id of a job that was taken, if any; its fields, if known."""
+Taken = tuple[bool, list[tuple[bytes, list[bytes]]]]
+"""Whether workers are suspended; ids of the jobs that were taken, and their fields, if known."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,31 @@ class Limits:
 LIMITS = Limits()
 
 
-def put_back(queue: Queue, job_id: bytes | str) -> None:
-    """Give up a job that was taken from the queue: it is the next one again."""
-    with queue.connection.pipeline() as pipeline:
-        pipeline.lrem(queue.intermediate_queue_key, 1, cast("str", job_id))
-        pipeline.lpush(queue.key, job_id)
-        pipeline.execute()
+class Pace:
+    """How long jobs have lately taken, by the kinds that they name: moving averages."""
+
+    WEIGHT = 0.2
+    """Of the last job in its kind's average."""
+
+    def __init__(self) -> None:
+        self._averages: dict[str, float] = {}
+
+    def note(self, job: Job) -> None:
+        """A job is done."""
+        if not isinstance(job, RegisteredJob) or job.took_s is None:
+            return
+        name = job.probable_name
+        if name in TASKS:
+            average = self._averages.get(name, job.took_s)
+            self._averages[name] = average + self.WEIGHT * (job.took_s - average)
+
+    def short(self) -> dict[str, int]:
+        """The microseconds that a job takes, of kinds of which several may be taken at a time."""
+        return {
+            name: max(1, int(average * 1_000_000))
+            for name, average in self._averages.items()
+            if average <= batch.AHEAD_S and batches.is_plain(TASKS[name])
+        }
 
 
 class WorkHorse:
@@ -72,6 +93,7 @@ class WorkHorse:
     Args:
         worker: RQ's worker, in whose name it works.
         queue: Where the jobs come from.
+        wiring: Clients and settings.
         parent: The process that recovers what it leaves behind.
         limits: When it ends.
     """
@@ -81,75 +103,60 @@ class WorkHorse:
         worker: Worker,
         queue: Queue,
         *,
+        wiring: Wiring,
         parent: int,
         limits: Limits = LIMITS,
     ) -> None:
         self._worker = worker
         self._queue = queue
         self._redis = worker.connection
+        self._wiring = wiring
         self._parent = parent
+        self._workers_key = WORKERS_BY_QUEUE_KEY % queue.name
         self._left = limits.jobs
         self._limits = limits
         self._ends_at = time.monotonic() + limits.age_s
+        self._notes = JobNotes(worker, queue)
+        self._pace = Pace()
 
     def work(self, job: Job | None) -> None:
         """Do a job and those that follow."""
-        while job is not None:
-            self._perform(job)
-            self._left -= 1
-            job = None if self._is_spent() else self._next()
+        jobs = [] if job is None else [job]
+        while jobs:
+            if len(jobs) == 1:
+                self._perform(jobs[0])
+            else:
+                self._perform_together(jobs)
+            self._left -= len(jobs)
+            jobs = [] if self._is_spent() else self._next()
 
     def _perform(self, job: Job) -> None:
-        execution = self._begin(job)
+        execution = self._notes.begin(job)
         try:
             outcome = job.perform()
         except Exception as error:  # noqa: BLE001 - RQ records it, as it does for its own workers
-            self._worker._finalize_failure(job, self._queue, execution, sys.exc_info())  # noqa: SLF001
+            self._notes.fail(job, execution)
             if isinstance(error, FailedAttemptError) and error.timed_out:
                 self._left = 0
         else:
-            self._end(job, execution, requeued=outcome in REQUEUED)
+            self._notes.end(job, execution, requeued=outcome in REQUEUED)
+            self._pace.note(job)
             # Whatever was interrupted, or was forked and goes on, ends with this process.
             if outcome == "out_of_time":
                 self._left = 0
 
-    def _begin(self, job: Job) -> Execution:
-        """Tell Redis what is being done: RQ's own notes, in one round trip."""
-        with self._redis.pipeline(transaction=False) as pipeline:
-            execution = Execution.create(
-                job, EXECUTION_TTL_S, pipeline=pipeline, worker_name=self._worker.name
-            )
-            self._worker.set_state(WorkerStatus.BUSY, pipeline=pipeline)
-            job.prepare_for_execution(self._worker.name, pipeline=pipeline)
-            pipeline.persist(job.key)
-            pipeline.lrem(self._queue.intermediate_queue_key, 1, job.id)
-            # RQ's note that it lay there; with it, RQ would give the same id up the next time.
-            pipeline.delete(self._queue.intermediate_queue.get_first_seen_key(job.id))
-            pipeline.execute()
-        return execution
-
-    def _end(self, job: Job, execution: Execution, *, requeued: bool) -> None:
-        """Tell Redis that it is done, in one round trip; a hint has no result to keep.
-
-        A task that was released has the same job in the queue again: that one is not over.
-        """
-        job.ended_at = now()
-        with self._redis.pipeline(transaction=False) as pipeline:
-            self._worker.increment_successful_job_count(pipeline=pipeline)
-            self._worker.increment_total_working_time(job.ended_at - execution.created_at, pipeline)
-            if not requeued:
-                facts: Any = {
-                    "status": JobStatus.FINISHED.value,
-                    "ended_at": utcformat(job.ended_at),
-                }
-                if job.meta.get("progress") == 100:  # noqa: PLR2004 - percent
-                    facts["meta"] = json.dumps(job.meta)
-                pipeline.hset(job.key, mapping=facts)
-                job.finished_job_registry.add(job, JOB_TTL_S, pipeline)
-                pipeline.expire(job.key, JOB_TTL_S)
-            execution.delete(job=job, pipeline=pipeline)
-            self._worker.set_state(WorkerStatus.IDLE, pipeline=pipeline)
-            pipeline.execute()
+    def _perform_together(self, jobs: list[Job]) -> None:
+        together = Batch(
+            self._wiring,
+            self._notes,
+            jobs,
+            perform=self._perform,
+            must_stop=self._must_end,
+            note=self._pace.note,
+        )
+        together.work()
+        if together.is_spent:
+            self._left = 0
 
     def _is_spent(self) -> bool:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -157,41 +164,43 @@ class WorkHorse:
         is_old = self._left <= 0 or time.monotonic() >= self._ends_at
         return is_old or peak_bytes > self._limits.rss_bytes
 
-    def _next(self) -> Job | None:
-        """The next job, or None when none comes for a while."""
+    def _next(self) -> list[Job]:
+        """The next job, or several short ones; none when none comes for a while."""
         for _ in range(LISTEN_TIMES):
             if self._must_end():
-                return None
-            suspended, job_id, fields = self._take()
-            if job_id is None and not suspended:
-                suspended, job_id, fields = self._listen()
+                return []
+            suspended, taken = self._take()
+            if not taken and not suspended:
+                suspended, taken = self._listen()
             if suspended or self._must_end():
-                if job_id is not None:
-                    put_back(self._queue, job_id)
-                return None
-            if job_id is not None and (job := self._read(job_id, fields)):
-                return job
-        return None
+                put_back(self._queue, *(job_id for job_id, _ in taken))
+                return []
+            if jobs := [job for one in taken if (job := self._read(*one))]:
+                return jobs
+        return []
 
     def _take(self) -> Taken:
-        """The next job, if one waits, in one step."""
+        """What waits, if anything does, in one step."""
         queue = self._queue
-        keys = (queue.key, queue.intermediate_queue_key, WORKERS_SUSPENDED)
+        keys = (queue.key, queue.intermediate_queue_key, WORKERS_SUSPENDED, self._workers_key)
         prefix = self._worker.job_class.redis_job_namespace_prefix
-        suspended, *taken = self._redis.eval(TAKE, len(keys), *keys, prefix)
-        job_id, fields = taken or (None, [])
-        return bool(suspended), job_id, fields
+        limits: list[Any] = [prefix, int(batch.AHEAD_S * 1_000_000), min(batch.MOST, self._left)]
+        if batch.are_possible(self._wiring):
+            limits += chain.from_iterable(self._pace.short().items())
+        suspended, *taken = self._redis.eval(TAKE, len(keys), *keys, *limits)
+        return bool(suspended), list(zip(taken[::2], taken[1::2], strict=True))
 
     def _listen(self) -> Taken:
         """Wait for a job."""
         with self._redis.pipeline(transaction=False) as pipeline:
+            self._worker.set_state(WorkerStatus.IDLE, pipeline=pipeline)
             # Fractions of a second are fine: Redis has taken them since version 6.
             key, intermediate = self._queue.key, self._queue.intermediate_queue_key
             pipeline.blmove(key, intermediate, cast("int", LISTEN_S))
             # Asked after the wait: `rq suspend` may have come meanwhile.
             pipeline.exists(WORKERS_SUSPENDED)
-            raw, suspended = pipeline.execute()
-        return bool(suspended), raw, []
+            _, raw, suspended = pipeline.execute()
+        return bool(suspended), [] if raw is None else [(raw, [])]
 
     def _must_end(self) -> bool:
         return stop_requested() or os.getppid() != self._parent

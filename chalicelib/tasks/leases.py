@@ -252,12 +252,11 @@ _RENEW = (
     .execution_options(synchronize_session=False)
 )
 
-_COUNTED = sa.func.coalesce(sa.bindparam("counted", type_=sa.BigInteger()), ROW.total)
-
 _THIS = ROW.id == sa.bindparam("task_id")
 _MINE = ROW.claim == sa.bindparam("fence")
 _RUNNING = (_THIS, ROW.status == "running", _MINE)
-_ALONE = (ROW.name == sa.bindparam("kind"), ROW.schedule_id.is_(None))
+UNSCHEDULED = ROW.schedule_id.is_(None)
+_ALONE = (ROW.name == sa.bindparam("kind"), UNSCHEDULED)
 """Nobody but the kernel has to know of the task's end."""
 
 _ENDED: dict[str, Any] = {
@@ -265,15 +264,25 @@ _ENDED: dict[str, Any] = {
     "lease_until": None,
     "checkpoint": None,
 }
-_SUCCEEDED: dict[str, Any] = _ENDED | {
-    "status": "succeeded",
-    "error_code": None,
-    "error_detail": None,
-    "percent": 100,
-    "done": _COUNTED,
-    "total": _COUNTED,
-    "result": sa.bindparam("ended", type_=ROW.result.type),
-}
+
+
+def succeeded(counted: Any, ended: Any) -> dict[str, Any]:
+    """What becomes of a task that succeeds: how much was done in all, if known, and its result."""
+    total = sa.func.coalesce(counted, ROW.total)
+    return _ENDED | {
+        "status": "succeeded",
+        "error_code": None,
+        "error_detail": None,
+        "percent": 100,
+        "done": total,
+        "total": total,
+        "result": ended,
+    }
+
+
+_SUCCEEDED = succeeded(
+    sa.bindparam("counted", type_=sa.BigInteger()), sa.bindparam("ended", type_=ROW.result.type)
+)
 _FAILED: dict[str, Any] = _ENDED | {
     "status": "failed",
     "error_code": sa.bindparam("code"),
@@ -312,10 +321,10 @@ _CHECKPOINT = ConditionalUpdate(
     *_RUNNING, **_PROGRESS, checkpoint=_STATE, checkpoint_claim=_MOVED_BY
 )
 
-_QUEUED: dict[str, Any] = {"status": "queued", "lease_until": None, "due_at": db_clock(0.0)}
-_RELEASE = ConditionalUpdate(*_RUNNING, **_QUEUED)
+RELEASED: dict[str, Any] = {"status": "queued", "lease_until": None, "due_at": db_clock(0.0)}
+_RELEASE = ConditionalUpdate(*_RUNNING, **RELEASED)
 _RELEASE_TO_END = ConditionalUpdate(
-    *_RUNNING, **_QUEUED, queued_at=db_clock(), yielded_at=db_clock()
+    *_RUNNING, **RELEASED, queued_at=db_clock(), yielded_at=db_clock()
 )
 
 
@@ -386,13 +395,12 @@ def claim(
     return Claimed(Lease(database, task_id, task.claim, lease_s), task, facts)
 
 
-_CLAIMABLE = (
-    ROW.id == sa.bindparam("task_id"),
+CLAIMABLE = (
     ROW.status == "queued",
     ROW.due_at <= db_clock(1),
     ~is_paused(ROW.name),
 )
-_CLAIMED: dict[str, Any] = {
+CLAIMED: dict[str, Any] = {
     "status": "running",
     "claim": ROW.claim + 1,
     "attempt": ROW.failures + 1,
@@ -402,9 +410,9 @@ _CLAIMED: dict[str, Any] = {
     "yielded_at": None,
     "started_at": sa.func.coalesce(ROW.started_at, sa.bindparam("now", type_=UtcDateTime())),
 }
-_CLAIM = ConditionalUpdate(*_CLAIMABLE, **_CLAIMED, returning=ROW)
+_CLAIM = ConditionalUpdate(_THIS, *CLAIMABLE, **CLAIMED, returning=ROW)
 _CLAIM_AT_ONCE = ConditionalUpdate(
-    *_CLAIMABLE, ROW.name == sa.bindparam("kind"), **_CLAIMED, returning=ROW
+    *(_THIS, *CLAIMABLE, ROW.name == sa.bindparam("kind")), **CLAIMED, returning=ROW
 )
 
 
@@ -433,10 +441,11 @@ def _move_to_end(task: Task) -> None:
     task.queued_at = task.yielded_at = db_clock()
 
 
-def leased_by(session: so.Session, worker: str) -> list[tuple[str, int]]:
-    """What a worker has leases on: pairs of task id and claim."""
-    statement = sa.select(Task.id, Task.claim).where(LEASED_TASKS, Task.worker == worker)
-    return [(row[0], row[1]) for row in session.execute(statement)]
+def leased_by(session: so.Session, worker: str) -> list[tuple[str, int, str]]:
+    """What a worker has leases on: task id, claim, and the name of the kind."""
+    statement = sa.select(Task.id, Task.claim, Task.name)
+    statement = statement.where(LEASED_TASKS, Task.worker == worker)
+    return [(row[0], row[1], row[2]) for row in session.execute(statement)]
 
 
 def overdue(session: so.Session, *, most: int) -> list[tuple[str, int]]:

@@ -5,7 +5,7 @@ task, checks that it may, changes attributes, and leaves a notification; all in 
 Nobody locks in another order, so nobody deadlocks; and no change goes unannounced.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
+from sqlalchemy.dialects import postgresql
 
 from chalicelib.db import engine
 from chalicelib.db.engine import UtcDateTime
@@ -179,9 +180,116 @@ def _in_one_statement(
         .returning(*columns, raised.c.notification_seq.label("announced_as"))
         .cte("changed")
     )
+    return sa.select(*(changed.c[one.key] for one in columns)).add_cte(_posting(changed.c))
+
+
+def _posting(changed: Any) -> sa.CTE:
+    """Announce what a part of a statement has changed, with the numbers that it gives."""
     now = sa.bindparam("announced_at", type_=UtcDateTime())
-    posted = notifications.posting(changed.c, seq=changed.c.announced_as, now=now).cte("posted")
-    return sa.select(*(changed.c[one.key] for one in columns)).add_cte(posted)
+    posted: sa.CTE = notifications.posting(changed, seq=changed.announced_as, now=now).cte("posted")
+    return posted
+
+
+class ConditionalUpdates:
+    """`ConditionalUpdate` for many tasks in one statement, on PostgreSQL alone.
+
+    The users are locked first. Those whom somebody else has locked are left out with their tasks:
+    else whoever erases a large account would keep others waiting who have nothing to do with it,
+    and two such statements could wait for each other in a circle. Each user's number is raised by
+    as many as there were tasks to change when the statement began, and the notifications are
+    numbered back from it; what turns out not to be changed leaves gaps below.
+
+    Args:
+        given: The columns that are given for each task, with their types; `id` is its id.
+        when: What must be so of a `ROW`, made of those columns.
+        values: What becomes of which columns, made of them, too.
+        returning: Which columns `execute` returns, besides those that are announced.
+    """
+
+    def __init__(
+        self,
+        given: Mapping[str, sa.types.TypeEngine[Any]],
+        *,
+        when: Callable[[Any], Iterable[sa.ColumnElement[bool]]],
+        values: Callable[[Any], Mapping[str, Any]],
+        returning: Iterable[sa.Column[Any]] = (),
+    ) -> None:
+        self._given, self._when, self._values = given, when, values
+        self._columns = dict.fromkeys((*notifications.announced(ROW), *returning))
+
+    def execute(
+        self,
+        session: so.Session,
+        tasks: Iterable[Mapping[str, Any]],
+        values: Mapping[str, Any],
+        *,
+        now: datetime,
+    ) -> dict[str, sa.Row[Any]]:
+        """Change those tasks that are as they must be.
+
+        Args:
+            session: What `Database.single` gives.
+            tasks: The given columns of each.
+            values: Parameters that all have in common.
+            now: The time of the change.
+
+        Returns:
+            The columns as they are now, by the ids of the tasks that were changed.
+        """
+        listed = list(tasks)
+        arrays = {f"given_{name}": [one[name] for one in listed] for name in self._given}
+        rows = session.execute(self._whole, {**arrays, **values, "announced_at": now}).all()
+        for row in rows:
+            notifications.announce(session, row.user_id)
+        return {row.id: row for row in rows}
+
+    @cached_property
+    def _whole(self) -> sa.Select[Any]:
+        arrays = [
+            sa.bindparam(f"given_{name}", type_=postgresql.ARRAY(type_))
+            for name, type_ in self._given.items()
+        ]
+        columns = [sa.column(name, type_) for name, type_ in self._given.items()]
+        unnested = sa.func.unnest(*arrays).table_valued(*columns).render_derived("one")
+        given = sa.select(unnested).cte("given")
+        conditions = (ROW.id == given.c.id, *self._when(given.c))
+        counted = (
+            sa.select(ROW.user_id, sa.func.count().label("tasks"))
+            .where(*conditions)
+            .group_by(ROW.user_id)
+            .cte("counted")
+        )
+        raised = _raise_unlocked(counted)
+        changed = (
+            sa.update(task_table)
+            .where(*conditions, ROW.user_id == raised.c.id)
+            .values(**self._values(given.c))
+            .returning(*self._columns, raised.c.notification_seq.label("last"))
+            .cte("changed")
+        )
+        place = sa.func.row_number().over(partition_by=changed.c.user_id, order_by=changed.c.id)
+        numbered = sa.select(changed, (changed.c.last + 1 - place).label("announced_as"))
+        posted = _posting(numbered.cte("numbered").c)
+        return sa.select(*(changed.c[one.key] for one in self._columns)).add_cte(posted)
+
+
+def _raise_unlocked(counted: sa.CTE) -> sa.CTE:
+    """Raise users' numbers by their tasks; those whom somebody else has locked are left out."""
+    locked = (
+        sa.select(notifications.USER.id)
+        .where(notifications.USER.id.in_(sa.select(counted.c.user_id)))
+        .with_for_update(key_share=True, skip_locked=True)
+        .cte("locked")
+        .prefix_with("MATERIALIZED")
+    )
+    raising = sa.update(notifications.USER.id.table).where(
+        notifications.USER.id == locked.c.id, locked.c.id == counted.c.user_id
+    )
+    return (
+        raising.values(notification_seq=notifications.USER.notification_seq + counted.c.tasks)
+        .returning(notifications.USER.id, notifications.USER.notification_seq)
+        .cte("raised")
+    )
 
 
 def as_task(row: sa.Row[Any]) -> Task:

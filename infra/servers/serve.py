@@ -15,29 +15,37 @@ from typing import Any
 
 import click
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.server import create_server
 from waitress.task import ErrorTask, WSGITask
 
 from chalicelib import logs
 from chalicelib.errors import BodyTooLarge, SettingsError
 from chalicelib.web import problems
 from chalicelib.web.holding import ROOM, Hold
-from infra.servers.gateway import HOLD, Gateway, Held
+from infra.servers.connections import (
+    ANSWERS_BYTES,
+    Bounds,
+    Connection,
+    Server,
+    descriptors_for,
+)
+from infra.servers.gateway import HOLD, MAX_BODY_BYTES, Gateway, Held
 from infra.servers.memory import give_back
 
-READ_AT_MOST_BYTES = 64 * 1024 * 1024
-"""The gateway reads and then refuses bodies up to here, so that a client that is still sending can
-read its 413; beyond, the connection is closed."""
+READ_AT_MOST_BYTES = MAX_BODY_BYTES + 64 * 1024
+"""What says that it is longer is refused before it comes; a little for the frames of chunks."""
+
+HEAD_BYTES = 32 * 1024
+"""How long a head may be: what API Gateway takes, three times."""
+
+BODY_IN_MEMORY_BYTES = 64 * 1024
+"""How much of a body is in memory while it comes; a longer one is in a file."""
 
 STOP_GRACE_S = 0.7
 """How long requests may go on after SIGTERM; a client repeats a long poll that is cut short."""
 
 MOST_HELD = 2_000
 """How many requests are held back at a time; beyond, they are answered at once."""
-
-MOST_CONNECTIONS = 4_000
 
 POLL_S = 1.0
 """How long the server's loop sleeps when nothing happens."""
@@ -80,6 +88,13 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
     hold: Hold | None = None
     """That of this request, once it has been made."""
 
+    def received(self, data: bytes) -> int:
+        """Read on; who is refused is not told to continue."""
+        consumed: int = super().received(data)
+        if self.error:
+            self.expect_continue = False
+        return consumed
+
     def parse_header(self, header_plus: bytes) -> None:
         """Refuse what proxies may read in another way than we do, or let it be the last."""
         super().parse_header(header_plus)
@@ -107,7 +122,7 @@ class _Task(WSGITask):  # type: ignore[misc]
         return {**super().get_environment(), HOLD: self.request.hold}
 
 
-class _Channel(HTTPChannel):  # type: ignore[misc]
+class _Channel(Connection):
     """A connection, whose requests may be held back without a thread."""
 
     task_class = _Task
@@ -153,7 +168,13 @@ class _Farewell:
         """The server ends, and with it everything in this process."""
 
 
-def build(gateway: Gateway, *, host: str, port: int, threads: int, behind_proxy: bool) -> Any:
+class _Server(Server):
+    channel_class = _Channel
+
+
+def build(
+    gateway: Gateway, *, host: str, port: int, threads: int, behind_proxy: bool, bounds: Bounds
+) -> Server:
     """Make a waitress server that listens.
 
     Raises:
@@ -163,26 +184,27 @@ def build(gateway: Gateway, *, host: str, port: int, threads: int, behind_proxy:
         "trusted_proxy": "*",
         "trusted_proxy_headers": "x-forwarded-for x-forwarded-proto",
     }
-    server = create_server(
+    return _Server(
         gateway,
+        bounds=bounds,
         host=host,
         port=port,
         threads=threads,
-        connection_limit=MOST_CONNECTIONS,
         asyncore_use_poll=True,
         asyncore_loop_timeout=POLL_S,
+        max_request_header_size=HEAD_BYTES,
         max_request_body_size=READ_AT_MOST_BYTES,
+        inbuf_overflow=BODY_IN_MEMORY_BYTES,
+        outbuf_overflow=ANSWERS_BYTES,
         log_socket_errors=False,
         # Reads on while a request is answered, and so sees that its client is gone.
         channel_request_lookahead=1,
         ident="carryout",
         **(proxy if behind_proxy else {}),
     )
-    server.channel_class = _Channel
-    return server
 
 
-def run(server: Any) -> None:
+def run(server: Server) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is short and return within a second."""
     stopping: list[int] = []
 
@@ -194,6 +216,7 @@ def run(server: Any) -> None:
     signal.signal(signal.SIGINT, stop)
     while not stopping:
         wasyncore.loop(timeout=POLL_S, use_poll=True, map=server._map, count=1)  # noqa: SLF001
+        server.look()
     server.del_channel()  # out of the loop: no new connections
     server.socket.close()
     for channel in list(server.active_channels.values()):
@@ -204,7 +227,7 @@ def run(server: Any) -> None:
         wasyncore.loop(timeout=0.05, use_poll=True, map=server._map, count=1)  # noqa: SLF001
 
 
-def _busy(server: Any) -> bool:
+def _busy(server: Server) -> bool:
     channels = list(server.active_channels.values())
     return any(channel.requests or channel.total_outbufs_len for channel in channels)
 
@@ -218,20 +241,49 @@ def _busy(server: Any) -> bool:
 @click.option(
     "--behind-proxy", is_flag=True, help="Trust X-Forwarded-For and -Proto of the caller."
 )
-def main(*, host: str, port: int, threads: int, behind_proxy: bool) -> None:
+@click.option(
+    "--patience",
+    default=Bounds.patience_s,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="Seconds that a client may take for a head, and for each 64 KiB of a body or an answer.",
+)
+@click.option(
+    "--connections",
+    default=Bounds.most,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="At a time; fewer if the system allows fewer open files.",
+)
+def main(
+    *, host: str, port: int, threads: int, behind_proxy: bool, patience: float, connections: int
+) -> None:
     """Serve the API."""
     give_back()
     from app import app  # noqa: PLC0415 - after --help
 
     try:
         settings = app.wiring.settings
-        logs.configure(settings.log_format, exceptions=settings.log_exceptions)
+        logs.configure(
+            settings.log_format, exceptions=settings.log_exceptions, file=settings.log_file
+        )
     except SettingsError as error:
         sys.exit(f"error: {error.detail}")
     ROOM.limit(MOST_HELD)
+    bounds = Bounds(
+        patience_s=patience,
+        most=descriptors_for(connections),
+        # With a proxy all connections are the proxy's.
+        most_of_network=Bounds.most_of_network if settings.limits and not behind_proxy else None,
+    )
     try:
         server = build(
-            Gateway(app), host=host, port=port, threads=threads, behind_proxy=behind_proxy
+            Gateway(app),
+            host=host,
+            port=port,
+            threads=threads,
+            behind_proxy=behind_proxy,
+            bounds=bounds,
         )
     except OSError as error:
         sys.exit(f"cannot listen on {host}:{port}: {error.strerror}")

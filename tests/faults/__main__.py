@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from tests.faults import archives, big, boundaries, chaos, failover, outages, sending
+from tests.faults import archives, batches, big, boundaries, chaos, failover, outages, sending
 from tests.faults.lab import BOUND_S
 from tests.faults.trial import SCENARIOS, SHOWN, Entry, Result, median, percentile, play
 from tests.harness.processes import ROOT
@@ -35,6 +35,7 @@ QUICK = ("medley", "kill-both/postgresql", "stopped-horse/sqlite", "term/sqlite"
 HEAD = ("fault", "runs", "kills", "recovered after (median, max)", "duplicates", "lost", "wrong")
 
 assert archives
+assert batches
 assert big
 assert chaos
 assert failover

@@ -41,6 +41,7 @@ ADDRESSES = "tests/unit/test_addresses.py"
 IMPORTS = "tests/integration/test_imports.py"
 RACES = "tests/integration/test_races.py"
 PIPELINES = "tests/integration/test_pipelines.py"
+BATCHES = "tests/integration/test_batches.py"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,93 @@ class Mutation:
 
 
 MUTATIONS = (
+    Mutation(
+        "a batch compares each task's claim",
+        "chalicelib/tasks/batches.py",
+        "return ROW.claim == given.fence, ROW.status",
+        "return ROW.claim >= 0, ROW.status",
+        (BATCHES,),
+    ),
+    Mutation(
+        "a batch ends and releases nothing that was cancelled",
+        "chalicelib/tasks/batches.py",
+        'ROW.status == "running"',
+        "ROW.lease_until.is_not(None)",
+        (BATCHES,),
+    ),
+    Mutation(
+        "a batch leaves out a task that has failed before",
+        "chalicelib/tasks/batches.py",
+        "ROW.failures == 0",
+        "ROW.failures >= 0",
+        (BATCHES,),
+    ),
+    Mutation(
+        "a batch checks of what kind a task is",
+        "chalicelib/tasks/batches.py",
+        "ROW.name == given.kind",
+        "given.kind != ''",
+        (BATCHES,),
+    ),
+    Mutation(
+        "a batch leaves a schedule's task to those who tell the schedule",
+        "chalicelib/tasks/batches.py",
+        "when=lambda given: (*_mine(given), UNSCHEDULED)",
+        "when=_mine",
+        (BATCHES,),
+    ),
+    Mutation(
+        "a batch gives each notification a number of its own",
+        "chalicelib/tasks/transitions.py",
+        "(changed.c.last + 1 - place)",
+        "(changed.c.last + 0 * place)",
+        (BATCHES, RACES),
+    ),
+    Mutation(
+        "a batch raises a user's number by all of their tasks",
+        "chalicelib/tasks/transitions.py",
+        "notification_seq=notifications.USER.notification_seq + counted.c.tasks",
+        "notification_seq=notifications.USER.notification_seq + 1",
+        (BATCHES, RACES),
+    ),
+    Mutation(
+        "a batch waits for no user whom somebody else has locked",
+        "chalicelib/tasks/transitions.py",
+        "key_share=True, skip_locked=True",
+        "key_share=True",
+        (BATCHES,),
+    ),
+    Mutation(
+        "the tasks of a batch that a dead horse had not begun are released",
+        "worker/runner.py",
+        'cause = "waited"',
+        "pass",
+        (BATCHES,),
+    ),
+    Mutation(
+        "a batch parts with a task that takes long",
+        "worker/batch.py",
+        """            self._let_go()
+            self._write_down()
+        except""",
+        """            pass
+        except""",
+        (BATCHES,),
+    ),
+    Mutation(
+        "a batch begins nothing more when its worker must stop",
+        "worker/batch.py",
+        "if not self._waiting or self._must_stop():",
+        "if not self._waiting:",
+        (BATCHES,),
+    ),
+    Mutation(
+        "nothing is taken ahead beside an idle worker",
+        "chalicelib/adapters/job_queue.py",
+        "if state == 'idle' then return 1 end",
+        "",
+        (BATCHES,),
+    ),
     Mutation(
         "a writer's claim is compared",
         "chalicelib/tasks/transitions.py",
@@ -179,8 +267,8 @@ MUTATIONS = (
     Mutation(
         "a release is free",
         "chalicelib/tasks/leases.py",
-        '_QUEUED: dict[str, Any] = {"status": "queued",',
-        '_QUEUED: dict[str, Any] = {"failures": ROW.failures + 1, "status": "queued",',
+        'RELEASED: dict[str, Any] = {"status": "queued",',
+        'RELEASED: dict[str, Any] = {"failures": ROW.failures + 1, "status": "queued",',
         (LEASES,),
     ),
     Mutation(
@@ -676,21 +764,21 @@ MUTATIONS = (
     Mutation(
         "a claim without a hook is one of the kind that was named",
         "chalicelib/tasks/leases.py",
-        '*_CLAIMABLE, ROW.name == sa.bindparam("kind"), **',
-        '*_CLAIMABLE, sa.bindparam("kind") != "", **',
+        '*CLAIMABLE, ROW.name == sa.bindparam("kind")), **',
+        '*CLAIMABLE, sa.bindparam("kind") != ""), **',
         (LEASES,),
     ),
     Mutation(
         "a scheduled task does not end at once",
         "chalicelib/tasks/leases.py",
-        '(ROW.name == sa.bindparam("kind"), ROW.schedule_id.is_(None))',
+        '(ROW.name == sa.bindparam("kind"), UNSCHEDULED)',
         '(ROW.name == sa.bindparam("kind"),)',
         (LEASES, SCHEDULES),
     ),
     Mutation(
         "on PostgreSQL, a change is announced",
         "chalicelib/tasks/transitions.py",
-        "(changed.c[one.key] for one in columns)).add_cte(posted)",
+        "(changed.c[one.key] for one in columns)).add_cte(_posting(changed.c))",
         "(changed.c[one.key] for one in columns))",
         (LEASES,),
     ),

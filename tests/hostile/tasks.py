@@ -9,7 +9,9 @@ from typing import Any
 
 from chalicelib.db.models import User
 from chalicelib.tasks.registry import TaskKind
+from tests.harness.waiting import wait_until
 from worker.attempts import Attempt
+from worker.process import stop_requested
 
 LIMIT_S = 2
 """The time limit of those that do not end by themselves."""
@@ -114,6 +116,16 @@ def steps(attempt: Attempt, many: int, label: str) -> dict[str, Any]:
     return {"label": label, "claims": attempt.lease.claim}
 
 
+def short(attempt: Attempt, label: str) -> dict[str, Any]:
+    """Take no time; but one kills the process in its first attempt, one has the worker stop."""
+    if label == "killer" and attempt.task.failures == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if label == "stopper":
+        os.kill(os.getppid(), signal.SIGTERM)
+        wait_until(stop_requested, "the work horse is told to stop")
+    return {"claims": attempt.lease.claim}
+
+
 def _note(folder: str, pid: int) -> None:
     """Tell the test of a process."""
     part = Path(folder, "pid.part")
@@ -136,5 +148,6 @@ KINDS = (
     _kind("fork_and_go_on", **IN_FOLDER),
     _kind("ignore_signals", **IN_FOLDER),
     _kind("lock_and_stop"),
+    _kind("short", params={"label": str}, unique_by=("label",)),
     _kind("steps", resumable=True, params={"many": int, "label": str}, unique_by=("label",)),
 )

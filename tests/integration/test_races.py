@@ -15,7 +15,7 @@ from chalicelib.accounts import accounts
 from chalicelib.db.engine import Database, connect
 from chalicelib.db.models import Notification, Task, User
 from chalicelib.errors import AttemptOver, RequestError
-from chalicelib.tasks import leases, requests
+from chalicelib.tasks import batches, leases, requests
 from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.registry import TASKS
 from chalicelib.tasks.requests import TaskRequest
@@ -47,6 +47,7 @@ class Racer:
         self.deeds: tuple[Callable[[], object], ...] = (
             *(self.launch, self.claim, self.claim, self.claim, self.end, self.end),
             *(self.report, self.release, self.cancel, self.retry, self.erase),
+            *(self.claim_many, self.claim_many, self.succeed_many, self.release_many),
         )
 
     def race(self, start: Barrier) -> None:
@@ -87,6 +88,26 @@ class Racer:
             lease.fail("failed", "It did.", now=now, kind=kind)
         else:
             lease.succeed({}, now=now, kind=kind)
+
+    def claim_many(self) -> None:
+        asked = dict.fromkeys(self.chance.choices(self.tasks, k=8), "example")
+        facts: dict[str, Any] = {"worker": "w", "lease_s": 60, "now": ledgers.now()}
+        for task_id, claimed in batches.claim(self.database, asked, **facts).items():
+            self.won.append((task_id, claimed.lease.claim))
+            self.leases.append((claimed.lease, claimed.task.name))
+
+    def succeed_many(self) -> None:
+        ended: list[Any] = [(one, {}, None) for one in self.some_leases()]
+        batches.succeed(self.database, ended, now=ledgers.now())
+
+    def release_many(self) -> None:
+        batches.release(self.database, self.some_leases(), now=ledgers.now())
+
+    def some_leases(self) -> list[Lease]:
+        """Leases of plain tasks, which are given up; some were lost before."""
+        mine = [lease for lease, name in self.leases if name == "example"]
+        self.leases = [one for one in self.leases if one[1] != "example"]
+        return mine
 
     def report(self) -> None:
         for lease, _ in self.leases[-1:]:
@@ -169,3 +190,39 @@ def _waiting(database: Database) -> int:
     count = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     with database.read() as session:
         return session.scalar(count) or 0
+
+
+def test_many_at_once_against_many(database: Database, database_url: str) -> None:
+    """Batches that have all users in common, in any order: no circle, no claim, no number twice."""
+    racers, rounds = 4, 12
+    users = [ledgers.make_user(database, f"user{number}") for number in range(8)]
+    tasks = [ledgers.launch(database, one, "example") for one in users]
+    tasks += [ledgers.launch(database, one, "count_words") for one in users]
+    names = dict(zip(tasks, ["example"] * 8 + ["count_words"] * 8, strict=True))
+    start = Barrier(racers)
+
+    def race(number: int) -> list[tuple[str, int]]:
+        chance, won = random.Random(number), []
+        ledger = connect(database_url, pool_size=1)
+        start.wait(timeout=60)
+        for _ in range(rounds):
+            some = chance.sample(tasks, 12)
+            asked = {one: names[one] for one in some}
+            claimed = batches.claim(ledger, asked, worker="w", lease_s=60, now=ledgers.now())
+            won += [(one, found.lease.claim) for one, found in claimed.items()]
+            batches.release(ledger, [one.lease for one in claimed.values()], now=ledgers.now())
+        ledger.close()
+        return won
+
+    with ThreadPoolExecutor(racers) as pool:
+        won = [claim for found in pool.map(race, range(racers)) for claim in found]
+    assert len(won) == len(set(won)) > 0
+    with database.read() as session:
+        claims = session.execute(sa.select(Task.id, Task.claim)).all()
+        assert sum(claim for _, claim in claims) == len(won)
+        numbers = session.execute(sa.select(Notification.user_id, Notification.seq)).all()
+        assert len(set(numbers)) == len(numbers) == len(tasks)
+        newest = {
+            row[0]: row[1] for row in session.execute(sa.select(User.id, User.notification_seq))
+        }
+    assert all(seq <= newest[user_id] for user_id, seq in numbers)

@@ -1,9 +1,5 @@
-import http.client
 import json
-import os
 import signal
-import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,65 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.stack import free_port
-from tests.harness.processes import ROOT, ended, kill, run, start, stop
-from tests.harness.waiting import listens, wait_until
-
-DEADLINE_S = 60
-SERVE = [sys.executable, "-m", "infra.servers.serve", "--port"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-APP = """
-import time
-from types import SimpleNamespace
-from chalice import Chalice
-
-app = Chalice(app_name="tiny")
-settings = SimpleNamespace(log_format="text", log_exceptions=True)
-app.wiring = SimpleNamespace(settings=settings)
-
-@app.route("/echo", methods=["GET", "POST"])
-def echo():
-    return {"bytes": len(app.current_request.raw_body)}
-
-@app.route("/poll/{seconds}")
-def poll(seconds):
-    time.sleep(float(seconds))
-    return {"slept": seconds}
-"""
-
-
-class Served:
-    """A server process of this project with a tiny app in it."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "app.py").write_text(APP)
-        self.folder = folder
-        self.port = free_port()
-        self._log = folder / f"{self.port}.log"
-        self.process = start(
-            [*SERVE, str(self.port)], log=self._log, folder=folder, env=ENVIRONMENT
-        )
-        wait_until(lambda: listens(self.port) or ended(self.process), "it listens")
-        assert not ended(self.process), self._log.read_text()
-
-    def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
-
-    def stop(self) -> tuple[int, str]:
-        """Stop it; return its status and its output, but for how many requests waited for a thread.
-
-        On a busy machine the first request can be there before waitress's threads have begun.
-        """
-        status = stop(self.process)
-        lines = self._log.read_text().splitlines()
-        return status, "".join(line for line in lines if "Task queue depth is" not in line)
-
-    def raw(self, request: bytes) -> bytes:
-        """Send bytes; return all bytes of the answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S) as connection:
-            connection.sendall(request)
-            return b"".join(iter(lambda: connection.recv(65536), b""))
+from tests.harness.processes import kill, run
+from tests.harness.served import DEADLINE_S, ENVIRONMENT, SERVE, Served
 
 
 @pytest.fixture
@@ -162,8 +101,8 @@ def stopping_s(folder: Path, *, polls: int) -> tuple[float, bool]:
 
     started, answered = time.monotonic(), False
     served.process.send_signal(signal.SIGTERM)
-    with suppress(http.client.HTTPException, ConnectionError):
-        answered = short.getresponse().status == 200
+    with suppress(ConnectionError):
+        answered = short.sock.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert served.process.wait(timeout=DEADLINE_S) == 0
     took_s = time.monotonic() - started
     for connection in [*connections, short, echo]:

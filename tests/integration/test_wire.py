@@ -23,7 +23,7 @@ from tests.harness import ledgers
 from tests.harness.people import Person
 from tests.harness.proxies import Proxy, to_port, to_socket
 from tests.harness.waiting import wait_until
-from worker import attempts
+from worker import attempts, batch
 from worker.runner import Runner
 from worker.work_horse import Limits, WorkHorse
 
@@ -168,22 +168,46 @@ def test_nothing(wire: Wire, user_id: int) -> None:
         assert attempts.perform(task_id, wire.wiring, name=NOOP) == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("tasks", "at_once", "waits"),
+    [(3, 1, (2 * 3, 3 * 3 - 1)), (33, 32, (2 + 2, 2 + 2))],
+    ids=["alone", "together"],
+)
 def test_a_work_horse(
-    wire: Wire, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wire: Wire,
+    database: Database,
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tasks: int,
+    at_once: int,
+    waits: tuple[int, int],
 ) -> None:
-    """Of three tasks each is two, and three to Redis; the first job was taken by its parent."""
+    """Each task is two, and three to Redis, but the next 32 that are short are two for all.
+
+    The first job is taken by the parent, and tells how long its kind takes.
+    """
     wiring = wire.wiring
     monkeypatch.setattr(attempts, "process_wiring", lambda: wiring)
+    monkeypatch.setattr(batch, "MOST", at_once)
+    monkeypatch.setattr(batch, "LONGEST_S", 600)  # what is slow is the machine
+    monkeypatch.setattr(attempts, "HEARTBEAT_INTERVAL_S", 600)
     runner = Runner(wiring, alive=tmp_path / "alive")
-    asked = [launch(wiring, ledgers.make_user(database, name)) for name in ("a", "b", "c")]
+    asked = [launch(wiring, ledgers.make_user(database, f"u{one}")) for one in range(tasks)]
     wiring.queue.enqueue([(task_id, NOOP) for task_id in asked])
     (queue,) = runner.queues
     found = runner.queue_class.dequeue_any(
         [queue], 1, connection=runner.connection, job_class=RegisteredJob, serializer=JSONSerializer
     )
     assert found is not None
-    horse = WorkHorse(runner, queue, parent=os.getppid(), limits=Limits(3, rss_bytes=1 << 40))
-    with wire.waits(2 * 3, redis=3 * 3 - 1):
+    horse = WorkHorse(
+        runner,
+        queue,
+        wiring=runner._wiring,
+        parent=os.getppid(),
+        limits=Limits(tasks, rss_bytes=1 << 40),
+    )
+    with wire.waits(*waits):
         horse.work(found[0])
     assert {ledgers.the_task(database, task_id).status for task_id in asked} == {"succeeded"}
     runner.connection.close()

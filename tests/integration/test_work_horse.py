@@ -43,7 +43,7 @@ def work(runner: Runner, *, parent: int | None = None, limits: Limits = LARGE) -
     )
     assert found is not None
     parent = os.getppid() if parent is None else parent
-    horse = WorkHorse(runner, queue, parent=parent, limits=limits)
+    horse = WorkHorse(runner, queue, wiring=runner._wiring, parent=parent, limits=limits)
     horse.work(found[0])
 
 

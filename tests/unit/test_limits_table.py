@@ -2,6 +2,9 @@
 
 from app import app
 from chalicelib.accounts.limits import ALL, LIMITS, table
+from infra.servers import connections
+from infra.servers.connections import Bounds
+from infra.servers.serve import MOST_HELD
 from tests.harness.processes import ROOT
 from worker.outbox.sender import COMPOSERS
 
@@ -23,8 +26,6 @@ ONLY_REQUESTS = {
     "POST /tasks/{task_id}/cancel",
     "DELETE /v1/exports/{task_id}",
     "POST /exports/{task_id}/delete",
-    "POST /v1/imports/{import_id}/start",
-    "POST /imports/{import_id}/start",
 }
 """Routes that change something and are counted as requests alone."""
 
@@ -61,6 +62,18 @@ def test_every_email_is_on_the_table() -> None:
     topics = {topic for one in LIMITS for topic in one.topics}
     assert topics <= set(COMPOSERS)
     assert set(COMPOSERS) - topics == ONCE
+
+
+def test_the_servers_bounds_are_on_the_table() -> None:
+    """What a server of one's own allows is what the table says."""
+    bounds = Bounds()
+    told = {(one.what.partition(" ")[0], one.by.partition(",")[0]): one.most for one in LIMITS}
+    assert told["connections", "network"] == f"{bounds.most_of_network} at a time"
+    assert told["connections", "all"] == f"{bounds.most:,} at a time"
+    assert told["seconds", "connection"] == f"{bounds.patience_s:.0f}"
+    assert told["unfinished", "all"] == f"{connections.BODIES_BYTES >> 20} MiB at a time"
+    assert told["answers", "all"] == f"{connections.ANSWERS_BYTES >> 20} MiB at a time"
+    assert told["held", "all"] == f"{MOST_HELD:,} at a time"
 
 
 def test_the_document_shows_it() -> None:
