@@ -51,6 +51,7 @@ class Limit:
         without_redis: What counts while Redis is away.
         routes: The routes that it holds.
         topics: The topics of emails that it holds.
+        counted: What its refusals are called where they are counted; nothing where they are not.
     """
 
     what: str
@@ -60,6 +61,7 @@ class Limit:
     without_redis: str
     routes: tuple[str, ...] = ()
     topics: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
 
 
 def _of(rate: Rate) -> str:
@@ -114,8 +116,24 @@ LIMITS = (
         _PROCESS,
         (ALL,),
     ),
-    Limit("requests", "user", _of(rate_limits.REQUESTS_PER_USER), _429, _NOBODY, (ALL,)),
-    Limit("requests", "network", _of(rate_limits.REQUESTS_PER_ADDRESS), _429, _NOBODY, (ALL,)),
+    Limit(
+        "requests",
+        "user",
+        _of(rate_limits.REQUESTS_PER_USER),
+        _429,
+        _NOBODY,
+        (ALL,),
+        counted=(rate_limits.REQUESTS_PER_USER.name, rate_limits.REQUESTS_PER_TOKEN.name),
+    ),
+    Limit(
+        "requests",
+        "network",
+        _of(rate_limits.REQUESTS_PER_ADDRESS),
+        _429,
+        _NOBODY,
+        (ALL,),
+        counted=(rate_limits.REQUESTS_PER_ADDRESS.name,),
+    ),
     Limit(
         "held requests",
         "user",
@@ -140,6 +158,7 @@ LIMITS = (
         _429,
         _LEDGER,
         SIGN_IN + PROOFS,
+        counted=("wrong-passwords:pair",),
     ),
     Limit(
         "wrong passwords",
@@ -148,6 +167,7 @@ LIMITS = (
         _429,
         _LEDGER,
         SIGN_IN + PROOFS,
+        counted=("wrong-passwords:network",),
     ),
     Limit(
         "wrong passwords",
@@ -157,6 +177,7 @@ LIMITS = (
         _429,
         _NOBODY,
         SIGN_IN + PROOFS,
+        counted=("wrong-passwords:account",),
     ),
     Limit(
         "passwords hashed",
@@ -165,6 +186,7 @@ LIMITS = (
         _429,
         _NOBODY,
         SIGN_IN + PROOFS + SIGN_UP + RESET,
+        counted=(rate_limits.HASHES_PER_NETWORK.name,),
     ),
     Limit(
         "passwords hashed",
@@ -175,7 +197,15 @@ LIMITS = (
         SIGN_IN + PROOFS + SIGN_UP + RESET,
     ),
     Limit("tokens", "user", str(accounts.MOST_TOKENS), "the oldest ends", _LEDGER, SIGN_IN),
-    Limit("resets", "network", _of(rate_limits.RESETS_PER_NETWORK), _429, _NOBODY, FORGOT),
+    Limit(
+        "resets",
+        "network",
+        _of(rate_limits.RESETS_PER_NETWORK),
+        _429,
+        _NOBODY,
+        FORGOT,
+        counted=(rate_limits.RESETS_PER_NETWORK.name,),
+    ),
     Limit(
         "emails about accounts",
         "mailbox (without `+label`) that nobody has confirmed",
@@ -221,6 +251,7 @@ LIMITS = (
         _NOBODY,
         LAUNCH,
         ("export",),
+        counted=(rate_limits.EXPORTS_PER_USER.name,),
     ),
     Limit(
         "tasks in progress",
@@ -238,12 +269,35 @@ LIMITS = (
         _NOBODY,
         EMAIL_AGAIN + CONFIRM,
         ("export", "confirm"),
+        counted=(rate_limits.EMAILS_PER_USER.name,),
     ),
-    Limit("tasks", "user", _of(rate_limits.TASKS_PER_USER), _429, _NOBODY, LAUNCH + START),
     Limit(
-        "deliveries asked for", "user", _of(rate_limits.DELIVERIES_PER_USER), _429, _NOBODY, DELIVER
+        "uploads",
+        "user",
+        _of(rate_limits.IMPORTS_PER_USER),
+        _429,
+        _NOBODY,
+        IMPORT,
+        counted=(rate_limits.IMPORTS_PER_USER.name,),
     ),
-    Limit("uploads", "user", _of(rate_limits.IMPORTS_PER_USER), _429, _NOBODY, IMPORT),
+    Limit(
+        "tasks",
+        "user",
+        _of(rate_limits.TASKS_PER_USER),
+        _429,
+        _NOBODY,
+        LAUNCH + START,
+        counted=(rate_limits.TASKS_PER_USER.name,),
+    ),
+    Limit(
+        "deliveries asked for",
+        "user",
+        _of(rate_limits.DELIVERIES_PER_USER),
+        _429,
+        _NOBODY,
+        DELIVER,
+        counted=(rate_limits.DELIVERIES_PER_USER.name,),
+    ),
     Limit(
         "uploads that wait to be started",
         "user",

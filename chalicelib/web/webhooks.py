@@ -140,10 +140,20 @@ def redeliver(call: Call, webhook_id: str, number: str) -> OutboxMessage:
         DeliveryInProgress: This delivery is not over.
         TooMany: The caller has requested too many deliveries recently.
     """
-    if not (number.isascii() and number.isdigit() and len(number) < 10):  # noqa: PLR2004 - 32 bits
-        raise NotFound
+    wanted = delivery_number(number)
     with _counted(call), call.wiring.database.write() as session:
-        return webhooks.redeliver(session, webhook_id, int(number), owner=call.user.id)
+        return webhooks.redeliver(session, webhook_id, wanted, owner=call.user.id)
+
+
+def delivery_number(text: str) -> int:
+    """The number of a delivery as a path has it.
+
+    Raises:
+        NotFound: No delivery can have it.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 10):  # noqa: PLR2004 - 32 bits
+        raise NotFound
+    return int(text)
 
 
 def deliver_test(call: Call, webhook_id: str) -> OutboxMessage:
