@@ -58,7 +58,7 @@ bench: setup ## measure everything against its peers (QUICK=1, ONLY=, DATA_DIR=.
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 browser: setup ## run the Chromium tests, which `test` includes if Chromium is there (screenshots: build/screens)
-	@BROWSER_TESTS=required $(BIN)/pytest tests/browser $(ARGS)
+	@BROWSER_TESTS=required SCREENS=on $(BIN)/pytest tests/browser $(ARGS)
 
 servers: setup ## test supervisord, honcho, Compose's commands and an upgrade, each with a real export
 	@$(BIN)/pytest -m servers tests/deployed $(ARGS)

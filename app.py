@@ -45,6 +45,7 @@ from chalicelib.errors import (
     WrongPassword,
 )
 from chalicelib.operations import backlog, prometheus
+from chalicelib.schemas import administration as admin_schemas
 from chalicelib.schemas import imports as import_schemas
 from chalicelib.schemas import responses
 from chalicelib.schemas import schedules as schedule_schemas
@@ -82,6 +83,7 @@ from chalicelib.schemas.webhooks import (
 from chalicelib.web import (
     account_actions,
     actions,
+    administration,
     datasets,
     imports,
     lists,
@@ -94,7 +96,7 @@ from chalicelib.web import (
     webhooks,
 )
 from chalicelib.web.api import Api
-from chalicelib.web.pages import account, admin, assets, links, profile, sign_in
+from chalicelib.web.pages import account, admin, admin_sections, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
 from chalicelib.web.pages import imports as import_pages
 from chalicelib.web.pages import schedules as schedule_pages
@@ -678,7 +680,7 @@ def download_report(call: Call, import_id: str) -> Response:
     status=201,
     returns=ShownWebhook,
     headers=("Location",),
-    problems=(TooManyWebhooks,),
+    problems=(TooManyWebhooks, AddressUnconfirmed),
 )
 def create_webhook(call: Call) -> Response:
     """Add a webhook, which hears when tasks end; the response alone shows its secret."""
@@ -749,6 +751,119 @@ def redeliver(call: Call, webhook_id: str, number: str) -> ShownDelivery:
     """Deliver an event once more, under the same `webhook-id`."""
     call.body(Nothing)
     return show_delivery(webhooks.redeliver(call, webhook_id, number), prefix=call.prefix)
+
+
+# --- What operators look at ---
+
+
+@app.endpoint(
+    "GET",
+    "/v1/admin/tasks/{task_id}",
+    who="administrator",
+    returns=admin_schemas.TaskStory,
+)
+def show_task_story(call: Call, task_id: str) -> admin_schemas.TaskStory:
+    """Show a task's whole story: its attempts, events, messages, and lines in the log."""
+    return administration.story(call, task_id)
+
+
+@app.endpoint(
+    "GET",
+    "/v1/admin/outbox",
+    who="administrator",
+    query=admin_schemas.OutboxQuery,
+    returns=admin_schemas.OverseenMessageList,
+    headers=("[Link]",),
+)
+def list_outbox(call: Call) -> Response:
+    """List emails and deliveries to webhooks, newest first; never what they say."""
+    return administration.message_list(call)
+
+
+@app.endpoint(
+    "GET",
+    "/v1/admin/schedules",
+    who="administrator",
+    query=ListQuery,
+    returns=admin_schemas.OverseenScheduleList,
+    headers=("[Link]",),
+)
+def list_all_schedules(call: Call) -> Response:
+    """List all users' schedules, newest first."""
+    return administration.schedule_list(call)
+
+
+@app.endpoint(
+    "PATCH",
+    "/v1/admin/schedules/{schedule_id}",
+    who="administrator",
+    body=admin_schemas.Switch,
+    returns=admin_schemas.OverseenSchedule,
+    problems=(ScheduleEnded,),
+)
+def switch_any_schedule(call: Call, schedule_id: str) -> admin_schemas.OverseenSchedule:
+    """Pause or resume anybody's schedule."""
+    wanted = call.body(admin_schemas.Switch)
+    return administration.switch_schedule(call, schedule_id, enabled=wanted.enabled)
+
+
+@app.endpoint(
+    "GET",
+    "/v1/admin/webhooks",
+    who="administrator",
+    query=admin_schemas.WebhookQuery,
+    returns=admin_schemas.OverseenWebhookList,
+    headers=("[Link]",),
+)
+def list_all_webhooks(call: Call) -> Response:
+    """List all users' webhooks, newest first, or only those that fail."""
+    return administration.webhook_list(call)
+
+
+@app.endpoint(
+    "PATCH",
+    "/v1/admin/webhooks/{webhook_id}",
+    who="administrator",
+    body=admin_schemas.Switch,
+    returns=admin_schemas.OverseenWebhook,
+)
+def switch_any_webhook(call: Call, webhook_id: str) -> admin_schemas.OverseenWebhook:
+    """Pause or resume anybody's webhook."""
+    wanted = call.body(admin_schemas.Switch)
+    return administration.switch_webhook(call, webhook_id, enabled=wanted.enabled)
+
+
+@app.endpoint(
+    "POST",
+    "/v1/admin/webhooks/{webhook_id}/deliveries/{number}/redeliver",
+    who="administrator",
+    status=202,
+    returns=admin_schemas.OverseenMessage,
+    problems=(WebhookDisabled, DeliveryInProgress),
+)
+def redeliver_any(call: Call, webhook_id: str, number: str) -> admin_schemas.OverseenMessage:
+    """Deliver an event to anybody's webhook once more."""
+    call.body(Nothing)
+    return administration.redeliver(call, webhook_id, number)
+
+
+@app.endpoint(
+    "GET",
+    "/v1/admin/imports",
+    who="administrator",
+    query=ListQuery,
+    returns=admin_schemas.OverseenImportList,
+    headers=("[Link]",),
+)
+def list_all_imports(call: Call) -> Response:
+    """List all users' imports, newest first."""
+    return administration.import_list(call)
+
+
+@app.endpoint("GET", "/v1/admin/limits", who="administrator", returns=admin_schemas.Limits)
+def show_limits(call: Call) -> admin_schemas.Limits:
+    """Show all limits, and who was refused within a day."""
+    return administration.limits(call)
 
 
 # --- Pages ---
@@ -1096,3 +1211,78 @@ def submit_webhook_test(call: Call, webhook_id: str) -> Response:
 def submit_redelivery(call: Call, webhook_id: str, number: str) -> Response:
     """Deliver an event once more."""
     return webhook_pages.submit_redelivery(call, webhook_id, number)
+
+
+# --- Pages of operators ---
+
+
+@app.page("GET", "/admin/period", who="administrator")
+def show_admin_period(call: Call) -> Response:
+    """The tasks that ended in a stretch of time, as plots and as a table."""
+    return admin.period(call)
+
+
+@app.page("GET", "/admin/outbox", who="administrator")
+def show_admin_outbox(call: Call) -> Response:
+    """Emails and deliveries."""
+    return admin_sections.outbox(call)
+
+
+@app.page("GET", "/admin/schedules", who="administrator")
+def show_admin_schedules(call: Call) -> Response:
+    """Everybody's schedules."""
+    return admin_sections.schedules(call)
+
+
+@app.page("POST", "/admin/schedules/{schedule_id}/pause", who="administrator")
+def submit_admin_schedule_pause(call: Call, schedule_id: str) -> Response:
+    """Pause anybody's schedule."""
+    return admin_sections.submit_schedule(call, schedule_id, enabled=False)
+
+
+@app.page("POST", "/admin/schedules/{schedule_id}/resume", who="administrator")
+def submit_admin_schedule_resume(call: Call, schedule_id: str) -> Response:
+    """Resume anybody's schedule."""
+    return admin_sections.submit_schedule(call, schedule_id, enabled=True)
+
+
+@app.page("GET", "/admin/webhooks", who="administrator")
+def show_admin_webhooks(call: Call) -> Response:
+    """Everybody's webhooks, and deliveries that failed."""
+    return admin_sections.all_webhooks(call)
+
+
+@app.page("POST", "/admin/webhooks/{webhook_id}/pause", who="administrator")
+def submit_admin_webhook_pause(call: Call, webhook_id: str) -> Response:
+    """Pause anybody's webhook."""
+    return admin_sections.submit_webhook(call, webhook_id, enabled=False)
+
+
+@app.page("POST", "/admin/webhooks/{webhook_id}/resume", who="administrator")
+def submit_admin_webhook_resume(call: Call, webhook_id: str) -> Response:
+    """Resume anybody's webhook."""
+    return admin_sections.submit_webhook(call, webhook_id, enabled=True)
+
+
+@app.page("POST", "/admin/webhooks/{webhook_id}/deliveries/{number}/redeliver", who="administrator")
+def submit_admin_redelivery(call: Call, webhook_id: str, number: str) -> Response:
+    """Deliver an event to anybody's webhook once more."""
+    return admin_sections.submit_redelivery(call, webhook_id, number)
+
+
+@app.page("GET", "/admin/imports", who="administrator")
+def show_admin_imports(call: Call) -> Response:
+    """Everybody's imports."""
+    return admin_sections.imports(call)
+
+
+@app.page("GET", "/admin/limits", who="administrator")
+def show_admin_limits(call: Call) -> Response:
+    """All limits, and who was refused lately."""
+    return admin_sections.limits(call)
+
+
+@app.page("GET", "/admin/tasks/{task_id}", who="administrator")
+def show_admin_task(call: Call, task_id: str) -> Response:
+    """A task's whole story."""
+    return admin_sections.story(call, task_id)

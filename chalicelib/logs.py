@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -116,16 +117,46 @@ def _facts(record: logging.LogRecord) -> dict[str, Any]:
     return facts
 
 
-def configure(log_format: str, *, exceptions: bool = False) -> None:
+def configure(log_format: str, *, exceptions: bool = False, file: str | None = None) -> None:
     """Log to standard error from now on.
 
     Args:
         log_format: `json` or `text`.
         exceptions: Whether the messages of exceptions are logged, which may hold what users wrote.
+        file: A file that gets the same lines, always as JSON; another one of its name is taken
+            when it has been moved, as logrotate does.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     formatter = JsonFormatter if log_format == "json" else TextFormatter
-    handler.setFormatter(formatter(exceptions=exceptions))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    handlers[0].setFormatter(formatter(exceptions=exceptions))
+    if file is not None:
+        from logging.handlers import WatchedFileHandler  # noqa: PLC0415 - no cold start pays for it
+
+        handlers.append(WatchedFileHandler(file, encoding="utf-8", delay=True))
+        handlers[1].setFormatter(JsonFormatter(exceptions=exceptions))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
     for name in ("rq.worker", "rq.job", "rq.queue", "botocore", "boto3", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+LOOKED_AT_BYTES = 8 * 1024 * 1024
+"""How much of the end of a log is looked through."""
+
+
+def lines_about(file: str, task_id: str, *, most: int) -> list[dict[str, Any]]:
+    """The last lines of a log about a task, the oldest first; none where there is no log."""
+    path = Path(file)
+    if not path.is_file():
+        return []
+    with path.open("rb") as log:
+        log.seek(max(0, path.stat().st_size - LOOKED_AT_BYTES))
+        found = [line for line in log if task_id.encode() in line]
+    return [facts for line in found[-most:] if (facts := _read(line)).get("task_id") == task_id]
+
+
+def _read(line: bytes) -> dict[str, Any]:
+    try:
+        facts = json.loads(line)
+    except ValueError:  # it is being written, or its beginning was not looked at
+        return {}
+    return facts if isinstance(facts, dict) else {}

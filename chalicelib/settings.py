@@ -76,6 +76,7 @@ class Settings:
     limits: bool = True
     log_format: Literal["json", "text"] = "json"
     log_exceptions: bool = False
+    log_file: str | None = None
     otel_exporter_otlp_endpoint: str | None = field(default=None, repr=False)
     traces_file: str | None = None
     metrics_token: str | None = field(default=None, repr=False)
@@ -136,6 +137,7 @@ class Settings:
             limits=read.choice("LIMITS", {"on": True, "off": False}, "on"),
             log_format=read.choice("LOG_FORMAT", {"json": "json", "text": "text"}, "json"),
             log_exceptions=read.choice("LOG_EXCEPTIONS", {"on": True, "off": False}, "off"),
+            log_file=read.one("LOG_FILE", _one_line, "") or None,
             otel_exporter_otlp_endpoint=read.one("OTEL_EXPORTER_OTLP_ENDPOINT", _http_url, "")
             or None,
             traces_file=read.one("TRACES_FILE", _one_line, "") or None,

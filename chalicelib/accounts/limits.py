@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from chalicelib.accounts import accounts, passwords, rate_limits
 from chalicelib.accounts.rate_limits import Rate
+from chalicelib.imports import uploads
 from chalicelib.outbox import allowances
 
 ALL = "every route but /healthz"
@@ -29,6 +30,12 @@ LAUNCH = (
 )
 EMAIL_AGAIN = ("POST /v1/exports/{task_id}/mail", "POST /exports/{task_id}/mail")
 IMPORT = ("POST /v1/imports", "POST /imports")
+START = ("POST /v1/imports/{import_id}/start", "POST /imports/{import_id}/start")
+DELIVER = tuple(
+    f"POST {folder}/{{webhook_id}}/{act}"
+    for folder in ("/v1/webhooks", "/webhooks")
+    for act in ("test", "deliveries/{number}/redeliver")
+)
 HELD = ("GET /v1/tasks/{task_id}", "GET /v1/notifications")
 
 
@@ -44,6 +51,7 @@ class Limit:
         without_redis: What counts while Redis is away.
         routes: The routes that it holds.
         topics: The topics of emails that it holds.
+        counted: What its refusals are called where they are counted; nothing where they are not.
     """
 
     what: str
@@ -53,6 +61,7 @@ class Limit:
     without_redis: str
     routes: tuple[str, ...] = ()
     topics: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
 
 
 def _of(rate: Rate) -> str:
@@ -107,8 +116,24 @@ LIMITS = (
         _PROCESS,
         (ALL,),
     ),
-    Limit("requests", "user", _of(rate_limits.REQUESTS_PER_USER), _429, _NOBODY, (ALL,)),
-    Limit("requests", "network", _of(rate_limits.REQUESTS_PER_ADDRESS), _429, _NOBODY, (ALL,)),
+    Limit(
+        "requests",
+        "user",
+        _of(rate_limits.REQUESTS_PER_USER),
+        _429,
+        _NOBODY,
+        (ALL,),
+        counted=(rate_limits.REQUESTS_PER_USER.name, rate_limits.REQUESTS_PER_TOKEN.name),
+    ),
+    Limit(
+        "requests",
+        "network",
+        _of(rate_limits.REQUESTS_PER_ADDRESS),
+        _429,
+        _NOBODY,
+        (ALL,),
+        counted=(rate_limits.REQUESTS_PER_ADDRESS.name,),
+    ),
     Limit(
         "held requests",
         "user",
@@ -133,6 +158,7 @@ LIMITS = (
         _429,
         _LEDGER,
         SIGN_IN + PROOFS,
+        counted=("wrong-passwords:pair",),
     ),
     Limit(
         "wrong passwords",
@@ -141,6 +167,7 @@ LIMITS = (
         _429,
         _LEDGER,
         SIGN_IN + PROOFS,
+        counted=("wrong-passwords:network",),
     ),
     Limit(
         "wrong passwords",
@@ -150,6 +177,7 @@ LIMITS = (
         _429,
         _NOBODY,
         SIGN_IN + PROOFS,
+        counted=("wrong-passwords:account",),
     ),
     Limit(
         "passwords hashed",
@@ -158,6 +186,7 @@ LIMITS = (
         _429,
         _NOBODY,
         SIGN_IN + PROOFS + SIGN_UP + RESET,
+        counted=(rate_limits.HASHES_PER_NETWORK.name,),
     ),
     Limit(
         "passwords hashed",
@@ -168,7 +197,15 @@ LIMITS = (
         SIGN_IN + PROOFS + SIGN_UP + RESET,
     ),
     Limit("tokens", "user", str(accounts.MOST_TOKENS), "the oldest ends", _LEDGER, SIGN_IN),
-    Limit("resets", "network", _of(rate_limits.RESETS_PER_NETWORK), _429, _NOBODY, FORGOT),
+    Limit(
+        "resets",
+        "network",
+        _of(rate_limits.RESETS_PER_NETWORK),
+        _429,
+        _NOBODY,
+        FORGOT,
+        counted=(rate_limits.RESETS_PER_NETWORK.name,),
+    ),
     Limit(
         "emails about accounts",
         "mailbox (without `+label`) that nobody has confirmed",
@@ -214,6 +251,7 @@ LIMITS = (
         _NOBODY,
         LAUNCH,
         ("export",),
+        counted=(rate_limits.EXPORTS_PER_USER.name,),
     ),
     Limit(
         "tasks in progress",
@@ -231,8 +269,43 @@ LIMITS = (
         _NOBODY,
         EMAIL_AGAIN + CONFIRM,
         ("export", "confirm"),
+        counted=(rate_limits.EMAILS_PER_USER.name,),
     ),
-    Limit("uploads", "user", _of(rate_limits.IMPORTS_PER_USER), _429, _NOBODY, IMPORT),
+    Limit(
+        "uploads",
+        "user",
+        _of(rate_limits.IMPORTS_PER_USER),
+        _429,
+        _NOBODY,
+        IMPORT,
+        counted=(rate_limits.IMPORTS_PER_USER.name,),
+    ),
+    Limit(
+        "tasks",
+        "user",
+        _of(rate_limits.TASKS_PER_USER),
+        _429,
+        _NOBODY,
+        LAUNCH + START,
+        counted=(rate_limits.TASKS_PER_USER.name,),
+    ),
+    Limit(
+        "deliveries asked for",
+        "user",
+        _of(rate_limits.DELIVERIES_PER_USER),
+        _429,
+        _NOBODY,
+        DELIVER,
+        counted=(rate_limits.DELIVERIES_PER_USER.name,),
+    ),
+    Limit(
+        "uploads that wait to be started",
+        "user",
+        str(uploads.MOST_WAITING),
+        "the oldest is given up",
+        _LEDGER,
+        IMPORT,
+    ),
 )
 
 

@@ -62,6 +62,12 @@ REQUESTS_PER_USER = Rate("requests:user", 600, 60)
 
 REQUESTS_PER_ADDRESS = Rate("requests:address", 1200, 60)
 EXPORTS_PER_USER = Rate("exports:user", 30, 3600)
+TASKS_PER_USER = Rate("tasks:user", 300, 3600)
+"""Of whatever kind: the end of each is delivered to up to 20 webhooks, at whatever addresses."""
+
+DELIVERIES_PER_USER = Rate("deliveries:user", 30, 3600)
+"""Deliveries to webhooks that users request: of a test, or once more."""
+
 IMPORTS_PER_USER = Rate("imports:user", 30, 3600)
 HASHES_PER_NETWORK = Rate("hashes:network", 120, 60)
 """Passwords that are hashed for one network, right ones too: each costs 19 MiB and 20 ms."""

@@ -37,6 +37,7 @@ FILES_TO_EXPIRE = sa.text("expires_at IS NOT NULL AND gone_at IS NULL")
 DUE_DELIVERIES = sa.text("topic = 'webhook' AND state = 'pending'")
 DELIVERIES_ON_THEIR_WAY = sa.text("topic = 'webhook' AND state = 'sending'")
 DELIVERIES = sa.text("webhook_id IS NOT NULL")
+FAILED_MESSAGES = sa.text("state IN ('failed', 'unknown')")
 """Literals, written in statements exactly as in the partial indexes: SQLite does not use such an
 index for a parameter in the place of a state, or for the same condition in other words."""
 
@@ -307,6 +308,7 @@ class ImportUpload(Base):
     __tablename__ = "imports"
     __table_args__ = (
         sa.Index("ix_imports_user_id_created_at_id", "user_id", "created_at", "id"),
+        sa.Index("ix_imports_created_at_id", "created_at", "id"),  # what operators look at
         sa.Index(
             "ix_imports_expires_at",
             "expires_at",
@@ -442,6 +444,15 @@ class OutboxMessage(Base):
             postgresql_where=DELIVERIES,
         ),
         sa.Index("ix_outbox_user_id_created_at_id", "user_id", "created_at", "id"),
+        # What operators look at.
+        sa.Index("ix_outbox_created_at_id", "created_at", "id"),
+        sa.Index(
+            "ix_outbox_failed",
+            "created_at",
+            "id",
+            sqlite_where=FAILED_MESSAGES,
+            postgresql_where=FAILED_MESSAGES,
+        ),
     )
 
     id: so.Mapped[str] = so.mapped_column(UuidText, primary_key=True)

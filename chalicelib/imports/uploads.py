@@ -28,6 +28,9 @@ from chalicelib.values.paging import Page
 URL_TTL_S = 3600
 """How long a signed upload may begin, in seconds; one that has begun may take longer."""
 
+MOST_WAITING = 10
+"""How many files of a user may wait: each may be as large as an import can be."""
+
 KEPT_FOR = timedelta(days=1)
 """How long a file waits to be started; the bucket's lifecycle removes it then, too."""
 
@@ -99,6 +102,18 @@ def note_content(session: so.Session, upload: ImportUpload, *, size_bytes: int, 
         .values(size_bytes=size_bytes, etag=etag)
     )
     session.execute(statement)
+
+
+def retire_older(session: so.Session, user_id: int, *, now: datetime, lease_s: int) -> None:
+    """Give up the oldest files of a user that wait to be started, beyond `MOST_WAITING`."""
+    older = (
+        sa.select(ImportUpload)
+        .where(UPLOADS_TO_EXPIRE, ImportUpload.user_id == user_id, ImportUpload.task_id.is_(None))
+        .order_by(ImportUpload.number.desc())
+        .offset(MOST_WAITING)
+    )
+    for upload in session.scalars(older):
+        end(session, upload, now=now, lease_s=lease_s)
 
 
 def start(session: so.Session, task: Task, import_id: str, *, now: datetime) -> None:

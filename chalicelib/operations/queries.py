@@ -75,11 +75,14 @@ def oldest_queued(session: so.Session) -> datetime | None:
     return session.scalar(statement.order_by(Task.queued_at, Task.id).limit(1))
 
 
-def ended_since(session: so.Session, since: datetime, *, limit: int) -> Sequence[Ended]:
-    """The tasks that ended after a moment, the newest first."""
+def ended_between(
+    session: so.Session, since: datetime, until: datetime, *, limit: int
+) -> Sequence[Ended]:
+    """The tasks that ended after a moment, and not after another, the newest first."""
+    within = (Task.finished_at > since, Task.finished_at <= until)
     statement = (
         sa.select(Task.status, Task.started_at, Task.finished_at)
-        .where(Task.finished_at > since, Task.finished_at.is_not(None))
+        .where(*within, Task.finished_at.is_not(None))
         .order_by(Task.finished_at.desc())
         .limit(limit)
     )

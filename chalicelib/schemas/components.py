@@ -10,7 +10,15 @@ from msgspec import Struct
 from chalicelib.errors import Fault
 from chalicelib.exports.archive import Archive
 from chalicelib.exports.kinds import export_kinds
-from chalicelib.schemas import exports, imports, requests, responses, schedules, webhooks
+from chalicelib.schemas import (
+    administration,
+    exports,
+    imports,
+    requests,
+    responses,
+    schedules,
+    webhooks,
+)
 from chalicelib.schemas.docstrings import Docstring, docstring
 from chalicelib.schemas.examples import EXAMPLES
 from chalicelib.tasks.registry import TASKS, repeatable_kinds
@@ -19,7 +27,7 @@ Json = dict[str, Any]
 
 COMPONENT = "#/components/schemas/{name}"
 
-_MODULES = (exports, imports, requests, responses, schedules, webhooks)
+_MODULES = (administration, exports, imports, requests, responses, schedules, webhooks)
 _KINDS: dict[str, type] = {"Fault": Fault} | {
     name: value
     for module in _MODULES

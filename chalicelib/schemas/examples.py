@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from chalicelib.schemas import imports, responses, schedules, webhooks
+from chalicelib.schemas import administration, imports, responses, schedules, webhooks
 from chalicelib.schemas.exports import DatasetList
 
 _TASK = "0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"
@@ -248,7 +248,110 @@ DELIVERY: webhooks.ShownDelivery = {
     },
 }
 
+_OWNER: administration.Owner = {"id": 7, "username": "susan"}
+
+OVERSEEN_MESSAGE: administration.OverseenMessage = {
+    "id": "8a6e3f0c-2b61-4d3b-8f2a-5d7f6b1c9e10",
+    "owner": _OWNER,
+    "topic": "webhook",
+    "state": "pending",
+    "tries": 3,
+    "created_at": "2026-01-02T03:04:08Z",
+    "due_at": "2026-01-02T03:04:29Z",
+    "sent_at": None,
+    "message_id": None,
+    "task_id": _TASK,
+    "webhook_id": _WEBHOOK,
+    "n": 3,
+    "status": 503,
+    "error": None,
+}
+
+OVERSEEN_SCHEDULE: administration.OverseenSchedule = {
+    "id": _SCHEDULE,
+    "owner": _OWNER,
+    "name": "export_posts",
+    "rrule": "FREQ=MONTHLY;BYMONTHDAY=1;BYHOUR=3",
+    "timezone": "Europe/Madrid",
+    "enabled": True,
+    "next_run_at": "2026-02-01T02:00:00Z",
+    "last_task_id": _TASK,
+    "skipped": 0,
+    "failures": 0,
+    "created_at": "2025-12-24T18:00:00Z",
+}
+
+OVERSEEN_WEBHOOK: administration.OverseenWebhook = {
+    "id": _WEBHOOK,
+    "owner": _OWNER,
+    "receiver": "https://example.com",
+    "enabled": True,
+    "disabled_reason": None,
+    "failing_since": "2026-01-02T03:04:09Z",
+    "deliveries": 3,
+    "created_at": "2026-01-02T03:04:05Z",
+}
+
+OVERSEEN_IMPORT: administration.OverseenImport = {
+    "id": _IMPORT,
+    "owner": _OWNER,
+    "status": "succeeded",
+    "task_id": _TASK,
+    "size_bytes": 183_420,
+    "format": "mastodon_outbox",
+    "read": 1310,
+    "imported": 1200,
+    "skipped": 106,
+    "rejected": 4,
+    "created_at": "2026-01-02T03:04:05Z",
+}
+
+LIMITS: administration.Limits = {
+    "enabled": True,
+    "items": [
+        {
+            "what": "uploads",
+            "by": "user",
+            "most": "30 in 60 minutes",
+            "answer": "429",
+            "without_redis": "nobody",
+            "refused": 2,
+        }
+    ],
+    "refusals": [{"limit": "imports:user", "who": "7", "count": 2, "last": "2026-01-02T03:00:00Z"}],
+}
+
+STORY: administration.TaskStory = {
+    "task": SUCCEEDED_TASK,
+    "owner": _OWNER,
+    "worker": "7f3c0b6ad0b34f4b8f0e0c1f6f9d4f11",
+    "attempts": [
+        {
+            "started_at": "2026-01-02T03:04:06Z",
+            "ended_at": "2026-01-02T03:04:08Z",
+            "outcome": "succeeded",
+        }
+    ],
+    "history": [
+        {"at": "2026-01-02T03:04:05Z", "event": "requested"},
+        {"at": "2026-01-02T03:04:06Z", "event": "started"},
+        {"at": "2026-01-02T03:04:08Z", "event": "succeeded"},
+    ],
+    "messages": [OVERSEEN_MESSAGE],
+    "log": None,
+    "log_query": f'fields @timestamp, @message | filter task_id = "{_TASK}" | sort @timestamp',
+}
+
 EXAMPLES: dict[Any, Mapping[str, Any]] = {
+    administration.OverseenMessage: OVERSEEN_MESSAGE,
+    administration.OverseenMessageList: {"items": [OVERSEEN_MESSAGE], "next": None},
+    administration.OverseenSchedule: OVERSEEN_SCHEDULE,
+    administration.OverseenScheduleList: {"items": [OVERSEEN_SCHEDULE], "next": None},
+    administration.OverseenWebhook: OVERSEEN_WEBHOOK,
+    administration.OverseenWebhookList: {"items": [OVERSEEN_WEBHOOK], "next": None},
+    administration.OverseenImportList: {"items": [OVERSEEN_IMPORT], "next": None},
+    administration.Limits: LIMITS,
+    administration.TaskStory: STORY,
     responses.User: USER,
     responses.Token: TOKEN,
     responses.Post: POST,

@@ -4,7 +4,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from chalicelib.accounts.rate_limits import EMAILS_PER_USER, EXPORTS_PER_USER, Use
+from chalicelib.accounts.rate_limits import EMAILS_PER_USER, EXPORTS_PER_USER, TASKS_PER_USER, Use
 from chalicelib.adapters.job_queue import Workers
 from chalicelib.db.models import Task
 from chalicelib.errors import (
@@ -67,7 +67,7 @@ def launch(
         cooldown_s=_cooldown_s(call, kind),
         idempotency_key=_idempotency_key(call),
         not_before=not_before,
-        alone=_is_unproven(call),
+        alone=is_unproven(call),
     )
     uses = _uses(call, kind)
     try:
@@ -158,10 +158,13 @@ def launch_or_find(call: Call, name: str, params: dict[str, Any]) -> str:
 
 def _uses(call: Call, kind: TaskKind) -> tuple[Use, ...]:
     """What to launch a task of this kind costs its user."""
-    return ((EXPORTS_PER_USER, call.user.id),) if isinstance(kind, Export) else ()
+    uses: list[Use] = [(TASKS_PER_USER, call.user.id)]
+    if isinstance(kind, Export):
+        uses.append((EXPORTS_PER_USER, call.user.id))
+    return tuple(uses)
 
 
-def _is_unproven(call: Call) -> bool:
+def is_unproven(call: Call) -> bool:
     """Whether anybody may have made this account: nobody has confirmed its address."""
     return call.wiring.settings.verify_email and call.user.confirmed_at is None
 
@@ -230,7 +233,7 @@ def retry(call: Call, task_id: str, *, anybodys: bool = False) -> TaskView:
                 task_id,
                 owner=call.user.id,
                 cooldown_s=_cooldown_s(call, kind),
-                alone=_is_unproven(call),
+                alone=is_unproven(call),
             )
     call.wiring.queue.hint(task.id, task.name)
     return view
@@ -260,7 +263,7 @@ def email_again(call: Call, task_id: str) -> TaskView:
         ExportGone: Also when S3 has lost the file.
         Unavailable: S3 does not respond.
     """
-    if _is_unproven(call):
+    if is_unproven(call):
         raise AddressUnconfirmed
     call.wiring.rate_limiter.spend((EMAILS_PER_USER, call.user.id))
     with call.wiring.database.read() as session:

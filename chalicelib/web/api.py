@@ -133,7 +133,9 @@ class Api(Chalice):
         wiring = Wiring.from_environment(answer_s=ANSWER_S)
         if "AWS_LAMBDA_FUNCTION_NAME" in environment():  # Lambda starts no server that does it
             settings = wiring.settings
-            logs.configure(settings.log_format, exceptions=settings.log_exceptions)
+            logs.configure(
+                settings.log_format, exceptions=settings.log_exceptions, file=settings.log_file
+            )
         return wiring
 
     def endpoint(

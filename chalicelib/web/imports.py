@@ -42,6 +42,7 @@ def create(call: Call, new: NewImport) -> ImportView:
     filename = None if new.filename is msgspec.UNSET else new.filename
     with call.wiring.database.write() as session:
         upload = uploads.create(session, call.user.id, filename=filename, now=call.now)
+        uploads.retire_older(session, call.user.id, now=call.now, lease_s=settings.lease_s)
     return ImportView(upload, None)
 
 

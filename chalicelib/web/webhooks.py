@@ -1,9 +1,12 @@
 """What users do with their webhooks, over the API and with the pages' buttons."""
 
+from contextlib import AbstractContextManager
+
 from chalice.app import Response
 
+from chalicelib.accounts.rate_limits import DELIVERIES_PER_USER
 from chalicelib.db.models import OutboxMessage, Webhook
-from chalicelib.errors import Fault, Invalid, NotFound
+from chalicelib.errors import AddressUnconfirmed, Fault, Invalid, NotFound
 from chalicelib.outbox import webhooks
 from chalicelib.outbox.webhooks import WebhookChange
 from chalicelib.schemas.requests import ListQuery, PostListQuery
@@ -15,6 +18,7 @@ from chalicelib.schemas.webhooks import (
 )
 from chalicelib.values.addresses import is_public, literal_address, parse_url
 from chalicelib.values.paging import cursor
+from chalicelib.web import actions
 from chalicelib.web.lists import list_response, page_of
 from chalicelib.web.request import Call
 from chalicelib.web.responses import json_response
@@ -44,9 +48,13 @@ def create(call: Call, new: NewWebhook) -> Webhook:
     """Add a webhook.
 
     Raises:
+        AddressUnconfirmed: First the address is to be confirmed: whoever invents accounts must not
+            make us call strangers.
         Invalid: The URL cannot be delivered to.
         TooManyWebhooks: The caller has as many as there may be.
     """
+    if actions.is_unproven(call):
+        raise AddressUnconfirmed
     check_url(call, new.url)
     with call.wiring.database.write() as session:
         return webhooks.create_webhook(
@@ -130,11 +138,22 @@ def redeliver(call: Call, webhook_id: str, number: str) -> OutboxMessage:
         NotFound: The caller has no such webhook, or it no such delivery.
         WebhookDisabled: Nothing is delivered to it now.
         DeliveryInProgress: This delivery is not over.
+        TooMany: The caller has requested too many deliveries recently.
     """
-    if not (number.isascii() and number.isdigit() and len(number) < 10):  # noqa: PLR2004 - 32 bits
+    wanted = delivery_number(number)
+    with _counted(call), call.wiring.database.write() as session:
+        return webhooks.redeliver(session, webhook_id, wanted, owner=call.user.id)
+
+
+def delivery_number(text: str) -> int:
+    """The number of a delivery as a path has it.
+
+    Raises:
+        NotFound: No delivery can have it.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 10):  # noqa: PLR2004 - 32 bits
         raise NotFound
-    with call.wiring.database.write() as session:
-        return webhooks.redeliver(session, webhook_id, int(number), owner=call.user.id)
+    return int(text)
 
 
 def deliver_test(call: Call, webhook_id: str) -> OutboxMessage:
@@ -143,6 +162,11 @@ def deliver_test(call: Call, webhook_id: str) -> OutboxMessage:
     Raises:
         NotFound: The caller has no such webhook.
         WebhookDisabled: Nothing is delivered to it now.
+        TooMany: The caller has requested too many deliveries recently.
     """
-    with call.wiring.database.write() as session:
+    with _counted(call), call.wiring.database.write() as session:
         return webhooks.deliver_test(session, webhook_id, owner=call.user.id, now=call.now)
+
+
+def _counted(call: Call) -> AbstractContextManager[None]:
+    return call.wiring.rate_limiter.counted((DELIVERIES_PER_USER, call.user.id))

@@ -21,9 +21,30 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--port", envvar="PORT", default=8000, type=click.IntRange(0, 65535))
-@click.option("--data-dir", envvar="DATA_DIR", default=".local", type=click.Path(path_type=Path))
-@click.option("--workers", envvar="WORKERS", default=1, type=click.IntRange(min=1))
+@click.option(
+    "--port",
+    envvar="PORT",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="The application's port; 0 for any free one.",
+)
+@click.option(
+    "--data-dir",
+    envvar="DATA_DIR",
+    default=".local",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The folder of all data and logs.",
+)
+@click.option(
+    "--workers",
+    envvar="WORKERS",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many workers to run.",
+)
 @click.option("--traces", envvar="TRACES", is_flag=True, help="Write spans to traces.jsonl.")
 def run(port: int, data_dir: Path, workers: int, *, traces: bool) -> None:
     """Run the stack until Ctrl-C or SIGTERM."""

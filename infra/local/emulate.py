@@ -12,10 +12,27 @@ from infra.local.plan import DEFAULTS, EMULATOR_CREDENTIALS
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=5000, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--mailbox-port", default=8025, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--data-dir", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    default=5000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="The port of S3 and SES.",
+)
+@click.option(
+    "--mailbox-port",
+    default=8025,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="The port of the page that shows the emails.",
+)
+@click.option(
+    "--data-dir",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder of the objects and emails.",
+)
 def main(*, host: str, port: int, mailbox_port: int, data_dir: Path) -> None:
     """Serve until SIGTERM; EXPORT_BUCKET and MAIL_SENDER are created at start."""
     stopping = signal.SIGTERM, signal.SIGINT

@@ -23,6 +23,9 @@ DEFAULTS = {
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 
+LOG = "carryout.log"
+"""What the log is called in the stack's folder."""
+
 EMULATOR_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 
 PROFILES = {"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}
@@ -62,6 +65,7 @@ def fill_in(chosen: Mapping[str, str], *, data_dir: Path, addresses: Addresses) 
     env = {
         "DATABASE_URL": _render(URL.create("sqlite", database=str(data_dir / "carryout.db"))),
         "PUBLIC_URL": addresses.app_url,
+        "LOG_FILE": str(data_dir / LOG),
         **DEFAULTS,
     }
     if addresses.redis_url:

@@ -27,7 +27,7 @@ from infra.local.child import Child
 from infra.local.emulator import Emulator, serve
 from infra.local.guard import Guard
 from infra.local.mailbox import Mailbox
-from infra.local.plan import NO_PROXY, PROFILES, Addresses, fill_in
+from infra.local.plan import LOG, NO_PROXY, PROFILES, Addresses, fill_in
 from worker.process import stop_requested
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +117,7 @@ class Stack:
         self._guard = Guard(keep_open=[self._lock_data_dir()])
         _keep_private(self._options.data_dir)
         (self._options.data_dir / "stack.json").unlink(missing_ok=True)  # of an earlier run
+        _begin_log(self._options.data_dir / LOG)
         port = self._options.port or free_port()
         self.app_url = f"http://{HOST}:{port}"
         _try_port(port)
@@ -397,6 +398,12 @@ def _keep_private(data_dir: Path) -> None:
             path.chmod(0o700)
     for path in data_dir.glob("carryout.db*"):
         path.chmod(0o600)
+
+
+def _begin_log(log: Path) -> None:
+    """Keep the log of the run before, and none of those before it."""
+    if log.exists():
+        log.replace(log.with_name(f"{log.name}.1"))
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -105,9 +105,26 @@ def package(out: Path, target: Target, *, scratch: Path) -> Sequence[str]:
 
 
 @click.command()
-@click.option("--architecture", type=click.Choice([*MACHINES]), default="x86_64", show_default=True)
-@click.option("--python", type=click.Choice(PYTHONS), default=DEFAULT_PYTHON, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=application.ROOT / "build")
+@click.option(
+    "--architecture",
+    type=click.Choice([*MACHINES]),
+    default="x86_64",
+    show_default=True,
+    help="The processor that Lambda runs the function on.",
+)
+@click.option(
+    "--python",
+    type=click.Choice(PYTHONS),
+    default=DEFAULT_PYTHON,
+    show_default=True,
+    help="The version of Lambda's Python.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=application.ROOT / "build",
+    help="The folder to write to; build, if left out.",
+)
 def main(architecture: str, python: str, out: Path) -> None:
     """Make deployment.zip, its templates and its bill of materials, or exit with 1."""
     out.mkdir(parents=True, exist_ok=True)

@@ -264,7 +264,9 @@ def main(
 
     try:
         settings = app.wiring.settings
-        logs.configure(settings.log_format, exceptions=settings.log_exceptions)
+        logs.configure(
+            settings.log_format, exceptions=settings.log_exceptions, file=settings.log_file
+        )
     except SettingsError as error:
         sys.exit(f"error: {error.detail}")
     ROOM.limit(MOST_HELD)

@@ -26,7 +26,7 @@ PHONE: ViewportSize = {"width": 375, "height": 667}
 MOST_BYTES = 80_000
 """What somebody who was never here loads at most before a page is there."""
 
-MOST_BYTES_OF_DOCS = 180_000
+MOST_BYTES_OF_DOCS = 210_000
 """The reference is one page, to be searched as a whole."""
 
 NO_PAGES = {"/static/{name}", "/.well-known/security.txt", "/imports/{import_id}/uploaded"}

@@ -33,6 +33,8 @@ NOW = datetime(2026, 11, 26, 8, 30, tzinfo=UTC)
 MANY = 100_000
 PAINTED_WITHIN_S = 1.5
 FOUND_WITHIN_S = 1.0
+VERY_MANY = 1_000_000
+MOST_MIB = 900
 TIMES = 12
 """How often something is tried that takes too long on a machine that is busy."""
 
@@ -251,6 +253,7 @@ def test_finds_at_once(large: Path, opened: Open) -> None:
         used_s = sum(now_s - before.get(tab, 0) for tab, now_s in busy_s().items())
         took.append(min(passed_s, used_s))
     assert min(took) < FOUND_WITHIN_S, took
+    expect(page.locator("iframe")).to_have_count(0)
     status = page.locator(".found [role=status]")
     expect(status).to_have_text("111 results for “#999”")  # 999, 9990 to 9999, 99900 to 99999
     expect(page.locator("article")).to_have_count(100)
@@ -259,6 +262,35 @@ def test_finds_at_once(large: Path, opened: Open) -> None:
     assert set(page.locator("article mark").all_inner_texts()) == {"#999"}
     assert "#99999 " in page.locator("article").first.inner_text()
     assert search(page, "#99999 nobody-wrote-this") == "No results for “#99999 nobody-wrote-this”."
+
+
+def memory_mib() -> int:
+    """What all tabs of the browser have of their own."""
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "--type=renderer" in process.cmdline():
+                total += process.memory_full_info().uss >> 20
+    return total
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_memory_is_bounded(ledger: Database, folder: Path, opened: Open) -> None:
+    """Searches through a million posts take no more memory than some files of them."""
+    user_id = make_user(ledger, "juan")
+    make_posts(ledger, [user_id], VERY_MANY)
+    page = opened(unpacked(folder / "very-large", ledger, user_id, [POSTS], now=NOW)).page
+    taken: list[int] = []
+    for query, results in {"#9999": "111", "nobody-wrote-this": "No", "#99999": "11"}.items():
+        page.evaluate(
+            "query => { location.hash = `#/posts?q=${encodeURIComponent(query)}` }", query
+        )
+        status = page.locator(".found [role=status]")
+        while f"“{query}”" not in status.inner_text():  # which is said at the end
+            taken.append(memory_mib())
+        assert status.inner_text().startswith(f"{results} result")
+    assert max(taken) < MOST_MIB
 
 
 def test_search_can_be_stopped(large: Path, opened: Open) -> None:
@@ -467,7 +499,7 @@ def test_damaged_data_is_explained(small: Path, tmp_path: Path, browser: Browser
     copy = tmp_path / "copy"
     copy.mkdir()
     for path in small.parent.rglob("*"):
-        if path.is_file() and path.name != "notes-0001.js":
+        if path.is_file() and path.name != "notes-0001.html":
             target = copy / path.relative_to(small.parent)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())

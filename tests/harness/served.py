@@ -22,7 +22,9 @@ from types import SimpleNamespace
 from chalice import Chalice
 
 app = Chalice(app_name="tiny")
-settings = SimpleNamespace(log_format="text", log_exceptions=True, limits="LIMITS" in os.environ)
+settings = SimpleNamespace(
+    log_format="text", log_exceptions=True, log_file=None, limits="LIMITS" in os.environ
+)
 app.wiring = SimpleNamespace(settings=settings)
 
 @app.route("/echo", methods=["GET", "POST"])

@@ -10,9 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import psutil
@@ -21,7 +19,6 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from chalicelib import logs
 from chalicelib.accounts.accounts import check_password, find_user
 from chalicelib.db.engine import Database, connect
 from chalicelib.db.models import Base, OutboxMessage
@@ -35,10 +32,10 @@ from chalicelib.wiring import Wiring
 from infra.local.stack import free_port
 from tests.conftest import both_databases
 from tests.harness import processes
+from tests.harness.commands import Call
 from tests.harness.ledgers import fail, launch, make_user, now, the_task, write_posts
 from tests.harness.servers import PostgreSQL
 from tests.harness.waiting import wait_until
-from worker import __main__ as command_line
 from worker.commands import files
 from worker.commands.operating import MIGRATIONS, upgrade
 from worker.importing.json_lines import PostLine
@@ -50,63 +47,6 @@ COMMANDS = [
     "run", "sweep", "migrate", "health", "tasks", "create-user", "set-admin", "shell",
     "load-posts", "export", "verify", "datasets", "schedules", "webhooks",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended.
-
-    Attributes:
-        status: What the shell sees.
-        out: What it printed.
-        err: What it printed to standard error.
-    """
-
-    status: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Done]
-
-
-@pytest.fixture
-def worker(
-    environment: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Iterator[Call]:
-    """Runs `python -m worker …` in this process, with something on its standard input."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
-    monkeypatch.chdir(tmp_path)  # where there is no .env
-    wirings: list[Wiring] = []
-    from_environment = Wiring.from_environment
-
-    def wire(*arguments: Any, **options: Any) -> Wiring:
-        wirings.append(from_environment(*arguments, **options))
-        return wirings[-1]
-
-    monkeypatch.setattr(Wiring, "from_environment", wire)
-
-    def call(*arguments: object, given: str = "") -> Done:
-        (tmp_path / "stdin").write_text(given)
-        with (tmp_path / "stdin").open() as stdin:
-            monkeypatch.setattr(sys, "stdin", stdin)
-            monkeypatch.setattr(sys, "argv", ["worker", *map(str, arguments)])
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as end:
-                command_line.run()
-        status = end.value.code or 0
-        assert isinstance(status, int)
-        return Done(status, *capsys.readouterr())
-
-    yield call
-    for wiring in wirings:
-        wiring.database.close()
-        wiring.queue.redis.close()
 
 
 def bodies(database: Database) -> list[str]:
@@ -272,7 +212,8 @@ def test_set_admin(worker: Call, database: Database, user_id: int) -> None:
             user = find_user(session, "susan")
         assert user is not None
         assert user.is_admin is expected
-    assert worker("set-admin", "nobody", "on").err == "Error: no user named nobody\n"
+    said = "Error: no user named nobody; create one with create-user\n"
+    assert worker("set-admin", "nobody", "on").err == said
     assert worker("set-admin", "susan", "perhaps").status == 2
 
 

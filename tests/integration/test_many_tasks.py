@@ -14,7 +14,7 @@ from chalicelib.db.engine import Database
 from chalicelib.db.models import Task, User
 from chalicelib.exports import views
 from chalicelib.microblog import posts
-from chalicelib.operations import queries
+from chalicelib.operations import oversight, queries
 from chalicelib.operations.backlog import measure
 from chalicelib.operations.reconciler import MOST_ENQUEUED, Reconciler
 from chalicelib.outbox import messages
@@ -202,10 +202,22 @@ PLANS: dict[str, tuple[Ask, Sequence[str]]] = {
     ),
     "what failed": (reading(lambda s: queries.failed(s, limit=20)), ["ix_tasks_failed"]),
     "what ended": (
-        lambda database, now: reading(lambda s: queries.ended_since(s, now, limit=20))(
-            database, now
-        ),
+        lambda database, now: reading(
+            lambda s: queries.ended_between(s, now - timedelta(days=1), now, limit=20)
+        )(database, now),
         ["ix_tasks_finished"],
+    ),
+    "everybody's messages": (
+        reading(lambda s: oversight.list_messages(s, page=Page())),
+        ["ix_outbox_created_at_id"],
+    ),
+    "messages that failed": (
+        reading(lambda s: oversight.list_messages(s, page=Page(), states=["failed"])),
+        ["ix_outbox_failed"],
+    ),
+    "everybody's imports": (
+        reading(lambda s: oversight.list_imports(s, page=Page())),
+        ["ix_imports_created_at_id"],
     ),
     "a sweep": (
         sweep,

@@ -325,6 +325,13 @@ def test_docs_say_what_goes_in_and_out(client: Client) -> None:
     assert targets - set(re.findall(r'id="([^"]+)"', page)) == set()
 
 
+def test_docs_follow_tasks_alone(browser: Browser) -> None:
+    """Whoever has the reference open while a task runs does not load it again and again."""
+    whole, live = browser.get("/docs").body, browser.get("/docs", **{"X-Live": "1"}).body
+    assert b'id="tasks"' in live
+    assert len(live) < len(whole) / 20
+
+
 def test_try_it(client: Client, rewire: Rewire) -> None:
     """A demo gives an account in one click, with posts to export; elsewhere there is no button."""
     browser = Browser(client)

@@ -32,7 +32,7 @@ NAMES = (
     "api carryout csv d export feed ff ffff fields freq get gone html http https id json"
     " lines mastodon mib ms ndjson oauth ok openapi rfc redis sha txt twitter url utc webhook x zip"
     " activitystreams kb mb gb tb kib ping bymonthday byhour bymonth monthly daily weekly"
-    " curl javascript python"
+    " curl javascript python amazon ses cloudwatch logs insights"
 )
 """What is called so in every language."""
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from chalicelib.accounts import link_keys, passwords
 from chalicelib.accounts.rate_limits import (
     ANYWHERE,
+    DELIVERIES_PER_USER,
     EXPORTS_PER_USER,
     HASHES_PER_NETWORK,
     LONG_POLLS_PER_NETWORK,
@@ -19,10 +20,13 @@ from chalicelib.accounts.rate_limits import (
     MOST_REFUSED,
     PER_ACCOUNT,
     REQUESTS_PER_USER,
+    TASKS_PER_USER,
+    Rate,
 )
 from chalicelib.db.engine import Database
 from chalicelib.db.models import AuditEntry, Notification, User
 from chalicelib.errors import TooMany, Unavailable
+from chalicelib.imports.uploads import MOST_WAITING
 from chalicelib.web import holding, request
 from chalicelib.web.request import Call
 from chalicelib.wiring import Wiring
@@ -135,6 +139,55 @@ def test_what_creates_nothing_costs_nothing(susan: Person, rewire: Rewire) -> No
     refused(susan.post("/v1/exports", {}), 409, "task_in_progress")
     susan.post(f"/v1/tasks/{task_id}/cancel")
     refused(susan.post("/v1/exports", {}), 429, "too_many_requests")
+
+
+def spend_all(wiring: Wiring, rate: Rate, user_id: int) -> None:
+    """Let a user have used up a rate."""
+    wiring.queue.redis.set(wiring.rate_limiter.key(rate.name, user_id), rate.most, ex=60)
+
+
+def test_tasks_of_all_kinds_are_counted(susan: Person, limited: Wiring) -> None:
+    """The end of each task may be delivered to strangers, so a user has so many in an hour."""
+    spend_all(limited, TASKS_PER_USER, susan.user_id)
+    example = {"name": "example", "params": {"seconds": 0}}
+    refused(susan.post("/v1/tasks", example), 429, "too_many_requests")
+    refused(susan.post("/v1/exports", {}), 429, "too_many_requests")
+
+
+HOOK = {"url": "https://example.com/hook"}
+
+
+def test_nobody_is_called_again_and_again(susan: Person, limited: Wiring) -> None:
+    """Test events, and deliveries once more, are calls at the address of a stranger, perhaps."""
+    path = susan.call("POST", "/v1/webhooks", HOOK, 201)["links"]["self"]
+    assert susan.post(f"{path}/test").status_code == 202
+    spend_all(limited, DELIVERIES_PER_USER, susan.user_id)
+    refused(susan.post(f"{path}/test"), 429, "too_many_requests")
+    limited.queue.redis.delete(limited.rate_limiter.key(DELIVERIES_PER_USER.name, susan.user_id))
+    refused(susan.post(f"{path}/deliveries/1/redeliver"), 409, "delivery_in_progress")
+    spend_all(limited, DELIVERIES_PER_USER, susan.user_id)
+    refused(susan.post(f"{path}/deliveries/1/redeliver"), 429, "too_many_requests")
+
+
+def test_invented_accounts_call_nobody(susan: Person, database: Database, rewire: Rewire) -> None:
+    """Whoever has proved no address has no webhooks."""
+    rewire(VERIFY_EMAIL="on")
+    with database.write() as session:
+        session.get_one(User, susan.user_id).confirmed_at = None
+    refused(susan.post("/v1/webhooks", HOOK), 409, "address_unconfirmed")
+    with database.write() as session:
+        session.get_one(User, susan.user_id).confirmed_at = ledgers.now()
+    assert susan.post("/v1/webhooks", HOOK).status_code == 201
+
+
+@both_databases
+def test_so_many_uploads_wait(susan: Person, david: Person) -> None:
+    """Each may have gigabytes: beyond ten a new one takes the place of the oldest."""
+    of_another = david.call("POST", "/v1/imports", {}, 201)["id"]
+    ids = [susan.call("POST", "/v1/imports", {}, 201)["id"] for _ in range(MOST_WAITING + 2)]
+    codes = [susan.post(f"/v1/imports/{one}/start").json_body["code"] for one in ids]
+    assert codes == ["import_gone"] * 2 + ["nothing_uploaded"] * MOST_WAITING
+    refused(david.post(f"/v1/imports/{of_another}/start"), 409, "nothing_uploaded")
 
 
 def test_counters_belong_to_one_deployment(susan: Person, rewire: Rewire) -> None:

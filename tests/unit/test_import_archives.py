@@ -119,7 +119,7 @@ CARRYOUT: Files = {
     "data/posts.json": EXPORT,
     "data/tasks.json": b'{"tasks":[]}',
     "activitypub/outbox.json": as_outbox(activity(note("<p>another</p>"))),
-    "viewer/data/posts-0001.js": b"window.x = []",
+    "viewer/data/posts-0001.html": b"<!doctype html>",
     "manifest.json": b"{}",
 }
 MASTODON: Files = {

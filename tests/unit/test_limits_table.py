@@ -26,8 +26,6 @@ ONLY_REQUESTS = {
     "POST /tasks/{task_id}/cancel",
     "DELETE /v1/exports/{task_id}",
     "POST /exports/{task_id}/delete",
-    "POST /v1/imports/{import_id}/start",
-    "POST /imports/{import_id}/start",
 }
 """Routes that change something and are counted as requests alone."""
 

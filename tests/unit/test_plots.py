@@ -51,3 +51,23 @@ def test_durations() -> None:
     assert drawn.longest_s == 100
     assert high.height == HEIGHT
     assert median.height == 3
+
+
+def test_parts_of_a_plot_for_themselves() -> None:
+    """Each part knows its own bounds, in whole seconds that leave nothing of it out."""
+    tasks = [ended(1), ended(1, "failed", None), ended(30)]
+    (newest, older) = window(tasks, now=NOW, length=HOUR, slices=30).slices
+    assert (newest.until_s, newest.span_s) == (NOW.timestamp(), 120)
+    assert newest.counts == {"succeeded": 1, "failed": 1, "cancelled": 0}
+    assert (newest.median_s, older.counts["failed"]) == (1, 0)
+    odd = window(tasks, now=NOW, length=timedelta(seconds=100), slices=30)
+    for one in odd.slices:
+        assert one.until_s - one.span_s <= one.since.timestamp() < one.until.timestamp()
+        assert one.until.timestamp() <= one.until_s
+
+
+def test_one_path_for_all_bars_of_a_kind() -> None:
+    """Bars of a kind are one element, whose outline has each of them."""
+    drawn = window([ended(1), ended(30)], now=NOW, length=HOUR, slices=30)
+    assert drawn.throughput_paths == {"succeeded": "M141 0h8v100h-8zM291 0h8v100h-8z"}
+    assert list(drawn.duration_paths) == ["high", "median"]

@@ -22,7 +22,7 @@ from worker.export import pages
 from worker.export.archive.archive import About
 from worker.export.archive.members import Block, Whole
 from worker.export.pages import Source
-from worker.export.viewer import data, index, periods, scripts
+from worker.export.viewer import data, frames, index, periods
 from worker.export.viewer.data import Contents, Layout
 from worker.export.viewer.files import STATIC, media_type, static_files
 from worker.export.viewer.section import Data, sections
@@ -31,14 +31,14 @@ ABOUT = About("susan", AT)
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 
 
-def read(script: str) -> tuple[str, int, Any]:
-    """What a script hands over: the name, the number, and the JSON; by the rules of JavaScript."""
-    found = re.fullmatch(r"carryout\.add\(\"(\w+)\", (\d+), '(.*)'\);\n", script, re.DOTALL)
-    assert found
-    escapes = {"\\": "\\", "'": "'", "n": "\n", "\n": "", "x3c": "<"}
-    escapes |= {"u2028": "\u2028", "u2029": "\u2029"}
-    text = re.sub(r"\\(x3c|u2028|u2029|.)", lambda one: escapes[one[1]], found[3], flags=re.DOTALL)
-    return found[1], int(found[2]), json.loads(text)
+def read(page: str) -> Any:
+    """What a page sends: the JSON in it, which a browser takes for text."""
+    head, tail = frames.HEAD.decode(), frames.TAIL.decode()
+    assert page.startswith(head)
+    assert page.endswith(tail)
+    text = page.removeprefix(head).removesuffix(tail)
+    assert "<" not in text
+    return json.loads(text)
 
 
 def members(blocks: Sequence[Block]) -> dict[str, str]:
@@ -57,30 +57,40 @@ def section(bodies: Sequence[str], *, page_rows: int = 3) -> Data:
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=12))
-def test_scripts_hold_what_was_written(bodies: list[str]) -> None:
-    """Whatever it is: it comes back, and nothing of it is markup or the end of a text."""
+def test_pages_hold_what_was_written(bodies: list[str]) -> None:
+    """Whatever it is, it comes back."""
     found = members(list(section(bodies).blocks()))
-    script = found["viewer/data/posts-0001.js"]
-    name, number, rows = read(script)
-    assert (name, number, [row["body"] for row in rows]) == ("posts", 1, bodies)
-    assert not set("<\u2028\u2029") & set(script)
-    assert len(re.findall(r"(?<!\\)(?:\\\\)*'", script)) == 2
+    rows = read(found["viewer/data/posts-0001.html"])
+    assert [row["body"] for row in rows] == bodies
 
 
-def test_a_line_stays_a_line() -> None:
-    """So that people who look at the file see a row in each."""
-    found = members(list(section(["one", "two"]).blocks()))
-    lines = found["viewer/data/posts-0001.js"].split("\n")
-    assert lines[0] == 'carryout.add("posts", 1, \'[\\n\\'
-    assert [line.startswith('{"body":') for line in lines[1:3]] == [True, True]
-    assert lines[3:] == ["]');", ""]
+def test_a_row_is_a_line() -> None:
+    """So that the viewer reads one without the others."""
+    found = members(list(section(["one", "<two\r\n>"]).blocks()))
+    text = found["viewer/data/posts-0001.html"].removeprefix(frames.HEAD.decode())
+    first, *rows, last = text.removesuffix(frames.TAIL.decode()).split("\n")
+    assert (first, last) == ("[", "]")
+    assert [json.loads(row.removesuffix(","))["body"] for row in rows] == ["one", "<two\r\n>"]
+
+
+def test_pages_run_their_own_script_alone() -> None:
+    """Their policy names the one script in them, which follows the text."""
+    page = (
+        frames.HEAD + frames.escaped(b'"</script><script>run()</script>"') + frames.TAIL
+    ).decode()
+    text, script = re.findall(r"<script([^>]*)>(.*?)</script>", page, re.DOTALL)
+    assert text == (
+        ' id="json" type="application/json"',
+        r'"\u003c/script>\u003cscript>run()\u003c/script>"',
+    )
+    digest = b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert f"default-src 'none'; script-src 'sha256-{digest}'" in page
 
 
 def test_index() -> None:
     """It tells whose data it is, and of each dataset what a page must know before it has a row."""
     found = members(list(section(["one", "two"]).blocks()))
-    name, _, facts = read(found[index.NAME])
-    assert name == "index"
+    facts = read(found[index.NAME])
     assert list(found)[-1] == index.NAME
     (posts,) = facts.pop("datasets")
     assert facts == {
@@ -101,18 +111,18 @@ def test_an_empty_dataset_has_no_file() -> None:
     """The index alone says that there is nothing."""
     found = members(list(section([]).blocks()))
     assert list(found) == [index.NAME]
-    assert read(found[index.NAME])[2]["datasets"][0]["files"] == []
+    assert read(found[index.NAME])["datasets"][0]["files"] == []
 
 
 def test_files_end_and_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file ends when it is full; after some files the next ones hold twice as much."""
-    monkeypatch.setattr(data, "FILE_BYTES", 500)
+    monkeypatch.setattr(data, "FILE_BYTES", 800)
     monkeypatch.setattr(data, "FILES_PER_SIZE", 2)
     blocks = list(section(["x" * 100] * 60).blocks())
     found = members(blocks)
-    (posts,) = read(found[index.NAME])[2]["datasets"]
-    assert posts["files"] == [6, 6, 9, 9, 15, 15]
-    held = [len(read(script)[2]) for path, script in found.items() if path != index.NAME]
+    (posts,) = read(found[index.NAME])["datasets"]
+    assert posts["files"] == [6, 6, 12, 12, 21, 3]
+    held = [len(read(page)) for path, page in found.items() if path != index.NAME]
     assert held == posts["files"]
 
 
@@ -143,8 +153,8 @@ def test_months_of_real_pages(database: Database, monkeypatch: pytest.MonkeyPatc
         write_posts(database, user_id, ["post"], at=at)
     source = Source(database, POSTS, user_id, 10**9)
     found = members(list(Data(ABOUT, "en", [source]).blocks()))
-    facts = read(found[index.NAME])[2]["datasets"][0]
-    rows = read(found["viewer/data/posts-0001.js"])[2]
+    facts = read(found[index.NAME])["datasets"][0]
+    rows = read(found["viewer/data/posts-0001.html"])
     expected: dict[str, int] = {}
     for row in rows:
         expected[row["timestamp"][:7]] = expected.get(row["timestamp"][:7], 0) + 1
@@ -197,6 +207,7 @@ def test_page_names_its_only_script() -> None:
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'"
+    assert rules["frame-src"] == "file:"
     assert rules["script-src"] == f"'sha256-{digest}' 'strict-dynamic'"
     assert "unsafe" not in policy
     assert "*" not in policy
@@ -212,7 +223,7 @@ def test_page_loads_every_script() -> None:
     assert [one.path for one in packed] == [path for path, _ in static_files()]
     assert {one.media_type for one in packed} == {"text/html", "text/css", "text/javascript"}
     assert len(packed) == len(list(STATIC.iterdir()))
-    assert media_type("viewer/data/posts-0001.js") == "text/javascript"
+    assert media_type("viewer/data/posts-0001.html") == "text/html"
 
 
 def test_no_address_of_anybody() -> None:
@@ -221,8 +232,3 @@ def test_no_address_of_anybody() -> None:
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert re.findall(r"https?:|//[a-z]+\.[a-z]", text) == []
         assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(", text)
-
-
-def test_head_is_a_call() -> None:
-    """What stands around the JSON calls the one function that the page has for it."""
-    assert scripts.head("posts", 12) + scripts.TAIL == b"carryout.add(\"posts\", 12, '');\n"

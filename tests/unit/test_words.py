@@ -1,5 +1,6 @@
 """One word for one thing: words that were given up stand in no name and in no sentence."""
 
+import csv
 import re
 import subprocess
 
@@ -31,7 +32,11 @@ SELF = "tests/unit/test_words.py"
 OTHERS = re.compile(r"requirements|checkov\.txt|/axe/|\.(po|mo|svg|png|lock)$|^LICENSE$")
 """Files that are not in our words."""
 
+SENTENCES = "tests/unit/english.tsv"
+"""Sentences in English that were given up, and what is said instead, if that is still said."""
+
 NO_WORDS = {
+    SENTENCES,
     # It has custom properties and media features in the words of CSS.
     "chalicelib/web/static/app.css",
 }
@@ -64,3 +69,22 @@ def test_words_that_were_given_up(pattern: str, lines: list[tuple[str, int, str]
         f"{name}:{number}: {line.strip()}" for name, number, line in lines if word.search(line)
     ]
     assert found == [], f"say instead: {GIVEN_UP[pattern]}"
+
+
+def joined(text: str) -> str:
+    """A text in one line, with the parts of a string put together as Python does."""
+    return re.sub(r"\s+", " ", re.sub(r'"\s*\n\s*f?"', "", text)).replace('\\"', '"')
+
+
+def test_sentences_that_were_given_up() -> None:
+    """No sentence in English is as it was before it was corrected; what replaced it is there."""
+    files = {name for name, _, _ in sentences() if not name.startswith("tests/")}
+    said = [joined((ROOT / name).read_text("utf-8")) for name in files]
+    with (ROOT / SENTENCES).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert len(rows) > 130
+    for row in rows:
+        current, better = joined(row["Given up"]), joined(row["Instead"])
+        still = [text for text in said if current in text.replace(better or "\0", "")]
+        assert not still, f"say instead: {better}"
+        assert any(better in text for text in said), better

@@ -1,9 +1,5 @@
 """The commands of `python -m worker`; each imports what it needs when it is run."""
 
-import json
-from collections.abc import Iterable
-from typing import Any
-
 import click
 
 from chalicelib import logs
@@ -18,7 +14,7 @@ def wire() -> Wiring:
     """
     wiring = Wiring.from_environment(pool_size=2)
     settings = wiring.settings
-    logs.configure(settings.log_format, exceptions=settings.log_exceptions)
+    logs.configure(settings.log_format, exceptions=settings.log_exceptions, file=settings.log_file)
     return wiring
 
 
@@ -35,13 +31,3 @@ def find_user_id(wiring: Wiring, username: str) -> int:
     if user is None:
         raise click.ClickException(f"no user named {username}; create one with create-user")
     return int(user.id)
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
-"""The option of each command that lists facts, for programs."""
-
-
-def print_lines(rows: Iterable[dict[str, Any]]) -> None:
-    """Print each as JSON, on a line of its own."""
-    for row in rows:
-        click.echo(json.dumps(row, ensure_ascii=False))

@@ -1,14 +1,18 @@
 """The command that tells how much there is of a user's data."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import click
 
-from worker.commands import as_json, find_user_id, print_lines, wire
+from worker.commands import find_user_id, wire
+from worker.commands.printing import Found, example, prints
 
 
-@click.command()
+@click.command(epilog=example("datasets --user susan"))
 @click.option("--user", "username", required=True, help="The user whose data is meant.")
-@as_json
-def datasets(username: str, *, as_json: bool) -> None:
+@prints
+def datasets(username: str) -> Found:
     """List what there is of a user: rows, bytes as JSON, about how many seconds an export takes.
 
     Up to 10,000 rows are exact; of more, rows are within 10 % and bytes within 25 %.
@@ -18,27 +22,30 @@ def datasets(username: str, *, as_json: bool) -> None:
 
     wiring = wire()
     user_id, every = find_user_id(wiring, username), archive_kind().datasets
-    found = estimate(wiring.database, user_id, username, every)
-    if as_json:
-        print_lines(
-            {
-                "name": dataset.name,
-                "rows": one.rows,
-                "bytes": one.bytes,
-                "seconds": one.seconds,
-                "formats": [*formats_of(dataset)],
-            }
-            for dataset, one in zip(every, found, strict=True)
+    facts = [
+        {
+            "name": dataset.name,
+            "rows": one.rows,
+            "bytes": one.bytes,
+            "seconds": one.seconds,
+            "formats": [*formats_of(dataset)],
+        }
+        for dataset, one in zip(
+            every, estimate(wiring.database, user_id, username, every), strict=True
         )
-        return
+    ]
+    return Found(facts, _table(facts))
+
+
+def _table(facts: Sequence[dict[str, Any]]) -> Iterator[str]:
     rows = [("dataset", "rows", "bytes", "seconds", "formats")]
-    for dataset, one in zip(every, found, strict=True):
-        sizes = (f"{one.rows:,}", f"{one.bytes:,}", f"{one.seconds:.1f}")
-        rows.append((dataset.name, *sizes, ", ".join(formats_of(dataset))))
+    for one in facts:
+        sizes = (f"{one['rows']:,}", f"{one['bytes']:,}", f"{one['seconds']:.1f}")
+        rows.append((one["name"], *sizes, ", ".join(one["formats"])))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *numbers, formats in rows:
         cells = (f"{size:>{width}}" for size, width in zip(numbers, widths[1:], strict=False))
-        click.echo("  ".join([f"{name:<{widths[0]}}", *cells, formats]))
+        yield "  ".join([f"{name:<{widths[0]}}", *cells, formats])
 
 
 COMMANDS = [datasets]

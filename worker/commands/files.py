@@ -15,19 +15,20 @@ import click
 
 from chalicelib.wiring import Wiring
 from worker.commands import find_user_id, wire
+from worker.commands.printing import Found, example, found, prints, progress_bar
 
 
 def _bar(file: BinaryIO, label: str) -> Any:
-    """A progress bar over the bytes of a file; on a pipe it is silent."""
-    size = os.fstat(file.fileno()).st_size
-    return click.progressbar(length=size, label=label, file=sys.stderr)
+    """A progress bar over the bytes of a file."""
+    return progress_bar(os.fstat(file.fileno()).st_size, label)
 
 
-@click.command("load-posts")
+@click.command("load-posts", epilog=example("load-posts posts.jsonl --user susan --skip-bad"))
 @click.argument("file", type=click.File("rb"))
 @click.option("--user", "username", required=True, help="The user who will own the posts.")
 @click.option("--skip-bad", is_flag=True, help="Skip bad lines, and report and count them.")
-def load_posts(file: BinaryIO, username: str, *, skip_bad: bool) -> None:
+@prints
+def load_posts(file: BinaryIO, username: str, *, skip_bad: bool) -> Found:
     """Load posts from FILE: one {"body", "timestamp"} object per line.
 
     All of the file is loaded or, when a line is bad, nothing; what is added to it meanwhile is not
@@ -50,7 +51,8 @@ def load_posts(file: BinaryIO, username: str, *, skip_bad: bool) -> None:
     with _bar(file, "loading") as bar:
         posts = _good(_reading(file, bar), skip)
         loaded = store_posts(wiring.database, posts, user_id=user_id)
-    click.echo(f"loaded {loaded} posts for {username}" + (f", skipped {bad} lines" if bad else ""))
+    said = f"loaded {loaded} posts for {username}" + (f", skipped {bad} lines" if bad else "")
+    return found(said, user=username, loaded=loaded, skipped=bad)
 
 
 def _reading(file: BinaryIO, bar: Any) -> Callable[[int], bytes]:
@@ -78,7 +80,12 @@ def _good(read: Callable[[int], bytes], skip: Callable[[str], None]) -> Iterator
             yield one
 
 
-@click.command()
+@click.command(
+    epilog=example(
+        "export --user susan --out posts.json",
+        "export --user susan --out susan.zip --archive --format json --format csv",
+    )
+)
 @click.option("--user", "username", required=True, help="The user whose data is exported.")
 @click.option("--out", required=True, help="The file to write; - for standard output.")
 @click.option("--archive", is_flag=True, help="Write a ZIP archive of several datasets.")
@@ -95,16 +102,17 @@ def _good(read: Callable[[int], bytes], skip: Callable[[str], None]) -> Iterator
     type=click.Choice(["json", "ndjson", "csv", "activitystreams"]),
     help="How an archive holds it; by default json.",
 )
+@prints
 def export(
     username: str, out: str, *, archive: bool, names: Sequence[str], formats: Sequence[str]
-) -> None:
+) -> Found:
     """Write a user's data to the file OUT, like an export but without a task or an email."""
     if not archive and (formats or len(names) > 1):
         raise click.UsageError("several datasets, or a format, need --archive")
     wiring = wire()
     user_id = find_user_id(wiring, username)
     make = _archive_of if archive else _document_of
-    _write(make(wiring, user_id, names, formats), out)
+    return _write(make(wiring, user_id, names, formats), out)
 
 
 def _document_of(wiring: Wiring, user_id: int, names: Sequence[str], _formats: Any) -> Any:
@@ -131,13 +139,13 @@ def _archive_of(wiring: Wiring, user_id: int, names: Sequence[str], formats: Seq
     return local.archive(wiring.database, choice, user_id=user_id, now=now, public_url=url)
 
 
-def _write(writer: Any, out: str) -> None:
+def _write(writer: Any, out: str) -> Found:
     from worker.export import local  # noqa: PLC0415
 
     if out == "-":
         local.write(writer, sys.stdout.buffer, progress=lambda _percent: None)
-        return
-    with click.progressbar(length=100, label="exporting", file=sys.stderr) as bar:
+        return Found([], [])  # the file itself is what standard output has
+    with progress_bar(100, "exporting") as bar:
         try:
             rows = local.write_file(
                 writer, Path(out), progress=lambda percent: bar.update(percent - bar.pos)
@@ -145,7 +153,7 @@ def _write(writer: Any, out: str) -> None:
         except (local.NotAFileError, OSError) as error:
             raise click.ClickException(str(error)) from error
     size, counts = Path(out).stat().st_size, ", ".join(f"{rows[name]} {name}" for name in rows)
-    click.echo(f"wrote {counts}, {size} bytes to {out}")
+    return found(f"wrote {counts}, {size} bytes to {out}", out=out, bytes=size, rows=dict(rows))
 
 
 def _datasets() -> dict[str, Any]:
@@ -166,10 +174,11 @@ def _require(known: Mapping[str, Any], name: str) -> Any:
     return known[name]
 
 
-@click.command()
+@click.command(epilog=example("verify posts.json", "verify susan.zip --json"))
 @click.argument("file", type=click.File("rb"))
 @click.option("--sha256", help="The expected SHA-256 checksum, 64 hexadecimal digits.")
-def verify(file: BinaryIO, sha256: str | None) -> None:
+@prints
+def verify(file: BinaryIO, sha256: str | None) -> Found:
     """Check an exported FILE: its form, and the content, order and number of its rows.
 
     Of an archive, also each member's CRC-32 and all that its manifest says.
@@ -179,18 +188,14 @@ def verify(file: BinaryIO, sha256: str | None) -> None:
     beginning, file = _peek(file)
     check = _check_archive if is_archive(beginning) else _check_document
     facts, notes, faults = check(file)
-    width = max(map(len, facts)) + 1
-    for name, fact in facts.items():
-        click.echo(f"{name + ':':<{width}}  {fact}")
     if sha256 is not None and sha256.strip().lower() != facts["sha256"]:
         faults.append("the SHA-256 checksum doesn't match the one given")
-    for note in notes:
-        click.echo(f"note:    {note}")
-    for fault in faults:
-        click.echo(f"fault:   {fault}", err=True)
-    if faults:
-        raise SystemExit(1)
-    click.echo("the file is intact")
+    width = max(map(len, facts)) + 1
+    lines = [f"{name + ':':<{width}}  {fact}" for name, fact in facts.items()]
+    lines += [f"note:    {note}" for note in notes]
+    lines += [] if faults else ["the file is intact"]
+    shown = {**facts, "intact": not faults, "notes": notes, "faults": faults}
+    return Found([shown], lines, tuple(faults))
 
 
 Checked = tuple[dict[str, Any], list[str], list[str]]
@@ -223,9 +228,7 @@ def _check_archive(file: BinaryIO) -> Checked:
             given, file = file, stack.enter_context(TemporaryFile())
             shutil.copyfileobj(given, file)
         size = file.seek(0, os.SEEK_END)
-        bar = stack.enter_context(
-            click.progressbar(length=2 * size, label="verifying", file=sys.stderr)
-        )
+        bar = stack.enter_context(progress_bar(2 * size, "verifying"))
         verdict = check(file, [*_datasets().values()], progress=lambda at: bar.update(at - bar.pos))
     facts = {"files": verdict.members, "bytes": verdict.bytes, "sha256": verdict.sha256}
     return {**verdict.rows, **facts}, [], [*verdict.faults]

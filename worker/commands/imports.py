@@ -1,22 +1,24 @@
 """The command that imports a file without a task."""
 
-import sys
+import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import click
 
 from worker.commands import find_user_id, wire
+from worker.commands.printing import Found, example, prints, progress_bar
 
 
-@click.command("import")
+@click.command("import", epilog=example("import archive.zip --user susan --report left-out.ndjson"))
 @click.argument("file", type=click.File("rb"))
 @click.option("--user", "username", required=True, help="The user who will own the posts.")
 @click.option(
     "--report", type=click.File("wb"), help="Where to write what was left out, as NDJSON."
 )
-def import_file(file: BinaryIO, username: str, report: BinaryIO | None) -> None:
+@prints
+def import_file(file: BinaryIO, username: str, report: BinaryIO | None) -> Found:
     """Import the posts of FILE, like an import over the API but without a task.
 
     FILE is an export of Carryout, Mastodon or X (Twitter), a JSON Feed, or JSON lines; its content
@@ -29,17 +31,25 @@ def import_file(file: BinaryIO, username: str, report: BinaryIO | None) -> None:
     user_id = find_user_id(wiring, username)
     with (
         _seekable(file) as seekable,
-        click.progressbar(length=_size(seekable), label="importing", file=sys.stderr) as bar,
+        progress_bar(_size(seekable), "importing") as bar,
     ):
         done = import_posts(wiring, seekable, user_id=user_id, progress=_advance(bar))
     result = done.result
-    click.echo(
+    summary = (
         f"imported {result['imported']} posts for {username} ({result['format']}):"
         f" {result['read']} read, {result['skipped']} skipped, {result['rejected']} rejected"
     )
-    out = report or sys.stdout.buffer
-    for lines in done.report():
-        out.write(lines)
+    if report is None:
+        rejected = list(_lines(done))
+        return Found([result, *map(json.loads, rejected)], [summary, *rejected])
+    report.writelines(f"{line}\n".encode() for line in _lines(done))
+    return Found([result], [summary])
+
+
+def _lines(done: Any) -> Iterator[str]:
+    """What was left out, a line each; afterwards it is forgotten."""
+    for some in done.report():
+        yield from some.decode().splitlines()
     done.forget()
 
 

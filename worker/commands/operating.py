@@ -1,9 +1,8 @@
 """Commands for those who keep it running: run, sweep, migrate, health, tasks."""
 
-import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +14,10 @@ from chalicelib.db.engine import Database
 from chalicelib.settings import MOST
 from chalicelib.values.fields import Status
 from chalicelib.wiring import Wiring
-from worker.commands import as_json, find_user_id, print_lines, wire
+from worker.commands import find_user_id, wire
+from worker.commands.printing import Found, document, example, found, prints
+
+ID = "0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
 
@@ -23,7 +25,7 @@ MIGRATION_LOCK = 0x63617272796F7574
 """The advisory lock of migrations: "carryout", as a 64-bit number."""
 
 
-@click.command()
+@click.command(epilog=example("run"))
 def run() -> None:
     """Process jobs from the queue until SIGTERM or SIGINT.
 
@@ -37,18 +39,19 @@ def run() -> None:
     Runner(wiring, alive=alive_file(wiring)).run()
 
 
-@click.command()
-def sweep() -> None:
+@click.command(epilog=example("sweep"))
+@prints
+def sweep() -> Found:
     """Run one pass of the reconciler: find lost work and restart it.
 
     Every worker does this automatically every SWEEP_INTERVAL_S seconds.
     """
     wiring = wire()
     counts = wiring.reconciler.sweep(now=wiring.now())
-    click.echo(", ".join(f"{name}: {count}" for name, count in counts.items()))
+    return found(", ".join(f"{name}: {count}" for name, count in counts.items()), **counts)
 
 
-@click.command()
+@click.command(epilog=example("migrate"))
 @click.option(
     "--application-url",
     envvar="APPLICATION_DATABASE_URL",
@@ -59,7 +62,8 @@ def sweep() -> None:
     envvar="APPLICATION_DATABASE_SECRET",
     help="Likewise the user of this secret in Secrets Manager.",
 )
-def migrate(application_url: str | None, application_secret: str | None) -> None:
+@prints
+def migrate(application_url: str | None, application_secret: str | None) -> Found:
     """Upgrade the database schema to the latest revision, if it isn't there already.
 
     A schema that is newer than this code (after a rollback) is left unchanged. Run it as the
@@ -67,12 +71,13 @@ def migrate(application_url: str | None, application_secret: str | None) -> None
     run sets that user's password and rights again.
     """
     wiring = wire()
-    if not upgrade(wiring.database):
-        click.echo("the schema is newer than this code and was left unchanged")
+    is_newest = upgrade(wiring.database)
     for name, password in application_users(wiring, application_url, application_secret):
         from chalicelib.db import application_role  # noqa: PLC0415
 
         application_role.set_up(wiring.database, name=name, password=password)
+    newer = ["the schema is newer than this code and was left unchanged"]
+    return Found([{"newest": is_newest}], [] if is_newest else newer)
 
 
 def application_users(
@@ -132,22 +137,23 @@ def alone(database: Database) -> Iterator[None]:
             connection.execute(sa.select(sa.func.pg_advisory_unlock(MIGRATION_LOCK)))
 
 
-@click.command()
-def health() -> None:
+@click.command(epilog=example("health"))
+@prints
+def health() -> Found:
     """Exit with 0 if a worker for this queue is alive on this machine, otherwise with 1."""
     from worker.runner import is_alive  # noqa: PLC0415
 
     if not is_alive(wire()):
         raise click.ClickException("no worker on this machine has reported recently")
-    click.echo("alive")
+    return found("alive", alive=True)
 
 
-@click.group()
+@click.group(epilog=example("tasks list --status failed"))
 def tasks() -> None:
     """List, show, retry and cancel tasks."""
 
 
-@tasks.command("list")
+@tasks.command("list", epilog=example("tasks list --status failed --json"))
 @click.option("--status", type=click.Choice(get_args(Status)), help="Only tasks in this state.")
 @click.option("--name", help="Only tasks of this kind.")
 @click.option(
@@ -157,8 +163,8 @@ def tasks() -> None:
     type=click.IntRange(min=1, max=MOST),
     help="Maximum number of tasks to list.",
 )
-@as_json
-def list_tasks(status: str | None, name: str | None, limit: int, *, as_json: bool) -> None:
+@prints
+def list_tasks(status: str | None, name: str | None, limit: int) -> Found:
     """List the newest tasks of all users."""
     from chalicelib.exports.views import list_tasks as find  # noqa: PLC0415
     from chalicelib.values.paging import Page  # noqa: PLC0415
@@ -166,16 +172,9 @@ def list_tasks(status: str | None, name: str | None, limit: int, *, as_json: boo
     wiring = wire()
     names = None if name is None else [name]
     with wiring.database.read() as session:
-        found, _ = find(session, page=Page(limit), status=status, names=names)
-    if as_json:
-        print_lines(_facts(view.task) for view in found)
-        return
-    for view in found:
-        one = view.task
-        percent = f"{one.percent:>3} %"
-        click.echo(f"{one.id}  {one.name:<14} {one.status:<10} {percent}  {one.error_code or ''}")
-    if not found:
-        click.echo("no tasks")
+        listed, _ = find(session, page=Page(limit), status=status, names=names)
+    facts = [_facts(view.task) for view in listed]
+    return Found(facts, map(_line, facts) if facts else ["no tasks"])
 
 
 def _facts(task: Any) -> dict[str, Any]:
@@ -183,30 +182,41 @@ def _facts(task: Any) -> dict[str, Any]:
     return {name: getattr(task, name) for name in names}
 
 
-@tasks.command()
-@click.argument("task_id")
-def show(task_id: str) -> None:
-    """Show a task as JSON, as the API does, with its events under `history`."""
-    whole = {**_shown(task_id), "history": _history(task_id)}
-    click.echo(json.dumps(whole, indent=2, ensure_ascii=False))
+def _line(facts: dict[str, Any]) -> str:
+    percent = f"{facts['percent']:>3} %"
+    rest = f"{facts['status']:<10} {percent}  {facts['error_code'] or ''}"
+    return f"{facts['id']}  {facts['name']:<14} {rest}"
 
 
-@tasks.command()
+@tasks.command(epilog=example(f"tasks show {ID}"))
 @click.argument("task_id")
-def retry(task_id: str) -> None:
+@prints
+def show(task_id: str) -> Found:
+    """Show a task's whole story as JSON: as the API does, with attempts, history, messages, log.
+
+    `log` has its lines if LOG_FILE names a file of this machine, and is null otherwise.
+    """
+    return document({**_shown(task_id), **_story(task_id)})
+
+
+@tasks.command(epilog=example(f"tasks retry {ID}"))
+@click.argument("task_id")
+@prints
+def retry(task_id: str) -> Found:
     """Queue a failed or cancelled task again."""
     from chalicelib.tasks.requests import retry_task  # noqa: PLC0415
 
     wiring = wire()
     with wiring.database.write() as session:
         task = retry_task(session, task_id, now=wiring.now())
-    _hint(wiring, task)
-    click.echo(task.status)
+    hint(wiring, [(task.id, task.name)])
+    return found(task.status, id=task.id, status=task.status)
 
 
-@tasks.command()
+@tasks.command(epilog=example(f"tasks cancel {ID}"))
 @click.argument("task_id")
-def cancel(task_id: str) -> None:
+@prints
+def cancel(task_id: str) -> Found:
     """Cancel a task: immediately if it is queued, otherwise once its worker has stopped."""
     from chalicelib.tasks.requests import cancel_task  # noqa: PLC0415
 
@@ -215,14 +225,15 @@ def cancel(task_id: str) -> None:
         lease_s = wiring.settings.lease_s
         task = cancel_task(session, task_id, lease_s=lease_s, now=wiring.now())
     wiring.outbox_hint.send()
-    click.echo(task.status)
+    return found(task.status, id=task.id, status=task.status)
 
 
-@tasks.command()
+@tasks.command(epilog=example("""tasks launch example --user susan --params '{"seconds": 5}'"""))
 @click.argument("name")
 @click.option("--user", "username", required=True, help="The user whose task it becomes.")
 @click.option("--params", default="{}", help="Its parameters, as a JSON object.")
-def launch(name: str, username: str, params: str) -> None:
+@prints
+def launch(name: str, username: str, params: str) -> Found:
     """Launch the task NAME for a user, as the API does, and print its id."""
     import msgspec  # noqa: PLC0415
 
@@ -248,15 +259,16 @@ def launch(name: str, username: str, params: str) -> None:
     user_id = find_user_id(wiring, username)
     with wiring.database.write() as session:
         task = launch_task(session, user_id, request, now=wiring.now()).task
-    _hint(wiring, task)
-    click.echo(task.id)
+    hint(wiring, [(task.id, task.name)])
+    return found(task.id, id=task.id, status=task.status)
 
 
-def _hint(wiring: Any, task: Any) -> None:
+def hint(wiring: Wiring, jobs: Iterable[tuple[str, str]]) -> None:
+    """Enqueue jobs for tasks, of these ids and kinds; without Redis, the reconciler does so."""
     from chalicelib.adapters.job_queue import QueueError  # noqa: PLC0415
 
     try:
-        wiring.queue.enqueue([(task.id, task.name)])
+        wiring.queue.enqueue(jobs)
     except QueueError:
         click.echo("Redis isn't responding; the next sweep will notify the workers.", err=True)
 
@@ -274,16 +286,14 @@ def _shown(task_id: str) -> Any:
     return show_task(view, position=position, workers=Workers(1), now=now, prefix="")
 
 
-def _history(task_id: str) -> list[dict[str, str]]:
-    import sqlalchemy as sa  # noqa: PLC0415
+def _story(task_id: str) -> dict[str, Any]:
+    from chalicelib.operations import stories  # noqa: PLC0415
 
-    from chalicelib.db.models import AuditEntry  # noqa: PLC0415
-    from chalicelib.values.fields import format_time  # noqa: PLC0415
-
-    statement = sa.select(AuditEntry.at, AuditEntry.event).where(AuditEntry.task_id == task_id)
-    with wire().database.read() as session:
-        rows = session.execute(statement.order_by(AuditEntry.id)).all()
-    return [{"at": format_time(row[0]), "event": row[1]} for row in rows]
+    wiring = wire()
+    with wiring.database.read() as session:
+        story = stories.tell(session, task_id)
+    log = stories.log_of(wiring.settings.log_file, task_id)
+    return {**stories.show_story(story), "log": log, "log_query": stories.log_query(task_id)}
 
 
 COMMANDS = [run, sweep, migrate, health, tasks]

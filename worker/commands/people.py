@@ -5,14 +5,18 @@ import sys
 import click
 
 from worker.commands import wire
+from worker.commands.printing import Found, example, found, prints
 
 
-@click.command("create-user")
+@click.command(
+    "create-user", epilog=example("create-user susan --email susan@example.com --language es")
+)
 @click.argument("username")
 @click.option("--email", required=True, help="The user's email address.")
 @click.option("--admin", is_flag=True, help="Make the user an administrator.")
 @click.option("--language", default="en", show_default=True, help="en, es or ko.")
-def create_user(username: str, email: str, *, admin: bool, language: str) -> None:
+@prints
+def create_user(username: str, email: str, *, admin: bool, language: str) -> Found:
     """Create an account; the password is prompted for, or read from standard input."""
     from chalicelib.accounts import accounts  # noqa: PLC0415
     from chalicelib.errors import Invalid  # noqa: PLC0415
@@ -36,7 +40,7 @@ def create_user(username: str, email: str, *, admin: bool, language: str) -> Non
     wiring = wire()
     with wiring.database.write() as session:
         user = accounts.sign_up(session, new, now=wiring.now())
-    click.echo(f"created {user.username} (id {user.id})")
+    return found(f"created {user.username} (id {user.id})", id=user.id, username=user.username)
 
 
 def _password() -> str:
@@ -45,22 +49,23 @@ def _password() -> str:
     return sys.stdin.readline().rstrip("\r\n")
 
 
-@click.command("set-admin")
+@click.command("set-admin", epilog=example("set-admin susan on"))
 @click.argument("username")
 @click.argument("state", type=click.Choice(["on", "off"]))
-def set_admin(username: str, state: str) -> None:
+@prints
+def set_admin(username: str, state: str) -> Found:
     """Grant or revoke administrator rights."""
     from chalicelib.accounts.accounts import find_user  # noqa: PLC0415
 
     with wire().database.write() as session:
         user = find_user(session, username)
         if user is None:
-            raise click.ClickException(f"no user named {username}")
+            raise click.ClickException(f"no user named {username}; create one with create-user")
         user.is_admin = state == "on"
-    click.echo(f"{username}: administrator {state}")
+    return found(f"{username}: administrator {state}", username=username, is_admin=state == "on")
 
 
-@click.command()
+@click.command(epilog=example("shell"))
 def shell() -> None:
     """Open a Python shell with the models and a session; only session.commit() saves changes."""
     import code  # noqa: PLC0415

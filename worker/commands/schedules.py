@@ -1,19 +1,20 @@
 """Commands about schedules, and about what is paused."""
 
-import json
+from typing import Any
 
 import click
 
 from worker.commands import find_user_id, wire
-from worker.commands.operating import tasks
+from worker.commands.operating import hint, tasks
+from worker.commands.printing import Found, document, example, found, prints
 
 
-@click.group()
+@click.group(epilog=example("schedules list --user susan"))
 def schedules() -> None:
     """List, show, pause, resume and delete schedules."""
 
 
-@schedules.command("list")
+@schedules.command("list", epilog=example("schedules list --user susan --json"))
 @click.option("--user", "username", help="Only the schedules of this user.")
 @click.option(
     "--limit",
@@ -22,27 +23,37 @@ def schedules() -> None:
     type=click.IntRange(min=1, max=1_000_000),
     help="Maximum number of schedules to list.",
 )
-def list_schedules(username: str | None, limit: int) -> None:
+@prints
+def list_schedules(username: str | None, limit: int) -> Found:
     """List the newest schedules, of all users or of one."""
     from chalicelib.tasks.schedules import list_schedules as find  # noqa: PLC0415
-    from chalicelib.values.fields import format_time  # noqa: PLC0415
     from chalicelib.values.paging import Page  # noqa: PLC0415
 
     wiring = wire()
     user_id = None if username is None else find_user_id(wiring, username)
     with wiring.database.read() as session:
-        found, _ = find(session, page=Page(limit), user_id=user_id)
-    for one in found:
-        following = format_time(one.next_run_at) if one.next_run_at else "-"
-        state = "enabled" if one.enabled else "paused"
-        click.echo(f"{one.id}  {one.name:<14} {state:<8} {following:<20} {one.rrule}")
-    if not found:
-        click.echo("no schedules")
+        listed, _ = find(session, page=Page(limit), user_id=user_id)
+    facts = [_facts(one) for one in listed]
+    return Found(facts, map(_line, facts) if facts else ["no schedules"])
 
 
-@schedules.command()
+def _facts(schedule: Any) -> dict[str, Any]:
+    from chalicelib.schemas.serializers import show_time  # noqa: PLC0415
+
+    names = ("id", "user_id", "name", "rrule", "timezone", "enabled", "skipped", "failures")
+    known = {name: getattr(schedule, name) for name in names}
+    return {**known, "next_run_at": show_time(schedule.next_run_at)}
+
+
+def _line(facts: dict[str, Any]) -> str:
+    state, following = "enabled" if facts["enabled"] else "paused", facts["next_run_at"] or "-"
+    return f"{facts['id']}  {facts['name']:<14} {state:<8} {following:<20} {facts['rrule']}"
+
+
+@schedules.command(epilog=example("schedules show 0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"))
 @click.argument("schedule_id")
-def show(schedule_id: str) -> None:
+@prints
+def show(schedule_id: str) -> Found:
     """Show a schedule as JSON, with its next runs."""
     from chalicelib.schemas.schedules import SHOWN_RUNS, show_schedule  # noqa: PLC0415
     from chalicelib.tasks.schedules import get, next_runs  # noqa: PLC0415
@@ -53,45 +64,49 @@ def show(schedule_id: str) -> None:
     runs = next_runs(schedule, now=wiring.now(), most=SHOWN_RUNS)
     shown = show_schedule(schedule, runs=runs, last_task=None, prefix="")
     shown_last = {"last_task": schedule.last_task_id, "user_id": schedule.user_id}
-    click.echo(json.dumps({**shown, **shown_last}, indent=2, ensure_ascii=False))
+    return document({**shown, **shown_last})
 
 
-@schedules.command()
+@schedules.command(epilog=example("schedules pause 0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"))
 @click.argument("schedule_id")
-def pause(schedule_id: str) -> None:
+@prints
+def pause(schedule_id: str) -> Found:
     """Pause a schedule: nothing is launched until it is resumed."""
-    _switch(schedule_id, enabled=False)
+    return _switch(schedule_id, enabled=False)
 
 
-@schedules.command()
+@schedules.command(epilog=example("schedules resume 0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"))
 @click.argument("schedule_id")
-def resume(schedule_id: str) -> None:
+@prints
+def resume(schedule_id: str) -> Found:
     """Resume a schedule from now on."""
-    _switch(schedule_id, enabled=True)
+    return _switch(schedule_id, enabled=True)
 
 
-def _switch(schedule_id: str, *, enabled: bool) -> None:
+def _switch(schedule_id: str, *, enabled: bool) -> Found:
     from chalicelib.tasks.schedules import change  # noqa: PLC0415
 
     with wire().database.write() as session:
         change(session, schedule_id, enabled=enabled)
-    click.echo("enabled" if enabled else "paused")
+    return found("enabled" if enabled else "paused", id=schedule_id, enabled=enabled)
 
 
-@schedules.command()
+@schedules.command(epilog=example("schedules delete 0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"))
 @click.argument("schedule_id")
-def delete(schedule_id: str) -> None:
+@prints
+def delete(schedule_id: str) -> Found:
     """Delete a schedule; the tasks that it launched stay."""
     from chalicelib.tasks.schedules import delete as remove  # noqa: PLC0415
 
     with wire().database.write() as session:
         remove(session, schedule_id)
-    click.echo("deleted")
+    return found("deleted", id=schedule_id, deleted=True)
 
 
-@tasks.command("pause")
+@tasks.command("pause", epilog=example("tasks pause export_posts"))
 @click.argument("name", required=False)
-def pause_tasks(name: str | None) -> None:
+@prints
+def pause_tasks(name: str | None) -> Found:
     """Keep workers from beginning tasks of the kind NAME, or any; running tasks go on."""
     from chalicelib.tasks import pauses  # noqa: PLC0415
 
@@ -99,25 +114,26 @@ def pause_tasks(name: str | None) -> None:
     with wiring.database.write() as session:
         pauses.pause(session, kind)
         paused = pauses.list_paused(session)
-    click.echo(f"paused: {', '.join(paused)}")
+    return _paused(paused)
 
 
-@tasks.command("resume")
+@tasks.command("resume", epilog=example("tasks resume export_posts"))
 @click.argument("name", required=False)
-def resume_tasks(name: str | None) -> None:
+@prints
+def resume_tasks(name: str | None) -> Found:
     """Resume tasks of the kind NAME, or all that is paused."""
-    from chalicelib.adapters.job_queue import QueueError  # noqa: PLC0415
     from chalicelib.tasks import pauses  # noqa: PLC0415
 
     wiring, kind = wire(), _kind(name)
     with wiring.database.write() as session:
         due = pauses.resume(session, kind)
         paused = pauses.list_paused(session)
-    try:
-        wiring.queue.enqueue(due)
-    except QueueError:
-        click.echo("Redis isn't responding; the next sweep will notify the workers.", err=True)
-    click.echo(f"paused: {', '.join(paused) or 'nothing'}")
+    hint(wiring, due)
+    return _paused(paused)
+
+
+def _paused(kinds: list[str]) -> Found:
+    return found(f"paused: {', '.join(kinds) or 'nothing'}", paused=kinds)
 
 
 def _kind(name: str | None) -> str:

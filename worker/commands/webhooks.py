@@ -1,49 +1,51 @@
 """Commands about webhooks: list, show, pause, resume, delete, redeliver."""
 
-import json
 from typing import Any
 
 import click
 
 from worker.commands import find_user_id, wire
+from worker.commands.printing import Found, document, example, found, prints
+
+ID = "0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"
 
 
-@click.group()
+@click.group(epilog=example("webhooks list --user susan"))
 def webhooks() -> None:
     """List, show, pause, resume and delete webhooks, and deliver to them again."""
 
 
-@webhooks.command("list")
+@webhooks.command("list", epilog=example("webhooks list --failing --json"))
 @click.option("--user", "username", help="Only webhooks of this user.")
+@click.option("--failing", is_flag=True, help="Only webhooks that fail, or are disabled for that.")
 @click.option(
     "--limit",
     default=20,
     show_default=True,
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=1_000_000),
     help="Maximum number of webhooks to list.",
 )
-def list_webhooks(username: str | None, limit: int) -> None:
+@prints
+def list_webhooks(username: str | None, limit: int, *, failing: bool) -> Found:
     """List the newest webhooks: of all users, or of one."""
-    from chalicelib.outbox.webhooks import list_webhooks as find  # noqa: PLC0415
+    from chalicelib.operations.oversight import list_webhooks as find  # noqa: PLC0415
+    from chalicelib.schemas.administration import show_webhook  # noqa: PLC0415
     from chalicelib.values.paging import Page  # noqa: PLC0415
 
     wiring = wire()
     user_id = None if username is None else find_user_id(wiring, username)
     with wiring.database.read() as session:
-        found, _ = find(session, page=Page(limit), user_id=user_id)
-    for one in found:
-        state = "enabled" if one.enabled else one.disabled_reason or "disabled"
-        click.echo(f"{one.id}  user {one.user_id:<6} {state:<8} {_host(one.url)}")
-    if not found:
-        click.echo("no webhooks")
+        listed, _ = find(session, page=Page(limit), failing=failing, user_id=user_id)
+    facts = [show_webhook(one.row, one.username) for one in listed]
+    return Found(facts, map(_line, facts) if facts else ["no webhooks"])
 
 
-def _host(url: str) -> str:
-    """Where a webhook leads; the rest of its URL may hold a secret of its receiver's."""
-    return "/".join(url.split("/", 3)[:3])
+def _line(facts: Any) -> str:
+    state = "enabled" if facts["enabled"] else facts["disabled_reason"] or "disabled"
+    return f"{facts['id']}  user {facts['owner']['id']:<6} {state:<8} {facts['receiver']}"
 
 
-@webhooks.command()
+@webhooks.command(epilog=example(f"webhooks show {ID}"))
 @click.argument("webhook_id")
 @click.option(
     "--limit",
@@ -52,7 +54,8 @@ def _host(url: str) -> str:
     type=click.IntRange(min=1),
     help="Maximum number of deliveries to show.",
 )
-def show(webhook_id: str, limit: int) -> None:
+@prints
+def show(webhook_id: str, limit: int) -> Found:
     """Show a webhook and its newest deliveries as JSON, as the API does; never its secret."""
     from chalicelib.outbox.webhooks import get_webhook, list_deliveries  # noqa: PLC0415
     from chalicelib.schemas.webhooks import show_delivery, show_webhook  # noqa: PLC0415
@@ -61,26 +64,28 @@ def show(webhook_id: str, limit: int) -> None:
     wiring = wire()
     with wiring.database.read() as session:
         webhook = get_webhook(session, webhook_id)
-        found, _ = list_deliveries(session, webhook_id, page=Page(limit))
+        deliveries, _ = list_deliveries(session, webhook_id, page=Page(limit))
     shown: dict[str, Any] = {**show_webhook(webhook, prefix="")}
-    shown["deliveries"] = [show_delivery(one, prefix="") for one in found]
-    click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    shown["deliveries"] = [show_delivery(one, prefix="") for one in deliveries]
+    return document(shown)
 
 
-@webhooks.command()
+@webhooks.command(epilog=example(f"webhooks pause {ID}"))
 @click.argument("webhook_id")
-def pause(webhook_id: str) -> None:
+@prints
+def pause(webhook_id: str) -> Found:
     """Deliver nothing to a webhook until it is resumed."""
     _enable(webhook_id, enabled=False)
-    click.echo("paused")
+    return found("paused", id=webhook_id, enabled=False)
 
 
-@webhooks.command()
+@webhooks.command(epilog=example(f"webhooks resume {ID}"))
 @click.argument("webhook_id")
-def resume(webhook_id: str) -> None:
+@prints
+def resume(webhook_id: str) -> Found:
     """Deliver to a webhook again, whatever disabled it."""
     _enable(webhook_id, enabled=True)
-    click.echo("enabled")
+    return found("enabled", id=webhook_id, enabled=True)
 
 
 def _enable(webhook_id: str, *, enabled: bool) -> None:
@@ -90,27 +95,29 @@ def _enable(webhook_id: str, *, enabled: bool) -> None:
         change_webhook(session, webhook_id, WebhookChange(enabled=enabled))
 
 
-@webhooks.command()
+@webhooks.command(epilog=example(f"webhooks delete {ID}"))
 @click.argument("webhook_id")
-def delete(webhook_id: str) -> None:
+@prints
+def delete(webhook_id: str) -> Found:
     """Delete a webhook and its deliveries."""
     from chalicelib.outbox.webhooks import delete_webhook  # noqa: PLC0415
 
     with wire().database.write() as session:
         delete_webhook(session, webhook_id)
-    click.echo("deleted")
+    return found("deleted", id=webhook_id, deleted=True)
 
 
-@webhooks.command()
+@webhooks.command(epilog=example(f"webhooks redeliver {ID} 3"))
 @click.argument("webhook_id")
 @click.argument("number", type=click.IntRange(min=1))
-def redeliver(webhook_id: str, number: int) -> None:
+@prints
+def redeliver(webhook_id: str, number: int) -> Found:
     """Deliver an event once more: the NUMBER of its delivery is what `show` calls `n`."""
     from chalicelib.outbox.webhooks import redeliver as deliver_again  # noqa: PLC0415
 
     with wire().database.write() as session:
         delivery = deliver_again(session, webhook_id, number)
-    click.echo(f"delivery {delivery.number}")
+    return found(f"delivery {delivery.number}", webhook_id=webhook_id, n=delivery.number)
 
 
 COMMANDS = [webhooks]

@@ -13,7 +13,7 @@ import orjson
 
 from chalicelib.exports.datasets import Dataset
 from worker.export.statements import BETWEEN
-from worker.export.viewer import periods, scripts
+from worker.export.viewer import frames, periods
 from worker.export.viewer.files import FOLDER
 
 FILE_BYTES = 1024 * 1024
@@ -96,8 +96,8 @@ class DataFile:
         self._head = b""
         if size_bytes is None:
             contents.files.append(0)
-            self._head = scripts.head(layout.dataset.name, len(contents.files))
-        self.path = f"{FOLDER}/data/{layout.dataset.name}-{len(contents.files):04}.js"
+            self._head = frames.HEAD
+        self.path = f"{FOLDER}/data/{layout.dataset.name}-{len(contents.files):04}.html"
 
     @property
     def is_full(self) -> bool:
@@ -112,7 +112,7 @@ class DataFile:
             rows: How many they are.
         """
         between = BETWEEN if self._contents.files[-1] else b"[\n"
-        written = self._head + scripts.escaped(between + lines)
+        written = self._head + frames.escaped(between + lines)
         self._head = b""
         self.size_bytes += len(written)
         self._contents.files[-1] += rows
@@ -123,7 +123,7 @@ class DataFile:
 
     def end(self) -> bytes:
         """What stands after the last row."""
-        return scripts.escaped(b"\n]") + scripts.TAIL
+        return frames.escaped(b"\n]") + frames.TAIL
 
 
 def _months(lines: bytes, time: str) -> list[tuple[str, int]]:

@@ -13,11 +13,11 @@ from chalicelib.exports.datasets import Dataset
 from chalicelib.values.fields import format_time
 from chalicelib.values.languages import LANGUAGES, language_for
 from worker.export.archive.archive import About
-from worker.export.viewer import scripts
+from worker.export.viewer import frames
 from worker.export.viewer.data import Contents, Layout
 from worker.export.viewer.files import FOLDER
 
-NAME = f"{FOLDER}/index.js"
+NAME = f"{FOLDER}/data/index.html"
 VERSION = 1
 
 
@@ -38,7 +38,7 @@ def index(about: About, language: str, datasets: Iterable[tuple[Dataset, Content
         "to": about.until and format_time(about.until),
         "datasets": [_described(*one) for one in datasets],
     }
-    return scripts.head("index", 0) + scripts.escaped(orjson.dumps(facts)) + scripts.TAIL
+    return frames.HEAD + frames.escaped(orjson.dumps(facts)) + frames.TAIL
 
 
 def _described(dataset: Dataset, contents: Contents) -> dict[str, Any]:

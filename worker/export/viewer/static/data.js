@@ -1,33 +1,35 @@
 // The rows, which are in files that load when they are needed.
 //
-// A page from a disk may not read files, but it may run scripts: each file of data calls
-// `carryout.add` with one JSON text. A row's position is its number in the dataset's order; the
-// index knows how many rows each file holds, and each month.
+// A page from a disk may not read files, but it may show them in frames: each file of data sends one
+// JSON text to the page that shows it. A frame is in a sandbox and is taken away as soon as it has
+// sent its text, so that a browser can forget it. A row's position is its number in the dataset's
+// order; the index knows how many rows each file holds, and each month.
 
 "use strict";
 
 carryout.data = (() => {
-  const KEPT_CHARACTERS = 48_000_000; // of files, so that a tab can read any archive to its end
+  const KEPT_CHARACTERS = 32_000_000; // of files, so that a tab can read any archive to its end
+  const GRACE_MS = 2000; // a text may come after the news that its frame is loaded
 
-  const waiting = new Map(); // what to do with a file that is being loaded
   const kept = new Map(); // what was loaded, the least recently used first
 
-  carryout.add = (name, number, text) => waiting.get(`${name}/${number}`)?.(text);
-
-  function read(path, name, number) {
+  function read(path) {
     return new Promise((resolve, reject) => {
-      const key = `${name}/${number}`;
-      const script = carryout.script(path);
+      const frame = carryout.el("iframe", { src: path, sandbox: "allow-scripts", hidden: true });
+      const hear = ({ source, data }) => {
+        if (source === frame.contentWindow) end(() => resolve(data));
+      };
       const end = (act) => {
-        waiting.delete(key);
-        script.remove();
+        removeEventListener("message", hear);
+        frame.remove();
         act();
       };
-      waiting.set(key, (text) => end(() => resolve(text)));
-      // A script that ran has called already; one that could not be parsed never does.
-      script.addEventListener("load", () => end(() => reject(new Error(path))));
-      script.addEventListener("error", () => end(() => reject(new Error(path))));
-      document.head.append(script);
+      addEventListener("message", hear);
+      // A frame loads an explanation, too, where there is no such file.
+      frame.addEventListener("load", () => {
+        setTimeout(() => end(() => reject(new Error(path))), GRACE_MS);
+      });
+      document.body.append(frame);
     });
   }
 
@@ -61,9 +63,9 @@ carryout.data = (() => {
       keep(key, found);
       return found.file;
     }
-    const path = `viewer/data/${dataset.name}-${String(number).padStart(4, "0")}.js`;
+    const path = `viewer/data/${dataset.name}-${String(number).padStart(4, "0")}.html`;
     const entry = { size: 0 };
-    entry.file = read(path, dataset.name, number).then((text) => {
+    entry.file = read(path).then((text) => {
       entry.size = text.length;
       keep(key, entry);
       return opened(text);
@@ -112,6 +114,6 @@ carryout.data = (() => {
       return dataset.periods.map(([name, rows]) => ({ name, rows, from, to: (from += rows) }));
     },
 
-    index: async () => JSON.parse(await read("viewer/index.js", "index", 0)),
+    index: async () => JSON.parse(await read("viewer/data/index.html")),
   };
 })();

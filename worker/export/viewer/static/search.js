@@ -6,7 +6,7 @@
 carryout.search = (() => {
   const WRITTEN = new Set(["text", "enum", "uuid", "decimal", "json"]);
   const SLICE_MS = 24; // at most, between two moments in which the page can react
-  const AHEAD = 4; // files that load while one is searched
+  const AHEAD = 2; // files that load while one is searched
 
   // Each word in both ways in which Unicode writes the same letter: posts are kept as they were
   // typed.
@@ -33,7 +33,8 @@ carryout.search = (() => {
     if (dataset.fields.some(([, kind]) => kind === "json")) {
       return (text) => text.split("\n").slice(1, -1).map((_, index) => index);
     }
-    const written = wanted.map((forms) => forms.map((form) => JSON.stringify(form).slice(1, -1)));
+    const escaped = (form) => JSON.stringify(form).slice(1, -1).replaceAll("<", "\\u003c");
+    const written = wanted.map((forms) => forms.map(escaped));
     return (text) => {
       const lower = text.toLowerCase();
       if (!fits(lower, written)) return [];
