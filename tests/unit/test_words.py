@@ -33,7 +33,7 @@ OTHERS = re.compile(r"requirements|checkov\.txt|/axe/|\.(po|mo|svg|png|lock)$|^L
 """Files that are not in our words."""
 
 SENTENCES = "tests/unit/english.tsv"
-"""Sentences in English that were given up, and what is said instead, if that is still said."""
+"""Sentences in English that were given up, and what problems and the reference say instead."""
 
 NO_WORDS = {
     SENTENCES,
