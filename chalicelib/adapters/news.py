@@ -61,9 +61,9 @@ class Announcer:
             connection.connect()
             connection.send_command("CLIENT", "REPLY", "OFF", check_health=False)
             self._connection = connection
-        for user_id in user_ids:
-            channel = f"{self._prefix}{user_id}"
-            self._connection.send_command("PUBLISH", channel, 1, check_health=False)
+        words = [("PUBLISH", f"{self._prefix}{user_id}", 1) for user_id in user_ids]
+        packed = self._connection.pack_commands(words)
+        self._connection.send_packed_command(packed, check_health=False)
 
     def _is_silent(self) -> bool:
         """Whether there is a connection, as good as far as is known: Redis speaks as it leaves."""

@@ -67,7 +67,10 @@ def test_killed(start: Start, wiring: Wiring, ask: Callable[..., list[str]]) -> 
     assert {(task.failures, task.attempt) for task in tasks} == {(0, 1)}
     assert {task.claim for task in tasks} == {2}  # nobody knew of the results of those before
     assert (first.claim, first.failures) == (1, 0)
-    assert wiring.queue.redis.llen(wiring.queue.rq.intermediate_queue_key) == 0
+    # On a slow machine the first one may lie there: the reconciler took it for lost, its second job
+    # was in the batch, and nobody had a lease for that. RQ tidies such up.
+    on_its_way = wiring.queue.rq.intermediate_queue.get_job_ids
+    wait_until(lambda: not set(asked[1:]) & set(on_its_way()), "no job is left on its way")
 
 
 @on_postgresql
@@ -80,6 +83,8 @@ def test_stopped(start: Start, wiring: Wiring, ask: Callable[..., list[str]]) ->
     assert len(set(together(tasks[1:]))) == 1, "they were not claimed together"
     assert [task.status for task in tasks] == ["succeeded"] * 4 + ["queued"] * 4
     assert {(task.failures, task.claim) for task in tasks} == {(0, 1)}
-    assert wiring.queue.rq.get_job_ids() == asked[4:]
+    # On a slow machine the reconciler may have taken them for lost meanwhile: then they are there
+    # again, at the end.
+    assert wiring.queue.rq.get_job_ids()[:4] == asked[4:]
     start(PATIENT_BATCHES="1")
     all_succeed(wiring, asked)
