@@ -73,6 +73,7 @@ def schemas(bodies: Iterable[type[Struct]], returned: Iterable[Any]) -> Json:
     made["NewTask"] = _new_task(made["NewTask"])
     for name in ("NewSchedule", "ScheduleChange"):
         made[name]["properties"]["task"] = _scheduled(made[name]["properties"]["task"])
+    made["PauseChange"]["properties"]["name"]["anyOf"][0] |= {"enum": list(TASKS)}
     made["Task"]["properties"]["result"] |= _result()
     made["ExportResult"]["additionalProperties"] = {"type": "integer", "minimum": 0}
     for response, example in EXAMPLES.items():
