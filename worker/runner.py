@@ -24,7 +24,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from rq import Queue, Worker, worker_registration
-from rq.exceptions import NoSuchJobError
+from rq.exceptions import NoSuchJobError, StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -190,8 +190,8 @@ class Runner(Worker):
         """Have RQ tidy its registries, and go on when something in them is not RQ's."""
         try:
             super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
-        except (RedisConnectionError, RedisTimeoutError):
-            raise
+        except (RedisConnectionError, RedisTimeoutError, StopRequested):
+            raise  # RQ's handler of signals raises wherever it finds the worker, here too
         except Exception:
             log.warning("could not tidy", extra={"action": "tidy"}, exc_info=True)
             self.last_cleaned_at = now()  # type: ignore[assignment]

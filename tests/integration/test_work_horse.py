@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rq import Worker
+from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.registry import FailedJobRegistry, StartedJobRegistry
@@ -244,3 +246,10 @@ def test_suspended_for_real(wiring: Wiring, environment: dict[str, str], tmp_pat
         resume(wiring.queue.redis)
         wait_until(lambda: statuses(wiring, asked) == ["succeeded"] * 12, "all are done")
     assert not wiring.queue.workers_alive().suspended
+
+
+def test_it_can_be_stopped_while_it_tidies(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that comes meanwhile is no trouble with a registry: the worker ends."""
+    monkeypatch.setattr(Worker, "run_maintenance_tasks", lambda worker: worker._shutdown())
+    with pytest.raises(StopRequested):
+        runner.run_maintenance_tasks()
