@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-has
 # uv leaves compiling to the first import; unless that is kept, every process compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo run test faults soak mutants coverage bench browser servers image-check fuzz \
+.PHONY: help setup demo run test faults soak mutants coverage bench browser lighthouse servers image-check fuzz \
   audit attack openapi-lint deploy destroy package package-check translations check lock
 
 help: ## list the commands
@@ -59,6 +59,11 @@ bench: setup ## measure everything against its peers (QUICK=1, ONLY=, DATA_DIR=.
 
 browser: setup ## run the Chromium tests, which `test` includes if Chromium is there (screenshots: build/screens)
 	@BROWSER_TESTS=required SCREENS=on $(BIN)/pytest tests/browser $(ARGS)
+
+lighthouse: setup ## measure every page with Lighthouse, in ten minutes or more (needs npm)
+	@npm install --silent --no-audit --no-fund --prefix build/lighthouse lighthouse@12.8.2
+	@LIGHTHOUSE=build/lighthouse/node_modules/.bin/lighthouse BROWSER_TESTS=required \
+	  $(BIN)/pytest -s tests/browser/test_lighthouse.py $(ARGS)
 
 servers: setup ## test supervisord, honcho, Compose's commands and an upgrade, each with a real export
 	@$(BIN)/pytest -m servers tests/deployed $(ARGS)
