@@ -198,6 +198,15 @@ LIMITS = (
     ),
     Limit("tokens", "user", str(accounts.MOST_TOKENS), "the oldest ends", _LEDGER, SIGN_IN),
     Limit(
+        "accounts created",
+        "network",
+        _of(rate_limits.SIGN_UPS_PER_NETWORK),
+        _429,
+        _NOBODY,
+        SIGN_UP,
+        counted=(rate_limits.SIGN_UPS_PER_NETWORK.name,),
+    ),
+    Limit(
         "resets",
         "network",
         _of(rate_limits.RESETS_PER_NETWORK),

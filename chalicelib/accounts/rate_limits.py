@@ -72,6 +72,9 @@ IMPORTS_PER_USER = Rate("imports:user", 30, 3600)
 HASHES_PER_NETWORK = Rate("hashes:network", 120, 60)
 """Passwords that are hashed for one network, right ones too: each costs 19 MiB and 20 ms."""
 
+SIGN_UPS_PER_NETWORK = Rate("sign-ups:network", 100, 3600)
+"""Accounts that are created: a school or an office may sign up in an hour."""
+
 RESETS_PER_NETWORK = Rate("resets:network", 20, 3600)
 """Resets of a password that somebody without a session requests, for whatever address."""
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import msgspec
 
 from chalicelib.accounts import accounts
+from chalicelib.accounts.rate_limits import SIGN_UPS_PER_NETWORK
 from chalicelib.errors import RegistrationClosed, SignInAgain
 from chalicelib.microblog import posts
 from chalicelib.schemas import responses
@@ -35,6 +36,7 @@ def sign_up(call: Call, new: SignUp) -> responses.User:
         RegistrationClosed: Sign-up is closed.
         UsernameTaken: Another account has this name, in whatever case.
         EmailTaken: Another account has this address, in whatever case.
+        TooMany: Too many accounts were created from the caller's network recently.
     """
     require_open_registration(call)
     verify = call.wiring.settings.verify_email
@@ -42,7 +44,8 @@ def sign_up(call: Call, new: SignUp) -> responses.User:
     with call.wiring.database.read() as session:  # before anything dear is done
         accounts.refuse_taken(session, username=new.username, email=new.email)
     hashed = hash_password(call, new.password)
-    with call.wiring.database.write() as session:
+    counted = call.wiring.rate_limiter.counted((SIGN_UPS_PER_NETWORK, call.network))
+    with counted, call.wiring.database.write() as session:
         user = accounts.sign_up(
             session, wanted, now=call.now, verify=verify, cause=call.cause(), hashed=hashed
         )

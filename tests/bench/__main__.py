@@ -13,6 +13,7 @@ import click
 from tests.bench import (
     archives,
     engine,
+    estimating,
     growth,
     heap,
     importing,
@@ -43,6 +44,7 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "import": importing.rows,
     "imports": imports.rows,
     "growth": growth.rows,
+    "datasets": estimating.rows,
     "watchers": watchers.rows,
 }
 

@@ -1,6 +1,7 @@
 """Times the API's answers inside a child process, called as Lambda calls them."""
 
 import itertools
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -97,6 +98,17 @@ def grow(
         one.database.close()
         one.queue.redis.close()
     return figures
+
+
+def datasets(wiring: Wiring, user_id: int, count: int) -> Figures:
+    """Time `GET /v1/datasets` of a user; tell how many posts it says there are."""
+    (token,) = seeds.make_tokens(wiring.database, [user_id])
+    event = proxy_event("GET", "/v1/datasets", headers=_bearer(token))
+    figures: Figures = _in_turns(
+        {"datasets": _call(app, itertools.repeat(event), 200, wiring)}, count
+    )
+    listed = {one["name"]: one["rows"] for one in json.loads(app(event, None)["body"])["items"]}
+    return {**figures, "rows": listed["posts"]}
 
 
 def _calls_on(wiring: Wiring, what: Sequence[str], count: int) -> dict[str, Timed]:

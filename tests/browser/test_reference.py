@@ -2,6 +2,7 @@
 
 from playwright.sync_api import expect
 
+from tests.browser.conftest import Join
 from tests.browser.people import Visitor, shoot
 from tests.browser.test_access import overflow, violations
 
@@ -20,6 +21,14 @@ def test_a_route_is_found_and_tried(susan: Visitor) -> None:
     page.get_by_label("Your token").fill(susan.token or "")
     route.get_by_role("button", name="Send").click()
     expect(route.locator(".answer")).to_contain_text(f'"username": "{susan.username}"')
+
+
+def test_reading_without_javascript(join: Join) -> None:
+    """Without a script no search is offered that does nothing, and each route can be opened."""
+    page = join(java_script_enabled=False).open("/docs")
+    expect(page.locator("#finder")).to_be_hidden()
+    page.click("#create_export summary")
+    expect(page.locator("#create_export pre").first).to_be_visible()
 
 
 def test_no_barriers_in_open_routes(susan: Visitor) -> None:

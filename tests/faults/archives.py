@@ -7,16 +7,21 @@ from typing import Any
 import psutil
 
 from chalicelib.exports.archive import FORMATS
-from tests.faults.actions import MANY_POSTS, STOPS_WITHIN_S, kill
+from tests.faults.actions import STOPS_WITHIN_S, kill
 from tests.faults.lab import Author, Lab, Plan, parent_of
 from tests.faults.trial import Trial, scenario
+from tests.harness.ledgers import the_export
 from tests.harness.waiting import wait_until
+from worker.export.upload import PART_BYTES
 
 EVERYTHING: dict[str, Any] = {
     "datasets": ["profile", "posts"],
     "formats": list(FORMATS),
     "viewer": True,
 }
+
+POSTS, NOISE = 6_000, 1_000
+"""So that an archive has several parts, at each of which it can go on, though it is compressed."""
 
 KEPT = {"EXPORTS_KEPT": "1000", "TASK_MAX_ATTEMPTS": "10"}
 """The oracle wants to see every file at the end."""
@@ -26,7 +31,7 @@ KEPT = {"EXPORTS_KEPT": "1000", "TASK_MAX_ATTEMPTS": "10"}
 def killed(trial: Trial) -> None:
     """An archive in every format, whose horse or worker or both are killed at any moment."""
     with trial.lab(Plan(workers=2, settings=KEPT)) as lab:
-        person = lab.join(MANY_POSTS)
+        person = lab.join(POSTS, noise=NOISE)
         takes_s = _undisturbed(lab, person)
         for _ in range(trial.few(20, 3)):
             task_id = _request(lab, person, trial, takes_s)
@@ -40,7 +45,7 @@ def killed(trial: Trial) -> None:
 def stopped(trial: Trial) -> None:
     """The same, whose worker gets SIGTERM at any moment, and another goes on."""
     with trial.lab(Plan(workers=2, settings=KEPT)) as lab:
-        person = lab.join(MANY_POSTS)
+        person = lab.join(POSTS, noise=NOISE)
         takes_s = _undisturbed(lab, person)
         for _ in range(trial.few(20, 3)):
             task_id = _request(lab, person, trial, takes_s)
@@ -57,7 +62,9 @@ def _undisturbed(lab: Lab, person: Author) -> float:
     lab.wait_for_claim(task_id)
     began = time.monotonic()
     lab.wait_for_end(task_id)
-    return time.monotonic() - began
+    took_s = time.monotonic() - began
+    assert (the_export(lab.wiring.database, task_id).size_bytes or 0) > 3 * PART_BYTES
+    return took_s
 
 
 def _request(lab: Lab, person: Author, trial: Trial, takes_s: float) -> str:

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -58,12 +59,20 @@ one_at_a_time = threading.Lock()
 """boto3's default session is not made for two threads that build clients."""
 
 
-def make_posts(count: int) -> list[tuple[str, datetime]]:
-    """Posts of some 250 characters in many languages, two of them at each moment."""
+def make_posts(count: int, noise: int = 0) -> list[tuple[str, datetime]]:
+    """Posts of some 250 characters in many languages, two of them at each moment.
+
+    Args:
+        count: How many.
+        noise: How many bytes each has, besides, that cannot be compressed.
+    """
     chance = random.Random(count)
     texts = [" ".join(chance.choices(PHRASES, k=chance.randrange(1, 10))) for _ in range(100)]
     return [
-        (f"#{number} {chance.choice(texts)}", FIRST_POST + timedelta(seconds=number // 2 * 0.75))
+        (
+            f"#{number} {chance.choice(texts)}{b64encode(chance.randbytes(noise)).decode()}",
+            FIRST_POST + timedelta(seconds=number // 2 * 0.75),
+        )
         for number in range(count)
     ]
 
@@ -259,13 +268,13 @@ class Lab:
             env["AWS_ENDPOINT_URL"] = self._servers.aws.url
         return Wiring.from_environment(env)
 
-    def join(self, posts: int = 0) -> Author:
+    def join(self, posts: int = 0, *, noise: int = 0) -> Author:
         self._names += 1
         name = f"user-{self._names}"
         user_id = make_user(self.wiring.database, name)
         with self.wiring.database.write() as session:
             new = accounts.issue_token(session, user_id, ttl_s=86_400, now=datetime.now(UTC))
-        written = make_posts(posts)
+        written = make_posts(posts, noise)
         rows = [{"user_id": user_id, "body": body, "timestamp": at} for body, at in written]
         insert(self.wiring.database, Post, rows)
         pairs = [(body, format_time(timestamp)) for body, timestamp in written]

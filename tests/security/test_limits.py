@@ -20,6 +20,7 @@ from chalicelib.accounts.rate_limits import (
     MOST_REFUSED,
     PER_ACCOUNT,
     REQUESTS_PER_USER,
+    SIGN_UPS_PER_NETWORK,
     TASKS_PER_USER,
     Rate,
 )
@@ -141,9 +142,9 @@ def test_what_creates_nothing_costs_nothing(susan: Person, rewire: Rewire) -> No
     refused(susan.post("/v1/exports", {}), 429, "too_many_requests")
 
 
-def spend_all(wiring: Wiring, rate: Rate, user_id: int) -> None:
-    """Let a user have used up a rate."""
-    wiring.queue.redis.set(wiring.rate_limiter.key(rate.name, user_id), rate.most, ex=60)
+def spend_all(wiring: Wiring, rate: Rate, who: object) -> None:
+    """Let a user or a network have used up a rate."""
+    wiring.queue.redis.set(wiring.rate_limiter.key(rate.name, who), rate.most, ex=60)
 
 
 def test_tasks_of_all_kinds_are_counted(susan: Person, limited: Wiring) -> None:
@@ -323,6 +324,16 @@ def test_passwords_are_looked_at_so_often_for_a_network(nobody: Person, limited:
     refused(nobody.post("/v1/tokens", {"username": "x", "password": "y"}), 429, "too_many_requests")
     new = {"username": "x", "email": "x@example.com", "password": "b" * 8}
     refused(nobody.post("/v1/users", new), 429, "too_many_requests")
+
+
+def test_accounts_are_counted_by_network(nobody: Person, rewire: Rewire) -> None:
+    """Whoever invents accounts, guests of a demo too, gets so many in an hour from one place."""
+    wiring = rewire(LIMITS="on", DEMO="on")
+    spend_all(wiring, SIGN_UPS_PER_NETWORK, "127.0.0.1")
+    new = {"username": "x", "email": "x@example.com", "password": "b" * 8}
+    refused(nobody.post("/v1/users", new), 429, "too_many_requests")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert nobody.post("/try", b"", headers=form).status_code == 429
 
 
 def test_requests_are_counted_by_user(nobody: Person, limited: Wiring) -> None:

@@ -1,7 +1,9 @@
 """The table of limits is whole, and SECURITY.md shows it."""
 
 from app import app
+from chalicelib.accounts import rate_limits
 from chalicelib.accounts.limits import ALL, LIMITS, table
+from chalicelib.accounts.rate_limits import Rate
 from infra.servers import connections
 from infra.servers.connections import Bounds
 from infra.servers.serve import MOST_HELD
@@ -62,6 +64,12 @@ def test_every_email_is_on_the_table() -> None:
     topics = {topic for one in LIMITS for topic in one.topics}
     assert topics <= set(COMPOSERS)
     assert set(COMPOSERS) - topics == ONCE
+
+
+def test_every_rate_is_on_the_table() -> None:
+    """Whoever adds a counter says in the table what it counts."""
+    rates = {one.name for one in vars(rate_limits).values() if isinstance(one, Rate)}
+    assert rates <= {name for one in LIMITS for name in one.counted}
 
 
 def test_the_servers_bounds_are_on_the_table() -> None:

@@ -95,7 +95,6 @@ async function submit(event) {
   }
 }
 
-finder.hidden = false;
 finder.addEventListener("submit", (event) => {
   event.preventDefault();
   event.stopPropagation();
