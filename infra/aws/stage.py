@@ -32,6 +32,7 @@ DECIDED = {
     "PUBLIC_URL": "the address of the application: DomainName or PublicUrl under [app]",
     "QUEUE_NAME": "carryout-STAGE, by which metrics are told apart",
     "LOG_FORMAT": "json, which alarms and metrics are made of",
+    "LOG_FILE": "none: CloudWatch has what is logged",
 }
 """Settings that follow from the stacks, and from what."""
 

@@ -19,7 +19,7 @@ from chalicelib.web.request import Call
 REFRESH_S = 5
 """How often the page refreshes itself."""
 
-SHOWN = 20
+SHOWN = 15
 """How many tasks of a kind are listed."""
 
 PLOTTED = 20_000
