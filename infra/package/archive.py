@@ -12,7 +12,7 @@ TASK_ROOT = "/var/task"
 UNCOMPILED = (
     *("_distutils_hack", "packaging", "pip", "setuptools", "wheel", "pycparser"),  # install, build
     *("blessed", "dotenv", "editor", "inquirer", "jinxed", "readchar", "runs", "wcwidth", "xmod"),
-    *("alembic", "ijson", "mako", "waitress", "yaml"),  # migrate, verify, serve elsewhere
+    *("alembic", "ijson", "mako", "waitress", "yaml", "zlib_ng"),  # elsewhere
 )
 """What Chalice's command line and the worker import and the API does not: its sources will do. They
 are here because requirements.txt asks for them; with byte-code they would be a quarter of the zip.

@@ -33,6 +33,7 @@ ALL_THAT_STAYS: Mapping[str, tuple[str, ...]] = {
 ALL_THAT_GOES = (
     ".lock",  # uv's, while it installs
     "bin",  # commands, which begin with this machine's path to Python
+    "dateutil/zoneinfo/*.tar.gz",  # the zones are those of tzdata
     "distutils-precedence.pth",  # read by the `site` of an environment, which this is not
     "pip/_vendor/distlib/*.exe",  # launchers for Windows
     "setuptools/*.exe",
