@@ -40,7 +40,7 @@ class Bench:
         servers: PostgreSQL, Valkey, and S3 and SES as `make run` has them.
         sizes: How much of everything.
         say: Takes a line about how far the run is.
-        peers: The Python of the environment with Celery, Dramatiq and SAQ; None leaves them out.
+        peers: The Python of the environment with Celery and others; None leaves them out.
         apart: Whether what is measured gets processes of its own; a test does without.
         left_out: Sentences about what was not measured, and why.
         profile: What a cold import spends its time on: package and milliseconds.

@@ -1,14 +1,25 @@
-"""How many tasks a second two workers do, beside other libraries on the same Valkey."""
+"""How many tasks a second two workers do, beside other libraries on the same servers."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 from tests.bench.bench import Bench, in_turns
 from tests.bench.figures import Bound, Row
-from tests.bench.worker_pool import RQ, SAQ, Carryout, Celery, Dramatiq, WorkerPool
+from tests.bench.worker_pool import (
+    RQ,
+    SAQ,
+    Carryout,
+    Celery,
+    Dramatiq,
+    Huey,
+    Procrastinate,
+    WorkerPool,
+)
 from tests.harness import seeds
 
-RQ_FACTOR = 2.5
+FACTORS = {"RQ, Worker": 2.5, "Celery, prefork": 1.0, "Procrastinate": 3.0}
+"""How many times as many tasks as theirs are done, at least."""
+
 POSTS = 100
 EXPORTS_A_SECOND = {"stub": 100, "moto": 40}
 
@@ -18,9 +29,9 @@ def rows(bench: Bench) -> Iterator[Row]:
     ours = Carryout(bench, bench.environment("postgresql"))
     peers: list[WorkerPool] = [RQ(bench, worker=worker) for worker in ("Worker", "SimpleWorker")]
     if bench.peers is None:
-        bench.left_out.append("Celery, Dramatiq and SAQ: their environment is not there")
+        bench.left_out.append("Celery and four others: their environment is not there")
     else:
-        peers += [kind(bench, bench.peers) for kind in (Celery, Dramatiq, SAQ)]
+        peers += [kind(bench, bench.peers) for kind in (Celery, Dramatiq, SAQ, Huey, Procrastinate)]
     pools = [ours, *peers]
     with ExitStack() as stack:
         for pool in pools:
@@ -43,7 +54,7 @@ def rows(bench: Bench) -> Iterator[Row]:
             samples=rates[0],
             peer=peer.name,
             peer_samples=found,
-            bound=Bound(RQ_FACTOR, least=True) if peer is peers[0] else None,
+            bound=Bound(FACTORS[peer.name], least=True) if peer.name in FACTORS else None,
             note="queue filled while the workers stand still; results kept",
         )
 

@@ -258,6 +258,47 @@ class SAQ(Peer):
         return self._filled - int(self._broker.zcard("saq:default:incomplete"))
 
 
+class Huey(Peer):
+    """Huey: a message is gone when it is done, so its result tells."""
+
+    name = "Huey"
+    script = "huey_noop.py"
+    command = ("huey.bin.huey_consumer", "huey_noop.huey", "--worker-type", "process",
+               "--workers", "{}", "--quiet")  # fmt: skip
+
+    def done(self) -> int:
+        """Count the results."""
+        return int(self._broker.hlen("huey.results.bench"))
+
+
+class Procrastinate(Peer):
+    """Procrastinate: its queue is a table of PostgreSQL's."""
+
+    name = "Procrastinate"
+    script = "procrastinate_noop.py"
+    command = ("procrastinate", "--app", "procrastinate_noop.app", "worker", "--concurrency", "1")
+
+    def __init__(self, bench: Bench, python: Path) -> None:
+        super().__init__(bench, python)
+        environment = bench.environment("postgresql")
+        self._wiring = bench.wiring(environment)
+        url = environment["DATABASE_URL"].replace("+psycopg", "", 1)
+        self._environment["BENCH_LEDGER"] = url
+
+    def start(self) -> None:
+        """Make the tables, and start processes: the work is one event loop's in each."""
+        env = {**os.environ, **self._environment}
+        output(self._python, self.script, "schema", env=env, cwd=PEERS)
+        for _ in range(self.workers):
+            super().start()
+
+    def done(self) -> int:
+        """Count the jobs that are done: they stay in the table."""
+        statement = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'"
+        with self._wiring.database.read() as session:
+            return int(session.scalar(sa.text(statement)) or 0)
+
+
 def enqueue(wiring: Wiring, tasks: Sequence[tuple[str, str]]) -> None:
     """Enqueue jobs for many tasks, with more patience than one request's time limit allows."""
     settings = wiring.settings

@@ -1,0 +1,19 @@
+"""Huey with nothing to do: run as a script, it sends so many messages."""
+
+import os
+import sys
+
+from huey import RedisHuey
+
+huey = RedisHuey("bench", url=os.environ["BENCH_BROKER"])
+
+
+@huey.task()
+def noop() -> int:
+    """Do nothing."""
+    return 1
+
+
+if __name__ == "__main__":
+    for _ in range(int(sys.argv[1])):
+        noop()
