@@ -118,7 +118,11 @@ class Hold:
             if place is None:
                 return
             with self._lock:
-                self._place = place
+                if not self._closed:
+                    self._place = place
+            if self._place is None:  # its client has gone meanwhile
+                place.close()
+                return
         made = watch(self._resume)
         self.until = until
         self._watch = lambda: watchers.watch(made, since=since)

@@ -118,6 +118,8 @@ class _Task(WSGITask):  # type: ignore[misc]
         """Offer to answer later, for the first time or again."""
         if self.request.hold is None:
             self.request.hold = Hold(partial(self.channel.server.add_task, self.channel))
+            if not self.channel.connected:  # who closed it did not see that anything is held
+                self.request.hold.close()
         self.request.hold.again()
         return {**super().get_environment(), HOLD: self.request.hold}
 

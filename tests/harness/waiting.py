@@ -1,5 +1,6 @@
 """The one way to wait."""
 
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -35,6 +36,18 @@ def quickest(action: Callable[[], object], *, below_s: float, times: int = 2) ->
     while took_s >= below_s and (times := times - 1):
         took_s = min(took_s, seconds(action))
     return took_s
+
+
+def readable(*connections: socket.socket) -> list[socket.socket]:
+    """Those on which something has arrived, or which the other side has closed.
+
+    `select.select` knows no descriptor above 1023.
+    """
+    by_number = {one.fileno(): one for one in connections}
+    poll = select.poll()
+    for number in by_number:
+        poll.register(number, select.POLLIN)
+    return [by_number[number] for number, _ in poll.poll(0)]
 
 
 def listens(port: int) -> bool:

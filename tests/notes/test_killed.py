@@ -151,7 +151,7 @@ def test_from_the_command_line(
     whole, again = out.read_bytes(), undisturbed(database, user_id, START)
     assert whole.partition(b'"notes":[')[2] == again.partition(b'"notes":[')[2] != b""
     assert command("verify", str(out)).wait(timeout=150) == 0
-    assert f"\nnotes:   {NOTES_KEPT}\n" in (tmp_path / "log-1").read_text()
+    assert f"notes:   {NOTES_KEPT}\n" in (tmp_path / "log-1").read_text()
     out.write_bytes(whole.replace(b'"is_done":true', b'"is_done":null', 1))
     assert command("verify", str(out)).wait(timeout=150) == 1
     assert ": is_done: must be true or false" in (tmp_path / "log-2").read_text()

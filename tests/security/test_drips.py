@@ -2,7 +2,6 @@
 
 import json
 import re
-import select
 import socket
 import threading
 import time
@@ -22,7 +21,7 @@ from infra.servers.gateway import Gateway
 from infra.servers.serve import READ_AT_MOST_BYTES, build
 from tests.harness.processes import kill
 from tests.harness.served import Served
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import readable, wait_until
 
 MANY = 1_005
 """More than a process may have open where nobody has allowed it more."""
@@ -88,7 +87,7 @@ def dripping(port: int, first: bytes, count: int = 1) -> Iterator[list[socket.so
 
 def is_closed(connection: socket.socket) -> bool:
     """Whether the server has closed a connection on which it has sent nothing."""
-    if not select.select([connection], [], [], 0)[0]:
+    if not readable(connection):
         return False
     with suppress(ConnectionError):
         return connection.recv(1) == b""
@@ -206,7 +205,7 @@ def test_a_long_body_is_refused_before_it_comes(serve: Callable[..., Served]) ->
         one.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
         chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
         sent = 0
-        while not select.select([one], [], [], 0)[0]:
+        while not readable(one):
             one.sendall(chunk)
             sent += 65536
         assert one.recv(65536).startswith(b"HTTP/1.1 413 ")
