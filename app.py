@@ -5,7 +5,7 @@ Chalice deploys this file to Lambda; `infra/servers/serve.py` and `chalice local
 machine.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalice.app import CloudWatchEvent, Rate, Response
 
@@ -83,7 +83,6 @@ from chalicelib.schemas.webhooks import (
 from chalicelib.web import (
     account_actions,
     actions,
-    administration,
     datasets,
     imports,
     lists,
@@ -96,16 +95,26 @@ from chalicelib.web import (
     webhooks,
 )
 from chalicelib.web.api import Api
-from chalicelib.web.pages import account, admin, admin_sections, assets, links, profile, sign_in
+from chalicelib.web.lazy import LazyModule
+from chalicelib.web.pages import account, assets, links, profile, sign_in
 from chalicelib.web.pages import exports as export_pages
 from chalicelib.web.pages import imports as import_pages
 from chalicelib.web.pages import schedules as schedule_pages
 from chalicelib.web.pages import webhooks as webhook_pages
 from chalicelib.web.pages.problem import problem
-from chalicelib.web.pages.reference import reference
 from chalicelib.web.pages.security_txt import security_txt
 from chalicelib.web.request import Call
 from chalicelib.web.responses import accepted, json_response, no_content
+
+if TYPE_CHECKING:
+    from chalicelib.web import administration
+    from chalicelib.web.pages import admin, admin_sections
+    from chalicelib.web.pages import reference as reference_page
+else:  # what operators and readers of the reference need, a cold start does without
+    administration = LazyModule("chalicelib.web.administration")
+    admin = LazyModule("chalicelib.web.pages.admin")
+    admin_sections = LazyModule("chalicelib.web.pages.admin_sections")
+    reference_page = LazyModule("chalicelib.web.pages.reference")
 
 app = Api("carryout")
 
@@ -886,7 +895,7 @@ def show_security_txt(call: Call) -> Response:
 @app.page("GET", "/docs", who="anybody")
 def show_docs(call: Call) -> Response:
     """The API's reference."""
-    return reference(call, app.endpoints)
+    return reference_page.reference(call, app.endpoints)
 
 
 @app.page("GET", "/", who="anybody")
