@@ -1,6 +1,6 @@
 """Everybody's messages, schedules, webhooks and imports, each with whose it is."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -17,7 +17,7 @@ from chalicelib.db.models import (
     Webhook,
 )
 from chalicelib.imports.uploads import ImportView
-from chalicelib.values.paging import Page
+from chalicelib.values.paging import Page, cursor
 
 T = TypeVar("T")
 
@@ -33,8 +33,8 @@ class Owned(Generic[T]):
     username: str
 
 
-Listed = tuple[Sequence[Owned[T]], bool]
-"""A page of a list, the newest first, and whether more follow."""
+Listed = tuple[Sequence[Owned[T]], str | None]
+"""A page of a list, the newest first, and the cursor of the next page, if more follow."""
 
 
 def list_messages(
@@ -87,13 +87,20 @@ def list_imports(session: so.Session, *, page: Page) -> Listed[ImportView]:
         .outerjoin(Task, Task.id == ImportUpload.task_id)
     )
     rows = session.execute(page.of(statement, ImportUpload.created_at, ImportUpload.id))
-    return page.cut([Owned(ImportView(upload, task), name) for upload, task, name in rows])
+    listed = [Owned(ImportView(upload, task), name) for upload, task, name in rows]
+    return _cut(page, listed, lambda view: view.upload)
 
 
 def _list(session: so.Session, kind: Any, page: Page, *where: Any) -> Listed[Any]:
     statement = sa.select(kind, User.username).join(User, User.id == kind.user_id).where(*where)
     rows = session.execute(page.of(statement, kind.created_at, kind.id))
-    return page.cut([Owned(row[0], row[1]) for row in rows])
+    return _cut(page, [Owned(row[0], row[1]) for row in rows], lambda row: row)
+
+
+def _cut(page: Page, listed: Sequence[Owned[T]], stored: Callable[[T], Any]) -> Listed[T]:
+    found, more = page.cut(listed)
+    last = stored(found[-1].row) if more else None
+    return found, cursor(last.created_at, last.id) if last else None
 
 
 def names_of(session: so.Session, user_ids: Collection[int]) -> dict[int, str]:

@@ -29,7 +29,6 @@ REPEATABLE = frozenset({"confirm", "reset", "moved"})
 """Topics that are sent again where nobody knows whether they were: a second link does no harm, and
 one that never comes does."""
 
-State = Literal["pending", "sending", "sent", "failed", "unknown", "unconfirmed"]
 Final = Literal["sent", "failed", "unknown"]
 
 SETTLED = get_args(Final)

@@ -18,9 +18,7 @@ from chalicelib.schemas.imports import state_of
 from chalicelib.schemas.requests import ListQuery
 from chalicelib.schemas.responses import Count, Task, TaskId, Time
 from chalicelib.schemas.serializers import show_time
-from chalicelib.values.fields import Text, format_time
-
-MessageState = Literal["pending", "sending", "sent", "failed", "unknown", "unconfirmed", "paused"]
+from chalicelib.values.fields import MessageState, Text, format_time
 
 
 class OutboxQuery(ListQuery):

@@ -63,6 +63,7 @@ Time = Annotated[
 ]
 Language = Literal["en", "es", "ko"]
 Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+MessageState = Literal["pending", "sending", "sent", "failed", "unknown", "unconfirmed", "paused"]
 # 1 to 255 printable ASCII characters; HTTP takes away spaces around them.
 IdempotencyKey = Annotated[
     str, Meta(min_length=1, max_length=255, pattern=r"^[!-~](?:[ -~]*[!-~])?" + _END)

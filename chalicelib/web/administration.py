@@ -1,12 +1,14 @@
 """What operators look at over the API: everybody's messages, schedules, webhooks and imports."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import msgspec
 from chalice.app import Response
 
 from chalicelib.accounts.limits import LIMITS
+from chalicelib.accounts.rate_limits import Refusal
 from chalicelib.adapters.job_queue import QueueError
 from chalicelib.exports.views import view_task
 from chalicelib.operations import oversight, stories
@@ -16,7 +18,6 @@ from chalicelib.outbox.webhooks import WebhookChange
 from chalicelib.schemas import administration as schemas
 from chalicelib.schemas.requests import ListQuery
 from chalicelib.tasks import schedules
-from chalicelib.values.paging import cursor
 from chalicelib.web import lists
 from chalicelib.web.request import Call
 from chalicelib.web.webhooks import delivery_number
@@ -26,20 +27,20 @@ def message_list(call: Call) -> Response:
     """A page of the outbox."""
     query = call.query(schemas.OutboxQuery)
     with call.wiring.database.read() as session:
-        found, more = oversight.list_messages(
+        found, after = oversight.list_messages(
             session,
             page=lists.page_of(query),
             states=[query.state] if query.state else [],
             topic=query.topic or None,
         )
-    return _respond(call, found, more, schemas.show_message)
+    return _respond(call, found, after, schemas.show_message)
 
 
 def schedule_list(call: Call) -> Response:
     """A page of everybody's schedules."""
     with call.wiring.database.read() as session:
-        found, more = oversight.list_schedules(session, page=lists.page_of(call.query(ListQuery)))
-    return _respond(call, found, more, schemas.show_schedule)
+        found, after = oversight.list_schedules(session, page=lists.page_of(call.query(ListQuery)))
+    return _respond(call, found, after, schemas.show_schedule)
 
 
 def webhook_list(call: Call) -> Response:
@@ -48,37 +49,35 @@ def webhook_list(call: Call) -> Response:
     failing = query.state is not msgspec.UNSET
     with call.wiring.database.read() as session:
         page = lists.page_of(query)
-        found, more = oversight.list_webhooks(session, page=page, failing=failing)
-    return _respond(call, found, more, schemas.show_webhook)
+        found, after = oversight.list_webhooks(session, page=page, failing=failing)
+    return _respond(call, found, after, schemas.show_webhook)
 
 
 def import_list(call: Call) -> Response:
     """A page of everybody's imports."""
     with call.wiring.database.read() as session:
-        found, more = oversight.list_imports(session, page=lists.page_of(call.query(ListQuery)))
-    items = [schemas.show_import(one.row, one.username, now=call.now) for one in found]
-    last = found[-1].row.upload if more else None
-    return lists.list_response(
-        call, items, after=cursor(last.created_at, last.id) if last else None
-    )
+        found, after = oversight.list_imports(session, page=lists.page_of(call.query(ListQuery)))
+    return _respond(call, found, after, partial(schemas.show_import, now=call.now))
 
 
 def _respond(
-    call: Call, found: Sequence[Owned[Any]], more: bool, show: Callable[..., Any]
+    call: Call, found: Sequence[Owned[Any]], after: str | None, show: Callable[..., Any]
 ) -> Response:
     items = [show(one.row, one.username) for one in found]
-    last = found[-1].row if more else None
-    return lists.list_response(
-        call, items, after=cursor(last.created_at, last.id) if last else None
-    )
+    return lists.list_response(call, items, after=after)
+
+
+def known_refusals(call: Call) -> list[Refusal] | None:
+    """Who was refused within a day, most often first; None while Redis does not respond."""
+    try:
+        return call.wiring.rate_limiter.refusals()
+    except QueueError:
+        return None
 
 
 def limits(call: Call) -> schemas.Limits:
     """All limits, and who was refused within a day."""
-    try:
-        refusals = call.wiring.rate_limiter.refusals()
-    except QueueError:
-        refusals = None
+    refusals = known_refusals(call)
     return {
         "enabled": call.wiring.settings.limits,
         "items": [schemas.show_limit(one, refusals) for one in LIMITS],

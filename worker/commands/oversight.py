@@ -1,14 +1,13 @@
 """Commands for what operators look at: the outbox, imports, limits."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from chalicelib.values.fields import MessageState
 from worker.commands import wire
 from worker.commands.printing import Facts, Found, example, prints
-
-STATES = ("pending", "sending", "sent", "failed", "unknown", "unconfirmed", "paused")
 
 at_most = click.option(
     "--limit",
@@ -25,7 +24,9 @@ def outbox() -> None:
 
 
 @outbox.command("list", epilog=example("outbox list --state failed --topic webhook --json"))
-@click.option("--state", type=click.Choice(STATES), help="Only messages in this state.")
+@click.option(
+    "--state", type=click.Choice(get_args(MessageState)), help="Only messages in this state."
+)
 @click.option("--topic", help="Only messages of this topic: webhook, export, confirm, …")
 @at_most
 @prints

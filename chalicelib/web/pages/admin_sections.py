@@ -1,21 +1,18 @@
 """What operators look at beside the overview: each section of `/admin` is a page of its own."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Literal
 
 from chalice.app import Response
 
 from chalicelib.accounts.limits import LIMITS
-from chalicelib.accounts.rate_limits import Refusal
-from chalicelib.adapters.job_queue import QueueError
 from chalicelib.operations import oversight, stories
 from chalicelib.operations.oversight import FAILED_STATES
 from chalicelib.outbox import webhooks
 from chalicelib.schemas.administration import receiver_of, show_limit, task_of
 from chalicelib.schemas.imports import state_of
 from chalicelib.schemas.requests import ListQuery
-from chalicelib.values.paging import Page, cursor
+from chalicelib.values.paging import Page
 from chalicelib.web import administration
 from chalicelib.web.lists import page_of
 from chalicelib.web.pages import cards
@@ -50,7 +47,7 @@ def outbox(call: Call) -> Response:
     query = call.query(OutboxChoice)
     with call.wiring.database.read() as session:
         page = page_of(query)
-        found, more = oversight.list_messages(session, page=page, states=STATES[query.show])
+        found, after = oversight.list_messages(session, page=page, states=STATES[query.show])
     counted = call.wiring.message_counts.value(now=call.now)
     return _render(
         call,
@@ -58,15 +55,15 @@ def outbox(call: Call) -> Response:
         show=query.show,
         found=found,
         counts=[(*names, number) for names, number in sorted(counted.items())],
-        next=_next(found, more),
+        next=after,
     )
 
 
 def schedules(call: Call) -> Response:
     """Everybody's schedules."""
     with call.wiring.database.read() as session:
-        found, more = oversight.list_schedules(session, page=page_of(call.query(ListQuery)))
-    return _render(call, "admin_schedules.html", found=found, next=_next(found, more))
+        found, after = oversight.list_schedules(session, page=page_of(call.query(ListQuery)))
+    return _render(call, "admin_schedules.html", found=found, next=after)
 
 
 def all_webhooks(call: Call) -> Response:
@@ -74,7 +71,7 @@ def all_webhooks(call: Call) -> Response:
     query = call.query(WebhookChoice)
     with call.wiring.database.read() as session:
         failing = query.show == "failing"
-        found, more = oversight.list_webhooks(session, page=page_of(query), failing=failing)
+        found, after = oversight.list_webhooks(session, page=page_of(query), failing=failing)
         deliveries, _ = oversight.list_messages(
             session, page=Page(), states=FAILED, topic=webhooks.TOPIC
         )
@@ -85,26 +82,21 @@ def all_webhooks(call: Call) -> Response:
         found=found,
         deliveries=deliveries,
         receiver=receiver_of,
-        next=_next(found, more),
+        next=after,
     )
 
 
 def imports(call: Call) -> Response:
     """Everybody's imports."""
     with call.wiring.database.read() as session:
-        found, more = oversight.list_imports(session, page=page_of(call.query(ListQuery)))
+        found, after = oversight.list_imports(session, page=page_of(call.query(ListQuery)))
     shown = [(one, state_of(one.row, now=call.now)) for one in found]
-    last = found[-1].row.upload if more else None
-    after = cursor(last.created_at, last.id) if last else None
     return _render(call, "admin_imports.html", found=shown, next=after)
 
 
 def limits(call: Call) -> Response:
     """All limits, and who was refused lately."""
-    try:
-        refusals: list[Refusal] | None = call.wiring.rate_limiter.refusals()
-    except QueueError:
-        refusals = None
+    refusals = administration.known_refusals(call)
     newest = (refusals or [])[:SHOWN_REFUSALS]
     users = {int(one.who) for one in newest if one.limit.endswith(":user") and one.who.isdigit()}
     with call.wiring.database.read() as session:
@@ -141,16 +133,6 @@ def _line(facts: dict[str, Any]) -> str:
     head = " ".join(str(facts.get(name, "")) for name in ("time", "level", "message"))
     rest = " ".join(f"{name}={value}" for name, value in facts.items() if name not in hidden)
     return "\n  ".join([f"{head}  {rest}".rstrip(), *map(str, facts.get("stack", ()))])
-
-
-def _next(found: Sequence[Any], more: bool) -> str | None:
-    last = found[-1].row if more else None
-    return cursor(_created_at(last), last.id) if last else None
-
-
-def _created_at(row: Any) -> datetime:
-    moment: datetime = row.created_at
-    return moment
 
 
 def _render(call: Call, template: str, **facts: Any) -> Response:
