@@ -1,9 +1,32 @@
 """The commands of `python -m worker`; each imports what it needs when it is run."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import click
 
 from chalicelib import logs
 from chalicelib.wiring import Wiring
+
+C = TypeVar("C", bound=Callable[..., object])
+
+MOST_LISTED = 1_000_000
+
+
+def at_most(what: str, *, most: int = MOST_LISTED) -> Callable[[C], C]:
+    """The option of a command that shows a list: how much of it.
+
+    Args:
+        what: What the list is of, in the help.
+        most: The largest number that may be given.
+    """
+    return click.option(
+        "--limit",
+        default=20,
+        show_default=True,
+        type=click.IntRange(min=1, max=most),
+        help=f"Maximum number of {what} to list.",
+    )
 
 
 def wire() -> Wiring:

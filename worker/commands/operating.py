@@ -14,10 +14,8 @@ from chalicelib.db.engine import Database
 from chalicelib.settings import MOST
 from chalicelib.values.fields import Status
 from chalicelib.wiring import Wiring
-from worker.commands import find_user_id, wire
-from worker.commands.printing import Found, document, example, found, prints
-
-ID = "0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"
+from worker.commands import at_most, find_user_id, wire
+from worker.commands.printing import ID, Found, document, example, found, listed, prints
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
 
@@ -156,13 +154,7 @@ def tasks() -> None:
 @tasks.command("list", epilog=example("tasks list --status failed --json"))
 @click.option("--status", type=click.Choice(get_args(Status)), help="Only tasks in this state.")
 @click.option("--name", help="Only tasks of this kind.")
-@click.option(
-    "--limit",
-    default=20,
-    show_default=True,
-    type=click.IntRange(min=1, max=MOST),
-    help="Maximum number of tasks to list.",
-)
+@at_most("tasks", most=MOST)
 @prints
 def list_tasks(status: str | None, name: str | None, limit: int) -> Found:
     """List the newest tasks of all users."""
@@ -172,9 +164,9 @@ def list_tasks(status: str | None, name: str | None, limit: int) -> Found:
     wiring = wire()
     names = None if name is None else [name]
     with wiring.database.read() as session:
-        listed, _ = find(session, page=Page(limit), status=status, names=names)
-    facts = [_facts(view.task) for view in listed]
-    return Found(facts, map(_line, facts) if facts else ["no tasks"])
+        rows, _ = find(session, page=Page(limit), status=status, names=names)
+    facts = [_facts(view.task) for view in rows]
+    return listed(facts, _line, "no tasks")
 
 
 def _facts(task: Any) -> dict[str, Any]:

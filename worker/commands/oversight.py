@@ -1,21 +1,12 @@
 """Commands for what operators look at: the outbox, imports, limits."""
 
-from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 import click
 
 from chalicelib.values.fields import MessageState
-from worker.commands import wire
-from worker.commands.printing import Facts, Found, example, prints
-
-at_most = click.option(
-    "--limit",
-    default=20,
-    show_default=True,
-    type=click.IntRange(min=1, max=1_000_000),
-    help="Maximum number to list.",
-)
+from worker.commands import at_most, wire
+from worker.commands.printing import Found, example, listed, prints
 
 
 @click.group(epilog=example("outbox list --state failed"))
@@ -28,7 +19,7 @@ def outbox() -> None:
     "--state", type=click.Choice(get_args(MessageState)), help="Only messages in this state."
 )
 @click.option("--topic", help="Only messages of this topic: webhook, export, confirm, …")
-@at_most
+@at_most("messages")
 @prints
 def list_outbox(state: str | None, topic: str | None, limit: int) -> Found:
     """List the newest messages of all users; never what they say or where they go."""
@@ -38,9 +29,9 @@ def list_outbox(state: str | None, topic: str | None, limit: int) -> Found:
 
     with wire().database.read() as session:
         states = [state] if state else []
-        listed, _ = list_messages(session, page=Page(limit), states=states, topic=topic)
-    facts = [show_message(one.row, one.username) for one in listed]
-    return _list(facts, _message_line, "no messages")
+        messages, _ = list_messages(session, page=Page(limit), states=states, topic=topic)
+    facts = [show_message(one.row, one.username) for one in messages]
+    return listed(facts, _message_line, "no messages")
 
 
 def _message_line(one: Any) -> str:
@@ -57,7 +48,7 @@ def count_outbox() -> Found:
 
     counts = sorted(count_messages(wire().database).items())
     facts = [{"topic": topic, "state": state, "count": count} for (topic, state), count in counts]
-    return _list(
+    return listed(
         facts,
         lambda one: f"{one['topic']:<16} {one['state']:<11} {one['count']:>9,}",
         "no messages",
@@ -70,7 +61,7 @@ def imports() -> None:
 
 
 @imports.command("list", epilog=example("imports list --limit 100 --json"))
-@at_most
+@at_most("imports")
 @prints
 def list_all_imports(limit: int) -> Found:
     """List the newest imports of all users."""
@@ -80,9 +71,9 @@ def list_all_imports(limit: int) -> Found:
 
     wiring = wire()
     with wiring.database.read() as session:
-        listed, _ = list_imports(session, page=Page(limit))
-    facts = [show_import(one.row, one.username, now=wiring.now()) for one in listed]
-    return _list(facts, _import_line, "no imports")
+        found, _ = list_imports(session, page=Page(limit))
+    facts = [show_import(one.row, one.username, now=wiring.now()) for one in found]
+    return listed(facts, _import_line, "no imports")
 
 
 def _import_line(one: Any) -> str:
@@ -98,16 +89,11 @@ def limits() -> Found:
     from chalicelib.schemas.administration import show_refusal  # noqa: PLC0415
 
     refusals = [show_refusal(one) for one in wire().rate_limiter.refusals()]
-    return _list(
+    return listed(
         refusals,
         lambda one: f"{one['limit']:<24} {one['who'] or '-':<24} {one['count']:>9,}  {one['last']}",
         "nobody was refused within a day",
     )
-
-
-def _list(facts: Iterable[Any], line: Callable[[Any], str], nothing: str) -> Found:
-    every: list[Facts] = [*facts]
-    return Found(every, map(line, every) if every else [nothing])
 
 
 COMMANDS = [outbox, imports, limits]

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -10,6 +10,9 @@ from typing import Any
 import click
 
 PROGRAM = "python -m worker"
+
+ID = "0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"
+"""Of something in an example."""
 
 Facts = Mapping[str, Any]
 
@@ -32,6 +35,11 @@ class Found:
 def found(line: str, **facts: Any) -> Found:
     """One thing, in a line or as an object."""
     return Found([facts], [line])
+
+
+def listed(facts: Sequence[Any], line: Callable[[Any], str], nothing: str) -> Found:
+    """Several things, in a line each; `nothing` tells people that there are none."""
+    return Found(facts, map(line, facts) if facts else [nothing])
 
 
 def document(facts: Facts) -> Found:

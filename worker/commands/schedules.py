@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from worker.commands import find_user_id, wire
+from worker.commands import at_most, find_user_id, wire
 from worker.commands.operating import hint, tasks
-from worker.commands.printing import Found, document, example, found, prints
+from worker.commands.printing import ID, Found, document, example, found, listed, prints
 
 
 @click.group(epilog=example("schedules list --user susan"))
@@ -16,13 +16,7 @@ def schedules() -> None:
 
 @schedules.command("list", epilog=example("schedules list --user susan --json"))
 @click.option("--user", "username", help="Only the schedules of this user.")
-@click.option(
-    "--limit",
-    default=20,
-    show_default=True,
-    type=click.IntRange(min=1, max=1_000_000),
-    help="Maximum number of schedules to list.",
-)
+@at_most("schedules")
 @prints
 def list_schedules(username: str | None, limit: int) -> Found:
     """List the newest schedules, of all users or of one."""
@@ -32,9 +26,9 @@ def list_schedules(username: str | None, limit: int) -> Found:
     wiring = wire()
     user_id = None if username is None else find_user_id(wiring, username)
     with wiring.database.read() as session:
-        listed, _ = find(session, page=Page(limit), user_id=user_id)
-    facts = [_facts(one) for one in listed]
-    return Found(facts, map(_line, facts) if facts else ["no schedules"])
+        rows, _ = find(session, page=Page(limit), user_id=user_id)
+    facts = [_facts(one) for one in rows]
+    return listed(facts, _line, "no schedules")
 
 
 def _facts(schedule: Any) -> dict[str, Any]:
@@ -50,7 +44,7 @@ def _line(facts: dict[str, Any]) -> str:
     return f"{facts['id']}  {facts['name']:<14} {state:<8} {following:<20} {facts['rrule']}"
 
 
-@schedules.command(epilog=example("schedules show 0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"))
+@schedules.command(epilog=example(f"schedules show {ID}"))
 @click.argument("schedule_id")
 @prints
 def show(schedule_id: str) -> Found:
@@ -67,7 +61,7 @@ def show(schedule_id: str) -> Found:
     return document({**shown, **shown_last})
 
 
-@schedules.command(epilog=example("schedules pause 0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"))
+@schedules.command(epilog=example(f"schedules pause {ID}"))
 @click.argument("schedule_id")
 @prints
 def pause(schedule_id: str) -> Found:
@@ -75,7 +69,7 @@ def pause(schedule_id: str) -> Found:
     return _switch(schedule_id, enabled=False)
 
 
-@schedules.command(epilog=example("schedules resume 0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"))
+@schedules.command(epilog=example(f"schedules resume {ID}"))
 @click.argument("schedule_id")
 @prints
 def resume(schedule_id: str) -> Found:
@@ -91,7 +85,7 @@ def _switch(schedule_id: str, *, enabled: bool) -> Found:
     return found("enabled" if enabled else "paused", id=schedule_id, enabled=enabled)
 
 
-@schedules.command(epilog=example("schedules delete 0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"))
+@schedules.command(epilog=example(f"schedules delete {ID}"))
 @click.argument("schedule_id")
 @prints
 def delete(schedule_id: str) -> Found:

@@ -4,10 +4,8 @@ from typing import Any
 
 import click
 
-from worker.commands import find_user_id, wire
-from worker.commands.printing import Found, document, example, found, prints
-
-ID = "0b9e8e6c-6f0e-4d3e-9d3f-1a2b3c4d5e6f"
+from worker.commands import at_most, find_user_id, wire
+from worker.commands.printing import ID, Found, document, example, found, listed, prints
 
 
 @click.group(epilog=example("webhooks list --user susan"))
@@ -18,13 +16,7 @@ def webhooks() -> None:
 @webhooks.command("list", epilog=example("webhooks list --failing --json"))
 @click.option("--user", "username", help="Only webhooks of this user.")
 @click.option("--failing", is_flag=True, help="Only webhooks that fail, or are disabled for that.")
-@click.option(
-    "--limit",
-    default=20,
-    show_default=True,
-    type=click.IntRange(min=1, max=1_000_000),
-    help="Maximum number of webhooks to list.",
-)
+@at_most("webhooks")
 @prints
 def list_webhooks(username: str | None, limit: int, *, failing: bool) -> Found:
     """List the newest webhooks: of all users, or of one."""
@@ -35,9 +27,9 @@ def list_webhooks(username: str | None, limit: int, *, failing: bool) -> Found:
     wiring = wire()
     user_id = None if username is None else find_user_id(wiring, username)
     with wiring.database.read() as session:
-        listed, _ = find(session, page=Page(limit), failing=failing, user_id=user_id)
-    facts = [show_webhook(one.row, one.username) for one in listed]
-    return Found(facts, map(_line, facts) if facts else ["no webhooks"])
+        rows, _ = find(session, page=Page(limit), failing=failing, user_id=user_id)
+    facts = [show_webhook(one.row, one.username) for one in rows]
+    return listed(facts, _line, "no webhooks")
 
 
 def _line(facts: Any) -> str:
@@ -47,13 +39,7 @@ def _line(facts: Any) -> str:
 
 @webhooks.command(epilog=example(f"webhooks show {ID}"))
 @click.argument("webhook_id")
-@click.option(
-    "--limit",
-    default=20,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Maximum number of deliveries to show.",
-)
+@at_most("deliveries")
 @prints
 def show(webhook_id: str, limit: int) -> Found:
     """Show a webhook and its newest deliveries as JSON, as the API does; never its secret."""
