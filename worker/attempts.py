@@ -621,5 +621,5 @@ def _fail(attempt: Attempt, error: Exception) -> str:
         lease.retry_later(*transient, now=now)
         is_last = attempt.task.attempt >= attempt.task.max_attempts
         return "failed" if is_last else "retry_later"
-    lease.fail("internal_error", "Something went wrong on our side.", now=now)
+    lease.fail("internal_error", "Something went wrong on our side.", now=now, kind=attempt.kind)
     return "failed"

@@ -17,8 +17,8 @@ from sqlalchemy.dialects import postgresql
 
 from chalicelib.db import engine
 from chalicelib.db.engine import UtcDateTime
-from chalicelib.db.models import LEASED, Task
-from chalicelib.errors import CancelRequested, ClaimLost, NotFound
+from chalicelib.db.models import Task
+from chalicelib.errors import NotFound
 from chalicelib.tasks import notifications
 
 task_table = cast("sa.Table", Task.__table__)
@@ -295,31 +295,3 @@ def _raise_unlocked(counted: sa.CTE) -> sa.CTE:
 def as_task(row: sa.Row[Any]) -> Task:
     """All columns of a `ROW` as an object that belongs to no session."""
     return Task(**row._mapping)  # noqa: SLF001 - it is public
-
-
-@contextmanager
-def change_leased(
-    session: so.Session, task_id: str, *, claim: int, now: datetime, cancelling: bool = False
-) -> Iterator[Task]:
-    """Lock a task for a change by the worker that claimed it: the fence.
-
-    Args:
-        session: A writing session.
-        task_id: Which task.
-        claim: The number of the worker's claim.
-        now: The time of the change.
-        cancelling: Whether the change is the one that ends a cancelled task.
-
-    Raises:
-        ClaimLost: Another claim was made, the lease was taken away, or the task is gone.
-        CancelRequested: The user asked to cancel it, and this change does not do that.
-    """
-    try:
-        with change(session, task_id, now=now) as task:
-            if task.claim != claim or task.status not in LEASED:
-                raise ClaimLost
-            if task.status == "cancelling" and not cancelling:
-                raise CancelRequested
-            yield task
-    except NotFound as error:
-        raise ClaimLost from error
