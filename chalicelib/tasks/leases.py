@@ -235,6 +235,10 @@ class Lease:
         raise ClaimLost
 
 
+RENEWED: dict[str, Any] = {
+    "lease_until": db_clock(sa.bindparam("lease_s", type_=sa.Float())),
+    "last_seen_at": db_clock(),
+}
 _RENEW = (
     sa.update(Task)
     .where(
@@ -242,9 +246,7 @@ _RENEW = (
         Task.claim == sa.bindparam("fence"),
         Task.status.in_(LEASED),
     )
-    .values(
-        lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())), last_seen_at=db_clock()
-    )
+    .values(**RENEWED)
     .returning(Task.status)
     .execution_options(synchronize_session=False)
 )
@@ -371,12 +373,10 @@ def _at_least(column: sa.Column[Any], name: str) -> Any:
     return sa.case((column > given, column), else_=given)
 
 
-_PROGRESS: dict[str, Any] = {
+_PROGRESS: dict[str, Any] = RENEWED | {
     "total": sa.bindparam("of"),
     "done": _at_least(ROW.done, "reached"),
     "percent": _at_least(ROW.percent, "hundredths"),
-    "lease_until": db_clock(sa.bindparam("lease_s", type_=sa.Float())),
-    "last_seen_at": db_clock(),
 }
 _STATE = sa.bindparam("state", type_=ROW.checkpoint.type)
 _MOVED = sa.cast(ROW.checkpoint, sa.Text).is_distinct_from(sa.cast(_STATE, sa.Text))

@@ -5,7 +5,7 @@ task, checks that it may, changes attributes, and leaves a notification; all in 
 Nobody locks in another order, so nobody deadlocks; and no change goes unannounced.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
@@ -236,8 +236,7 @@ class ConditionalUpdates:
         Returns:
             The columns as they are now, by the ids of the tasks that were changed.
         """
-        listed = list(tasks)
-        arrays = {f"given_{name}": [one[name] for one in listed] for name in self._given}
+        arrays = given_as_arrays(self._given, list(tasks))
         rows = session.execute(self._whole, {**arrays, **values, "announced_at": now}).all()
         for row in rows:
             notifications.announce(session, row.user_id)
@@ -245,13 +244,7 @@ class ConditionalUpdates:
 
     @cached_property
     def _whole(self) -> sa.Select[Any]:
-        arrays = [
-            sa.bindparam(f"given_{name}", type_=postgresql.ARRAY(type_))
-            for name, type_ in self._given.items()
-        ]
-        columns = [sa.column(name, type_) for name, type_ in self._given.items()]
-        unnested = sa.func.unnest(*arrays).table_valued(*columns).render_derived("one")
-        given = sa.select(unnested).cte("given")
+        given = given_tasks(self._given)
         conditions = (ROW.id == given.c.id, *self._when(given.c))
         counted = (
             sa.select(ROW.user_id, sa.func.count().label("tasks"))
@@ -271,6 +264,28 @@ class ConditionalUpdates:
         numbered = sa.select(changed, (changed.c.last + 1 - place).label("announced_as"))
         posted = _posting(numbered.cte("numbered").c)
         return sa.select(*(changed.c[one.key] for one in self._columns)).add_cte(posted)
+
+
+def given_tasks(types: Mapping[str, sa.types.TypeEngine[Any]]) -> sa.CTE:
+    """The part of a statement that has a row for each task that it is about.
+
+    Args:
+        types: The columns of the rows; see `given_as_arrays` for what is in them.
+    """
+    arrays = [
+        sa.bindparam(f"given_{name}", type_=postgresql.ARRAY(type_))
+        for name, type_ in types.items()
+    ]
+    columns = [sa.column(name, type_) for name, type_ in types.items()]
+    unnested = sa.func.unnest(*arrays).table_valued(*columns).render_derived("one")
+    return sa.select(unnested).cte("given")
+
+
+def given_as_arrays(
+    names: Iterable[str], tasks: Sequence[Mapping[str, Any]]
+) -> dict[str, list[Any]]:
+    """The parameters of `given_tasks`."""
+    return {f"given_{name}": [one[name] for one in tasks] for name in names}
 
 
 def _raise_unlocked(counted: sa.CTE) -> sa.CTE:

@@ -130,11 +130,10 @@ MUTATIONS = (
     Mutation(
         "a batch parts with a task that takes long",
         "worker/batch.py",
-        """            self._let_go()
-            self._write_down()
-        except""",
+        """            self._part()
+        except Exception""",
         """            pass
-        except""",
+        except Exception""",
         (BATCHES,),
     ),
     Mutation(
@@ -142,6 +141,20 @@ MUTATIONS = (
         "worker/batch.py",
         "if not self._waiting or self._must_stop():",
         "if not self._waiting:",
+        (BATCHES,),
+    ),
+    Mutation(
+        "a batch that has to wait keeps its leases",
+        "worker/batch.py",
+        "            batches.renew(self._wiring.database, leases)",
+        "            pass",
+        (BATCHES,),
+    ),
+    Mutation(
+        "a batch renews no lease that it has lost",
+        "chalicelib/tasks/batches.py",
+        "ROW.claim == _given.c.fence, ROW.status",
+        "ROW.status",
         (BATCHES,),
     ),
     Mutation(
