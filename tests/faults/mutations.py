@@ -725,11 +725,11 @@ MUTATIONS = (
         (RECONCILER,),
     ),
     Mutation(
-        "a task is not tried again beside another one",
+        "a retry behind a request of the same kind is refused",
         "chalicelib/tasks/requests.py",
-        "        _OTHER.c.status.in_(ACTIVE),\n    )",
-        '        _OTHER.c.status == "",\n    )',
-        (TASKS,),
+        "        _refuse_other(error, UNIQUE_VIOLATION)\n        return False",
+        "        raise error",
+        (RACES,),
     ),
     Mutation(
         "an export is not tried again without its hook",

@@ -230,6 +230,27 @@ def test_two_requests_at_once(database: Database, database_url: str, key: str | 
         ledger.close()
 
 
+def test_a_retry_behind_a_request(database: Database, database_url: str) -> None:
+    """A retry that waits for a request of the same kind finds the new task, and changes nothing."""
+    user_id, kind = ledgers.make_user(database), TASKS["example"]
+    old = ledgers.launch(database, user_id, "example")
+    ledgers.fail(database, old)
+    first, second = (connect(database_url, pool_size=1) for _ in range(2))
+    asked = TaskRequest(kind=kind, params={"seconds": 1}, max_attempts=9)
+    with ThreadPoolExecutor(2) as pool, database.write() as session:
+        session.execute(sa.select(User.id).with_for_update()).one()
+        launching = pool.submit(requests.launch, first, user_id, asked, now=ledgers.now())
+        wait_until(lambda: _waiting(database) == 1, "the request waits")
+        retrying = pool.submit(requests.retry, second, old, now=ledgers.now())
+        wait_until(lambda: _waiting(database) == 2, "the retry waits behind it")
+        session.commit()
+        assert launching.result(timeout=60) is not None
+        assert retrying.result(timeout=60) is False
+    assert ledgers.the_task(database, old).status == "failed"
+    for ledger in (first, second):
+        ledger.close()
+
+
 def _waiting(database: Database) -> int:
     """How many transactions wait for another."""
     count = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
