@@ -78,6 +78,9 @@ _SPIES = {
 RECEIVED = "received.jsonl"
 PART_BYTES = 16 * 1024
 LEASE_S = 30
+SLICE_S = 3600
+"""So that no attempt looks whether others wait because the machine is slow."""
+
 BEAT_S = 0.1
 """Between two signs of life: some wait for one."""
 
@@ -102,8 +105,9 @@ def hurry(log: Path) -> None:
     pages.FIRST_PAGE_ROWS = pages.MAX_PAGE_ROWS = 20
     upload.PART_BYTES = PART_BYTES
     # What only a slow machine would do is no boundary: progress that is not a checkpoint's, and
-    # questions to connections that were idle.
+    # questions to connections that were idle. Redis is shown the progress of quick attempts, too.
     attempts.PROGRESS_INTERVAL_S = publication.COUNT_AFTER_S = math.inf
+    attempts.SHOWN_AFTER_S = 0
     uploads.URL_TTL_S = 0  # or the last removal of an upload would be due in an hour
     json_lines.CHUNK_BYTES = 2048
     stager.LEAST_BYTES = 16 * 1024
@@ -172,7 +176,8 @@ class World:
 
     def _wire(self, *, pool_size: int) -> Wiring:
         wiring = Wiring.from_environment(self.environment, pool_size=pool_size)
-        return Wiring(replace(wiring.settings, lease_s=LEASE_S), pool_size)
+        settings = replace(wiring.settings, lease_s=LEASE_S, fair_slice_s=SLICE_S)
+        return Wiring(settings, pool_size)
 
     def reset(self, seed: int) -> None:
         """Begin anew; the user and their posts stay as they are, if they are right."""
