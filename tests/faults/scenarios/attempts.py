@@ -35,8 +35,9 @@ class Beating(Scenario):
     def concerns(self, calls: list[Call]) -> list[Call]:
         """The first beat and its connection; in another run there may be no second one."""
         mine = [call for call in calls if call.thread == "heartbeat"]
-        begins = [index for index, call in enumerate(mine) if call.is_to("sql CONNECT")]
-        return mine[: (*begins, None)[1]]
+        renewed = next(index for index, call in enumerate(mine) if call.is_to("sql UPDATE tasks"))
+        ends = [call for call in mine[renewed + 1 : renewed + 2] if call.is_to("sql COMMIT")]
+        return [*mine[: renewed + 1], *ends]
 
     def midway(self, wiring: Wiring) -> None:
         seen = the_task(wiring.database, self.task_id).last_seen_at
