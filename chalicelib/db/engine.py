@@ -21,6 +21,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from chalicelib.adapters.secrets_manager import Credentials, Secret, SecretError
 from chalicelib.db.clock import DatabaseClock
 from chalicelib.db.pipelines import Pipelined
+from chalicelib.db.sqlite_memory import is_uncounted
 from chalicelib.db.types import to_json
 
 BUSY_TIMEOUT_S = 30
@@ -205,6 +206,7 @@ def connect(
     else:
         options |= {"poolclass": NullPool}
     if url.startswith("sqlite"):
+        is_uncounted()  # before the engine imports the driver
         engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)

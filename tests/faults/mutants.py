@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from tests.faults import mutations
+from tests.faults import mutations, warm
 from tests.faults.mutations import ROOT, copy_tree
 
 COSMIC_RAY = ROOT / ".venv-mutants" / "bin"
@@ -67,23 +67,25 @@ def main(seed: int, most: int, modules: tuple[str, ...]) -> None:
     total: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = copy_tree(Path(folder))
-        for module in modules:
-            session = _prepare(tree, module)
-            # Tests that fail in any case would notice everything.
-            _run(tree, "baseline", _configuration(session))
-            _sample(session, most, random.Random(seed))
-            _run(tree, "exec", _configuration(session), session)
-            counts = _report(session)
-            click.echo(f"{module}: {_score(counts)}")
-            total += counts
+        with warm.started(tree) as ready:
+            for module in modules:
+                session = _prepare(tree, ready, module)
+                # Tests that fail in any case would notice everything.
+                _run(tree, "baseline", _configuration(session))
+                _sample(session, most, random.Random(seed))
+                _run(tree, "exec", _configuration(session), session)
+                counts = _report(session)
+                click.echo(f"{module}: {_score(counts)}")
+                total += counts
     click.echo(f"all: {_score(total)}")
     sys.exit(bool(total["survived"]))
 
 
-def _prepare(tree: Path, module: str) -> Path:
+def _prepare(tree: Path, ready: Path, module: str) -> Path:
     """List what can be changed in a module; return the file that knows."""
     session = tree.parent / f"{module.replace('/', '-')}.sqlite"
-    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "tests.faults.warm", "ask", str(ready)]
+    command += ["-x", "-q", "-p", "no:cacheprovider"]
     text = CONFIGURATION.format(
         module=module, timeout_s=TIMEOUT_S, command=shlex.join([*command, *MODULES[module]])
     )

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from chalicelib.outbox.messages import Message
 from chalicelib.tasks import leases, notifications
 from chalicelib.tasks import requests as task_requests
 from chalicelib.tasks.leases import Lease
+from chalicelib.tasks.registry import TASKS
 from tests.conftest import both_databases
 from tests.harness.ledgers import (
     LEASE_S,
@@ -240,13 +242,16 @@ def test_errors_cost_attempts_up_to_the_last(database: Database, task_id: str) -
     assert (task.attempt, email_of(database, task_id)[0]) == (3, "pending")
 
 
-def test_pauses_have_a_limit(database: Database, task_id: str) -> None:
+def test_pauses_have_a_limit(
+    database: Database, task_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After many faults the pause is a minute at most."""
+    monkeypatch.setattr("random.uniform", lambda _least, most: most)
     put(database, task_id, failures=40, max_attempts=100)
     at = now()
     claim(database, task_id).retry_later("away", "It was away.", now=now())
     due_at = the_task(database, task_id).due_at
-    assert at + timedelta(seconds=29) <= due_at <= now() + timedelta(seconds=60)
+    assert at + timedelta(seconds=59.99) <= due_at <= now() + timedelta(seconds=60)
 
 
 @both_databases
@@ -469,9 +474,13 @@ def test_email_to_an_erased_account(database: Database, user_id: int, emailing: 
 
 
 @both_databases
-def test_a_job_that_names_another_kind(database: Database, task_id: str) -> None:
+@pytest.mark.parametrize("other", ["a_plain_kind", "the_plain_kind"])
+def test_a_job_that_names_another_kind(
+    database: Database, task_id: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a job says of its task is checked: a claim without the kind's hook is of no use."""
+    monkeypatch.setitem(TASKS, other, replace(TASKS["example"], name=other))
     facts: dict[str, Any] = {"worker": "w", "lease_s": 30, "now": now()}
-    claimed = leases.claim(database, task_id, **facts, name="example")
+    claimed = leases.claim(database, task_id, **facts, name=other)
     assert claimed is not None
     assert claimed.facts.username == "susan"

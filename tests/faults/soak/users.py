@@ -13,8 +13,7 @@ import requests
 from chalice.test import HTTPResponse
 
 from chalicelib.outbox import webhooks
-from chalicelib.values.fields import format_time
-from tests.faults.lab import Author, Lab, make_posts
+from tests.faults.lab import Author, Lab, as_exported
 from tests.faults.oracle import ERASED, Expected
 from tests.faults.world import schedule
 from tests.harness.people import Remote
@@ -178,7 +177,7 @@ def import_posts(user: User) -> None:
     """A file into an account that has none: what was in it is in every export from then on."""
     if user.person.posts or user.tasks:
         return
-    rows = [(body, format_time(at)) for body, at in make_posts(user.chance.choice(SIZES[1:4]))]
+    rows = as_exported(user.chance.choice(SIZES[1:4]))
     created = user.ask("POST", "/v1/imports", {}, expected=(201,)).json_body
     wait_until(lambda: _put(created["upload"], json_lines(rows)), "the file is uploaded")
     path = f"/v1/imports/{created['id']}/start"
