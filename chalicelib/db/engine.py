@@ -21,6 +21,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from chalicelib.adapters.secrets_manager import Credentials, Secret, SecretError
 from chalicelib.db.clock import DatabaseClock
 from chalicelib.db.pipelines import Pipelined
+from chalicelib.db.sqlite_memory import is_uncounted
 from chalicelib.db.types import to_json
 
 BUSY_TIMEOUT_S = 30
@@ -77,9 +78,9 @@ class db_clock(FunctionElement[datetime]):  # noqa: N801 - it reads as an SQL fu
     inherit_cache = True
     name = "db_clock"
 
-    def __init__(self, offset_s: float | sa.BindParameter[float] = 0) -> None:
+    def __init__(self, offset_s: float | sa.ColumnElement[float] = 0) -> None:
         super().__init__(
-            offset_s if isinstance(offset_s, sa.BindParameter) else sa.literal(offset_s, sa.Float)
+            offset_s if isinstance(offset_s, sa.ColumnElement) else sa.literal(offset_s, sa.Float)
         )
 
 
@@ -93,7 +94,7 @@ def _postgresql_clock(element: db_clock, compiler: Any, **kwargs: Any) -> str:
 def _sqlite_clock(element: db_clock, compiler: Any, **kwargs: Any) -> str:
     seconds = compiler.process(element.clauses, **kwargs)
     # Milliseconds are all that SQLite's clock has; six digits keep the column's text comparable.
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {seconds} || ' seconds') || '000')"
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', ({seconds}) || ' seconds') || '000')"
 
 
 NEWS = "news"
@@ -205,6 +206,7 @@ def connect(
     else:
         options |= {"poolclass": NullPool}
     if url.startswith("sqlite"):
+        is_uncounted()  # before the engine imports the driver
         engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)

@@ -197,7 +197,7 @@ def threads() -> list[str]:
 
 def readers(database: Database) -> list[str]:
     """The threads that read a large export."""
-    return [f"pages_{number}_0" for number in range(pages.READERS[database.engine.dialect.name])]
+    return [f"pages_{number}_0" for number in range(pages.readers(database.engine.dialect.name))]
 
 
 def test_ahead(database: Database, user_id: int, monkeypatch: pytest.MonkeyPatch) -> None:

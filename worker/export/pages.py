@@ -18,7 +18,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import cycle
-from sqlite3 import SQLITE_LIMIT_LENGTH
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,6 +26,7 @@ from psycopg.adapt import Loader
 from psycopg.pq import Format
 
 from chalicelib.db.engine import Database
+from chalicelib.db.sqlite_memory import is_uncounted
 from chalicelib.exports.datasets import Cursor, Dataset
 from worker.export.statements import (
     WHOLE,
@@ -50,9 +50,12 @@ once, and the JSON of a text may be six times as long as the text."""
 FIRST_PAGE_ROWS = 2000
 MAX_PAGE_ROWS = 2500
 
-READERS = {"postgresql": 2, "sqlite": 1}
-"""How many connections read the pages of a large export. A server has a process for each; of what
-SQLite does in one process, two threads do hardly more than one."""
+READERS = 2
+"""How many connections read the pages of a large export. A server has a process for each, and in
+SQLite threads work side by side unless it counts its memory: then there is one."""
+
+SQLITE_LIMIT_LENGTH = 0
+"""As in `sqlite3`, which must not be imported before SQLite is told not to count."""
 
 AHEAD = 10
 """How many pages are read ahead: about as much as a part holds, so that reading goes on while a
@@ -94,6 +97,11 @@ class Page:
     rows: int
     cursor: Cursor | None
     sizes: Sizes | None = None
+
+
+def readers(dialect: str) -> int:
+    """How many connections read the pages of a large export in this process."""
+    return READERS if dialect == "postgresql" or is_uncounted() else 1
 
 
 class RowTooLargeError(Exception):
@@ -168,12 +176,12 @@ class Source:
         waiting: deque[tuple[Span, Future[Page | None]]] = deque()
         more = True
         with ExitStack() as stack:
-            numbers = range(READERS[connection.dialect.name])
-            readers = cycle([stack.enter_context(self._reader(one)) for one in numbers])
+            numbers = range(readers(connection.dialect.name))
+            taking = cycle([stack.enter_context(self._reader(one)) for one in numbers])
             while more or waiting:
                 while more and len(waiting) < len(sizes):
                     span = self._cut(connection, after, None, rows=sizes[len(waiting)])
-                    waiting.append((span, next(readers)(span)))
+                    waiting.append((span, next(taking)(span)))
                     after, more = span.to, span.to is not None
                 read, page = waiting.popleft()
                 following = _following(sizes, sizes[-1])

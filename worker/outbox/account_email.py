@@ -24,7 +24,7 @@ def compose(message: Message, wiring: Wiring, _content: bytes | None = None) -> 
     language = language_for(message.language)
     unique = f"{message.lease.message}.{message.tries}"
     envelope = Envelope.of(message, sender=wiring.settings.mail_sender, unique=unique)
-    return write(envelope, _words(message, language), language, url=url).as_bytes()
+    return write(envelope, _words(message, language), language, url=url)
 
 
 def _words(message: Message, language: Language) -> Words:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
 from functools import cache
 from pathlib import Path
 
@@ -13,9 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from chalicelib.outbox.messages import Message
 from chalicelib.values.fields import Email, flaw
 from chalicelib.values.languages import Language
-
-# 7bit: no server on the way has to announce 8BITMIME (RFC 6152).
-POLICY = SMTP.clone(cte_type="7bit")
+from worker.outbox import mime
+from worker.outbox.mime import Attachment
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -68,7 +65,14 @@ class Words:
     footer: str
 
 
-def write(envelope: Envelope, words: Words, language: Language, *, url: str) -> EmailMessage:
+def write(
+    envelope: Envelope,
+    words: Words,
+    language: Language,
+    *,
+    url: str,
+    attachment: Attachment | None = None,
+) -> bytes:
     """Write an email.
 
     Args:
@@ -76,13 +80,15 @@ def write(envelope: Envelope, words: Words, language: Language, *, url: str) -> 
         words: What it says.
         language: In which language.
         url: Where the button leads.
+        attachment: A file, if there is one.
+
+    Returns:
+        The email as it goes over the wire (RFC 5322), in ASCII with CRLF.
 
     Raises:
         ValueError: The name or the address holds what has no place in a header.
     """
-    message = EmailMessage(policy=POLICY)
-    _address(message, envelope)
-    message["Subject"] = words.subject
+    headers = _headers(envelope, words.subject)
     facts = {
         "lang": language.code,
         "email": words,
@@ -90,23 +96,31 @@ def write(envelope: Envelope, words: Words, language: Language, *, url: str) -> 
         "url": url,
         "footer": words.footer,
     }
-    message.set_content(_templates().get_template("email.txt").render(facts))
-    html = _templates().get_template("email.html").render(facts)
-    message.add_alternative(html, subtype="html")
-    return message
+    variants = {
+        "plain": _templates().get_template("email.txt").render(facts),
+        "html": _templates().get_template("email.html").render(facts),
+    }
+    return mime.message(headers, variants, attachment)
 
 
-def _address(message: EmailMessage, envelope: Envelope) -> None:
+def _headers(envelope: Envelope, subject: str) -> bytes:
     # The email package refuses line breaks, but not those that an encoded word (RFC 2047) hides.
     if not envelope.username.isprintable() or "=?" in envelope.username:
         raise ValueError("the name of the user has no place in a header")
     if detail := flaw(envelope.address, Email):
         raise ValueError(f"the user's email address {detail}")
-    message["From"] = envelope.sender
-    message["To"] = Address(envelope.username, addr_spec=envelope.address)
-    message["Date"] = envelope.sent_at
-    message["Message-ID"] = f"<{envelope.unique}@{message['From'].addresses[0].domain}>"
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine replies
+    to = Address(envelope.username, addr_spec=envelope.address)
+    unique = f"<{envelope.unique}@{mime.domain_of(envelope.sender)}>"
+    headers = (
+        mime.constant("From", envelope.sender),
+        mime.header("To", to),
+        mime.header("Date", envelope.sent_at),
+        mime.header("Message-ID", unique),
+        # RFC 3834: no answering machine replies.
+        mime.constant("Auto-Submitted", "auto-generated"),
+        mime.constant("Subject", subject),
+    )
+    return b"".join(headers)
 
 
 @cache

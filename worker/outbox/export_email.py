@@ -12,6 +12,7 @@ from chalicelib.values.fields import parse_time
 from chalicelib.values.languages import Language, language_for
 from chalicelib.wiring import Wiring
 from worker.outbox.email_message import Envelope, Facts, Words, write
+from worker.outbox.mime import Attachment
 
 
 def compose(message: Message, wiring: Wiring, content: bytes | None = None) -> bytes:
@@ -71,20 +72,18 @@ def write_email(
         unique=ending,
     )
 
-    def build(attached: str | None) -> Any:
+    def build(attachment: Attachment | None = None) -> bytes:
+        attached = attachment.filename if attachment else None
         words = _Writer(kind, message, language).words(attached)
         url = f"{public_url}/exports/{message.lease.task_id}"
-        return write(envelope, words, language, url=url)
+        return write(envelope, words, language, url=url, attachment=attachment)
 
     if facts["status"] == "succeeded" and _encoded_bytes(facts["size_bytes"]) <= max_bytes:
         at = facts["exported_at"] or facts["finished_at"]
         filename = kind.name_of(message.username, parse_time(at))
-        email = build(filename)
-        main, sub = kind.content_type.split("/")
-        email.add_attachment(read_file(), maintype=main, subtype=sub, filename=filename)
-        if len(built := email.as_bytes()) <= max_bytes:
-            return bytes(built)
-    return bytes(build(None).as_bytes())
+        if len(built := build(Attachment(read_file(), kind.content_type, filename))) <= max_bytes:
+            return built
+    return build()
 
 
 def _encoded_bytes(size_bytes: int) -> int:

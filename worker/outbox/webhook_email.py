@@ -18,7 +18,7 @@ def compose(message: Message, wiring: Wiring, _content: bytes | None = None) -> 
     sender, unique = wiring.settings.mail_sender, message.lease.message
     envelope = Envelope.of(message, sender=sender, unique=unique)
     url = f"{wiring.settings.public_url}/webhooks/{message.payload['webhook_id']}"
-    return write(envelope, _words(message, language), language, url=url).as_bytes()
+    return write(envelope, _words(message, language), language, url=url)
 
 
 def _words(message: Message, language: Language) -> Words:
