@@ -117,6 +117,11 @@ class Heartbeat(threading.Thread):
             self.join()
 
 
+def heartbeat_interval_s(wiring: Wiring) -> float:
+    """How long there may be no sign of life, in seconds."""
+    return min(HEARTBEAT_INTERVAL_S, wiring.settings.lease_s / 3)
+
+
 INTERRUPT_INTERVAL_S = 0.2
 """How often one looks whether a long statement must stop."""
 
@@ -388,8 +393,7 @@ def begin(
     task: Task, kind: TaskKind, facts: Any, wiring: Wiring, lease: Lease, **more: Any
 ) -> Attempt:
     """An attempt at a task that was just claimed."""
-    interval_s = min(HEARTBEAT_INTERVAL_S, wiring.settings.lease_s / 3)
-    heartbeat = Heartbeat(lease, interval_s=interval_s)
+    heartbeat = Heartbeat(lease, interval_s=heartbeat_interval_s(wiring))
     return Attempt(task, kind, facts, wiring, lease, heartbeat, **more)
 
 
@@ -621,5 +625,5 @@ def _fail(attempt: Attempt, error: Exception) -> str:
         lease.retry_later(*transient, now=now)
         is_last = attempt.task.attempt >= attempt.task.max_attempts
         return "failed" if is_last else "retry_later"
-    lease.fail("internal_error", "Something went wrong on our side.", now=now)
+    lease.fail("internal_error", "Something went wrong on our side.", now=now, kind=attempt.kind)
     return "failed"

@@ -118,7 +118,8 @@ class Batch:
         self._current: Member | None = None
         self._done: list[Member] = []
         self._is_together = True
-        self._ended = threading.Event()
+        self._parted = threading.Event()
+        self._leases: list[Lease] = []
         self._overseer = threading.Thread(target=self._oversee, daemon=True, name="batch")
         self._began_at = utc_now()
 
@@ -136,11 +137,12 @@ class Batch:
         try:
             while (following := self._next()) is not None:
                 self._perform(*following)
+            self._part()
+        except BaseException:
+            self._parted.set()
+            raise
         finally:
-            self._ended.set()
             self._overseer.join()
-        self._let_go()
-        self._write_down()
 
     def begin(self, member: Member) -> None:
         """An attempt has begun."""
@@ -199,27 +201,55 @@ class Batch:
         return member.execution or self._notes.begin(member.job)
 
     def _oversee(self) -> None:
-        """Part with the others when a task takes long."""
-        if self._ended.wait(LONGEST_S):
+        """Part when a task takes long, and renew the leases while what follows has to wait."""
+        if self._parted.wait(LONGEST_S):
             return
+        parting = threading.Thread(target=self._part_early, daemon=True, name="batch")
+        parting.start()
+        while not self._parted.wait(attempts.heartbeat_interval_s(self._wiring)):
+            self._renew()
+        parting.join()
+
+    def _part_early(self) -> None:
         try:
-            self._let_go()
-            self._write_down()
+            self._part()
         except Exception:
             # The leases end by themselves, and the reconciler sees to the tasks.
             log.warning("could not part", extra={"action": "work"}, exc_info=True)
 
-    def _let_go(self) -> None:
-        """Release what has not begun; what has begun is on its own from here on."""
+    def _part(self) -> None:
+        """Write down what is done, release what has not begun; what has begun is on its own.
+
+        First come those for whom a statement for all is enough. The others, whose user somebody
+        else has locked, may have to wait for long; so may these statements, for a single row.
+        """
         with self._lock:
-            current = self._current if self._is_together else None
+            if not self._is_together:
+                return
             self._is_together = False
-            left, self._waiting = list(self._waiting), deque()
-        if current is not None:
-            self._leave(current)
-        if left:
-            self._release([member.claimed.lease for _, member in left if member is not None])
-            self._notes.put_back(job for job, _ in left)
+            current, done, left = self._current, self._done, list(self._waiting)
+            self._done, self._waiting = [], deque()
+            begun = [member for _, member in left if member is not None]
+            self._leases = [member.claimed.lease for member in (*done, *begun)]
+        try:
+            if current is not None:
+                self._leave(current)
+            unwritten = self._write_down(done)
+            unreleased = self._release(left)
+            self._conclude_all(unwritten, attempts.succeed_alone)
+            for job, lease in reversed(unreleased):
+                _release_alone(lease, now=self._wiring.now())
+                self._notes.put_back([job])
+        finally:
+            self._parted.set()
+
+    def _renew(self) -> None:
+        with self._lock:
+            leases = self._leases
+        try:
+            batches.renew(self._wiring.database, leases)
+        except Exception:
+            log.warning("could not renew", extra={"action": "renew"}, exc_info=True)
 
     def _leave(self, member: Member) -> None:
         """Have a task go on that takes long, or that has no others any more."""
@@ -227,23 +257,23 @@ class Batch:
             member.attempt.heartbeat.start()
         member.execution = self._notes.begin(member.job)
 
-    def _release(self, leases: Sequence[Lease]) -> None:
+    def _release(self, left: Sequence[tuple[Job, Member | None]]) -> list[tuple[Job, Lease]]:
+        """Give up what has not begun; return what could not be released with the others."""
+        leases = {job.id: member.claimed.lease for job, member in left if member is not None}
         now = self._wiring.now()
-        released = batches.release(self._wiring.database, leases, now=now)
-        for lease in leases:
-            if lease.task_id not in released:
-                _release_alone(lease, now=now)
+        released = (
+            batches.release(self._wiring.database, leases.values(), now=now) if leases else ()
+        )
+        unreleased = leases.keys() - released
+        self._notes.put_back(job for job, _ in left if job.id not in unreleased)
+        return [(job, leases[job.id]) for job, _ in left if job.id in unreleased]
 
-    def _write_down(self) -> None:
-        """End the tasks that are done."""
-        with self._lock:
-            done, self._done = self._done, []
-        if not done:
-            return
-        ended = self._succeed(done)
-        succeeded = [member.job for member in done if self._conclude(member, ended)]
-        if succeeded:
-            self._notes.end_together(succeeded, since=self._began_at)
+    def _write_down(self, done: Sequence[Member]) -> list[Member]:
+        """End the tasks that are done; return those that could not be ended with the others."""
+        ended = self._succeed(done) if done else set()
+        together = [member for member in done if member.job.id in ended]
+        self._conclude_all(together, lambda attempt: attempts.conclude(attempt, "succeeded"))
+        return [member for member in done if member.job.id not in ended]
 
     def _succeed(self, done: Sequence[Member]) -> set[str]:
         facts = [
@@ -258,17 +288,19 @@ class Batch:
             log.warning("could not end together", extra={"action": "work"}, exc_info=True)
             return set()
 
-    def _conclude(self, member: Member, ended: set[str]) -> bool:
+    def _conclude_all(self, done: Sequence[Member], conclude: Callable[[Attempt], str]) -> None:
+        succeeded = [member.job for member in done if self._conclude(member, conclude)]
+        if succeeded:
+            self._notes.end_together(succeeded, since=self._began_at)
+
+    def _conclude(self, member: Member, conclude: Callable[[Attempt], str]) -> bool:
         """Say what became of a task that is done; whether it succeeded."""
         attempt = member.attempt
         if attempt is None:
             return False
         with bound(request_id=attempts.request_id_of(member.job.meta), task_id=attempt.task.id):
             try:
-                if attempt.task.id in ended:
-                    outcome = attempts.conclude(attempt, "succeeded")
-                else:
-                    outcome = attempts.succeed_alone(attempt)
+                outcome = conclude(attempt)
             except FailedAttemptError:
                 self._notes.fail(member.job, self._notes.begin(member.job))
                 return False

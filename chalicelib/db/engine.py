@@ -78,9 +78,9 @@ class db_clock(FunctionElement[datetime]):  # noqa: N801 - it reads as an SQL fu
     inherit_cache = True
     name = "db_clock"
 
-    def __init__(self, offset_s: float | sa.BindParameter[float] = 0) -> None:
+    def __init__(self, offset_s: float | sa.ColumnElement[float] = 0) -> None:
         super().__init__(
-            offset_s if isinstance(offset_s, sa.BindParameter) else sa.literal(offset_s, sa.Float)
+            offset_s if isinstance(offset_s, sa.ColumnElement) else sa.literal(offset_s, sa.Float)
         )
 
 
@@ -94,7 +94,7 @@ def _postgresql_clock(element: db_clock, compiler: Any, **kwargs: Any) -> str:
 def _sqlite_clock(element: db_clock, compiler: Any, **kwargs: Any) -> str:
     seconds = compiler.process(element.clauses, **kwargs)
     # Milliseconds are all that SQLite's clock has; six digits keep the column's text comparable.
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {seconds} || ' seconds') || '000')"
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', ({seconds}) || ' seconds') || '000')"
 
 
 NEWS = "news"

@@ -8,6 +8,7 @@ the database's clock. Whoever writes locks the user, the webhook and the deliver
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -114,6 +115,8 @@ class Delivery:
         Returns:
             The state of the delivery; `lost` when it is somebody else's by now, or is gone.
         """
+        if (state := _settle_at_once(self, answer)) is not None:
+            return state
         with self.database.write() as session:
             webhook = _lock(session, self.user_id, self.webhook_id)
             if webhook is None:
@@ -146,6 +149,66 @@ _OUTCOME = (
 )
 
 
+def _settle_at_once(delivery: Delivery, answer: Answer) -> str | None:
+    """Write down with one round trip to PostgreSQL that a delivery was made, or is tried again.
+
+    Returns:
+        Its state; None when nothing was written: more follows from it, or it is somebody else's.
+    """
+    if not delivery.database.is_postgresql or answer.status == GONE:
+        return None
+    state, pause_s = "sent", 0.0
+    if not answer.is_success:
+        state, pause_s = "pending", _pause_s(delivery.tries, answer)
+    values = {"to": state, "answered": answer.status, "why": answer.error, "pause_s": pause_s}
+    given = {
+        **values,
+        "of": delivery.user_id,
+        "webhook": delivery.webhook_id,
+        "delivery": delivery.id,
+        "fence": delivery.claim,
+        "late_s": pause_s - TRIED_FOR.total_seconds(),
+    }
+    with delivery.database.single() as session:
+        settled: str | None = session.scalar(_settling(), given)
+    return settled
+
+
+@cache
+def _settling() -> sa.Select[Any]:
+    """One statement that locks as `_lock` does, and does what `_settle` does in the usual cases.
+
+    Not where the webhook is disabled, or has to be, or where there is no time for another try.
+    """
+    user = sa.select(User.id).where(User.id == sa.bindparam("of"))
+    user_part = user.with_for_update(read=True, key_share=True).cte("owner")
+    locked = (
+        sa.select(_WEBHOOK.id, _WEBHOOK.enabled, _WEBHOOK.failing_since)
+        .where(_WEBHOOK.id == sa.bindparam("webhook"), _WEBHOOK.user_id == user_part.c.id)
+        .with_for_update(of=Webhook)
+        .cte("locked")
+    )
+    is_sent = sa.bindparam("to", type_=sa.String()) == "sent"
+    first_failure = locked.c.failing_since.is_(None)
+    may_fail = (
+        locked.c.enabled,
+        sa.or_(first_failure, locked.c.failing_since > db_clock(-DISABLED_AFTER.total_seconds())),
+        ROW.created_at > db_clock(sa.bindparam("late_s", type_=sa.Float())),
+    )
+    settled = (
+        _OUTCOME.where(ROW.webhook_id == locked.c.id, sa.or_(is_sent, sa.and_(*may_fail)))
+        .returning(ROW.state, ROW.webhook_id, first_failure.label("first"))
+        .cte("settled")
+    )
+    noted = (
+        sa.update(Webhook)
+        .where(_WEBHOOK.id == settled.c.webhook_id, settled.c.first != is_sent)
+        .values(failing_since=sa.case((is_sent, sa.null()), else_=db_clock()))
+        .cte("noted")
+    )
+    return sa.select(settled.c.state).add_cte(noted)
+
+
 def _lock(session: so.Session, user_id: int, webhook_id: str) -> Webhook | None:
     # A weak lock of the user's row is enough: it only keeps the account from being erased, which
     # would lock the same rows in another order.
@@ -160,7 +223,8 @@ def _settle(
     clock, created_at = session.execute(
         sa.select(db_clock(), ROW.created_at).where(ROW.id == delivery.id)
     ).one_or_none() or (now, now)
-    pause_s = _pause_s(delivery.tries, answer, left=created_at + TRIED_FOR - clock)
+    left = created_at + TRIED_FOR - clock
+    pause_s = min(_pause_s(delivery.tries, answer), left.total_seconds())
     state = "sent" if answer.is_success else "failed" if answer.status == GONE else "pending"
     if state == "pending" and pause_s <= 0:
         state = "failed"
@@ -174,13 +238,12 @@ def _settle(
     return state
 
 
-def _pause_s(tries: int, answer: Answer, *, left: timedelta) -> float:
-    """How long to wait until the next try; nothing when the time is over."""
+def _pause_s(tries: int, answer: Answer) -> float:
+    """How long to wait until the next try, if there is time for it."""
     # A tenth of chance, so that what failed together does not return together, and pauses grow.
     doubled = 2 ** min(tries - 1, 20)
     pause_s: float = FIRST_PAUSE_S * doubled * random.uniform(0.9, 1.1)  # noqa: S311 - no secret  # nosec B311
-    pause_s = max(pause_s, min(answer.retry_after_s, LONGEST_RETRY_AFTER_S))
-    return min(pause_s, left.total_seconds())
+    return max(pause_s, min(answer.retry_after_s, LONGEST_RETRY_AFTER_S))
 
 
 def _note(
@@ -262,7 +325,7 @@ def claim_due(database: Database, *, lease_s: float) -> Delivery | None:
         database: The ledger.
         lease_s: How long it may take until whoever makes it is taken for dead, in seconds.
     """
-    with database.write() as session:
+    with database.single() as session:
         row = session.execute(_CLAIM, {"lease_s": lease_s}).one_or_none()
     return None if row is None else Delivery(database, *row)
 

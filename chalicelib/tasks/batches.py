@@ -4,25 +4,34 @@ For kinds of which nothing but the kernel knows: no hook, no share, nothing to d
 task has a claim of its own and is what it would be if it had been claimed alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from chalicelib.db.engine import Database
+from chalicelib.db.models import LEASED
 from chalicelib.db.types import to_json
 from chalicelib.tasks.leases import (
     CLAIMABLE,
     CLAIMED,
     RELEASED,
+    RENEWED,
     UNSCHEDULED,
     Claimed,
     Lease,
     succeeded,
 )
 from chalicelib.tasks.registry import TaskKind
-from chalicelib.tasks.transitions import ROW, ConditionalUpdates, as_task
+from chalicelib.tasks.transitions import (
+    ROW,
+    ConditionalUpdates,
+    as_task,
+    given_as_arrays,
+    given_tasks,
+    task_table,
+)
 
 HOOKS = ("on_claim", "before_success", "on_success")
 
@@ -93,6 +102,19 @@ def release(database: Database, leases: Iterable[Lease], *, now: datetime) -> se
         return set(_RELEASE.execute(session, map(_fence, leases), {}, now=now))
 
 
+def renew(database: Database, leases: Sequence[Lease]) -> None:
+    """Show a sign of life for several tasks.
+
+    Those that somebody has locked are left out: nobody can take them away meanwhile, and whoever
+    has them may be about to end them.
+    """
+    if not leases:
+        return
+    given = given_as_arrays(_FENCE, list(map(_fence, leases)))
+    with database.single() as session:
+        session.execute(_RENEW, {**given, "lease_s": leases[0].lease_s})
+
+
 def _fence(lease: Lease) -> dict[str, Any]:
     return {"id": lease.task_id, "fence": lease.claim}
 
@@ -116,4 +138,12 @@ _SUCCEED = ConditionalUpdates(
     when=lambda given: (*_mine(given), UNSCHEDULED),
     values=lambda given: succeeded(given.counted, sa.cast(given.ended, ROW.result.type)),
 )
+_given = given_tasks(_FENCE)
+_unlocked = (
+    sa.select(ROW.id)
+    .where(ROW.id == _given.c.id, ROW.claim == _given.c.fence, ROW.status.in_(LEASED))
+    .with_for_update(key_share=True, skip_locked=True, of=task_table)
+    .cte("unlocked")
+)
+_RENEW = sa.update(task_table).where(ROW.id.in_(sa.select(_unlocked.c.id))).values(**RENEWED)
 _RELEASE = ConditionalUpdates(_FENCE, when=_mine, values=lambda _given: RELEASED)

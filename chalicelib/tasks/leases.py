@@ -5,8 +5,7 @@ claim; a worker that lost it gets `ClaimLost` and must stop. Leases go by the da
 """
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,12 +15,12 @@ from sqlalchemy import orm as so
 
 from chalicelib.db.engine import Database, UtcDateTime, db_clock
 from chalicelib.db.models import LEASED, LEASED_TASKS, QUEUED, Task
-from chalicelib.errors import ClaimLost
+from chalicelib.errors import CancelRequested, ClaimLost
 from chalicelib.tasks import schedule_runs, shares
-from chalicelib.tasks.outcomes import end
+from chalicelib.tasks.outcomes import call_hooks
 from chalicelib.tasks.pauses import is_paused
-from chalicelib.tasks.registry import TASKS, TaskKind, kind_of
-from chalicelib.tasks.transitions import ROW, ConditionalUpdate, as_task, change_leased
+from chalicelib.tasks.registry import TASKS, TaskKind, kind_of, kinds_without
+from chalicelib.tasks.transitions import ROW, ConditionalUpdate, as_task
 
 MAX_PAUSE_S = 60
 """The longest wait between two attempts."""
@@ -83,7 +82,7 @@ class Lease:
             if write is not None:
                 write(session)
             row = update.execute(session, self._fence, progress | given, now=now)
-        return int(self._changed(row, now).percent)
+        return int(self._changed(row).percent)
 
     def succeed(
         self,
@@ -108,8 +107,10 @@ class Lease:
         if kind is not None and before is None and not kind.has("on_success"):
             kind.refuse_outcome(outcome)
             values = {"now": now, "counted": total, "ended": outcome}
-            if self._at_once(_SUCCEED_AT_ONCE, kind, values, now=now):
-                return
+            named = {**self._fence, "kind": kind.name}
+            with self.database.single() as session:
+                if _SUCCEED_AT_ONCE.execute(session, named, values, now=now) is not None:
+                    return
         with self.database.write() if before else self.database.pipeline() as session:
             if before is not None:
                 outcome = before(session, outcome)
@@ -120,33 +121,21 @@ class Lease:
                 task = as_task(row)
                 kind_of(task).on_success(session, task, outcome, lease_s=self.lease_s, now=now)
                 schedule_runs.note_end(session, task, now=now)
-        self._changed(row, now)
+        self._changed(row)
 
     def fail(self, code: str, detail: str, *, now: datetime, kind: TaskKind | None = None) -> None:
         """End the task badly, for good; its percentage stays. See `succeed` for `kind`."""
-        if kind is not None and not kind.has("on_end"):
-            values = {"now": now, "code": code, "detail": detail}
-            if self._at_once(_FAIL_AT_ONCE, kind, values, now=now):
-                return
-        with self._locked(now) as (session, task):
-            error = (code, detail)
-            end(session, task, status="failed", lease_s=self.lease_s, now=now, error=error)
+        error = {"code": code, "detail": detail}
+        self._changed(self._give_up(_FAIL, error, now=now, kind=kind))
 
     def cancel(self, *, now: datetime, kind: TaskKind | None = None) -> None:
         """End the task because the user wanted it. See `succeed` for `kind`."""
-        if (
-            kind is not None
-            and not kind.has("on_end")
-            and self._at_once(_CANCEL_AT_ONCE, kind, {"now": now}, now=now)
-        ):
-            return
-        with self._locked(now, cancelling=True) as (session, task):
-            end(session, task, status="cancelled", lease_s=self.lease_s, now=now)
+        self._changed(self._give_up(_CANCEL, {}, now=now, kind=kind))
 
     def retry_later(self, code: str, detail: str, *, now: datetime) -> None:
         """A transient error ended the attempt: queue the task again, or fail it after the last."""
-        with self._locked(now, cancelling=True) as (session, task):
-            _count_failure(session, task, code, detail, lease_s=self.lease_s, now=now)
+        error = {"code": code, "detail": detail, "chance": _chance()}
+        self._changed(self._give_up(_COUNT_FAILURE, error, now=now, overdue=False))
 
     def release(self, *, now: datetime, to_end: bool = False) -> None:
         """Queue the task again at once, at no cost of an attempt.
@@ -158,7 +147,7 @@ class Lease:
         update = _RELEASE_TO_END if to_end else _RELEASE
         with self.database.single() as session:
             row = update.execute(session, self._fence, {}, now=now)
-        self._changed(row, now)
+        self._changed(row)
 
     def time_out(self, time_limit_s: int, *, now: datetime) -> str:
         """The attempt is out of time: fail the task, unless this very attempt got it on.
@@ -172,17 +161,10 @@ class Lease:
         Returns:
             The outcome: `released`, `failed` or, where that was requested already, `cancelled`.
         """
-        with self._locked(now, cancelling=True) as (session, task):
-            if task.status == "cancelling":
-                end(session, task, status="cancelled", lease_s=self.lease_s, now=now)
-                return "cancelled"
-            if task.checkpoint_claim == self.claim:
-                _queue_again(task, pause_s=0)
-                _move_to_end(task)
-                return "released"
-            error = ("timeout", f"The task took longer than {time_limit_s} seconds.")
-            end(session, task, status="failed", lease_s=self.lease_s, now=now, error=error)
-            return "failed"
+        detail = f"The task took longer than {time_limit_s} seconds."
+        error = {"code": "timeout", "detail": detail}
+        row = self._changed(self._give_up(_TIME_OUT, error, now=now))
+        return "released" if row.status == "queued" else str(row.status)
 
     def recover(self, *, now: datetime, overdue: bool = False) -> bool:
         """The worker is dead: queue its task again, or fail it after the last attempt.
@@ -196,48 +178,67 @@ class Lease:
             Whether there was anything to recover.
         """
         detail = "The worker stopped unexpectedly; its memory or its machine may have failed."
-        late = sa.select(Task.lease_until < db_clock()).where(Task.id == self.task_id)
-        try:
-            with self._locked(now, cancelling=True) as (session, task):
-                if overdue and not session.scalar(late):
-                    return False
-                error = ("worker_lost", detail)
-                _count_failure(session, task, *error, lease_s=self.lease_s, now=now)
-        except ClaimLost:
-            return False
-        return True
+        error = {"code": "worker_lost", "detail": detail, "chance": _chance()}
+        return self._give_up(_COUNT_FAILURE, error, now=now, overdue=overdue) is not None
 
     @property
     def _fence(self) -> dict[str, Any]:
         return {"task_id": self.task_id, "fence": self.claim}
 
-    def _at_once(
-        self, update: ConditionalUpdate, kind: TaskKind, values: dict[str, Any], *, now: datetime
-    ) -> bool:
-        """End a task that nothing but the kernel knows of, if it is one; whether it was."""
-        with self.database.single() as session:
-            fence = {**self._fence, "kind": kind.name}
-            return update.execute(session, fence, values, now=now) is not None
+    def _give_up(
+        self,
+        update: ConditionalUpdate,
+        values: dict[str, Any],
+        *,
+        now: datetime,
+        kind: TaskKind | None = None,
+        **more: Any,
+    ) -> sa.Row[Any] | None:
+        """End the attempt without success, at once where nobody but the kernel has to know.
 
-    def _changed(self, row: sa.Row[Any] | None, now: datetime) -> sa.Row[Any]:
-        if row is None:
-            with self._locked(now):
-                raise ClaimLost  # unless the task itself tells better why
+        Args:
+            update: What becomes of the task.
+            values: What the update needs to know for it.
+            now: The time.
+            kind: The task's kind, if known: with a hook, it is not tried in vain.
+            **more: What else the update's conditions need.
+
+        Returns:
+            The task as it is now; None when it was not changed.
+        """
+        values = {**values, "now": now}
+        given = {**self._fence, **more, "silent": kinds_without("on_end")}
+        if kind is None or not kind.has("on_end"):
+            with self.database.single() as session:
+                row = update.execute(session, given | {"hooks_follow": False}, values, now=now)
+            if row is not None:
+                return row
+        with self.database.pipeline() as session:
+            row = update.execute(session, given | {"hooks_follow": True}, values, now=now)
+            if row is not None and row.status != "queued":
+                call_hooks(session, as_task(row), lease_s=self.lease_s, now=now)
         return row
 
-    @contextmanager
-    def _locked(
-        self, now: datetime, *, cancelling: bool = False
-    ) -> Iterator[tuple[so.Session, Task]]:
-        with (
-            self.database.pipeline() as session,
-            change_leased(
-                session, self.task_id, claim=self.claim, now=now, cancelling=cancelling
-            ) as task,
-        ):
-            yield session, task
+    def _changed(self, row: sa.Row[Any] | None) -> sa.Row[Any]:
+        """What was changed.
+
+        Raises:
+            ClaimLost: Nothing: another claim was made, the lease was taken away, or the task is
+                gone.
+            CancelRequested: Nothing: the user asked to cancel it, and the change was another one.
+        """
+        if row is not None:
+            return row
+        with self.database.read() as session:
+            if session.scalar(_CANCELLING, self._fence):
+                raise CancelRequested
+        raise ClaimLost
 
 
+RENEWED: dict[str, Any] = {
+    "lease_until": db_clock(sa.bindparam("lease_s", type_=sa.Float())),
+    "last_seen_at": db_clock(),
+}
 _RENEW = (
     sa.update(Task)
     .where(
@@ -245,9 +246,7 @@ _RENEW = (
         Task.claim == sa.bindparam("fence"),
         Task.status.in_(LEASED),
     )
-    .values(
-        lease_until=db_clock(sa.bindparam("lease_s", type_=sa.Float())), last_seen_at=db_clock()
-    )
+    .values(**RENEWED)
     .returning(Task.status)
     .execution_options(synchronize_session=False)
 )
@@ -256,8 +255,6 @@ _THIS = ROW.id == sa.bindparam("task_id")
 _MINE = ROW.claim == sa.bindparam("fence")
 _RUNNING = (_THIS, ROW.status == "running", _MINE)
 UNSCHEDULED = ROW.schedule_id.is_(None)
-_ALONE = (ROW.name == sa.bindparam("kind"), UNSCHEDULED)
-"""Nobody but the kernel has to know of the task's end."""
 
 _ENDED: dict[str, Any] = {
     "finished_at": sa.bindparam("now", type_=UtcDateTime()),
@@ -289,14 +286,84 @@ _FAILED: dict[str, Any] = _ENDED | {
     "error_detail": sa.bindparam("detail"),
 }
 _SUCCEED = ConditionalUpdate(*_RUNNING, **_SUCCEEDED, returning=ROW)
-_SUCCEED_AT_ONCE = ConditionalUpdate(*_RUNNING, *_ALONE, **_SUCCEEDED)
-_FAIL_AT_ONCE = ConditionalUpdate(*_RUNNING, *_ALONE, **_FAILED)
-_CANCEL_AT_ONCE = ConditionalUpdate(
-    *(_THIS, ROW.status.in_(LEASED), _MINE, *_ALONE),
+_SUCCEED_AT_ONCE = ConditionalUpdate(
+    *_RUNNING, ROW.name == sa.bindparam("kind"), UNSCHEDULED, **_SUCCEEDED
+)
+
+_LEASED = (_THIS, ROW.status.in_(LEASED), _MINE)
+_CANCELLING = sa.select(sa.exists().where(_THIS, ROW.status == "cancelling", _MINE))
+_SILENT = sa.and_(ROW.name.in_(sa.bindparam("silent", expanding=True)), UNSCHEDULED)
+_MAY_END = sa.or_(sa.bindparam("hooks_follow", type_=sa.Boolean()), _SILENT)
+"""Whoever else has to know of the task's end is told, or there is nobody."""
+
+_FAIL = ConditionalUpdate(*_RUNNING, _MAY_END, **_FAILED, returning=ROW)
+_CANCEL = ConditionalUpdate(
+    *_LEASED,
+    _MAY_END,
     **_ENDED,
     status="cancelled",
     error_code=None,
     error_detail=None,
+    returning=ROW,
+)
+
+
+def _trying_again(
+    *when: sa.ColumnElement[bool],
+    may: sa.ColumnElement[bool],
+    again: Mapping[str, Any],
+    **more: Any,
+) -> ConditionalUpdate:
+    """What becomes of a task whose attempt came to nothing: queued again, failed or cancelled.
+
+    Args:
+        *when: What must be so besides the lease.
+        may: Whether there is another attempt, unless the user wants none.
+        again: What becomes of which columns then.
+        **more: What becomes of which others, in any case.
+    """
+    is_cancelled = ROW.status == "cancelling"
+    goes_on = sa.and_(~is_cancelled, may)
+
+    def unless_it_goes_on(value: Any, name: str) -> Any:
+        return sa.case((goes_on, ROW[name]), (is_cancelled, sa.null()), else_=value)
+
+    return ConditionalUpdate(
+        *_LEASED,
+        sa.or_(goes_on, _MAY_END),
+        *when,
+        **more,
+        **{name: sa.case((goes_on, value), else_=ROW[name]) for name, value in again.items()},
+        status=sa.case((goes_on, "queued"), (is_cancelled, "cancelled"), else_="failed"),
+        lease_until=None,
+        finished_at=sa.case((goes_on, ROW.finished_at), else_=_ENDED["finished_at"]),
+        checkpoint=unless_it_goes_on(sa.null(), "checkpoint"),
+        error_code=unless_it_goes_on(_FAILED["error_code"], "error_code"),
+        error_detail=unless_it_goes_on(_FAILED["error_detail"], "error_detail"),
+        returning=ROW,
+    )
+
+
+# Half of the pause is chance, so that tasks which failed together do not return together.
+_DOUBLED = {failures: 2**failures for failures in range(MAX_PAUSE_S.bit_length())}
+_PAUSE_S = sa.case(_DOUBLED, value=ROW.failures, else_=MAX_PAUSE_S) * sa.bindparam(
+    "chance", type_=sa.Float()
+)
+
+
+def _chance() -> float:
+    return random.uniform(0.5, 1)  # noqa: S311 - not a secret  # nosec B311
+
+
+_COUNT_FAILURE = _trying_again(
+    sa.or_(~sa.bindparam("overdue", type_=sa.Boolean()), ROW.lease_until < db_clock()),
+    may=ROW.failures + 1 < ROW.max_attempts,
+    again={"due_at": db_clock(_PAUSE_S)},
+    failures=ROW.failures + sa.case((ROW.status == "cancelling", 0), else_=1),
+)
+_TIME_OUT = _trying_again(
+    may=ROW.checkpoint_claim == sa.bindparam("fence"),
+    again={"due_at": db_clock(0.0), "queued_at": db_clock(), "yielded_at": db_clock()},
 )
 
 
@@ -306,12 +373,10 @@ def _at_least(column: sa.Column[Any], name: str) -> Any:
     return sa.case((column > given, column), else_=given)
 
 
-_PROGRESS: dict[str, Any] = {
+_PROGRESS: dict[str, Any] = RENEWED | {
     "total": sa.bindparam("of"),
     "done": _at_least(ROW.done, "reached"),
     "percent": _at_least(ROW.percent, "hundredths"),
-    "lease_until": db_clock(sa.bindparam("lease_s", type_=sa.Float())),
-    "last_seen_at": db_clock(),
 }
 _STATE = sa.bindparam("state", type_=ROW.checkpoint.type)
 _MOVED = sa.cast(ROW.checkpoint, sa.Text).is_distinct_from(sa.cast(_STATE, sa.Text))
@@ -414,31 +479,6 @@ _CLAIM = ConditionalUpdate(_THIS, *CLAIMABLE, **CLAIMED, returning=ROW)
 _CLAIM_AT_ONCE = ConditionalUpdate(
     *(_THIS, *CLAIMABLE, ROW.name == sa.bindparam("kind")), **CLAIMED, returning=ROW
 )
-
-
-def _count_failure(
-    session: so.Session, task: Task, code: str, detail: str, *, lease_s: int, now: datetime
-) -> None:
-    if task.status == "cancelling":
-        end(session, task, status="cancelled", lease_s=lease_s, now=now)
-        return
-    task.failures += 1
-    if task.failures >= task.max_attempts:
-        end(session, task, status="failed", lease_s=lease_s, now=now, error=(code, detail))
-        return
-    # Half of the pause is chance, so that tasks which failed together do not return together.
-    pause_s = min(MAX_PAUSE_S, 2 ** (task.failures - 1))
-    _queue_again(task, pause_s=pause_s * random.uniform(0.5, 1))  # noqa: S311 - not a secret  # nosec B311
-
-
-def _queue_again(task: Task, *, pause_s: float) -> None:
-    task.status = "queued"
-    task.lease_until = None
-    task.due_at = db_clock(pause_s)
-
-
-def _move_to_end(task: Task) -> None:
-    task.queued_at = task.yielded_at = db_clock()
 
 
 def leased_by(session: so.Session, worker: str) -> list[tuple[str, int, str]]:

@@ -33,5 +33,10 @@ def end(
     task.lease_until = None
     task.checkpoint = None
     task.error_code, task.error_detail = error or (None, None)
+    call_hooks(session, task, lease_s=lease_s, now=now)
+
+
+def call_hooks(session: so.Session, task: Task, *, lease_s: int, now: datetime) -> None:
+    """Have written what a task that has ended badly means to its kind and its schedule."""
     kind_of(task).on_end(session, task, lease_s=lease_s, now=now)
     schedule_runs.note_end(session, task, now=now)

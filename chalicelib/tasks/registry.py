@@ -209,6 +209,11 @@ TASKS: dict[str, TaskKind] = {}
 """Every kind of task there is, by name."""
 
 
+def kinds_without(hook: str) -> list[str]:
+    """The names of the kinds that do not declare a hook."""
+    return [name for name, kind in TASKS.items() if not kind.has(hook)]
+
+
 def repeatable_kinds() -> list[str]:
     """The names of the kinds that a schedule may launch."""
     return [name for name, kind in TASKS.items() if kind.repeatable]

@@ -34,12 +34,12 @@ from chalicelib.tasks import notifications
 from chalicelib.tasks.outcomes import end
 from chalicelib.tasks.pauses import is_paused
 from chalicelib.tasks.queue_position import EXACT_UP_TO, count_ahead
-from chalicelib.tasks.registry import TASKS, TaskKind, kind_of
-from chalicelib.tasks.transitions import ROW, ConditionalUpdate, change
+from chalicelib.tasks.registry import TaskKind, kind_of, kinds_without
+from chalicelib.tasks.transitions import ROW, ConditionalUpdate, change, task_table
 from chalicelib.values.fields import format_time
 
-NOT_NULL_VIOLATION = "23502"
-"""PostgreSQL's code for it."""
+NOT_NULL_VIOLATION, UNIQUE_VIOLATION = "23502", "23505"
+"""PostgreSQL's codes for them."""
 
 IDEMPOTENCY_TTL = timedelta(hours=24)
 """How long an Idempotency-Key names the same task."""
@@ -111,14 +111,19 @@ def launch(
             if begun is not None:
                 notifications.announce(session, user_id)
     except sa.exc.IntegrityError as error:
-        if getattr(error.orig, "sqlstate", None) != NOT_NULL_VIOLATION:
-            raise
+        _refuse_other(error, NOT_NULL_VIOLATION)
         return None  # the key was given to another request meanwhile
     if begun is None:
         return None
     ahead, paused, due_at = begun
     task, position = Task(**facts, due_at=due_at), min(ahead + 1, EXACT_UP_TO + 1)
     return Launched(task, is_new=True, position=position, paused=paused)
+
+
+def _refuse_other(error: sa.exc.IntegrityError, expected: str) -> None:
+    """Let nothing pass but what somebody who came first makes of a statement."""
+    if getattr(error.orig, "sqlstate", None) != expected:
+        raise error
 
 
 def launch_task(
@@ -416,19 +421,18 @@ def cancel(database: Database, task_id: str, *, now: datetime, owner: int | None
     """
     if not database.is_postgresql:
         return False
-    silent = [kind.name for kind in TASKS.values() if not kind.has("on_end")]
-    about = {"task_id": task_id, "owner": owner, "silent": silent}
+    about = {"task_id": task_id, "owner": owner, "silent": kinds_without("on_end")}
     with database.single() as session:
         return _CANCEL.execute(session, about, {"now": now}, now=now) is not None
 
 
 _OWNER = sa.bindparam("owner", type_=ROW.user_id.type)
-_NOBODY_KNOWS = (ROW.name.in_(sa.bindparam("silent", expanding=True)), ROW.schedule_id.is_(None))
+_THEIRS = (ROW.id == sa.bindparam("task_id"), sa.or_(_OWNER.is_(None), ROW.user_id == _OWNER))
+_SILENT = ROW.name.in_(sa.bindparam("silent", expanding=True))
 _IS_QUEUED = ROW.status == "queued"
 _CANCEL = ConditionalUpdate(
-    ROW.id == sa.bindparam("task_id"),
-    sa.or_(_OWNER.is_(None), ROW.user_id == _OWNER),
-    sa.or_(ROW.status == "running", sa.and_(_IS_QUEUED, *_NOBODY_KNOWS)),
+    *_THEIRS,
+    sa.or_(ROW.status == "running", sa.and_(_IS_QUEUED, _SILENT, ROW.schedule_id.is_(None))),
     status=sa.case((_IS_QUEUED, "cancelled"), else_="cancelling"),
     finished_at=sa.case((_IS_QUEUED, sa.bindparam("now", type_=UtcDateTime()))),
     **{
@@ -462,6 +466,48 @@ def cancel_task(
         elif task.status in {"succeeded", "failed"}:
             raise TaskEnded
     return task
+
+
+def retry(database: Database, task_id: str, *, now: datetime, owner: int | None = None) -> bool:
+    """Queue a failed or cancelled task again with one round trip to PostgreSQL.
+
+    Not one of a kind that has a hook for it.
+
+    Returns:
+        Whether it was queued; `retry_task` knows why not, or does it.
+    """
+    if not database.is_postgresql:
+        return False
+    about = {"task_id": task_id, "owner": owner, "silent": kinds_without("on_retry")}
+    try:
+        with database.single() as session:
+            return _RETRY.execute(session, about, {"now": now}, now=now) is not None
+    except sa.exc.IntegrityError as error:
+        _refuse_other(error, UNIQUE_VIOLATION)
+        return False  # another one of its kind came first
+
+
+_ANEW: dict[str, Any] = {
+    "status": "queued",
+    **dict.fromkeys(("failures", "attempt", "percent", "done", "total"), 0),
+    **dict.fromkeys(("started_at", "finished_at", "last_seen_at", "yielded_at")),
+    **dict.fromkeys(("error_code", "error_detail", "checkpoint", "result")),
+}
+"""What becomes of a task that is tried again: nothing of the past is left but its name."""
+
+_OTHER = task_table.alias("other")
+_RETRY = ConditionalUpdate(
+    *(*_THEIRS, ROW.status.in_(("failed", "cancelled")), _SILENT),
+    ~sa.exists()
+    .where(
+        *(_OTHER.c[same] == ROW[same] for same in ("user_id", "name", "unique_key")),
+        _OTHER.c.status.in_(ACTIVE),
+    )
+    .correlate(task_table),
+    **_ANEW,
+    queued_at=sa.bindparam("now", type_=UtcDateTime()),
+    due_at=engine.db_clock(),
+)
 
 
 def retry_task(
@@ -501,11 +547,8 @@ def retry_task(
             _refuse_company(session, task.user_id)
         if cooldown_s:
             _check_cooldown(session, task.user_id, task.name, cooldown_s, now=now)
-        task.status = "queued"
-        task.queued_at = now
-        task.due_at = engine.db_clock()
-        task.failures = task.attempt = task.percent = task.done = task.total = 0
-        task.started_at = task.finished_at = task.last_seen_at = task.yielded_at = None
-        task.error_code = task.error_detail = task.checkpoint = task.result = None
+        for column, value in _ANEW.items():
+            setattr(task, column, value)
+        task.queued_at, task.due_at = now, engine.db_clock()
         kind_of(task).on_retry(session, task, now=now)
     return task

@@ -6,7 +6,6 @@ from typing import Any
 
 from chalicelib.accounts.rate_limits import EMAILS_PER_USER, EXPORTS_PER_USER, TASKS_PER_USER, Use
 from chalicelib.adapters.job_queue import Workers
-from chalicelib.db.models import Task
 from chalicelib.errors import (
     AddressUnconfirmed,
     ExportGone,
@@ -223,27 +222,40 @@ def retry(call: Call, task_id: str, *, anybodys: bool = False) -> TaskView:
         TooMany: The user has requested too many exports recently.
     """
     if anybodys:  # an administrator repairs something
-        task, view = _retry(call, task_id)
+        view = _retry(call, task_id)
     else:  # for its user, to retry is to launch
         with call.wiring.database.read() as session:
             kind = kind_of(view_task(session, task_id, owner=call.user.id).task)
         with call.wiring.rate_limiter.counted(*_uses(call, kind)):
-            task, view = _retry(
+            view = _retry(
                 call,
                 task_id,
                 owner=call.user.id,
                 cooldown_s=_cooldown_s(call, kind),
                 alone=is_unproven(call),
             )
-    call.wiring.queue.hint(task.id, task.name)
+    call.wiring.queue.hint(view.task.id, view.task.name)
     return view
 
 
-def _retry(call: Call, task_id: str, **conditions: Any) -> tuple[Task, TaskView]:
-    with call.wiring.database.pipeline() as session:
-        task = retry_task(session, task_id, now=call.now, **conditions)
+def _retry(
+    call: Call,
+    task_id: str,
+    *,
+    owner: int | None = None,
+    cooldown_s: int = 0,
+    alone: bool = False,
+) -> TaskView:
+    database = call.wiring.database
+    takes_more = alone or cooldown_s
+    if not takes_more and tasks.retry(database, task_id, now=call.now, owner=owner):
+        with database.read() as session:
+            return view_task(session, task_id)
+    about: dict[str, Any] = {"owner": owner, "cooldown_s": cooldown_s, "alone": alone}
+    with database.pipeline() as session:
+        retry_task(session, task_id, now=call.now, **about)
         session.flush()
-        return task, view_task(session, task_id)
+        return view_task(session, task_id)
 
 
 def delete_file(call: Call, task_id: str) -> None:

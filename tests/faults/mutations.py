@@ -132,11 +132,10 @@ MUTATIONS = (
     Mutation(
         "a batch parts with a task that takes long",
         "worker/batch.py",
-        """            self._let_go()
-            self._write_down()
-        except""",
+        """            self._part()
+        except Exception""",
         """            pass
-        except""",
+        except Exception""",
         (BATCHES,),
     ),
     Mutation(
@@ -147,6 +146,20 @@ MUTATIONS = (
         (BATCHES,),
     ),
     Mutation(
+        "a batch that has to wait keeps its leases",
+        "worker/batch.py",
+        "            batches.renew(self._wiring.database, leases)",
+        "            pass",
+        (BATCHES,),
+    ),
+    Mutation(
+        "a batch renews no lease that it has lost",
+        "chalicelib/tasks/batches.py",
+        "ROW.claim == _given.c.fence, ROW.status",
+        "ROW.status",
+        (BATCHES,),
+    ),
+    Mutation(
         "nothing is taken ahead beside an idle worker",
         "chalicelib/adapters/job_queue.py",
         "if state == 'idle' then return 1 end",
@@ -154,23 +167,19 @@ MUTATIONS = (
         (BATCHES,),
     ),
     Mutation(
-        "a writer's claim is compared",
-        "chalicelib/tasks/transitions.py",
-        "task.claim != claim or task.status not in LEASED",
-        "task.status not in LEASED",
-        (LEASES,),
-    ),
-    Mutation(
         "a writer's task has a lease",
-        "chalicelib/tasks/transitions.py",
-        "task.claim != claim or task.status not in LEASED",
-        "task.claim != claim",
-        (LEASES, ATTEMPTS),
+        "chalicelib/tasks/leases.py",
+        "_LEASED = (_THIS, ROW.status.in_(LEASED), _MINE)",
+        "_LEASED = (_THIS, _MINE)",
+        (
+            LEASES,
+            ATTEMPTS,
+        ),
     ),
     Mutation(
-        "a cancelled task gets no other ending",
-        "chalicelib/tasks/transitions.py",
-        'if task.status == "cancelling" and not cancelling:',
+        "whoever goes on with a cancelled task is told",
+        "chalicelib/tasks/leases.py",
+        "if session.scalar(_CANCELLING, self._fence):",
         "if False:",
         (LEASES,),
     ),
@@ -239,9 +248,12 @@ MUTATIONS = (
     Mutation(
         "a lease that was renewed is not recovered",
         "chalicelib/tasks/leases.py",
-        "if overdue and not session.scalar(late):",
-        "if False:",
-        (LEASES, RECONCILER),
+        "ROW.lease_until < db_clock())",
+        "ROW.claim > 0)",
+        (
+            LEASES,
+            RECONCILER,
+        ),
     ),
     Mutation(
         "only the claim's own lease is renewed",
@@ -262,8 +274,8 @@ MUTATIONS = (
     Mutation(
         "crashes are counted",
         "chalicelib/tasks/leases.py",
-        "task.failures += 1",
-        "task.failures += 0",
+        'failures=ROW.failures + sa.case((ROW.status == "cancelling", 0), else_=1)',
+        "failures=ROW.failures",
         (LEASES,),
     ),
     Mutation(
@@ -715,11 +727,31 @@ MUTATIONS = (
         (RECONCILER,),
     ),
     Mutation(
+        "a retry behind a request of the same kind is refused",
+        "chalicelib/tasks/requests.py",
+        "        _refuse_other(error, UNIQUE_VIOLATION)\n        return False",
+        "        raise error",
+        (RACES,),
+    ),
+    Mutation(
+        "an export is not tried again without its hook",
+        "chalicelib/tasks/requests.py",
+        'ROW.status.in_(("failed", "cancelled")), _SILENT)',
+        'ROW.status.in_(("failed", "cancelled")), sa.or_(_SILENT, sa.true()))',
+        (
+            TASKS,
+            ENGINE,
+        ),
+    ),
+    Mutation(
         "a task that begins anew has a new start",
         "chalicelib/tasks/requests.py",
-        "task.started_at = task.finished_at = ",
-        "task.finished_at = ",
-        (TASKS, LEASES),
+        'dict.fromkeys(("started_at", "finished_at"',
+        'dict.fromkeys(("finished_at"',
+        (
+            TASKS,
+            LEASES,
+        ),
     ),
     Mutation(
         "a task that begins anew has a new snapshot",
@@ -752,8 +784,8 @@ MUTATIONS = (
     Mutation(
         "the checkpoint of another attempt saves none that is out of time",
         "chalicelib/tasks/leases.py",
-        "task.checkpoint_claim == self.claim",
-        "task.checkpoint is not None",
+        'may=ROW.checkpoint_claim == sa.bindparam("fence")',
+        "may=ROW.checkpoint_claim.is_not(None)",
         (LEASES,),
     ),
     Mutation(
@@ -771,11 +803,44 @@ MUTATIONS = (
         (LEASES,),
     ),
     Mutation(
-        "a scheduled task does not end at once",
+        "who gives up a task for good has its kind told",
         "chalicelib/tasks/leases.py",
-        '(ROW.name == sa.bindparam("kind"), UNSCHEDULED)',
-        '(ROW.name == sa.bindparam("kind"),)',
-        (LEASES, SCHEDULES),
+        'if row is not None and row.status != "queued":',
+        "if False:",
+        (
+            LEASES,
+            EXPORTS,
+        ),
+    ),
+    Mutation(
+        "what a kind has to know of is not done at once",
+        "chalicelib/tasks/leases.py",
+        '_MAY_END = sa.or_(sa.bindparam("hooks_follow", type_=sa.Boolean()), _SILENT)',
+        '_MAY_END = sa.or_(sa.bindparam("hooks_follow", type_=sa.Boolean()), _SILENT, sa.true())',
+        (
+            LEASES,
+            EXPORTS,
+        ),
+    ),
+    Mutation(
+        "a scheduled task does not fail at once",
+        "chalicelib/tasks/leases.py",
+        "expanding=True)), UNSCHEDULED)",
+        "expanding=True)))",
+        (
+            LEASES,
+            SCHEDULES,
+        ),
+    ),
+    Mutation(
+        "a scheduled task does not succeed at once",
+        "chalicelib/tasks/leases.py",
+        'ROW.name == sa.bindparam("kind"), UNSCHEDULED, **',
+        'ROW.name == sa.bindparam("kind"), **',
+        (
+            LEASES,
+            SCHEDULES,
+        ),
     ),
     Mutation(
         "on PostgreSQL, a change is announced",
@@ -806,13 +871,17 @@ MUTATIONS = (
         (OUTBOX, LEASES),
     ),
     Mutation(
-        "one that is out of time may have been cancelled",
+        "pauses double",
         "chalicelib/tasks/leases.py",
-        """            if task.status == "cancelling":
-                end(session, task, status="cancelled", lease_s=self.lease_s, now=now)
-                return "cancelled"
-""",
-        "",
+        "sa.case(_DOUBLED, value=ROW.failures, else_=MAX_PAUSE_S)",
+        "sa.case((ROW.failures >= 0, 1))",
+        (LEASES,),
+    ),
+    Mutation(
+        "a cancelled task is not tried again",
+        "chalicelib/tasks/leases.py",
+        "goes_on = sa.and_(~is_cancelled, may)",
+        "goes_on = may",
         (LEASES,),
     ),
     Mutation(
@@ -1020,10 +1089,38 @@ MUTATIONS = (
         (WEBHOOKS,),
     ),
     Mutation(
+        "on PostgreSQL, a success forgives failures",
+        "chalicelib/outbox/deliveries.py",
+        "settled.c.first != is_sent",
+        "~is_sent",
+        (WEBHOOKS,),
+    ),
+    Mutation(
+        "on PostgreSQL, a failure of a disabled webhook waits",
+        "chalicelib/outbox/deliveries.py",
+        "        locked.c.enabled,\n        sa.or_",
+        "        sa.or_",
+        (WEBHOOKS,),
+    ),
+    Mutation(
+        "on PostgreSQL, a day of failures disables a webhook",
+        "chalicelib/outbox/deliveries.py",
+        "sa.or_(first_failure, locked",
+        "sa.or_(sa.true(), locked",
+        (WEBHOOKS,),
+    ),
+    Mutation(
+        "on PostgreSQL, a delivery is given up after a day",
+        "chalicelib/outbox/deliveries.py",
+        '        ROW.created_at > db_clock(sa.bindparam("late_s", type_=sa.Float())),\n',
+        '        sa.bindparam("late_s", type_=sa.Float()) < 0,\n',
+        (WEBHOOKS,),
+    ),
+    Mutation(
         "a delivery is given up after a day",
         "chalicelib/outbox/deliveries.py",
-        "    return min(pause_s, left.total_seconds())",
-        "    return pause_s",
+        "pause_s = min(_pause_s(delivery.tries, answer), left.total_seconds())",
+        "pause_s = _pause_s(delivery.tries, answer)",
         (WEBHOOKS,),
     ),
     Mutation(

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
+from chalicelib.adapters import job_queue
 from chalicelib.adapters.job_queue import RegisteredJob
 from chalicelib.db.engine import Database, db_clock
 from chalicelib.db.models import Notification, Task, User
@@ -178,6 +179,101 @@ def test_fences(wiring: Wiring) -> None:
     assert batches.release(database, leases.values(), now=now()) == {asked[2]}
     task = the_task(database, asked[2])
     assert (task.status, task.failures, task.lease_until) == ("queued", 0, None)
+
+
+def test_signs_of_life(wiring: Wiring) -> None:
+    """One for all; not for a claim that was lost, and nobody waits for a task that is locked."""
+    database = wiring.database
+    asked = ask(wiring, *"abc")
+    leases = list(leases_of(claim(database, asked)).values())
+    put(database, asked[0], claim=2)
+    before = lease_ends(database, asked)
+    with database.write() as session, ThreadPoolExecutor(1) as pool:
+        session.execute(sa.select(Task.id).where(Task.id == asked[1]).with_for_update())
+        pool.submit(batches.renew, database, leases).result(timeout=20)
+    after = lease_ends(database, asked)
+    assert [one < other for one, other in zip(before, after, strict=True)] == [False, False, True]
+
+
+def lease_ends(database: Database, asked: list[str]) -> list[datetime]:
+    ends = [the_task(database, task_id).lease_until for task_id in asked]
+    assert None not in ends
+    return [one for one in ends if one is not None]
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_who_waits_keeps_the_lease(
+    runner: Runner, wiring: Wiring, monkeypatch: pytest.MonkeyPatch, *, stops: bool
+) -> None:
+    """However long somebody else's transaction keeps users locked, nobody is taken for dead."""
+    monkeypatch.setattr(batch, "LONGEST_S", 0.1)
+    monkeypatch.setattr(attempts, "HEARTBEAT_INTERVAL_S", 0.05)
+    database, stopping = wiring.database, threading.Event()
+    _, *asked = ask(wiring, *"abcde")  # the first job is the parent's, and is done alone
+    locked = threading.Event()
+
+    def hold() -> None:
+        with database.write() as session:
+            session.execute(sa.select(User.id).with_for_update())
+            before = lease_ends(database, asked)
+            locked.set()
+            wait_until(
+                lambda: all(map(datetime.__gt__, lease_ends(database, asked), before)),
+                "all have shown a sign of life",
+            )
+
+    def first(_attempt: Attempt) -> None:
+        holding.append(pool.submit(hold))
+        assert locked.wait(timeout=60)
+        if stops:
+            stopping.set()
+
+    holding: list[Any] = []
+    steps["b"] = first
+    monkeypatch.setattr(work_horse, "stop_requested", stopping.is_set)
+    with ThreadPoolExecutor(1) as pool:
+        work(runner, jobs=MANY)
+        holding[0].result(timeout=60)
+    expected = ["succeeded"] + (["queued"] if stops else ["succeeded"]) * 3
+    assert statuses(database, asked) == expected
+    assert {the_task(database, one).failures for one in asked} == {0}
+    assert runner.queues[0].get_job_ids() == (asked[1:] if stops else [])
+
+
+@pytest.mark.parametrize("overtaken", [False, True])
+def test_taken_and_not_claimed_for_long(
+    runner: Runner,
+    wiring: Wiring,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    overtaken: bool,
+) -> None:
+    """The reconciler enqueues jobs beside those that were taken: one of two finds nothing to do."""
+    monkeypatch.setattr(job_queue, "ON_ITS_WAY_S", -1)
+    caplog.set_level(logging.INFO)
+    database, (queue,), together = wiring.database, runner.queues, batches.claim
+    alone, *asked = ask(wiring, *"abcde")
+
+    def late(*given: Any, **facts: Any) -> dict[str, Claimed]:
+        monkeypatch.setattr(batches, "claim", together)
+        assert wiring.reconciler.sweep(now=now())["enqueued"] == len(asked)
+        if overtaken:  # by another worker, which the second job of a task has come to
+            ledgers.claim(database, asked[1]).succeed({}, now=now(), kind=TASKS[SHORT])
+        return together(*given, **facts)
+
+    monkeypatch.setattr(batches, "claim", late)
+    work(runner, jobs=MANY)
+    tasks = [the_task(database, task_id) for task_id in asked]
+    assert {(one.status, one.claim, one.attempt, one.failures) for one in tasks} == {
+        ("succeeded", 1, 1, 0)
+    }
+    told = [one.task_id for one in caplog.records if getattr(one, "action", "") == "succeeded"]  # type: ignore[attr-defined]
+    assert told == [alone, *(one for one in asked if not (overtaken and one == asked[1]))]
+    assert queue.get_job_ids() == []
+    assert runner.connection.lrange(queue.intermediate_queue_key, 0, -1) == []
+    assert FailedJobRegistry(queue=queue).get_job_ids(cleanup=False) == []
+    assert wiring.reconciler.sweep(now=now())["enqueued"] == 0
 
 
 def test_a_user_who_is_locked(wiring: Wiring) -> None:

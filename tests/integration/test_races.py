@@ -12,9 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from chalicelib.accounts import accounts
-from chalicelib.db.engine import Database, connect
+from chalicelib.db.engine import Database, connect, db_clock
 from chalicelib.db.models import Notification, Task, User
 from chalicelib.errors import AttemptOver, RequestError
+from chalicelib.outbox import deliveries, webhooks
+from chalicelib.outbox.deliveries import Answer
 from chalicelib.tasks import batches, leases, requests
 from chalicelib.tasks.leases import Lease
 from chalicelib.tasks.registry import TASKS
@@ -24,7 +26,7 @@ from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
-RACERS, EACH, USERS = 6, 60, 4
+RACERS, EACH, USERS = 6, 80, 6
 KINDS = ("example", "export_posts")
 
 
@@ -46,7 +48,8 @@ class Racer:
         self.chance = random.Random(number)
         self.deeds: tuple[Callable[[], object], ...] = (
             *(self.launch, self.claim, self.claim, self.claim, self.end, self.end),
-            *(self.report, self.release, self.cancel, self.retry, self.erase),
+            *(self.report, self.release, self.cancel, self.retry, self.retry, self.erase),
+            *(self.retry_later, self.recover, self.recover, self.time_out, self.deliver),
             *(self.claim_many, self.claim_many, self.succeed_many, self.release_many),
         )
 
@@ -61,7 +64,8 @@ class Racer:
         kind = TASKS[self.chance.choice(KINDS)]
         key = self.chance.choice((None, "one", "two"))
         params = {"seconds": 1} if kind.params else {}
-        asked = TaskRequest(kind=kind, params=params, max_attempts=9, idempotency_key=key)
+        attempts = self.chance.choice((1, 2, 9))
+        asked = TaskRequest(kind=kind, params=params, max_attempts=attempts, idempotency_key=key)
         user_id, now = self.chance.choice(self.users), ledgers.now()
         launched = requests.launch(self.database, user_id, asked, now=now)
         if launched is None:
@@ -126,8 +130,35 @@ class Racer:
 
     def retry(self) -> None:
         task_id = self.chance.choice(self.tasks)
+        if requests.retry(self.database, task_id, now=ledgers.now()):
+            return
         with self.database.pipeline() as session:
             requests.retry_task(session, task_id, now=ledgers.now())
+
+    def retry_later(self) -> None:
+        for lease, _ in self.leases[:1]:
+            lease.retry_later("away", "It was away.", now=ledgers.now())
+            ledgers.put(self.database, lease.task_id, due_at=db_clock(-1))
+
+    def recover(self) -> None:
+        """What anybody has a lease on, whether they are dead or not."""
+        with self.database.read() as session:
+            leased = leases.leased_by(session, "w")
+        if leased:
+            task_id, claim, _ = self.chance.choice(leased)
+            Lease(self.database, task_id, claim, 60).recover(now=ledgers.now())
+            ledgers.put(self.database, task_id, due_at=db_clock(-1))
+
+    def time_out(self) -> None:
+        for lease, _ in self.leases[:1]:
+            lease.time_out(60, now=ledgers.now())
+
+    def deliver(self) -> None:
+        """An event to a webhook, whose receiver may be gone."""
+        delivery = deliveries.claim_due(self.database, lease_s=60)
+        if delivery is not None:
+            status = self.chance.choice((200, 503, deliveries.GONE))
+            delivery.settle(Answer(status=status), now=ledgers.now())
 
     def erase(self) -> None:
         """An account, which is followed by another."""
@@ -135,12 +166,23 @@ class Racer:
             place = self.chance.randrange(len(self.users))
             with self.database.write() as session:
                 accounts.erase(session, self.users[place], lease_s=60, now=ledgers.now())
-            self.users[place] = ledgers.make_user(self.database, f"u{self.chance.random()}"[:20])
+            self.users[place] = make_user(self.database, f"u{self.chance.random()}"[:20])
+
+
+def make_user(database: Database, username: str) -> int:
+    """A user who wants to be told at two places of the end of each task."""
+    user_id = ledgers.make_user(database, username)
+    with database.write() as session:
+        for url in ("https://example.com/one", "https://example.com/two"):
+            webhooks.create_webhook(
+                session, user_id, url=url, events=webhooks.EVENTS, now=ledgers.now()
+            )
+    return user_id
 
 
 def test_every_change_against_every_other(database: Database, database_url: str) -> None:
     """Nobody waits in a circle, no task is claimed twice under one number, no news is lost."""
-    users = [ledgers.make_user(database, f"user{number}") for number in range(USERS)]
+    users = [make_user(database, f"user{number}") for number in range(USERS)]
     tasks = [ledgers.launch(database, user_id) for user_id in users]
     racers = [Racer(database_url, users, tasks, number) for number in range(RACERS)]
     start = Barrier(RACERS)
@@ -157,6 +199,9 @@ def test_every_change_against_every_other(database: Database, database_url: str)
     assert rows
     assert all(status == data["status"] for status, data, *_ in rows)
     assert all(seq <= newest for *_, seq, newest in rows)
+    with database.read() as session:
+        numbered = session.execute(sa.select(Notification.user_id, Notification.seq)).all()
+    assert len(set(numbered)) == len(numbered)
 
 
 @pytest.mark.parametrize("key", ["same", None])
@@ -182,6 +227,27 @@ def test_two_requests_at_once(database: Database, database_url: str, key: str | 
     with database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Task)) == 1
     for ledger in others:
+        ledger.close()
+
+
+def test_a_retry_behind_a_request(database: Database, database_url: str) -> None:
+    """A retry that waits for a request of the same kind finds the new task, and changes nothing."""
+    user_id, kind = ledgers.make_user(database), TASKS["example"]
+    old = ledgers.launch(database, user_id, "example")
+    ledgers.fail(database, old)
+    first, second = (connect(database_url, pool_size=1) for _ in range(2))
+    asked = TaskRequest(kind=kind, params={"seconds": 1}, max_attempts=9)
+    with ThreadPoolExecutor(2) as pool, database.write() as session:
+        session.execute(sa.select(User.id).with_for_update()).one()
+        launching = pool.submit(requests.launch, first, user_id, asked, now=ledgers.now())
+        wait_until(lambda: _waiting(database) == 1, "the request waits")
+        retrying = pool.submit(requests.retry, second, old, now=ledgers.now())
+        wait_until(lambda: _waiting(database) == 2, "the retry waits behind it")
+        session.commit()
+        assert launching.result(timeout=60) is not None
+        assert retrying.result(timeout=60) is False
+    assert ledgers.the_task(database, old).status == "failed"
+    for ledger in (first, second):
         ledger.close()
 
 

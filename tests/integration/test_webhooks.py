@@ -286,6 +286,7 @@ def test_gone(susan: Person, wiring: Wiring, receiver: Receiver, mail_dir: Any) 
     assert deliver_due(wiring) == ["sent"]
 
 
+@both_databases
 def test_a_pause_keeps_what_is_on_its_way(susan: Person, wiring: Wiring) -> None:
     """A delivery that fails while its webhook is disabled waits, too."""
     webhook_id = add(wiring, susan.user_id, "https://example.com/")

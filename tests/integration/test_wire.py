@@ -12,7 +12,10 @@ from rq.serializers import JSONSerializer
 
 from chalicelib.adapters.job_queue import RegisteredJob
 from chalicelib.db import clock, engine
-from chalicelib.db.engine import Database
+from chalicelib.db.engine import Database, db_clock
+from chalicelib.db.models import OutboxMessage
+from chalicelib.outbox import deliveries, webhooks
+from chalicelib.outbox.deliveries import Answer
 from chalicelib.tasks import leases, requests
 from chalicelib.tasks.leases import Claimed
 from chalicelib.tasks.registry import TASKS
@@ -159,6 +162,83 @@ def test_every_change(wire: Wire, user_id: int) -> None:
     with wire.waits(1):
         lease.cancel(now=now, kind=kind)
     assert ledgers.the_task(wiring.database, task_id).status == "cancelled"
+
+
+def test_every_attempt_in_vain(wire: Wire, database: Database, user_id: int) -> None:
+    """What becomes of a task whose attempt has failed is one, and so is its retry."""
+    wiring = wire.wiring
+    now = wiring.now()
+    task_id = launch(wiring, user_id)
+    lease = claim(wiring, task_id).lease
+    with wire.waits(1):
+        lease.retry_later("away", "It was away.", now=now)
+    ledgers.lapse(database, task_id)
+    lease = claim(wiring, task_id).lease
+    with wire.waits(1):
+        assert lease.recover(now=now)
+    ledgers.lapse(database, task_id)
+    lease = claim(wiring, task_id).lease
+    lease.report(1, 2, now=now, checkpoint={"at": 1})
+    with wire.waits(1):
+        assert lease.time_out(60, now=now) == "released"
+    lease = claim(wiring, task_id).lease
+    with wire.waits(1):
+        lease.retry_later("away", "It was away for the third time.", now=now)
+    assert ledgers.the_task(database, task_id).status == "failed"
+    with wire.waits(1):
+        assert requests.retry(wiring.database, task_id, now=now, owner=user_id)
+    lease = claim(wiring, task_id).lease
+    with wire.waits(1):
+        assert lease.time_out(60, now=now) == "failed"
+    with wire.waits(1):
+        assert requests.retry(wiring.database, task_id, now=now)
+    lease = claim(wiring, task_id).lease
+    assert requests.cancel(wiring.database, task_id, now=now)
+    ledgers.put(database, task_id, lease_until=db_clock(-1))
+    with wire.waits(1):
+        assert lease.recover(now=now, overdue=True)
+    assert ledgers.the_task(database, task_id).status == "cancelled"
+
+
+def test_an_export_that_goes_on(wire: Wire, database: Database, user_id: int) -> None:
+    """A kind whose hooks must know of a task's end is asked about nothing else."""
+    wiring = wire.wiring
+    task_id = launch(wiring, user_id, "export_posts")
+    lease = claim(wiring, task_id, "export_posts").lease
+    with wire.waits(1):
+        lease.retry_later("away", "It was away.", now=wiring.now())
+    ledgers.lapse(database, task_id)
+    lease = claim(wiring, task_id, "export_posts").lease
+    with wire.waits(1):
+        assert lease.recover(now=wiring.now())
+    assert ledgers.the_task(database, task_id).failures == 2
+
+
+def test_a_delivery(wire: Wire, database: Database, user_id: int) -> None:
+    """To claim a delivery is one, and to settle it another, made or not."""
+    wiring = wire.wiring
+    with database.write() as session:
+        webhooks.create_webhook(
+            session, user_id, url="https://example.com/", events=webhooks.EVENTS, now=wiring.now()
+        )
+    ledgers.fail(database, launch(wiring, user_id))
+    for answer, state in ((Answer(status=503), "pending"), (Answer(status=200), "sent")):
+        with wire.waits(1):
+            delivery = deliveries.claim_due(wiring.database, lease_s=30)
+        assert delivery is not None
+        with wire.waits(1):
+            assert delivery.settle(answer, now=wiring.now()) == state
+        with database.write() as session:
+            session.execute(sa.update(OutboxMessage).values(due_at=db_clock()))
+
+
+def test_retry(susan: Person, wire: Wire) -> None:
+    """To try a task again is one, beside the authentication and two looks at the task."""
+    task_id = launch(wire.wiring, susan.user_id)
+    ledgers.fail(wire.wiring.database, task_id)
+    susan.get("/v1/me")
+    with wire.waits(4, redis=2):
+        assert susan.post(f"/v1/tasks/{task_id}/retry").json_body["status"] == "queued"
 
 
 def test_nothing(wire: Wire, user_id: int) -> None:
