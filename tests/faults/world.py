@@ -81,6 +81,10 @@ LEASE_S = 30
 SLICE_S = 3600
 """So that no attempt looks whether others wait because the machine is slow."""
 
+ANSWER_S = 60
+"""How long PostgreSQL may take to answer: a lock that nobody gives back is a fault, no end of the
+whole run."""
+
 BEAT_S = 0.1
 """Between two signs of life: some wait for one."""
 
@@ -146,7 +150,7 @@ class World:
     @cached_property
     def wiring(self) -> Wiring:
         """This process's own clients; no child uses its connections to SQL."""
-        return self._wire(pool_size=1)
+        return self._wire(pool_size=1, answer_s=ANSWER_S)
 
     def rewired(self) -> Wiring:
         """New clients, such as a child needs that must not use its parent's connections."""
@@ -174,10 +178,10 @@ class World:
         wiring.email_service.warm_up()
         return wiring
 
-    def _wire(self, *, pool_size: int) -> Wiring:
+    def _wire(self, *, pool_size: int, answer_s: float | None = None) -> Wiring:
         wiring = Wiring.from_environment(self.environment, pool_size=pool_size)
         settings = replace(wiring.settings, lease_s=LEASE_S, fair_slice_s=SLICE_S)
-        return Wiring(settings, pool_size)
+        return Wiring(settings, pool_size, answer_s)
 
     def reset(self, seed: int) -> None:
         """Begin anew; the user and their posts stay as they are, if they are right."""
