@@ -8,12 +8,11 @@ in the morning.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import parseaddr
 from typing import Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from chalicelib.errors import SettingsError
-from chalicelib.values.fields import Email, flaw
+from chalicelib.values.email_sender import email_sender
 
 DEFAULT_QUEUE = "microblog-tasks"
 
@@ -113,7 +112,7 @@ class Settings:
             database_pooler=read.choice("DATABASE_POOLER", {"on": True, "off": False}, "off"),
             aws_endpoint_url=read.one("AWS_ENDPOINT_URL", _http_url, ""),
             export_bucket=read.one("EXPORT_BUCKET", _bucket),
-            mail_sender=read.one("MAIL_SENDER", _sender),
+            mail_sender=read.one("MAIL_SENDER", email_sender),
             public_url=read.one("PUBLIC_URL", _http_url).rstrip("/"),
             queue_name=read.one("QUEUE_NAME", _one_line, DEFAULT_QUEUE),
             export_ttl_s=read.one("EXPORT_TTL_S", _positive, "604800"),
@@ -215,13 +214,6 @@ def _contact(value: str) -> str:
 def _bucket(value: str) -> str:
     if not BUCKET.fullmatch(value):
         raise ValueError("expected a bucket's name: 3 to 63 of a to z, 0 to 9, hyphens and dots")
-    return value
-
-
-def _sender(value: str) -> str:
-    _one_line(value)
-    if flaw(parseaddr(value)[1], Email):
-        raise ValueError("expected an address, such as Carryout <carryout@example.com>")
     return value
 
 

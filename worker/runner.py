@@ -43,6 +43,7 @@ from worker import alive, child_process, liveness
 from worker.child_process import ChildProcess, exit_with
 from worker.job_notes import EXECUTION_TTL_S, put_back
 from worker.liveness import Watch, Work
+from worker.outbox import email_message
 from worker.outbox.sender_process import send_for_ever
 from worker.outbox.webhook_process import deliver_for_ever
 from worker.process import process_wiring, request_stop
@@ -153,6 +154,7 @@ class Runner(Worker):
         self._wiring.read_secrets()
         process_wiring().object_store.warm_up()
         process_wiring().email_service.warm_up()
+        email_message.warm_up()
         self._keep_children_alive()
         try:
             self.work(logging_level="WARNING")

@@ -46,13 +46,14 @@ class Limits:
     """When a work horse makes room for a fresh one, however much there is to do.
 
     Attributes:
-        jobs: After so many: whatever a task or a library leaks is bounded.
+        jobs: After so many: whatever a task or a library leaks is bounded. A fresh horse connects
+            to the database anew and takes tens of milliseconds to become as fast as the last one.
         age_s: After so many seconds: its parent renews the protection of its container, tidies
             RQ's registries.
         rss_bytes: When its memory has ever been larger; an export peaks at half of it.
     """
 
-    jobs: int = 1000
+    jobs: int = 10_000
     age_s: float = 60
     rss_bytes: int = 256 << 20
 

@@ -122,6 +122,17 @@ local function cost(job)
     return name and costs[name]
 end
 
+local function fields(job)
+    local all, filled = redis.pcall('HGETALL', job), {}
+    for at = 1, #all, 2 do
+        if all[at + 1] ~= '' then
+            table.insert(filled, all[at])
+            table.insert(filled, all[at + 1])
+        end
+    end
+    return filled
+end
+
 while #taken < 2 * most do
     local id = redis.call('LINDEX', KEYS[1], 0)
     if not id then break end
@@ -133,9 +144,8 @@ while #taken < 2 * most do
         left = left - (spent or 0)
     end
     redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
-    local fields = redis.pcall('HGETALL', job)
     table.insert(taken, id)
-    table.insert(taken, fields.err and {} or fields)
+    table.insert(taken, fields(job))
 end
 return taken
 """
@@ -144,7 +154,8 @@ return taken
 Of kinds that are known to be short it takes several jobs: as many as the microseconds that each
 takes fit into those that are given, at most a number that is given, no more than this worker's
 share of what waits, and one alone while another worker is idle, which is about to take the next. It
-takes them from the head of the queue, in their order, up to the first one that is not short."""
+takes them from the head of the queue, in their order, up to the first one that is not short. Fields
+that are empty, as half of them are, are left out: RQ reads them as if they were not there."""
 
 END_TOGETHER = """
 for at = 4, #KEYS do

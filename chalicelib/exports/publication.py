@@ -20,6 +20,7 @@ from chalicelib.tasks import notifications
 
 EXPORTS = cast("sa.Table", ExportFile.__table__)
 ROW = EXPORTS.c
+_TASK, _USER = (cast("sa.Table", one.__table__).c for one in (Task, User))
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def _looking(datasets: tuple[Dataset, ...]) -> sa.Select[Any]:
     newest = [one.snapshot_query().label(f"newest_{one.name}") for one in datasets]
     snapshot = earlier.scalar_subquery().label("snapshot")
     files = sa.select(sa.func.count()).select_from(_OTHERS.subquery()).scalar_subquery()
-    columns = User.username, User.language, snapshot, files.label("files"), *newest
-    return sa.select(*columns).where(User.id == sa.bindparam("of"))
+    columns = _USER.username, _USER.language, snapshot, files.label("files"), *newest
+    return sa.select(*columns).where(_USER.id == sa.bindparam("of"))
 
 
 @cache
@@ -97,18 +98,18 @@ def _upsert(dialect: str, *names: str) -> Any:
 _OTHER = sa.alias(EXPORTS)
 _OTHERS = (
     sa.select(_OTHER.c.task_id, _OTHER.c.email_id)
-    .join(Task, Task.id == _OTHER.c.task_id)
+    .join(_TASK.id.table, _TASK.id == _OTHER.c.task_id)
     .where(
-        Task.user_id == sa.bindparam("of"),
-        Task.name == sa.bindparam("kind"),
-        Task.status == "succeeded",
-        Task.id != sa.bindparam("about"),
+        _TASK.user_id == sa.bindparam("of"),
+        _TASK.name == sa.bindparam("kind"),
+        _TASK.status == "succeeded",
+        _TASK.id != sa.bindparam("about"),
         _OTHER.c.gone_at.is_(None),
     )
 )
 """The files of a user's kind of task, but for one task's."""
 
-_OLDER = _OTHERS.order_by(Task.finished_at.desc(), Task.id.desc()).offset(
+_OLDER = _OTHERS.order_by(_TASK.finished_at.desc(), _TASK.id.desc()).offset(
     sa.bindparam("others", type_=sa.Integer)
 )
 """The files of a user's kind of task, but for one that is published and so many of the newest."""

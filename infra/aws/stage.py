@@ -11,6 +11,7 @@ from typing import Any
 
 from chalicelib.errors import SettingsError
 from chalicelib.settings import Settings
+from chalicelib.values.email_sender import email_sender
 from infra.aws import DeploymentError
 
 FOLDER = Path(__file__).with_name("stages")
@@ -164,8 +165,10 @@ def _stage(name: str, given: Mapping[str, Any], path: Path) -> Stage:
         raise DeploymentError(f"{path}: {error.args[0]} is missing") from error
     if stage.architecture not in ARCHITECTURES:
         raise DeploymentError(f"{path}: architecture is one of {', '.join(ARCHITECTURES)}")
-    if "@" not in stage.sender_address:
-        raise DeploymentError(f"{path}: mail_sender holds no address")
+    try:
+        email_sender(stage.mail_sender)
+    except ValueError as error:
+        raise DeploymentError(f"{path}: mail_sender: {error}") from error
     if not isinstance(stage.snap_start, bool) or type(stage.provisioned_concurrency) is not int:
         raise DeploymentError(
             f"{path}: snap_start is true or false, provisioned_concurrency a number"

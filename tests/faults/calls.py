@@ -43,6 +43,12 @@ stops the process before the call until somebody continues it, as a zombie.
 ASKED = 3
 """How often the client of S3 asks until it gives up."""
 
+ENDS = {"do_commit", "do_rollback"}
+"""Where there is no transaction to end, the driver says nothing to the database: that is no call.
+SQLAlchemy ends transactions also where each statement is one, and as a connection goes back to the
+pool.
+"""
+
 CODES = {"500": "InternalError", "429": "TooManyRequestsException", "400": "MessageRejected"}
 
 
@@ -180,6 +186,9 @@ def _install_sql(calls: Calls, dialect: Any) -> None:
         original = getattr(dialect, name)
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if name in ENDS and not _in_transaction(args[0]):
+                return original(*args, **kwargs)
+
             def error() -> Exception:
                 return _sql_error(dialect, args)
 
@@ -192,6 +201,16 @@ def _install_sql(calls: Calls, dialect: Any) -> None:
         wrap(name, lambda *_args, name=name: name.removeprefix("do_").upper())
     for name in ("do_execute", "do_executemany", "do_execute_no_params"):
         wrap(name, lambda _cursor, statement, *_args: _shorten(statement))
+
+
+def _in_transaction(connection: Any) -> bool:
+    """Whether the driver has anything to say to the database at the end of a transaction."""
+    driver = getattr(connection, "driver_connection", connection)
+    if isinstance(driver, sqlite3.Connection):
+        return driver.in_transaction
+    if isinstance(driver, psycopg.Connection):
+        return driver.info.transaction_status != psycopg.pq.TransactionStatus.IDLE
+    return True  # a pipeline, whose COMMIT is a statement like others
 
 
 def _sql_error(dialect: Any, args: tuple[Any, ...]) -> Exception:

@@ -1,7 +1,7 @@
 """One ledger, bucket, queue and mailbox, and the processes that work on them.
 
-Times are short here, and nothing else is changed: a lease is half a second, pauses are a fraction
-of one, a page holds 20 posts and fills a part.
+Things are small here: a page holds 20 posts and fills a part. Times are as long as elsewhere, and
+pass at once; see `times`.
 """
 
 import logging
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -39,14 +39,15 @@ from chalicelib.db.models import (
 from chalicelib.exports import files, removals
 from chalicelib.imports import uploads
 from chalicelib.microblog.models import Post
-from chalicelib.outbox import deliveries, webhooks
-from chalicelib.tasks import leases, schedules
+from chalicelib.outbox import webhooks
 from chalicelib.tasks import requests as task_requests
+from chalicelib.tasks import schedules
 from chalicelib.values.fields import format_time
 from chalicelib.wiring import Wiring
 from tests.faults.calls import Calls
 from tests.faults.oracle import Pair
 from tests.faults.settling import settle
+from tests.faults.times import pass_time
 from tests.harness.ledgers import launch, make_user
 from worker import attempts
 from worker.attempts import perform
@@ -76,8 +77,16 @@ _SPIES = {
 
 RECEIVED = "received.jsonl"
 PART_BYTES = 16 * 1024
-LEASE_S = 0.5
-PAUSE_S = 0.2
+LEASE_S = 30
+SLICE_S = 3600
+"""So that no attempt looks whether others wait because the machine is slow."""
+
+BEAT_S = 0.1
+"""Between two signs of life: some wait for one."""
+
+SILENCE_S = 2
+"""How long PostgreSQL lets a transaction wait for a process that is to be stopped."""
+
 POSTS = 50
 USERNAME = "susan"
 ADDRESS = f"{USERNAME}@example.com"
@@ -91,24 +100,19 @@ POOL_SIZE = 2
 
 
 def hurry(log: Path) -> None:
-    """Make this process and its children small and impatient, and have them log to a file."""
+    """Make what this process and its children do small, and have them log to a file."""
     logging.basicConfig(filename=log, level=logging.WARNING, force=True)
     pages.FIRST_PAGE_ROWS = pages.MAX_PAGE_ROWS = 20
     upload.PART_BYTES = PART_BYTES
     # What only a slow machine would do is no boundary: progress that is not a checkpoint's, and
-    # questions to connections that were idle.
+    # questions to connections that were idle. Redis is shown the progress of quick attempts, too.
     attempts.PROGRESS_INTERVAL_S = publication.COUNT_AFTER_S = math.inf
+    attempts.SHOWN_AFTER_S = 0
     uploads.URL_TTL_S = 0  # or the last removal of an upload would be due in an hour
     json_lines.CHUNK_BYTES = 2048
-    stager.LEAST_BYTES = 4096
+    stager.LEAST_BYTES = 16 * 1024
     engine.TRUSTED_S = math.inf
-    leases.MAX_PAUSE_S = cast("int", PAUSE_S)
-    sender.MAX_PAUSE_S = cast("int", PAUSE_S)
-    engine.SILENCE_S = 2
-    # For the lease of a message alone: the client has time limits of its own.
-    sender.LONGEST_S = 0  # type: ignore[attr-defined]
-    webhook.LONGEST_S = 0
-    deliveries.FIRST_PAUSE_S = cast("int", PAUSE_S)
+    attempts.HEARTBEAT_INTERVAL_S = BEAT_S
 
 
 def log_in(folder: Path) -> Path:
@@ -141,27 +145,39 @@ class World:
 
     @cached_property
     def wiring(self) -> Wiring:
-        """This process's own clients; no connection to SQL is kept, for it forks."""
-        return self.rewired()
+        """This process's own clients; no child uses its connections to SQL."""
+        return self._wire(pool_size=1)
 
     def rewired(self) -> Wiring:
         """New clients, such as a child needs that must not use its parent's connections."""
         return self._wire(pool_size=0)
 
     @cached_property
-    def _warm(self) -> dict[int, Wiring]:
-        """What children inherit, by how many connections they keep: clients that nobody used."""
-        return {pool_size: self._warmed_up(pool_size) for pool_size in (0, POOL_SIZE)}
+    def _warm(self) -> dict[tuple[int, int], Wiring]:
+        """What children inherit: clients that nobody used.
 
-    def _warmed_up(self, pool_size: int) -> Wiring:
+        By how many connections to SQL they keep, and how long PostgreSQL bears their silence: less
+        if they are to be stopped, or everybody would wait for their locks.
+        """
+        return {
+            (pool_size, silence_s): self._warmed_up(pool_size, silence_s)
+            for pool_size in (0, POOL_SIZE)
+            for silence_s in (engine.SILENCE_S, SILENCE_S)
+        }
+
+    def _warmed_up(self, pool_size: int, silence_s: int) -> Wiring:
         wiring = self._wire(pool_size=pool_size)
+        usual, engine.SILENCE_S = engine.SILENCE_S, silence_s
+        _ = wiring.database  # which remembers it
+        engine.SILENCE_S = usual
         wiring.object_store.warm_up()
         wiring.email_service.warm_up()
         return wiring
 
     def _wire(self, *, pool_size: int) -> Wiring:
         wiring = Wiring.from_environment(self.environment, pool_size=pool_size)
-        return Wiring(replace(wiring.settings, lease_s=cast("int", LEASE_S)), pool_size)
+        settings = replace(wiring.settings, lease_s=LEASE_S, fair_slice_s=SLICE_S)
+        return Wiring(settings, pool_size)
 
     def reset(self, seed: int) -> None:
         """Begin anew; the user and their posts stay as they are, if they are right."""
@@ -183,6 +199,11 @@ class World:
                 session.execute(sa.delete(User))
         if wrong:
             self._write(seed)
+
+    def depopulate(self) -> None:
+        """Delete the user and their posts."""
+        with self.wiring.database.write() as session:
+            session.execute(sa.delete(User))
 
     def _write(self, seed: int) -> None:
         user_id = make_user(self.wiring.database, USERNAME)
@@ -264,7 +285,10 @@ class World:
             calls: To be installed in the child.
             pool_size: How many connections to SQL the child keeps.
         """
-        warm = self._warm[pool_size]
+        stalls = calls is not None and calls.plan is not None and calls.plan.fault == "stall"
+        warm = self._warm[pool_size, SILENCE_S if stalls else engine.SILENCE_S]
+        if not self.wiring.database.is_postgresql:
+            self.wiring.database.close()  # SQLite knows its locks by the process
         pid = os.fork()
         if pid:
             return pid
@@ -304,13 +328,21 @@ class World:
         raise AssertionError(f"a child did not end within {WITHIN_S} s")
 
     def send(self) -> None:
-        """Send what is due in the outbox in child processes, to their ends."""
-        self.send_emails()
-        self.wait(self.fork(deliver_all))
+        """Send what is due in the outbox in a child process, to its end."""
+
+        def work(wiring: Wiring) -> None:
+            send_all(wiring)
+            deliver_all(wiring)
+
+        self.wait(self.fork(work))
 
     def send_emails(self) -> None:
         """Send emails alone."""
         self.wait(self.fork(send_all))
+
+    def pass_time(self) -> None:
+        """Let time pass until the next thing is due."""
+        pass_time(self.wiring.database)
 
     def end(self, pid: int) -> None:
         """Kill a child that may be stopped, and that has ended if all went well."""

@@ -59,7 +59,7 @@ def together(tasks: list[Task]) -> list[datetime | None]:
 def test_killed(start: Start, wiring: Wiring, ask: Callable[..., list[str]]) -> None:
     """A crash costs the task that was worked on an attempt, and each of the others none."""
     asked = ask("first", *"abcd", "killer", *"efgh")
-    start(PATIENT_BATCHES="1")
+    start(PATIENT_BATCHES="1", LEASE_S="30")  # none runs out before the crash is noticed
     first, *tasks = all_succeed(wiring, asked)
     assert len(set(together(tasks))) == 1, "they were not claimed together"
     killer = tasks.pop(4)

@@ -697,7 +697,7 @@ def test_files_outlive_their_links(foundation: Template) -> None:
         ),
         ('region = "x"\nmail_sender = "a@b.c"\nsnap_start = "yes"', "snap_start is true or false"),
         ('region = "x"', "mail_sender is missing"),
-        ('region = "x"\nmail_sender = "nobody"', "no address"),
+        ('region = "x"\nmail_sender = "nobody"', "mail_sender: expected one address"),
         ('region = "x"\nmail_sender = "a@b.c"\narchitecture = "mips"', "architecture"),
         ('region = "x"\nmail_sender = "a@b.c"\nReigon = "y"', "Reigon"),
         ("region = ", "toml"),

@@ -238,7 +238,7 @@ def test_bad_numbers(worker: Call) -> None:
         for parameter in one.params:
             if isinstance(parameter.type, click.IntRange):
                 words = shlex.split(GIVEN[name].replace(" 1", ""))
-                for wrong in ("x", "0", "1.5"):
+                for wrong in ("x", "0", "1.5", str(2**63)):
                     flag = parameter.opts if isinstance(parameter, click.Option) else []
                     done = worker(*name.split(), *words, *flag[:1], wrong)
                     assert complains(done, status=2), (name, done)

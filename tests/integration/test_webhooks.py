@@ -267,6 +267,18 @@ def test_a_success_forgives(wiring: Wiring, user: int) -> None:
 
 
 @both_databases
+def test_a_day_of_failures(wiring: Wiring, user: int) -> None:
+    """A webhook that has failed for a day is disabled by a delivery that is young itself."""
+    webhook_id = add(wiring, user, "https://example.com/")
+    fail(wiring.database, launch(wiring.database, user))
+    with wiring.database.write() as session:
+        session.execute(sa.update(Webhook).values(failing_since=db_clock(-90_000)))
+    claimed(wiring).settle(Answer(status=503), now=now())
+    assert [one.state for one in deliveries_of(wiring, webhook_id)] == ["paused"]
+    assert the_webhook(wiring, webhook_id).disabled_reason == "failing"
+
+
+@both_databases
 def test_gone(susan: Person, wiring: Wiring, receiver: Receiver, mail_dir: Any) -> None:
     """410 disables the webhook at once; what waits is delivered when it is enabled again."""
     assert mail_dir

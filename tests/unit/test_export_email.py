@@ -1,5 +1,6 @@
 import email
 import re
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -12,6 +13,7 @@ import pytest
 from chalicelib.db.engine import Database
 from chalicelib.outbox.messages import Message, SendingLease
 from chalicelib.values.fields import parse_time
+from tests.harness import processes
 from worker.outbox.export_email import write_email
 
 FILE = b'{"posts":[\n]}\r\n\x00\xff' * 100
@@ -334,3 +336,22 @@ def test_an_archive_tells_the_rows_of_each_dataset(language: str, lines: list[st
     assert attachment.get_content_type() == "application/zip"
     assert attachment.get_filename() == "carryout-susan-20260102.zip"
     assert "게시물 내보내기" not in text
+
+
+WRITE_WHEN_WARM = """
+import sys
+from tests.unit.test_export_email import SUCCEEDED, build, replace
+from worker.outbox import email_message
+
+email_message.warm_up()
+opened = []
+sys.addaudithook(lambda event, given: event == "open" and opened.append(given[0]))
+for language in ("en", "es", "ko"):
+    build(replace(SUCCEEDED, language=language))
+print(opened)
+"""
+
+
+def test_a_warm_process_reads_no_file_for_an_email() -> None:
+    """A work horse inherits templates and languages, or its first email would wait for them."""
+    assert processes.output(sys.executable, "-c", WRITE_WHEN_WARM).strip() == "[]"

@@ -87,6 +87,8 @@ BAD = [
     ("MAIL_SENDER", "a@example.com\nBcc: b@example.com"),
     ("MAIL_SENDER", "carryout"),
     ("MAIL_SENDER", "Carryout <carryout>"),
+    ("MAIL_SENDER", "a@example.com, b@example.com"),
+    ("MAIL_SENDER", "Carryout: exports <a@example.com>"),
     ("EXPORT_BUCKET", "My exports"),
     ("EXPORT_BUCKET", "x"),
     ("PUBLIC_URL", "carryout.example.com"),

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from chalicelib.settings import MOST
 from worker.commands import at_most, find_user_id, wire
 from worker.commands.printing import ID, Found, document, example, found, listed, prints
 
@@ -95,7 +96,7 @@ def delete(webhook_id: str) -> Found:
 
 @webhooks.command(epilog=example(f"webhooks redeliver {ID} 3"))
 @click.argument("webhook_id")
-@click.argument("number", type=click.IntRange(min=1))
+@click.argument("number", type=click.IntRange(min=1, max=MOST))
 @prints
 def redeliver(webhook_id: str, number: int) -> Found:
     """Deliver an event once more: the NUMBER of its delivery is what `show` calls `n`."""

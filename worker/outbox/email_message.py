@@ -1,7 +1,7 @@
 """The form that all emails share: headers, text and HTML of the same words."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.headerregistry import Address
 from functools import cache
 from pathlib import Path
@@ -10,11 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from chalicelib.outbox.messages import Message
 from chalicelib.values.fields import Email, flaw
-from chalicelib.values.languages import Language
+from chalicelib.values.languages import LANGUAGES, Language, language_for
 from worker.outbox import mime
 from worker.outbox.mime import Attachment
 
 Facts = tuple[tuple[str, str], ...]
+
+_TEMPLATES = {"email.txt": "plain", "email.html": "html"}
+"""Their names, and which subtype of `text` each makes; the simplest comes first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +100,8 @@ def write(
         "footer": words.footer,
     }
     variants = {
-        "plain": _templates().get_template("email.txt").render(facts),
-        "html": _templates().get_template("email.html").render(facts),
+        subtype: _templates().get_template(name).render(facts)
+        for name, subtype in _TEMPLATES.items()
     }
     return mime.message(headers, variants, attachment)
 
@@ -121,6 +124,16 @@ def _headers(envelope: Envelope, subject: str) -> bytes:
         mime.constant("Subject", subject),
     )
     return b"".join(headers)
+
+
+def warm_up() -> None:
+    """Load now, before a fork, what an email would wait for: the templates, and each language."""
+    for name in _TEMPLATES:
+        _templates().get_template(name)
+    for language in map(language_for, LANGUAGES):
+        language.number(1)
+        language.size(1)
+        language.time(datetime.now(UTC))
 
 
 @cache

@@ -112,7 +112,7 @@ def _attached(attachment: Attachment) -> bytes:
 def _disposition(filename: str) -> bytes:
     carrier = EmailMessage(policy=_POLICY)
     carrier.add_header("Content-Disposition", "attachment", filename=filename)
-    return carrier.as_bytes().removesuffix(b"\r\n")
+    return _POLICY.fold_binary(*carrier.items()[0])
 
 
 def _base64(data: bytes) -> bytes:

@@ -35,8 +35,9 @@ class Beating(Scenario):
     def concerns(self, calls: list[Call]) -> list[Call]:
         """The first beat and its connection; in another run there may be no second one."""
         mine = [call for call in calls if call.thread == "heartbeat"]
-        end = next(index for index, call in enumerate(mine) if call.is_to("sql ROLLBACK"))
-        return mine[: end + 1]
+        renewed = next(index for index, call in enumerate(mine) if call.is_to("sql UPDATE tasks"))
+        ends = [call for call in mine[renewed + 1 : renewed + 2] if call.is_to("sql COMMIT")]
+        return [*mine[: renewed + 1], *ends]
 
     def midway(self, wiring: Wiring) -> None:
         seen = the_task(wiring.database, self.task_id).last_seen_at
@@ -52,8 +53,7 @@ class Resumed(Scenario):
         """Let an attempt die at its third part."""
         super().prepare()
         crash(self)
-        wait_until(lambda: _recovered(self), "the task is queued again")
-        self.world.empty_queue()
+        self.recover()
 
 
 class Archived(Scenario):
@@ -183,8 +183,3 @@ class Crowd(Scenario):
 
 def _always(_attempt: attempts.Attempt) -> bool:
     return True
-
-
-def _recovered(scenario: Scenario) -> bool:
-    scenario.world.wiring.reconciler.sweep(now=scenario.world.wiring.now())
-    return the_task(scenario.world.wiring.database, scenario.task_id).status == "queued"

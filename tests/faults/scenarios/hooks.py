@@ -11,7 +11,6 @@ from tests.faults import world as worlds
 from tests.faults.calls import Call, Fault
 from tests.faults.scenarios.attempts import Export
 from tests.faults.scenarios.scenario import EVERY_FAULT, SOME_FAULTS, Scenario, as_many, crash
-from tests.harness.waiting import wait_until
 
 
 class Hooked(Export):
@@ -57,7 +56,8 @@ class Undelivered(Delivered):
         """Let whoever makes it die, and its lease pass."""
         super().prepare()
         crash(self, "hook POST", by=worlds.deliver_all)
-        wait_until(lambda: _overdue(self), "the lease is over")
+        self.world.pass_time()
+        assert _is_overdue(self)
 
     def work(self, wiring: Wiring) -> None:
         wiring.reconciler.sweep(now=wiring.now())
@@ -73,7 +73,7 @@ class Deliverers(Delivered):
             super().work(wiring)
 
 
-def _overdue(scenario: Scenario) -> bool:
+def _is_overdue(scenario: Scenario) -> bool:
     overdue = sa.select(OutboxMessage.id).where(
         OutboxMessage.state == "sending", OutboxMessage.lease_until < db_clock()
     )

@@ -6,9 +6,7 @@ from tests.faults import world as worlds
 from tests.faults.calls import Fault
 from tests.faults.oracle import Expected, FileToImport, Pair
 from tests.faults.scenarios.scenario import EVERY_FAULT, Scenario, crash
-from tests.harness.ledgers import the_task
 from tests.harness.uploads import TIME, json_lines, launch_import
-from tests.harness.waiting import wait_until
 
 NEW = 60
 """How many posts the account lacks, of some 200 bytes each."""
@@ -52,10 +50,4 @@ class ImportResumed(Imported):
         """Let an attempt die with all rows staged."""
         super().prepare()
         crash(self, "s3 PUT")
-        wait_until(self._recovered, "the task is queued again")
-        self.world.empty_queue()
-
-    def _recovered(self) -> bool:
-        wiring = self.world.wiring
-        wiring.reconciler.sweep(now=wiring.now())
-        return the_task(wiring.database, self.task_id).status == "queued"
+        self.recover()

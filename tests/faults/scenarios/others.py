@@ -26,7 +26,6 @@ from tests.faults.scenarios.scenario import (
     succeed_unsent,
 )
 from tests.faults.world import World
-from tests.harness.waiting import wait_until
 
 
 class Reconciled(Scenario):
@@ -36,7 +35,8 @@ class Reconciled(Scenario):
         """Let an attempt die at its third part, and its lease pass."""
         super().prepare()
         crash(self)
-        wait_until(lambda: _overdue(self.world), "the lease is over")
+        self.world.pass_time()
+        assert _is_overdue(self.world)
 
     def work(self, wiring: Wiring) -> None:
         """Make a pass; without a pause, so that it also enqueues."""
@@ -70,7 +70,8 @@ class Unheard(Scenario):
         worlds.send_link(self.world.wiring, "reset")
         for _ in range(2):
             crash(self, SEND, by=worlds.send_all)
-        wait_until(lambda: not _sending(self.world, overdue=False), "the leases are over")
+        while _sending(self.world, overdue=False):
+            self.world.pass_time()
         assert _sending(self.world, overdue=True) == 2
 
     def work(self, wiring: Wiring) -> None:
@@ -98,9 +99,10 @@ class Attached(Sent):
     outcomes = ("succeeded",)
 
     def prepare(self) -> None:
-        """Let the file be published, and nobody be told."""
+        """Let the file be published, and nobody be told; then others may send the email."""
         Scenario.prepare(self)
         succeed_unsent(self)
+        self.world.pass_time()
 
 
 class Linked(Sent):
@@ -285,7 +287,7 @@ class Withdrawn(Deleted):
         succeed_unsent(self)
 
 
-def _overdue(world: World) -> bool:
+def _is_overdue(world: World) -> bool:
     with world.wiring.database.read() as session:
         return bool(leases.overdue(session, most=1))
 

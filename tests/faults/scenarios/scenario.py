@@ -61,6 +61,14 @@ class Scenario:
         self.user_id = self.world.user_id
         self.world.empty_queue()
 
+    def recover(self) -> None:
+        """Let the lease of an attempt that died be over, and its task be queued again."""
+        wiring = self.world.wiring
+        self.world.pass_time()
+        wiring.reconciler.sweep(now=wiring.now())
+        assert the_task(wiring.database, self.task_id).status == "queued"
+        self.world.empty_queue()
+
     def request(self) -> str:
         """Request the export that it is about; return its task's id."""
         return self.world.request()
