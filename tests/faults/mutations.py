@@ -1005,7 +1005,7 @@ MUTATIONS = (
         "worker/work_horse.py",
         "if suspended or self._must_end():",
         "if self._must_end():",
-        (f"{WORK_HORSE}::test_suspended_horse", WORK_HORSE),
+        (f"{WORK_HORSE}::test_suspended_while_a_horse_listens",),
     ),
     Mutation(
         "a suspended worker puts its job back",

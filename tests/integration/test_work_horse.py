@@ -213,6 +213,20 @@ def test_suspended_horse(runner: Runner, wiring: Wiring) -> None:
     assert statuses(wiring, asked) == ["succeeded"] * 3
 
 
+def test_suspended_while_a_horse_listens(
+    runner: Runner, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A horse that was listening when `rq suspend` came puts the job back that it got."""
+    (queue,) = runner.queues
+    horse = WorkHorse(runner, queue, wiring=wiring, parent=os.getppid(), limits=LARGE)
+    monkeypatch.setattr(horse, "_take", lambda: (False, []))  # it was asked before
+    asked = ask(wiring, "susan")
+    suspend(wiring.queue.redis)
+    assert horse._next() == []
+    assert queue.get_job_ids() == asked
+    assert runner.connection.llen(queue.intermediate_queue_key) == 0
+
+
 def test_suspended_worker(runner: Runner, wiring: Wiring) -> None:
     """A worker that was listening when `rq suspend` came puts the job back that it got."""
     asked = ask(wiring, "susan", "david")
