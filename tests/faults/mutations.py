@@ -839,6 +839,13 @@ MUTATIONS = (
         (RACES,),
     ),
     Mutation(
+        "the silence of one that waits for no answer is counted",
+        "chalicelib/db/pipelines.py",
+        "        pipeline._enqueue_sync()  # noqa: SLF001\n",
+        "",
+        (f"{PIPELINES}::test_the_server_counts_the_silence_of_its_client", PIPELINES),
+    ),
+    Mutation(
         "what failed unanswered is not committed in silence",
         "chalicelib/db/pipelines.py",
         'raise _as_others("COMMIT", error, connection) from error',

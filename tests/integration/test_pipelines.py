@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from chalicelib.db.engine import Database
 from chalicelib.db.models import Pause
 from chalicelib.db.pipelines import unanswered
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -110,3 +111,19 @@ def test_killed_by_the_server(database: Database) -> None:
     with pytest.raises(sa.exc.DBAPIError):
         fail()
     assert names(database) == []
+
+
+def test_the_server_counts_the_silence_of_its_client(database: Database) -> None:
+    """Whoever is stopped after a statement that nobody waits for keeps its locks for no longer.
+
+    psycopg's own names are used for that; a new version of it may want others.
+    """
+    state = sa.text("SELECT state FROM pg_stat_activity WHERE pid = :pid")
+    with database.pipeline() as session, database.read() as other:
+        pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
+        unanswered(session, PAUSE, {"name": "one"})
+        wait_until(
+            lambda: other.scalar(state, {"pid": pid}) == "idle in transaction",
+            "the server waits for its client, and knows it",
+            within_s=20,
+        )
