@@ -1,6 +1,7 @@
 """Transactions on PostgreSQL that wait for few answers, and are transactions all the same."""
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +14,14 @@ from tests.harness.waiting import wait_until
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 PAUSE = sa.insert(Pause).values(created_at=sa.func.now())
+LATE = sa.insert(cast("sa.Table", Pause.__table__)).from_select(
+    ["name", "created_at"],
+    sa.select(sa.bindparam("name", type_=sa.String()), sa.func.now()).select_from(
+        sa.func.pg_sleep(0.1)
+    ),
+)
+"""The same, answered when something else is sent already."""
+
 NAMES = sa.select(Pause.name).order_by(Pause.name)
 
 
@@ -55,16 +64,17 @@ def test_undone_by_an_exception(database: Database) -> None:
 
 
 @pytest.mark.parametrize("first", [sa.orm.Session.execute, unanswered])
+@pytest.mark.parametrize("statement", [PAUSE, LATE], ids=["at once", "late"])
 @pytest.mark.parametrize("looks", [True, False])
 def test_undone_by_what_failed(
-    database: Database, first: Callable[..., object], *, looks: bool
+    database: Database, first: Callable[..., object], statement: sa.Insert, *, looks: bool
 ) -> None:
     """A statement says so itself, or the next one does, or the commit."""
 
     def fail() -> None:
         with database.pipeline() as session:
             session.execute(PAUSE, {"name": "one"})
-            first(session, PAUSE, {"name": "one"})
+            first(session, statement, {"name": "one"})
             if looks:
                 session.execute(NAMES)
 
