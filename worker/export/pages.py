@@ -61,6 +61,8 @@ AHEAD = 10
 """How many pages are read ahead: about as much as a part holds, so that reading goes on while a
 part is uploaded."""
 
+SQLITE_AHEAD = 6
+"""The same for SQLite, which has a page in memory several times while it makes it."""
 
 Sizes = tuple[int, ...]
 """How many rows some pages are cut with."""
@@ -174,6 +176,7 @@ class Source:
         were read: so the sizes of the next pages are all that is to be known to go on alike.
         """
         waiting: deque[tuple[Span, Future[Page | None]]] = deque()
+        ahead = AHEAD if connection.dialect.name == "postgresql" else min(AHEAD, SQLITE_AHEAD)
         more = True
         with ExitStack() as stack:
             numbers = range(readers(connection.dialect.name))
@@ -184,10 +187,10 @@ class Source:
                     waiting.append((span, next(taking)(span)))
                     after, more = span.to, span.to is not None
                 read, page = waiting.popleft()
-                following = _following(sizes, sizes[-1])
+                following = _following(sizes, sizes[-1], ahead)
                 for found in self._pages(connection, read, page.result()):
                     rows = 1 + PAGE_BYTES * found.rows // len(found.lines)
-                    following = _following(sizes, min(MAX_PAGE_ROWS, rows))
+                    following = _following(sizes, min(MAX_PAGE_ROWS, rows), ahead)
                     is_last = found.cursor == read.to
                     yield replace(found, sizes=following) if is_last else found
                 sizes = following
@@ -260,12 +263,12 @@ class Source:
         return self.since is not None, self.until is not None
 
 
-def _following(sizes: Sizes, rows: int) -> Sizes:
+def _following(sizes: Sizes, rows: int, ahead: int) -> Sizes:
     """The sizes after the first of them is read, which tells what the next can be.
 
     The first pages tell how large others are; until then few are decided upon.
     """
-    more = min(AHEAD, len(sizes) + 1) - len(sizes) + 1
+    more = min(ahead, len(sizes) + 1) - len(sizes) + 1
     return (*sizes[1:], *[rows] * more)
 
 
