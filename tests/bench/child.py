@@ -77,7 +77,6 @@ def measure(wiring: Wiring, subject: str, **options: Any) -> dict[str, Any]:
 def main() -> None:
     """Answer until standard input ends."""
     wiring = Wiring.from_environment(os.environ, pool_size=2)
-    assert wiring.database  # as in a worker, before anything imports `sqlite3`
     logs.configure(wiring.settings.log_format)
     for line in sys.stdin:
         figures = measure(wiring, **json.loads(line))

@@ -7,7 +7,7 @@ from typing import Any
 from tests.bench.bench import NAMES, Bench, in_turns, seconds
 from tests.bench.figures import Bound, Row, memory
 
-LIMITS = {"postgresql": 2.5, "sqlite": 2.8}
+LIMITS = {"postgresql": 2.5, "sqlite": 1.3}
 """How many times the raw limit the engine may take."""
 
 RAW = {"postgresql": "raw binary COPY", "sqlite": "raw fetch"}

@@ -1,6 +1,5 @@
 """An import beside a bare load of the same rows: a COPY on PostgreSQL, `executemany` on SQLite."""
 
-import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -148,6 +147,8 @@ def _copy(url: str, rows: list[Loaded]) -> None:
 
 
 def _insert(url: str, rows: list[Loaded]) -> None:
+    import sqlite3  # noqa: PLC0415 - a process that measures us tells SQLite something before
+
     statement = "INSERT INTO posts (user_id, timestamp, body) VALUES (?, ?, ?)"
     with closing(sqlite3.connect(sa.make_url(url).database or "")) as connection:
         connection.execute("PRAGMA synchronous=NORMAL")

@@ -22,8 +22,8 @@ from tests.harness.proxies import Proxy, to_port, to_socket
 from tests.harness.waiting import wait_until
 
 POSTS = 100
-MEDIAN_MS = 150.0
-P99_MS = 500.0
+MEDIAN_MS = 30.0
+P99_MS = 60.0
 WARM_UP = 3
 
 DELAY_S = 0.001

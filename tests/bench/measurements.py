@@ -4,7 +4,6 @@ These functions are all that the benchmark knows of the engine.
 """
 
 import hashlib
-import sqlite3
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -179,6 +178,8 @@ def _copy(url: str, statement: str) -> None:
 
 
 def _fetch(url: str, statement: str) -> None:
+    import sqlite3  # noqa: PLC0415 - a process that measures us tells SQLite something before
+
     with closing(sqlite3.connect(sa.make_url(url).database or "")) as connection:
         cursor = connection.execute(statement)
         while cursor.fetchmany(FETCH_ROWS):
