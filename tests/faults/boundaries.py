@@ -191,7 +191,7 @@ def _record(run: Run) -> list[Plan]:
 
 def _may_lock(seen: list[Call], call: Call, scenario: Scenario) -> bool:
     """Whether it may have locks: on SQLite, a process stopped with those stops everybody."""
-    if call.thread.startswith(READER) or (scenario.beats and call.thread == "MainThread"):
+    if call.thread.startswith(READER) or scenario.beats:
         return True  # who knows where the others are
     if call.kind == "sql" and call.what not in OUTSIDE:
         return True  # the transaction has begun: that is no call of its own
