@@ -10,17 +10,19 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from chalicelib.db import engine
-from chalicelib.db.models import ExportFile, Task, User
+from chalicelib.db.models import ExportFile, Task
 from chalicelib.db.pipelines import unanswered
 from chalicelib.errors import ClaimLost
 from chalicelib.exports import removals
 from chalicelib.exports.datasets import Dataset
 from chalicelib.outbox import messages
 from chalicelib.tasks import notifications
+from chalicelib.tasks.notifications import USER
+from chalicelib.tasks.transitions import ROW as TASK
+from chalicelib.tasks.transitions import task_table
 
 EXPORTS = cast("sa.Table", ExportFile.__table__)
 ROW = EXPORTS.c
-_TASK, _USER = (cast("sa.Table", one.__table__).c for one in (Task, User))
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ def _looking(datasets: tuple[Dataset, ...]) -> sa.Select[Any]:
     newest = [one.snapshot_query().label(f"newest_{one.name}") for one in datasets]
     snapshot = earlier.scalar_subquery().label("snapshot")
     files = sa.select(sa.func.count()).select_from(_OTHERS.subquery()).scalar_subquery()
-    columns = _USER.username, _USER.language, snapshot, files.label("files"), *newest
-    return sa.select(*columns).where(_USER.id == sa.bindparam("of"))
+    columns = USER.username, USER.language, snapshot, files.label("files"), *newest
+    return sa.select(*columns).where(USER.id == sa.bindparam("of"))
 
 
 @cache
@@ -98,18 +100,18 @@ def _upsert(dialect: str, *names: str) -> Any:
 _OTHER = sa.alias(EXPORTS)
 _OTHERS = (
     sa.select(_OTHER.c.task_id, _OTHER.c.email_id)
-    .join(_TASK.id.table, _TASK.id == _OTHER.c.task_id)
+    .join(task_table, TASK.id == _OTHER.c.task_id)
     .where(
-        _TASK.user_id == sa.bindparam("of"),
-        _TASK.name == sa.bindparam("kind"),
-        _TASK.status == "succeeded",
-        _TASK.id != sa.bindparam("about"),
+        TASK.user_id == sa.bindparam("of"),
+        TASK.name == sa.bindparam("kind"),
+        TASK.status == "succeeded",
+        TASK.id != sa.bindparam("about"),
         _OTHER.c.gone_at.is_(None),
     )
 )
 """The files of a user's kind of task, but for one task's."""
 
-_OLDER = _OTHERS.order_by(_TASK.finished_at.desc(), _TASK.id.desc()).offset(
+_OLDER = _OTHERS.order_by(TASK.finished_at.desc(), TASK.id.desc()).offset(
     sa.bindparam("others", type_=sa.Integer)
 )
 """The files of a user's kind of task, but for one that is published and so many of the newest."""

@@ -18,7 +18,6 @@ from chalicelib.tasks.leases import (
     CLAIMED,
     RELEASED,
     RENEWED,
-    UNSCHEDULED,
     Claimed,
     Lease,
     succeeded,
@@ -26,6 +25,7 @@ from chalicelib.tasks.leases import (
 from chalicelib.tasks.registry import TaskKind
 from chalicelib.tasks.transitions import (
     ROW,
+    UNSCHEDULED,
     ConditionalUpdates,
     as_task,
     given_as_arrays,

@@ -20,7 +20,7 @@ from chalicelib.tasks import schedule_runs, shares
 from chalicelib.tasks.outcomes import call_hooks
 from chalicelib.tasks.pauses import is_paused
 from chalicelib.tasks.registry import TASKS, TaskKind, kind_of, kinds_without
-from chalicelib.tasks.transitions import ROW, ConditionalUpdate, as_task
+from chalicelib.tasks.transitions import ROW, SILENT, UNSCHEDULED, ConditionalUpdate, as_task
 
 MAX_PAUSE_S = 60
 """The longest wait between two attempts."""
@@ -254,7 +254,6 @@ _RENEW = (
 _THIS = ROW.id == sa.bindparam("task_id")
 _MINE = ROW.claim == sa.bindparam("fence")
 _RUNNING = (_THIS, ROW.status == "running", _MINE)
-UNSCHEDULED = ROW.schedule_id.is_(None)
 
 _ENDED: dict[str, Any] = {
     "finished_at": sa.bindparam("now", type_=UtcDateTime()),
@@ -292,8 +291,7 @@ _SUCCEED_AT_ONCE = ConditionalUpdate(
 
 _LEASED = (_THIS, ROW.status.in_(LEASED), _MINE)
 _CANCELLING = sa.select(sa.exists().where(_THIS, ROW.status == "cancelling", _MINE))
-_SILENT = sa.and_(ROW.name.in_(sa.bindparam("silent", expanding=True)), UNSCHEDULED)
-_MAY_END = sa.or_(sa.bindparam("hooks_follow", type_=sa.Boolean()), _SILENT)
+_MAY_END = sa.or_(sa.bindparam("hooks_follow", type_=sa.Boolean()), sa.and_(SILENT, UNSCHEDULED))
 """Whoever else has to know of the task's end is told, or there is nobody."""
 
 _FAIL = ConditionalUpdate(*_RUNNING, _MAY_END, **_FAILED, returning=ROW)

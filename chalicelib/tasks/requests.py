@@ -35,7 +35,14 @@ from chalicelib.tasks.outcomes import end
 from chalicelib.tasks.pauses import is_paused
 from chalicelib.tasks.queue_position import EXACT_UP_TO, count_ahead
 from chalicelib.tasks.registry import TaskKind, kind_of, kinds_without
-from chalicelib.tasks.transitions import ROW, ConditionalUpdate, change, task_table
+from chalicelib.tasks.transitions import (
+    ROW,
+    SILENT,
+    UNSCHEDULED,
+    ConditionalUpdate,
+    change,
+    task_table,
+)
 from chalicelib.values.fields import format_time
 
 NOT_NULL_VIOLATION, UNIQUE_VIOLATION = "23502", "23505"
@@ -428,11 +435,10 @@ def cancel(database: Database, task_id: str, *, now: datetime, owner: int | None
 
 _OWNER = sa.bindparam("owner", type_=ROW.user_id.type)
 _THEIRS = (ROW.id == sa.bindparam("task_id"), sa.or_(_OWNER.is_(None), ROW.user_id == _OWNER))
-_SILENT = ROW.name.in_(sa.bindparam("silent", expanding=True))
 _IS_QUEUED = ROW.status == "queued"
 _CANCEL = ConditionalUpdate(
     *_THEIRS,
-    sa.or_(ROW.status == "running", sa.and_(_IS_QUEUED, _SILENT, ROW.schedule_id.is_(None))),
+    sa.or_(ROW.status == "running", sa.and_(_IS_QUEUED, SILENT, UNSCHEDULED)),
     status=sa.case((_IS_QUEUED, "cancelled"), else_="cancelling"),
     finished_at=sa.case((_IS_QUEUED, sa.bindparam("now", type_=UtcDateTime()))),
     **{
@@ -497,7 +503,7 @@ _ANEW: dict[str, Any] = {
 
 _OTHER = task_table.alias("other")
 _RETRY = ConditionalUpdate(
-    *(*_THEIRS, ROW.status.in_(("failed", "cancelled")), _SILENT),
+    *(*_THEIRS, ROW.status.in_(("failed", "cancelled")), SILENT),
     ~sa.exists()
     .where(
         *(_OTHER.c[same] == ROW[same] for same in ("user_id", "name", "unique_key")),

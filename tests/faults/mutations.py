@@ -736,8 +736,8 @@ MUTATIONS = (
     Mutation(
         "an export is not tried again without its hook",
         "chalicelib/tasks/requests.py",
-        'ROW.status.in_(("failed", "cancelled")), _SILENT)',
-        'ROW.status.in_(("failed", "cancelled")), sa.or_(_SILENT, sa.true()))',
+        'ROW.status.in_(("failed", "cancelled")), SILENT)',
+        'ROW.status.in_(("failed", "cancelled")), sa.or_(SILENT, sa.true()))',
         (TASKS, ENGINE),
     ),
     Mutation(
@@ -806,15 +806,15 @@ MUTATIONS = (
     Mutation(
         "what a kind has to know of is not done at once",
         "chalicelib/tasks/leases.py",
-        '_MAY_END = sa.or_(sa.bindparam("hooks_follow", type_=sa.Boolean()), _SILENT)',
-        '_MAY_END = sa.or_(sa.bindparam("hooks_follow", type_=sa.Boolean()), _SILENT, sa.true())',
+        "sa.Boolean()), sa.and_(SILENT, UNSCHEDULED))",
+        "sa.Boolean()), sa.and_(SILENT, UNSCHEDULED), sa.true())",
         (LEASES, EXPORTS),
     ),
     Mutation(
         "a scheduled task does not fail at once",
         "chalicelib/tasks/leases.py",
-        "expanding=True)), UNSCHEDULED)",
-        "expanding=True)))",
+        "sa.and_(SILENT, UNSCHEDULED))",
+        "SILENT)",
         (LEASES, SCHEDULES),
     ),
     Mutation(
