@@ -64,8 +64,9 @@ class Countdown:
     def use(self) -> bool:
         """Whether there was one left; it is not any more."""
         with self._lock:
-            self._left -= 1
-            return self._left >= 0
+            was_left = self._left > 0
+            self._left -= was_left
+            return was_left
 
     def give_back(self) -> None:
         with self._lock:
