@@ -105,13 +105,19 @@ def _wait(
     context: Any,
     _many: bool,
 ) -> None:
-    pipeline = connection.info[_PIPELINE]
     if context.execution_options.get(_UNANSWERED):
-        # Nobody waits for the answer; but only after a Sync does the server count the silence of a
-        # client, and so only then would the locks of one that is stopped here ever be given back.
-        # psycopg's own `sync` would wait.
-        driver = cast("Any", connection.connection.driver_connection)
-        pipeline._enqueue_sync()  # noqa: SLF001
-        driver.wait(pipeline._communicate_gen())  # noqa: SLF001
+        _sync_without_waiting(connection)
     else:
-        pipeline.sync()
+        connection.info[_PIPELINE].sync()
+
+
+def _sync_without_waiting(connection: sa.Connection) -> None:
+    """Send a Sync to whose answer nobody listens.
+
+    Only after one does the server count the silence of a client, and so only then would the locks
+    of one that is stopped here ever be given back. psycopg's own `sync` would wait.
+    """
+    driver = cast("Any", connection.connection.driver_connection)
+    pipeline = connection.info[_PIPELINE]
+    pipeline._enqueue_sync()  # noqa: SLF001
+    driver.wait(pipeline._communicate_gen())  # noqa: SLF001

@@ -841,7 +841,7 @@ MUTATIONS = (
     Mutation(
         "the silence of one that waits for no answer is counted",
         "chalicelib/db/pipelines.py",
-        "        pipeline._enqueue_sync()  # noqa: SLF001\n",
+        "    pipeline._enqueue_sync()  # noqa: SLF001\n",
         "",
         (f"{PIPELINES}::test_the_server_counts_the_silence_of_its_client", PIPELINES),
     ),
