@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
@@ -44,7 +45,8 @@ def write_post(
 def list_posts(session: so.Session, user_id: int, *, page: Page) -> tuple[Sequence[Post], bool]:
     """A page of a user's posts, the newest first, and whether more follow."""
     statement = sa.select(Post).where(Post.user_id == user_id)
-    return page.cut(session.scalars(page.of(statement, Post.timestamp, Post.id)).all())
+    found = session.scalars(page.of(statement, Post.timestamp, Post.id)).all()
+    return page.cut(found, size=lambda post: len(msgspec.json.encode(post.body)))
 
 
 def count_posts(session: so.Session, user_id: int) -> int:

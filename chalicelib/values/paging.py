@@ -1,8 +1,9 @@
 """Pages of a list, and the cursors between them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -16,6 +17,10 @@ S = TypeVar("S", bound=sa.Select[*tuple[Any, ...]])
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
+
+PAGE_BYTES = 1 << 20
+"""How large the items of a page become, if it has more than one: Lambda answers with 6 MB at most,
+and a server has as many answers in memory as clients take at a time."""
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _END = datetime.max.replace(tzinfo=UTC)
@@ -45,9 +50,20 @@ class Page:
             statement = statement.where(sa.tuple_(*key) < self.before)
         return statement.order_by(*[column.desc() for column in key]).limit(self.limit + 1)
 
-    def cut(self, found: Sequence[T]) -> tuple[Sequence[T], bool]:
-        """The items of this page out of one more than it holds, and whether there was one more."""
-        return found[: self.limit], len(found) > self.limit
+    def cut(
+        self, found: Sequence[T], *, size: Callable[[T], int] | None = None
+    ) -> tuple[Sequence[T], bool]:
+        """The items of this page out of one more than it may hold, and whether others follow.
+
+        Args:
+            found: What `of` has found.
+            size: How many bytes an item takes, where a hundred of them could be too many.
+        """
+        kept = found[: self.limit]
+        if size is not None:
+            fitting = sum(total <= PAGE_BYTES for total in accumulate(map(size, kept)))
+            kept = kept[: max(1, fitting)]
+        return kept, len(found) > len(kept)
 
 
 def cursor(timestamp: datetime, item_id: object) -> str:

@@ -26,9 +26,10 @@ Json = dict[str, Any]
 
 DESCRIPTION = (
     "Errors are `application/problem+json` (RFC 9457) with a stable `code`. Times are UTC. Lists"
-    " have at most `limit` items a page; follow `next`, or the `Link` header. Each GET route also"
-    " answers HEAD, and each path the preflights (OPTIONS) of allowed origins; any other method is"
-    " a 405, whose `Allow` lists the path's methods. Links in responses are paths on this server."
+    " have at most `limit` items a page, fewer where they are long; follow `next`, or the `Link`"
+    " header. Each GET route also answers HEAD, and each path the preflights (OPTIONS) of allowed"
+    " origins; any other method is a 405, whose `Allow` lists the path's methods. Links in"
+    " responses are paths on this server."
 )
 
 TAGS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -6,6 +6,7 @@ for it, and one that takes no answer it cannot close, because it waits until it 
 
 import resource
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,15 @@ BODIES_BYTES = 256 * 1024 * 1024
 """How much of unfinished bodies there may be in all; the longest of them go first."""
 
 ANSWERS_BYTES = 64 * 1024 * 1024
-"""How much of answers may wait for clients in all; who has waited longest goes first. It is in
-memory: written to files, it would keep threads from everybody else."""
+"""How much of answers may wait for clients in all. It is in memory: written to files, it would keep
+threads from everybody else. While it is more, the next request waits, up to `ROOM_S`, and who takes
+nothing is dropped; while it is twice as much, so is whoever has waited longest."""
+
+STALLED_S = 2.0
+"""How long a client takes less than `PACE_BYTES` until it is among the first to go."""
+
+ROOM_S = 4.0
+"""How long a request waits for room for its answer; clients that take theirs make it soon."""
 
 SEND_BUFFER_BYTES = 128 * 1024
 """What the system buffers of an answer, two times. By itself it takes megabytes, and only looks for
@@ -45,6 +53,9 @@ connections there are: who comes behind a thousand would wait for seconds."""
 
 LOOK_S = 1.0
 """How often late connections are looked for, in seconds."""
+
+ROOM_LOOK_S = 0.02
+"""How often one looks for room while there is none."""
 
 DESCRIPTORS = 2
 """Of a connection: itself, and a file for a large body."""
@@ -139,6 +150,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         """Make a request, in a thread; what is refused before it has come may still be coming."""
         if self.requests[0].error:
             self._lingers = True
+        self.server.wait_for_room()
         super().service()
         if self.total_outbufs_len > PACE_BYTES:
             self.server.look_soon()
@@ -189,6 +201,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.bounds = bounds
         self._next_look = 0.0
         self._may_be_more = False
+        self._has_room = threading.Event()
+        self._has_room.set()
         # waitress would stop to accept; here somebody else makes room.
         super().__init__(application, connection_limit=2 * bounds.most + 16, **options)
 
@@ -235,16 +249,29 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             BODIES_BYTES,
             first=lambda one: -one.body_bytes,
         )
-        _bound(
-            [(one.total_outbufs_len, one) for one in self._connections()],
-            ANSWERS_BYTES,
-            first=lambda one: one.since,
-        )
+        self._bound_answers(now)
 
     def look_soon(self) -> None:
         """A thread has left much to be sent: look after this turn of the loop."""
         self._next_look = 0.0
         self.pull_trigger()
+
+    def wait_for_room(self) -> None:
+        """Wait, in a thread, while too much of answers waits for clients."""
+        self._has_room.wait(ROOM_S)
+
+    def _bound_answers(self, now: float) -> None:
+        waiting = [(one.total_outbufs_len, one) for one in self._connections()]
+        stalled = [(size, one) for size, one in waiting if now - one.since > STALLED_S]
+        moving_bytes = sum(size for size, _ in waiting) - sum(size for size, _ in stalled)
+        _bound(stalled, ANSWERS_BYTES - moving_bytes, first=lambda one: one.since)
+        left = [(one.total_outbufs_len, one) for one in self._connections()]
+        _bound(left, 2 * ANSWERS_BYTES, first=lambda one: one.since)
+        if sum(size for size, _ in left) <= ANSWERS_BYTES:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
+            self._next_look = now + ROOM_LOOK_S
 
     def _connections(self) -> list[Connection]:
         return list(self.active_channels.values())

@@ -11,7 +11,7 @@ from contextlib import suppress
 M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
 
-APART_BYTES = 1 << 20
+APART_BYTES = 128 << 10
 """What is at least so large is given back as soon as it is free. Named, it stays as it is; by
 itself it would rise to whatever was freed last."""
 

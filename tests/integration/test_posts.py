@@ -2,11 +2,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from chalicelib.db.engine import Database
 from chalicelib.microblog import posts
+from chalicelib.microblog.models import Post
 from chalicelib.values.fields import parse_time
-from chalicelib.values.paging import cursor
+from chalicelib.values.paging import PAGE_BYTES, cursor
 from tests.conftest import Join, both_databases
 from tests.harness.people import Person, pointers, refused
 
@@ -87,6 +89,22 @@ def test_twenty_to_a_page(susan: Person, database: Database) -> None:
     """Unless told otherwise a page has twenty items."""
     write(database, susan.user_id, [datetime(2026, 1, 1, tzinfo=UTC)] * 21)
     assert len(susan.get("/v1/users/susan/posts").json_body["items"]) == 20
+
+
+@pytest.mark.parametrize("character", ["\U0001f600", "\1", "\\"])
+def test_a_page_is_not_too_large(susan: Person, database: Database, character: str) -> None:
+    """Where a hundred posts are more than Lambda can answer with, a page holds fewer of them."""
+    ids = write(database, susan.user_id, [datetime(2026, 1, 1, tzinfo=UTC)] * 100)
+    with database.write() as session:
+        session.execute(sa.update(Post).values(body=10_000 * character))
+    found, path = [], "/v1/users/susan/posts?limit=100"
+    while path:
+        answer = susan.get(path)
+        assert len(answer.body) < 1.1 * PAGE_BYTES
+        page = answer.json_body
+        found += [post["id"] for post in page["items"]]
+        path = f"/v1/users/susan/posts?limit=100&cursor={page['next']}" if page["next"] else ""
+    assert found == sorted(ids, reverse=True)
 
 
 CURSORS = [

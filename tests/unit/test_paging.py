@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chalicelib.errors import Invalid
-from chalicelib.values.paging import cursor, parse_cursor
+from chalicelib.values.paging import PAGE_BYTES, Page, cursor, parse_cursor
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -17,6 +17,25 @@ def test_there_and_back(moment: datetime, item_id: str) -> None:
     text = cursor(moment, item_id)
     assert parse_cursor(text) == (moment, item_id)
     assert text.replace("-", "").replace("_", "").isalnum()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kept"),
+    [
+        ([1, 1, 1, 1], 3),
+        ([PAGE_BYTES // 3] * 4, 3),
+        ([PAGE_BYTES // 2] * 4, 2),
+        ([PAGE_BYTES, 1], 1),
+        ([PAGE_BYTES + 1, 1], 1),
+        ([PAGE_BYTES + 1], 1),
+        ([], 0),
+    ],
+)
+def test_a_page_has_room_for_so_much(sizes: list[int], kept: int) -> None:
+    """It ends before it is too large, but has an item if there is any; the others follow."""
+    items, more = Page(limit=3).cut(sizes, size=int)
+    assert list(items) == sizes[:kept]
+    assert more == (len(sizes) > kept)
 
 
 @pytest.mark.parametrize(
