@@ -6,8 +6,8 @@ for it, and one that takes no answer it cannot close, because it waits until it 
 
 import resource
 import socket
-import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,15 +33,18 @@ BODIES_BYTES = 256 * 1024 * 1024
 """How much of unfinished bodies there may be in all; the longest of them go first."""
 
 ANSWERS_BYTES = 64 * 1024 * 1024
-"""How much of answers may wait for clients in all. It is in memory: written to files, it would keep
-threads from everybody else. While it is more, the next request waits, up to `ROOM_S`, and who takes
-nothing is dropped; while it is twice as much, so is whoever has waited longest."""
+"""How much of answers may wait for clients in all; beyond, those go who have taken nothing for
+`STALLED_S`, and beyond twice as much whoever has waited longest. It is in memory: written to files,
+it would keep threads from everybody else."""
 
 STALLED_S = 2.0
 """How long a client takes less than `PACE_BYTES` until it is among the first to go."""
 
+NETWORK_ANSWERS_BYTES = ANSWERS_BYTES // 4
+"""How much may wait for a network's clients that do take it, until its requests wait, too."""
+
 ROOM_S = 4.0
-"""How long a request waits for room for its answer; clients that take theirs make it soon."""
+"""How long they do at most."""
 
 SEND_BUFFER_BYTES = 128 * 1024
 """What the system buffers of an answer, two times. By itself it takes megabytes, and only looks for
@@ -102,6 +105,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     ) -> None:
         self.network = network_of(str(addr[0]))
         self.since = time.monotonic()
+        self.delayed_at: float | None = None
         self._stage: tuple[str, object] = ("new", None)
         self._moved = self._moved_before = 0
         self._lingers = self._is_lingering = False
@@ -147,10 +151,15 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return sent
 
     def service(self) -> None:
-        """Make a request, in a thread; what is refused before it has come may still be coming."""
+        """Make a request, in a thread, or let it wait without one."""
+        if not self.server.delays(self):
+            self.delayed_at = None
+            self.answer()
+
+    def answer(self) -> None:
+        """Make a request; what is refused before it has come may still be coming."""
         if self.requests[0].error:
             self._lingers = True
-        self.server.wait_for_room()
         super().service()
         if self.total_outbufs_len > PACE_BYTES:
             self.server.look_soon()
@@ -201,8 +210,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.bounds = bounds
         self._next_look = 0.0
         self._may_be_more = False
-        self._has_room = threading.Event()
-        self._has_room.set()
+        self._full: frozenset[str] = frozenset()
+        self._delayed: deque[Connection] = deque()
         # waitress would stop to accept; here somebody else makes room.
         super().__init__(application, connection_limit=2 * bounds.most + 16, **options)
 
@@ -236,7 +245,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self._make_room(every, connection)
 
     def look(self) -> None:
-        """Drop what is late, and the longest bodies of too many; between two turns of the loop."""
+        """Drop what is late or too much, and let go on what has waited; between two turns."""
         now = time.monotonic()
         if now < self._next_look:
             return
@@ -249,28 +258,46 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             BODIES_BYTES,
             first=lambda one: -one.body_bytes,
         )
-        self._bound_answers(now)
+        self._look_for_room(now)
 
     def look_soon(self) -> None:
         """A thread has left much to be sent: look after this turn of the loop."""
         self._next_look = 0.0
         self.pull_trigger()
 
-    def wait_for_room(self) -> None:
-        """Wait, in a thread, while too much of answers waits for clients."""
-        self._has_room.wait(ROOM_S)
+    def delays(self, connection: Connection) -> bool:
+        """Let a request wait while its network has much to take; asked in a thread."""
+        if connection.network not in self._full:
+            return False
+        now = time.monotonic()
+        connection.delayed_at = connection.delayed_at or now
+        if now - connection.delayed_at >= ROOM_S:
+            return False
+        self._delayed.append(connection)
+        return True
 
-    def _bound_answers(self, now: float) -> None:
+    def _look_for_room(self, now: float) -> None:
+        """Bound the answers that wait.
+
+        Those of clients that take them are only delayed, and only by their own network: a crowd
+        gets all of its answers, and nobody has others wait by taking nothing.
+        """
         waiting = [(one.total_outbufs_len, one) for one in self._connections()]
         stalled = [(size, one) for size, one in waiting if now - one.since > STALLED_S]
-        moving_bytes = sum(size for size, _ in waiting) - sum(size for size, _ in stalled)
-        _bound(stalled, ANSWERS_BYTES - moving_bytes, first=lambda one: one.since)
-        left = [(one.total_outbufs_len, one) for one in self._connections()]
-        _bound(left, 2 * ANSWERS_BYTES, first=lambda one: one.since)
-        if sum(size for size, _ in left) <= ANSWERS_BYTES:
-            self._has_room.set()
-        else:
-            self._has_room.clear()
+        moving = Counter[str]()
+        for size, one in waiting:
+            if now - one.since <= STALLED_S:
+                moving[one.network] += size
+        _bound(stalled, ANSWERS_BYTES - moving.total(), first=lambda one: one.since)
+        _bound(waiting, 2 * ANSWERS_BYTES, first=lambda one: one.since)
+        self._full = frozenset(one for one in moving if moving[one] > NETWORK_ANSWERS_BYTES)
+        for _ in range(len(self._delayed)):  # threads add others meanwhile
+            one = self._delayed.popleft()
+            if one.network in self._full and now - (one.delayed_at or now) < ROOM_S:
+                self._delayed.append(one)
+            elif one.connected:
+                self.add_task(one)
+        if self._full or self._delayed:
             self._next_look = now + ROOM_LOOK_S
 
     def _connections(self) -> list[Connection]:

@@ -137,12 +137,12 @@ class _Channel(Connection):
         first = next(iter(self.requests), None)
         return first.hold if first else None
 
-    def service(self) -> None:
+    def answer(self) -> None:
         """Make a request, in a thread; one that is held back stays the first of its connection."""
         # When waitress has answered, another thread may have begun with the next request.
         request = self.requests[0]
         try:
-            super().service()
+            super().answer()
         except Held:
             request.hold.begin()
         else:
