@@ -98,6 +98,13 @@ def all_closed(drips: list[socket.socket]) -> bool:
     return all(map(is_closed, drips))
 
 
+def built(app: Chalice) -> connections.Server:
+    """A server in this process, whose turns a test makes."""
+    return build(
+        Gateway(app), host="127.0.0.1", port=0, threads=2, behind_proxy=False, bounds=Bounds()
+    )
+
+
 def answers(port: int, *, address: str = "127.0.0.1") -> float:
     """How long the server takes for a new client, in seconds."""
     started = time.monotonic()
@@ -222,14 +229,7 @@ def test_bodies_have_so_much_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of unfinished bodies that are too much together, the longest goes first."""
     monkeypatch.setattr(connections, "BODIES_BYTES", 100_000)
     monkeypatch.setattr(connections, "LOOK_S", 0.0)
-    server = build(
-        Gateway(Chalice("tiny")),
-        host="127.0.0.1",
-        port=0,
-        threads=1,
-        behind_proxy=False,
-        bounds=Bounds(),
-    )
+    server = built(Chalice("tiny"))
     with ExitStack() as stack:
         stack.callback(wasyncore.close_all, server._map)
         stack.callback(server.task_dispatcher.shutdown)
@@ -246,3 +246,50 @@ def test_bodies_have_so_much_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
         wait_until(turn, "the longest is closed")
         assert [is_closed(one) for one in (clients[0], clients[2])] == [False, False]
+
+
+def test_a_network_waits_for_its_own_answers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its clients still take much, its next request waits, and nobody else's does."""
+    for name, value in {"STALLED_S": 600.0, "ROOM_S": 600.0, "LOOK_S": 0.0}.items():
+        monkeypatch.setattr(connections, name, value)
+    monkeypatch.setattr(connections, "NETWORK_ANSWERS_BYTES", 1_000_000)
+    app, size = Chalice("tiny"), 8_000_000
+    app.route("/large")(lambda: "x" * size)
+    app.route("/echo")(lambda: "small")
+    server = built(app)
+    port = int(server.effective_port)
+
+    def turn_until(condition: Callable[[], object], what: str) -> None:
+        def turn() -> object:
+            wasyncore.loop(timeout=0.05, use_poll=True, map=server._map, count=1)
+            server.look()
+            return condition()
+
+        wait_until(turn, what)
+
+    with ExitStack() as stack:
+        stack.callback(wasyncore.close_all, server._map)
+        stack.callback(server.task_dispatcher.shutdown)
+        taker, neighbour, other = (
+            stack.enter_context(closing(connect(port, address=address, receives=4096)))
+            for address in ("127.0.0.1", "127.0.0.1", "127.0.0.2")
+        )
+        taker.sendall(WHOLE.replace(b"/echo", b"/large"))
+        turn_until(lambda: server._full, "much waits")
+        neighbour.sendall(WHOLE)
+        turn_until(lambda: server._delayed, "a request waits")
+        other.sendall(WHOLE)
+        turn_until(lambda: readable(other), "the other network is answered")
+        assert not readable(neighbour)
+        taken = 0
+
+        def take() -> bool:
+            nonlocal taken
+            while readable(taker):
+                data = taker.recv(1 << 20)
+                assert data, "its answer was cut short"
+                taken += len(data)
+            return bool(readable(neighbour))
+
+        turn_until(take, "its turn has come")
+        turn_until(lambda: take() and taken > size, "nothing was lost")
