@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 from redis.exceptions import RedisError
+from rq import Worker
 from rq.intermediate_queue import IntermediateQueue
 from rq.registry import StartedJobRegistry
 
@@ -433,13 +434,19 @@ class Lab:
         return [*found, *lost, *self.watch.faults]
 
     def _age_redis(self) -> None:
-        """Do what time and RQ's maintenance will do: forget the executions that died."""
-        queue = self.wiring.queue.rq
+        """Do what time and RQ's maintenance will do: give up the executions that died.
+
+        So it is with a job that was taken and not begun, which a replica that is promoted may
+        still have so when its task is over.
+        """
+        queue, redis = self.wiring.queue.rq, self.wiring.queue.redis
         StartedJobRegistry(queue=queue).cleanup(timestamp=time.time() + RQ_FORGETS_S)
         intermediate = IntermediateQueue(queue.key, connection=queue.connection)
         for job_id in intermediate.get_job_ids():
-            intermediate.remove(job_id)
-        redis = self.wiring.queue.redis
+            seen_at = time.time() - RQ_FORGETS_S
+            redis.set(intermediate.get_first_seen_key(job_id), seen_at, ex=RQ_FORGETS_S)
+        options: Any = {"job_class": queue.job_class, "serializer": queue.serializer}
+        intermediate.cleanup(Worker([queue], connection=queue.connection, **options), queue)
         for pattern in ("rq:execution*", f"{intermediate.key}:first_seen:*"):
             for key in redis.scan_iter(pattern):
                 if redis.ttl(key) > 0:
