@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ from chalicelib.db import application_role
 from chalicelib.db.engine import connect
 from infra.local.plan import DEFAULTS, EMULATOR_CREDENTIALS
 from infra.local.stack import free_port, ping, redis_command
-from tests.harness.processes import ended, kill, start, stop
+from tests.harness.processes import kill, start, stop
 from tests.harness.waiting import listens, wait_until
 from worker.commands.operating import upgrade
 
@@ -122,11 +123,20 @@ class PostgreSQL:
             return
         first.suspend()  # or it would end the others kindly, as they die
         kill([*first.children(), first])
-        wait_until(lambda: ended(first), "PostgreSQL is dead")
+        # Until somebody has reaped it, PostgreSQL would take it for one that is running.
+        wait_until(lambda: not first.is_running(), "PostgreSQL is dead")
 
     def recover(self) -> None:
         """Start it again with what is on its disk, and wait until it serves clients."""
-        self._server.ensure_postgres_running()
+        with suppress(subprocess.TimeoutExpired):  # it goes on
+            self._server.ensure_postgres_running()
+        wait_until(self._serves, "PostgreSQL serves clients")
+
+    def _serves(self) -> bool:
+        with suppress(sa.exc.OperationalError):
+            self._run("SELECT 1")
+            return True
+        return False
 
     def stop(self) -> None:
         self._server.cleanup()
