@@ -9,6 +9,7 @@ statement waits for its own answer, which is all that SQLAlchemy notices.
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -45,10 +46,12 @@ class Pipelined:
             self._engine.connect() as connection,
             so.Session(connection, expire_on_commit=False) as session,
         ):
-            driver = cast("Any", connection.connection.driver_connection)
+            driver = _driver(connection)
             try:
                 with ExitStack() as stack:
-                    connection.info[_PIPELINE] = stack.enter_context(driver.pipeline())
+                    pipeline = stack.enter_context(driver.pipeline())
+                    pipeline._communicate_gen = partial(_send, pipeline)  # noqa: SLF001
+                    connection.info[_PIPELINE] = pipeline
                     yield session
                     session.flush()
                     if session.in_transaction():
@@ -83,16 +86,18 @@ def _as_others(statement: str, error: Exception, connection: sa.Connection) -> s
         None,
         error,
         driver_error(connection),
-        connection_invalidated=bool(cast("Any", connection.connection.driver_connection).closed),
+        connection_invalidated=bool(_driver(connection).closed),
         dialect=connection.dialect,
     )
     return cast("sa.exc.DBAPIError", made)
 
 
 def _begin(connection: sa.Connection) -> None:
-    driver = cast("Any", connection.connection.driver_connection)
+    driver, pipeline = _driver(connection), connection.info[_PIPELINE]
     try:
         driver.execute("BEGIN")
+        # The server begins while the statement is still made here.
+        driver.wait(type(pipeline)._communicate_gen(pipeline))  # noqa: SLF001
     except driver_error(connection) as error:
         raise _as_others("BEGIN", error, connection) from error
 
@@ -105,19 +110,21 @@ def _wait(
     context: Any,
     _many: bool,
 ) -> None:
-    if context.execution_options.get(_UNANSWERED):
-        _sync_without_waiting(connection)
-    else:
+    if not context.execution_options.get(_UNANSWERED):
         connection.info[_PIPELINE].sync()
 
 
-def _sync_without_waiting(connection: sa.Connection) -> None:
-    """Send a Sync to whose answer nobody listens.
+def _send(pipeline: Any) -> Iterator[Any]:
+    """Send statements only with a Sync, as one message, instead of each by itself.
 
-    Only after one does the server count the silence of a client, and so only then would the locks
-    of one that is stopped here ever be given back. psycopg's own `sync` would wait.
+    Without it the server counts no silence: the locks of one that is stopped, or cut off, between
+    the two would never be given back.
     """
-    driver = cast("Any", connection.connection.driver_connection)
-    pipeline = connection.info[_PIPELINE]
-    pipeline._enqueue_sync()  # noqa: SLF001
-    driver.wait(pipeline._communicate_gen())  # noqa: SLF001
+    if pipeline.pgconn.pipeline_sync in pipeline.command_queue:
+        while pipeline.command_queue:
+            pipeline.command_queue.popleft()()
+        yield from type(pipeline)._communicate_gen(pipeline)  # noqa: SLF001
+
+
+def _driver(connection: sa.Connection) -> Any:
+    return connection.connection.driver_connection

@@ -839,11 +839,11 @@ MUTATIONS = (
         (RACES,),
     ),
     Mutation(
-        "the silence of one that waits for no answer is counted",
+        "a statement leaves with its Sync",
         "chalicelib/db/pipelines.py",
-        "    pipeline._enqueue_sync()  # noqa: SLF001\n",
-        "",
-        (f"{PIPELINES}::test_the_server_counts_the_silence_of_its_client", PIPELINES),
+        "if pipeline.pgconn.pipeline_sync in pipeline.command_queue:",
+        "if True:",
+        (f"{PIPELINES}::test_a_statement_and_its_sync_are_one_message", PIPELINES),
     ),
     Mutation(
         "what failed unanswered is not committed in silence",

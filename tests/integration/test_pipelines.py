@@ -1,15 +1,16 @@
 """Transactions on PostgreSQL that wait for few answers, and are transactions all the same."""
 
+import socket
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
 
-from chalicelib.db.engine import Database
+from chalicelib.db.engine import Database, connect
 from chalicelib.db.models import Pause
 from chalicelib.db.pipelines import unanswered
-from tests.harness.waiting import wait_until
+from tests.harness.proxies import Proxy
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -21,6 +22,8 @@ LATE = sa.insert(cast("sa.Table", Pause.__table__)).from_select(
     ),
 )
 """The same, answered when something else is sent already."""
+
+SYNC = b"S\0\0\0\4"
 
 NAMES = sa.select(Pause.name).order_by(Pause.name)
 
@@ -123,17 +126,43 @@ def test_killed_by_the_server(database: Database) -> None:
     assert names(database) == []
 
 
-def test_the_server_counts_the_silence_of_its_client(database: Database) -> None:
-    """Whoever is stopped after a statement that nobody waits for keeps its locks for no longer.
+class Noted(socket.socket):
+    """A connection to the server that notes each message."""
+
+    messages: list[bytes]
+
+    def sendall(self, data: Any, *options: Any) -> None:
+        """Send a message, and note it."""
+        self.messages.append(bytes(data))
+        super().sendall(data, *options)
+
+
+def test_a_statement_and_its_sync_are_one_message(database_url: str) -> None:
+    """Nobody can be cut off between them: the server would count no silence, and keep its locks.
 
     psycopg's own names are used for that; a new version of it may want others.
     """
-    state = sa.text("SELECT state FROM pg_stat_activity WHERE pid = :pid")
-    with database.pipeline() as session, database.read() as other:
-        pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
+    url = sa.make_url(database_url)
+    messages: list[bytes] = []
+
+    def noted() -> socket.socket:
+        connection = Noted(socket.AF_UNIX)
+        connection.messages = messages
+        connection.connect(f"{url.query['host']}/.s.PGSQL.{url.port or 5432}")
+        return connection
+
+    proxy = Proxy(noted)
+    through = url.set(host="127.0.0.1", port=proxy.port, query={})
+    database = connect(through.render_as_string(hide_password=False))
+    with database.pipeline() as session:
+        session.execute(NAMES)
+        messages.clear()
         unanswered(session, PAUSE, {"name": "one"})
-        wait_until(
-            lambda: other.scalar(state, {"pid": pid}) == "idle in transaction",
-            "the server waits for its client, and knows it",
-            within_s=20,
-        )
+        session.execute(PAUSE, {"name": "two"})
+        (message,) = messages
+        session.rollback()
+    database.close()
+    proxy.close()
+    assert b"one" in message
+    assert b"two" in message
+    assert message.endswith(SYNC)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from rq.serializers import JSONSerializer
 
 from chalicelib.adapters.job_queue import RegisteredJob
-from chalicelib.db import clock, engine, pipelines
+from chalicelib.db import clock, engine
 from chalicelib.db.engine import Database, db_clock
 from chalicelib.db.models import OutboxMessage
 from chalicelib.outbox import deliveries, webhooks
@@ -59,12 +59,10 @@ def wire(
     """The app's clients behind proxies; all connections are there already.
 
     Nobody asks a connection for a sign of life, or the database for the time, however slow the
-    machine is; and the server answers nothing that nobody waits for, which would look like the end
-    of a wait whenever it came before the next statement.
+    machine is.
     """
     for module in (engine, clock):
         monkeypatch.setattr(module, "TRUSTED_S", 3600)
-    monkeypatch.setattr(pipelines, "_sync_without_waiting", lambda _: None)
     url = sa.make_url(database_url)
     socket = f"{url.query['host']}/.s.PGSQL.{url.port or 5432}"
     postgresql = Proxy(to_socket(socket))
