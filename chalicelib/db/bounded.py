@@ -5,10 +5,14 @@ may go on acknowledging. Who waits for an answer then waits for as long as the p
 module imports psycopg, and whoever uses SQLite does not import it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg import errors
+
+from chalicelib.db.pipelines import say_all_at_once
 
 GIVE_UP_S = 25
 """After how long a machine that acknowledges nothing is gone, in seconds."""
@@ -47,6 +51,19 @@ class BoundedConnection(psycopg.Connection[Any]):
         except errors._WaitTimeout as error:  # noqa: SLF001 - the only name it has
             self.pgconn.finish()  # what is still to come belongs to nobody
             raise errors.OperationalError("the database did not respond in time") from error
+
+    @contextmanager
+    def pipeline(self) -> Iterator[psycopg.Pipeline]:
+        """Send statements before others are answered, so that the server counts any silence."""
+        with super().pipeline() as pipeline:
+            say_all_at_once(pipeline)
+            yield pipeline
+
+    @contextmanager
+    def _pipeline_nolock(self) -> Iterator[psycopg.Pipeline]:
+        with super()._pipeline_nolock() as pipeline:
+            say_all_at_once(pipeline)
+            yield pipeline
 
 
 def open_connection(args: Any, options: Any, *, answer_s: float | None) -> BoundedConnection:

@@ -34,6 +34,12 @@ SILENCE_S = 30
 """How long a transaction may wait for its client. All are short; one that waits longer belongs to a
 machine that is gone or stopped, and its locks would stop a user, and every sweep, for hours."""
 
+CLIENT_GONE = {"tcp_keepalives_idle": 60, "tcp_keepalives_interval": 15, "tcp_keepalives_count": 4}
+"""After two minutes the server, too, gives up a machine that acknowledges nothing: it counts no
+silence in the midst of a message or a COPY. By itself it would take the kernel's two hours.
+
+https://www.postgresql.org/docs/current/runtime-config-connection.html
+"""
 
 ANSWER_S = 45
 """How long a statement of a process that serves may take, unless it is `unhurried`."""
@@ -220,10 +226,13 @@ def connect(
         # server's connections (RDS Proxy) or reaches another session (PgBouncer).
         connect_args["prepare_threshold"] = None
     else:
-        silence_ms = SILENCE_S * 1000
-        connect_args["options"] = (
-            f"-c timezone=UTC -c idle_in_transaction_session_timeout={silence_ms}"
-        )
+        session = {
+            "timezone": "UTC",
+            "idle_in_transaction_session_timeout": SILENCE_S * 1000,
+            **CLIENT_GONE,
+        }
+        settings = (f"-c {name}={value}" for name, value in session.items())
+        connect_args["options"] = " ".join(settings)
     engine = sa.create_engine(url, connect_args=connect_args, **options)
     _watch_pool(engine)
     sa.event.listen(engine, "do_connect", _sign_in_by(secret, answer_s))

@@ -15,6 +15,9 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
+STATEMENTS_AT_ONCE = 64
+"""With a Sync of their own, so that the server works while the next are made."""
+
 _PIPELINE = "pipeline"
 _UNANSWERED = "unanswered"
 
@@ -49,9 +52,7 @@ class Pipelined:
             driver = _driver(connection)
             try:
                 with ExitStack() as stack:
-                    pipeline = stack.enter_context(driver.pipeline())
-                    pipeline._communicate_gen = partial(_send, pipeline)  # noqa: SLF001
-                    connection.info[_PIPELINE] = pipeline
+                    connection.info[_PIPELINE] = stack.enter_context(driver.pipeline())
                     yield session
                     session.flush()
                     if session.in_transaction():
@@ -114,16 +115,34 @@ def _wait(
         connection.info[_PIPELINE].sync()
 
 
-def _send(pipeline: Any) -> Iterator[Any]:
-    """Send statements only with a Sync, as one message, instead of each by itself.
+def say_all_at_once(pipeline: Any) -> None:
+    """Have a pipeline send statements only with a Sync, as one message, and nothing after it.
 
-    Without it the server counts no silence: the locks of one that is stopped, or cut off, between
-    the two would never be given back.
+    The server counts a client's silence from a Sync to whatever comes next. The locks of one that
+    is stopped, or cut off, after a statement before its Sync, or after a Flush behind it, would
+    never be given back; psycopg sends each statement by itself, and a Flush at the end.
+
+    Args:
+        pipeline: One of psycopg's, also one that it makes for `executemany`.
     """
-    if pipeline.pgconn.pipeline_sync in pipeline.command_queue:
+    pipeline._communicate_gen = partial(_send, pipeline)  # noqa: SLF001
+    pipeline._fetch_gen = partial(_fetch, pipeline)  # noqa: SLF001
+
+
+def _send(pipeline: Any) -> Iterator[Any]:
+    if len(pipeline.command_queue) == STATEMENTS_AT_ONCE:
+        pipeline._enqueue_sync()  # noqa: SLF001
+    if pipeline.command_queue and pipeline.command_queue[-1] == pipeline.pgconn.pipeline_sync:
         while pipeline.command_queue:
             pipeline.command_queue.popleft()()
         yield from type(pipeline)._communicate_gen(pipeline)  # noqa: SLF001
+
+
+def _fetch(pipeline: Any, *, flush: bool) -> Iterator[Any]:
+    if flush and pipeline.result_queue and pipeline.result_queue[-1] is not None:
+        pipeline._enqueue_sync()  # noqa: SLF001
+        yield from _send(pipeline)
+    yield from type(pipeline)._fetch_gen(pipeline, flush=False)  # noqa: SLF001
 
 
 def _driver(connection: sa.Connection) -> Any:

@@ -841,9 +841,23 @@ MUTATIONS = (
     Mutation(
         "a statement leaves with its Sync",
         "chalicelib/db/pipelines.py",
-        "if pipeline.pgconn.pipeline_sync in pipeline.command_queue:",
-        "if True:",
+        "pipeline.command_queue[-1] == pipeline.pgconn.pipeline_sync:",
+        "True:",
         (f"{PIPELINES}::test_a_statement_and_its_sync_are_one_message", PIPELINES),
+    ),
+    Mutation(
+        "nothing follows the Sync of a pipeline",
+        "chalicelib/db/pipelines.py",
+        "flush=False",
+        "flush=flush",
+        (f"{PIPELINES}::test_nothing_follows_a_sync", PIPELINES),
+    ),
+    Mutation(
+        "rows that are sent together leave with their Sync",
+        "chalicelib/db/bounded.py",
+        "super()._pipeline_nolock() as pipeline:\n            say_all_at_once(pipeline)",
+        "super()._pipeline_nolock() as pipeline:",
+        (f"{PIPELINES}::test_the_server_counts_the_silence_of_its_client", PIPELINES),
     ),
     Mutation(
         "what failed unanswered is not committed in silence",

@@ -186,3 +186,13 @@ def processes(url: str) -> set[int]:
     """The numbers of the server's processes, one for each connection."""
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as operator:
         return {row[0] for row in operator.execute("SELECT pid FROM pg_stat_activity")}
+
+
+@on_postgresql
+def test_the_server_looks_whether_its_client_is_there(database: Database) -> None:
+    """Not for two hours: in the midst of a COPY it has no other way to notice."""
+    asked = sa.text(
+        "SELECT name FROM pg_settings WHERE name LIKE 'tcp_keepalives%' AND source = 'client'"
+    )
+    with database.read() as session:
+        assert set(session.scalars(asked)) == set(engine.CLIENT_GONE)

@@ -1,16 +1,20 @@
 """Transactions on PostgreSQL that wait for few answers, and are transactions all the same."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import orm as so
 
+from chalicelib.db import engine
 from chalicelib.db.engine import Database, connect
 from chalicelib.db.models import Pause
-from chalicelib.db.pipelines import unanswered
+from chalicelib.db.pipelines import STATEMENTS_AT_ONCE, unanswered
 from tests.harness.proxies import Proxy
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -23,7 +27,7 @@ LATE = sa.insert(cast("sa.Table", Pause.__table__)).from_select(
 )
 """The same, answered when something else is sent already."""
 
-SYNC = b"S\0\0\0\4"
+MANY = [{"name": f"{number:03}"} for number in range(2 * STATEMENTS_AT_ONCE)]
 
 NAMES = sa.select(Pause.name).order_by(Pause.name)
 
@@ -66,7 +70,7 @@ def test_undone_by_an_exception(database: Database) -> None:
     assert names(database) == []
 
 
-@pytest.mark.parametrize("first", [sa.orm.Session.execute, unanswered])
+@pytest.mark.parametrize("first", [so.Session.execute, unanswered])
 @pytest.mark.parametrize("statement", [PAUSE, LATE], ids=["at once", "late"])
 @pytest.mark.parametrize("looks", [True, False])
 def test_undone_by_what_failed(
@@ -137,32 +141,137 @@ class Noted(socket.socket):
         super().sendall(data, *options)
 
 
-def test_a_statement_and_its_sync_are_one_message(database_url: str) -> None:
-    """Nobody can be cut off between them: the server would count no silence, and keep its locks.
-
-    psycopg's own names are used for that; a new version of it may want others.
-    """
+@pytest.fixture
+def messages(database_url: str) -> Iterator[tuple[Database, list[bytes]]]:
+    """A database, and what is sent to its server."""
     url = sa.make_url(database_url)
-    messages: list[bytes] = []
+    sent: list[bytes] = []
 
     def noted() -> socket.socket:
         connection = Noted(socket.AF_UNIX)
-        connection.messages = messages
+        connection.messages = sent
         connection.connect(f"{url.query['host']}/.s.PGSQL.{url.port or 5432}")
         return connection
 
     proxy = Proxy(noted)
     through = url.set(host="127.0.0.1", port=proxy.port, query={})
     database = connect(through.render_as_string(hide_password=False))
-    with database.pipeline() as session:
-        session.execute(NAMES)
-        messages.clear()
-        unanswered(session, PAUSE, {"name": "one"})
-        session.execute(PAUSE, {"name": "two"})
-        (message,) = messages
-        session.rollback()
+    yield database, sent
     database.close()
     proxy.close()
+
+
+def kinds(sent: Iterable[bytes]) -> str:
+    """The types of the messages, which follow each other: one byte, then a length.
+
+    https://www.postgresql.org/docs/current/protocol-message-formats.html
+    """
+    found, rest = "", b"".join(sent)
+    while rest:
+        found += chr(rest[0])
+        rest = rest[1 + int.from_bytes(rest[1:5]) :]
+    return found
+
+
+def test_a_statement_and_its_sync_are_one_message(
+    messages: tuple[Database, list[bytes]],
+) -> None:
+    """Nobody can be cut off between them: the server would count no silence, and keep its locks.
+
+    psycopg's own names are used for that; a new version of it may want others.
+    """
+    database, sent = messages
+    with database.pipeline() as session:
+        session.execute(NAMES)
+        sent.clear()
+        unanswered(session, PAUSE, {"name": "one"})
+        session.execute(PAUSE, {"name": "two"})
+        (message,) = sent
+        session.rollback()
     assert b"one" in message
     assert b"two" in message
-    assert message.endswith(SYNC)
+    assert kinds([message])[-1] == "S"
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+@pytest.mark.parametrize("transaction", [Database.pipeline, Database.write])
+def test_nothing_follows_a_sync(
+    messages: tuple[Database, list[bytes]],
+    transaction: Callable[[Database], AbstractContextManager[so.Session]],
+    *,
+    ends_well: bool,
+) -> None:
+    """After a Flush, which asks for nothing more, the server would count no silence either."""
+    database, sent = messages
+
+    def write() -> None:
+        with transaction(database) as session:
+            session.execute(NAMES)
+            sent.clear()
+            session.execute(PAUSE, MANY)
+            if not ends_well:
+                raise KeyError
+
+    with nullcontext() if ends_well else pytest.raises(KeyError):
+        write()
+    assert set(kinds(sent)) <= set("PBDESQC")
+    assert len(names(database)) == (len(MANY) if ends_well else 0)
+    assert {kinds([one])[-1] for one in sent} <= set("SQ")
+
+
+@pytest.mark.parametrize("transaction", [Database.pipeline, Database.write])
+def test_the_server_counts_the_silence_of_its_client(
+    database: Database,
+    database_url: str,
+    transaction: Callable[[Database], AbstractContextManager[so.Session]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever is stopped after statements that it sent together keeps its locks for no longer."""
+    monkeypatch.setattr(engine, "SILENCE_S", 1)
+    silent = connect(database_url)
+
+    def is_gone(pid: int | None) -> bool:
+        there = sa.text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+        with database.read() as session:
+            return not session.scalar(there, {"pid": pid})
+
+    def fall_silent() -> None:
+        with transaction(silent) as session:
+            pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
+            session.execute(PAUSE, [{"name": "one"}, {"name": "two"}])
+            wait_until(lambda: is_gone(pid), "the server gives up on it", within_s=20)
+
+    with pytest.raises(sa.exc.DBAPIError):
+        fall_silent()
+    silent.close()
+
+
+@pytest.mark.parametrize("transaction", [Database.pipeline, Database.write])
+@pytest.mark.parametrize("second", [1, len(MANY)])
+def test_undone_by_one_of_many(
+    database: Database,
+    transaction: Callable[[Database], AbstractContextManager[so.Session]],
+    second: int,
+) -> None:
+    """Its error is raised, whatever was sent after it, and the connection can be used again."""
+    rows = [*MANY[:second], MANY[0], *MANY[second:]]
+
+    def fail() -> None:
+        with transaction(database) as session:
+            session.execute(PAUSE, rows)
+
+    with pytest.raises(sa.exc.IntegrityError):
+        fail()
+    assert names(database) == []
+
+
+def test_statements_sent_together_may_return(database: Database) -> None:
+    """Somebody who wants answers within a pipeline gets them."""
+    driver: Any
+    with database.write() as session:
+        driver = session.connection().connection.driver_connection
+        cursor = driver.cursor()
+        cursor.executemany("SELECT %s", [(1,), (2,)], returning=True)
+        assert cursor.fetchone() == (1,)
+        assert cursor.nextset()
+        assert cursor.fetchone() == (2,)
