@@ -403,23 +403,6 @@ def get_task_in_progress(
     return session.scalar(statement)
 
 
-def get_progress(task: Task) -> int:
-    """How far a task is, in percent; 100 only when it succeeded."""
-    return task.percent
-
-
-def get_task(session: so.Session, user_id: int, task_id: str) -> Task:
-    """One task of a user.
-
-    Raises:
-        NotFound: There is none of this id, or it is somebody else's.
-    """
-    task = session.scalar(sa.select(Task).where(Task.id == task_id, Task.user_id == user_id))
-    if task is None:
-        raise NotFound
-    return task
-
-
 def cancel(database: Database, task_id: str, *, now: datetime, owner: int | None = None) -> bool:
     """Cancel a task with one round trip to PostgreSQL: one that runs, or whose kind has no hooks.
 

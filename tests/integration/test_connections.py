@@ -196,3 +196,17 @@ def test_the_server_looks_whether_its_client_is_there(database: Database) -> Non
     )
     with database.read() as session:
         assert set(session.scalars(asked)) == set(engine.CLIENT_GONE)
+
+
+def test_a_database_that_is_locked(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits too long for SQLite's other writers has an error like others."""
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_S", 0.05)
+    other = engine.connect(database_url)
+    with database.write() as session:
+        session.connection()
+        with pytest.raises(sa.exc.OperationalError, match="locked") as error:
+            write(other)
+    other.close()
+    assert transient_errors.transient(error.value)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from chalicelib.db.engine import Database, UtcDateTime
 from chalicelib.db.types import ExactDecimal, Json, SortableText, to_json
 from chalicelib.exports.datasets import Dataset
+from chalicelib.exports.estimates import Estimate, estimate
 from chalicelib.values.fields import format_time
 from tests.conftest import both_databases
 from worker.export import document, pages
@@ -152,6 +153,8 @@ def test_what_orjson_would_write(things: Database, rows: list[dict[str, Any]]) -
     assert verify(BytesIO(found), [ALL]).faults == ()
     assert verify(BytesIO(json.dumps(json.loads(found)).encode()), [ALL]).faults == ()
     assert verify(BytesIO(found), []).faults == ()
+    told = estimate(things, user_id, "susan", [ALL])
+    assert told == [Estimate(len(rows), len(found) + len(".123456"))]  # of the time of the export
     for row, line in zip(kept, json.loads(found)["things"], strict=True):
         assert line["data"] == row["data"]
 
@@ -215,6 +218,7 @@ def test_decimals_in_sql(things: Database) -> None:
         over = sa.select(price).where(price > Decimal("9.99")).order_by(price)
         assert session.scalars(over).all() == [Decimal("10.00"), Decimal("100.10")]
         assert session.scalar(sa.select(sa.func.sum(price))) == sum(prices)
+        assert session.scalar(sa.select(sa.func.sum(price)).where(price > 1000)) is None
         doubled = sa.select(price * 2, price * THINGS.c.whole, price + 1).where(price > 100)
         assert session.execute(doubled).one() == (
             Decimal("200.20"), Decimal("500.50"), Decimal("101.10"),

@@ -1,6 +1,7 @@
 """How much there is: exact while that is little, near enough when it is much; on both databases."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from random import Random
 
@@ -115,13 +116,24 @@ def test_runs_of_rows_are_counted(database: Database) -> None:
 
 
 @pytest.mark.usefixtures("small_bounds")
-def test_numbers_with_a_gap(database: Database) -> None:
-    """Where the table's numbers leap, hardly a window holds anything; the count is still right."""
+@pytest.mark.parametrize("before", [0, 100], ids=["hardly a window", "no window"])
+def test_numbers_with_a_gap(database: Database, before: int) -> None:
+    """Where the table's numbers leap, windows hold next to nothing; the count is still right."""
+    write_posts(database, make_user(database, "david"), ["x"] * before)
     user_id = make_user(database)
     write_posts(database, user_id, ["x"] * 600)
     with database.write() as session:
         session.add(Post(id=2**40, user_id=user_id, body="far away", timestamp=START))
     assert look(database, user_id).rows == 601
+
+
+@pytest.mark.usefixtures("small_bounds")
+def test_some_of_a_table(database: Database) -> None:
+    """The table's numbers say nothing of how many rows meet a condition."""
+    user_id = make_user(database)
+    write_posts(database, user_id, ["x"] * 600 + ["y"] * 600)
+    some = replace(POSTS, where=(Post.body == "x",))
+    assert [one.rows for one in estimate(database, user_id, "susan", [some])] == [600]
 
 
 def test_every_dataset_has_one(database: Database) -> None:

@@ -130,6 +130,22 @@ def test_killed_by_the_server(database: Database) -> None:
     assert names(database) == []
 
 
+def test_lost_before_it_begins(database: Database) -> None:
+    """A connection that is gone before the first statement is an error like others."""
+
+    def fail() -> None:
+        with database.pipeline() as session:
+            connection = session.get_bind()
+            assert isinstance(connection, sa.Connection)
+            driver: Any = connection.connection.driver_connection
+            driver.pgconn.finish()
+            session.execute(NAMES)
+
+    with pytest.raises(sa.exc.DBAPIError, match="BEGIN"):
+        fail()
+    assert names(database) == []
+
+
 class Noted(socket.socket):
     """A connection to the server that notes each message."""
 

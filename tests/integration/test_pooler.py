@@ -23,15 +23,14 @@ from tests.harness.waiting import wait_until
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/opt/homebrew/bin")
 SERVER_CONNECTIONS = 2
 
-pytestmark = [
-    pytest.mark.skipif(not PGBOUNCER, reason="pgbouncer is not here"),
-    pytest.mark.parametrize("database_url", ["postgresql"], indirect=True),
-]
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 @pytest.fixture
 def pooler_url(database_url: str, tmp_path: Path) -> Iterator[str]:
     """The application's URL by way of a pooler that has two connections for everybody."""
+    if not PGBOUNCER:
+        pytest.skip("pgbouncer is not here")
     url, port = sa.make_url(database_url), free_port()
     name, password = APPLICATION
     folder = str(url.query["host"])  # the server's own, which nobody else may enter
@@ -79,6 +78,15 @@ def pooled(pooler_url: str) -> Iterator[Database]:
     ledger.close()
 
 
+@pytest.fixture(params=[True, False], ids=["pooler", "none"])
+def careful(request: pytest.FixtureRequest, database_url: str) -> Iterator[Database]:
+    """A database as it is used by way of a pooler, also where there is none."""
+    url = request.getfixturevalue("pooler_url") if request.param else database_url
+    ledger = connect(url, pooler=True)
+    yield ledger
+    ledger.close()
+
+
 def test_options_are_refused(pooler_url: str) -> None:
     """Without the setting there is no way through."""
     ledger = connect(pooler_url)
@@ -87,10 +95,10 @@ def test_options_are_refused(pooler_url: str) -> None:
     ledger.close()
 
 
-def test_sessions_are_as_they_must_be(pooled: Database) -> None:
+def test_sessions_are_as_they_must_be(careful: Database) -> None:
     """The role brings what options would have set, on every connection of the server."""
     for setting, value in (("timezone", "UTC"), ("idle_in_transaction_session_timeout", "30s")):
-        with pooled.read() as session:
+        with careful.read() as session:
             assert session.scalar(sa.text(f"SHOW {setting}")) == value
 
 
@@ -111,9 +119,9 @@ def test_many_share_few(pooled: Database) -> None:
     assert 1 <= len(pids) <= SERVER_CONNECTIONS
 
 
-def test_nothing_is_prepared(pooled: Database) -> None:
+def test_nothing_is_prepared(careful: Database) -> None:
     """The same statement again and again leaves no prepared statement behind."""
     for _ in range(20):
-        with pooled.read() as session:
+        with careful.read() as session:
             left = session.scalar(sa.text("SELECT count(*) FROM pg_prepared_statements"))
             assert left == 0

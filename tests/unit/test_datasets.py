@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,9 @@ from sqlalchemy.dialects import postgresql
 from chalicelib.db.engine import UtcDateTime
 from chalicelib.db.types import ExactDecimal, Json, SortableText
 from chalicelib.errors import DeclarationError
-from chalicelib.exports.datasets import Dataset, Kind
+from chalicelib.exports import archive
+from chalicelib.exports.archive import Archive, archive_kind
+from chalicelib.exports.datasets import Activity, Dataset, Kind
 from chalicelib.exports.kinds import Export
 from chalicelib.microblog.datasets import POSTS
 from chalicelib.microblog.models import Post
@@ -141,6 +144,7 @@ def test_types_that_are_not_portable(unknown: sa.types.TypeEngine[Any], reason: 
         ({"key": ("day",)}, "its key must be unique; end it with the primary key"),
         ({"key": ("day", "id")}, "orders needs an index that begins with (user_id, day, id)"),
         ({"snapshot": "day"}, "orders needs an index that begins with (day)"),
+        ({"time": "day"}, "day must be a time (chalicelib.db.engine.UtcDateTime)"),
     ],
 )  # fmt: skip
 def test_bad_declarations(changed: dict[str, Any], complaint: str) -> None:
@@ -158,7 +162,7 @@ def test_bad_declarations(changed: dict[str, Any], complaint: str) -> None:
     def column(name: Any) -> Any:
         return orders.c[name] if isinstance(name, str) else name
 
-    for part in ("owner", "snapshot"):
+    for part in ("owner", "snapshot", "time"):
         if part in changed:
             changed = changed | {part: column(changed[part])}
     if "key" in changed:
@@ -169,6 +173,16 @@ def test_bad_declarations(changed: dict[str, Any], complaint: str) -> None:
     with pytest.raises(DeclarationError) as refusal:
         declare(orders, **changed)
     assert complaint in refusal.value.detail
+
+
+@pytest.mark.parametrize("name", ["id", "nothing"])
+def test_activities_are_a_text_and_a_time(name: str) -> None:
+    """Fields that hold something else, or are none, cannot be told as a note."""
+    orders = table()
+    with pytest.raises(DeclarationError) as refusal:
+        declare(orders, activity=Activity(orders.c.id, content=name, published=name))
+    for kind in ("text", "time"):
+        assert f"`activity` needs a field {name} that holds {kind}" in refusal.value.detail
 
 
 def test_every_complaint_is_told() -> None:
@@ -326,6 +340,30 @@ def test_an_export_of_one_dataset(datasets: tuple[Dataset, ...]) -> None:
     """The function that writes one dataset is not given none, or two."""
     with pytest.raises(DeclarationError, match=r"export_posts: .+ writes one dataset"):
         Export(name="export_posts", title="", filename="posts.json", datasets=datasets)
+
+
+@pytest.mark.parametrize(
+    ("other", "complaint"),
+    [(POSTS, "two datasets have one name"), (replace(POSTS, name="toots"), "told as activities")],
+)
+def test_an_archive_of_what_excludes_each_other(other: Dataset, complaint: str) -> None:
+    """Each has a file of its own, and there is one outbox."""
+    with pytest.raises(DeclarationError, match=complaint):
+        Archive(name="export_archive", title="", datasets=(POSTS, other))
+
+
+def test_an_application_without_an_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for what nobody declares is told so."""
+    monkeypatch.setattr(archive, "TASKS", {})
+    with pytest.raises(LookupError, match="Archive"):
+        archive_kind()
+
+
+@pytest.mark.parametrize(("precision", "scale"), [(0, 0), (19, 2), (4, 5), (4, -1)])
+def test_decimals_that_cannot_be(precision: int, scale: int) -> None:
+    """There are at most as many digits as both databases hold exactly."""
+    with pytest.raises(ValueError, match="1 to 18 digits"):
+        ExactDecimal(precision, scale)
 
 
 def test_declaring_imports_nothing_slow() -> None:
