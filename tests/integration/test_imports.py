@@ -17,6 +17,7 @@ from chalicelib.accounts.accounts import erase
 from chalicelib.db.engine import Database
 from chalicelib.db.models import AuditEntry, ImportRejection, ImportRow, ImportUpload
 from chalicelib.imports import publication, staging
+from chalicelib.imports.reasons import Reason
 from chalicelib.microblog.models import Post
 from chalicelib.microblog.tasks import IMPORT_POSTS
 from chalicelib.tasks import leases
@@ -149,7 +150,11 @@ def test_bad_posts_are_reported(susan: Person, wiring: Wiring) -> None:
     assert posts_of(susan) == [("good", TIME)]
     report = report_of(susan, import_id)
     assert [one["position"] for one in report] == [1, 2, 3]
-    assert all(set(one) == {"position", "reason"} and one["reason"] for one in report)
+    assert all(set(one) == {"position", "reason"} for one in report)
+    page = Browser(susan.client, susan.token).get(f"/imports/{import_id}").body.decode()
+    for one in report:
+        sentence = Reason(one["reason"]).sentence
+        assert f"<code>{one['reason']}</code></dt><dd>{sentence}</dd>" in page
 
 
 @pytest.mark.parametrize("content", [b"hello", b"\x89PNG\r\n\x1a\n" + bytes(1000), b"{}"])

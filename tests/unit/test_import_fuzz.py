@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import ImportRefused
+from chalicelib.imports.reasons import Reason
 from chalicelib.values.fields import PostBody, flaw
 from tests.harness.imports import (
     activity,
@@ -28,7 +29,7 @@ from tests.harness.imports import (
 )
 from tests.unit.test_import_archives import PACKS, as_tar, as_zip
 from worker.importing.html_text import text_of
-from worker.importing.reading import REFUSALS, Batch, Reason
+from worker.importing.reading import REFUSALS, Batch
 from worker.importing.times import parse_any_time
 
 IS_LONG = "FUZZ" in os.environ

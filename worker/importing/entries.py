@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from chalicelib.imports.reasons import Reason
 from worker.export.json_reader import JsonReader, UnreadableError
 from worker.importing import own_posts
 from worker.importing.json_lines import MAX_LINE_BYTES, blocks
@@ -16,7 +17,6 @@ from worker.importing.reading import (
     Found,
     Other,
     Post,
-    Reason,
     refused,
 )
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from chalicelib.imports.reasons import Reason
 from worker.importing.html_text import text_of
 from worker.importing.json_values import json_object
-from worker.importing.reading import Bad, Post, Reason, check_body
+from worker.importing.reading import Bad, Post, check_body
 from worker.importing.times import time_of
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import orjson
 
+from chalicelib.imports.reasons import Reason
 from worker.export.json_reader import Number
-from worker.importing.reading import Bad, Reason
+from worker.importing.reading import Bad
 
 
 def json_object(text: bytes) -> dict[str, Any]:

@@ -8,9 +8,10 @@ for followers or for single people; we take in only what everybody could read: w
 
 from typing import Any
 
+from chalicelib.imports.reasons import Reason
 from worker.importing.html_text import text_of
 from worker.importing.json_values import json_object
-from worker.importing.reading import Bad, Other, Post, Reason, check_body
+from worker.importing.reading import Bad, Other, Post, check_body
 from worker.importing.times import time_of
 
 _PUBLIC = frozenset({"https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"})

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
+from chalicelib.imports.reasons import Reason
 from worker.importing import tar_archive, zip_archive
 from worker.importing.entries import Entries, Lines
 from worker.importing.formats import Format, format_of, head_of
@@ -24,7 +25,6 @@ from worker.importing.reading import (
     Limits,
     Other,
     Progress,
-    Reason,
     Rejected,
     Row,
     refused,

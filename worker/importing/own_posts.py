@@ -5,9 +5,10 @@ from typing import Annotated
 
 import msgspec
 
+from chalicelib.imports.reasons import Reason
 from chalicelib.values.fields import PostBody, parse_time
 from worker.importing.json_values import json_object
-from worker.importing.reading import Bad, Post, Reason, check_body
+from worker.importing.reading import Bad, Post, check_body
 
 
 # Rows hold no cycles, and live for a moment: the garbage collector need not look at them.

@@ -4,7 +4,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from worker.importing.reading import Bad, Reason
+from chalicelib.imports.reasons import Reason
+from worker.importing.reading import Bad
 
 # RFC 3339 (a space may stand for the T), with the seconds left out or of any precision, and an
 # offset with or without a colon or a space before it. X's archives of 2012 wrote the latter.

@@ -10,8 +10,9 @@ import re
 from datetime import datetime
 from typing import Any, Protocol
 
+from chalicelib.imports.reasons import Reason
 from worker.importing.json_values import json_object
-from worker.importing.reading import Bad, Other, Post, Reason, check_body
+from worker.importing.reading import Bad, Other, Post, check_body
 from worker.importing.times import time_of
 
 # `deleted_tweets`, `direct_messages` and many more begin in the same way and are none.

@@ -12,6 +12,7 @@ from chalicelib.db.models import ImportUpload
 from chalicelib.errors import NotFound, TaskInProgress
 from chalicelib.exports.views import view_task
 from chalicelib.imports import uploads
+from chalicelib.imports.reasons import Reason
 from chalicelib.imports.uploads import ImportView, is_waiting
 from chalicelib.schemas.imports import ImportListQuery, NewImport, state_of
 from chalicelib.values.paging import cursor
@@ -96,6 +97,7 @@ def one_import(call: Call, import_id: str) -> Response:
         has_file=has_file,
         form=form,
         max_bytes=call.wiring.settings.import_max_bytes,
+        reasons=list(Reason),
         uploads_to=origin_of(form.url) if form else "",
     )
 
