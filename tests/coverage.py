@@ -79,14 +79,19 @@ def _configuration() -> Path:
 
 
 def _measured() -> dict[str, dict[str, Any]]:
-    """What is known of each file, by its path; see coverage's JSON report."""
+    """What is known of each file, by its path; see coverage's JSON report.
+
+    Copies of files, which some tests run, are left out.
+    """
     coverage = Coverage(config_file=str(_configuration()))
     coverage.combine()
     coverage.html_report(directory=str(REPORTS))
     report = REPORTS / "coverage.json"
     coverage.json_report(outfile=str(report))
     files = json.loads(report.read_text("utf-8"))["files"]
-    return {str(Path(path).absolute().relative_to(ROOT)): facts for path, facts in files.items()}
+    paths = {Path(path).absolute(): facts for path, facts in files.items()}
+    own = {path: facts for path, facts in paths.items() if path.is_relative_to(ROOT)}
+    return {str(path.relative_to(ROOT)): facts for path, facts in own.items()}
 
 
 def _show_folders(files: dict[str, dict[str, Any]]) -> None:

@@ -40,6 +40,8 @@ LARGE = Limits(rss_bytes=1 << 40)
 MANY = 100
 """More jobs than there are, those that are taken again included: the horse ends when none comes."""
 
+LEASED_BY = "chalicelib.tasks.leases.leased_by"
+
 steps: dict[str, Any] = {}
 """What the next attempts do, by the labels of their tasks."""
 
@@ -191,6 +193,7 @@ def test_signs_of_life(wiring: Wiring) -> None:
     with database.write() as session, ThreadPoolExecutor(1) as pool:
         session.execute(sa.select(Task.id).where(Task.id == asked[1]).with_for_update())
         pool.submit(batches.renew, database, leases).result(timeout=20)
+        batches.renew(database, [])
     after = lease_ends(database, asked)
     assert [one < other for one, other in zip(before, after, strict=True)] == [False, False, True]
 
@@ -454,6 +457,87 @@ def test_a_task_that_was_cancelled_before_it_began(runner: Runner, wiring: Wirin
     assert statuses(wiring.database, asked) == expected
 
 
+def test_one_that_somebody_else_has_now(
+    runner: Runner, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever must stop leaves alone what was taken away, and releases the others."""
+    stopping = threading.Event()
+    monkeypatch.setattr(work_horse, "stop_requested", stopping.is_set)
+    asked = ask(wiring, *"abcd")
+
+    def stop(_attempt: Attempt) -> None:
+        put(wiring.database, asked[2], claim=7)
+        stopping.set()
+
+    steps["b"] = stop
+    work(runner, jobs=4)
+    assert statuses(wiring.database, asked) == ["succeeded"] * 2 + ["running", "queued"]
+    assert the_task(wiring.database, asked[2]).claim == 7
+
+
+def away(*_: object, **__: object) -> Any:
+    """What a database does that is not there."""
+    raise sa.exc.OperationalError("", None, Exception())
+
+
+def test_a_database_that_is_away_when_they_are_claimed(
+    runner: Runner, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their jobs go back, in their order."""
+    monkeypatch.setattr(batches, "claim", away)
+    asked = ask(wiring, *"abcd")
+    with pytest.raises(sa.exc.OperationalError):
+        work(runner, jobs=MANY)
+    (queue,) = runner.queues
+    assert statuses(wiring.database, asked) == ["succeeded"] + ["queued"] * 3
+    assert queue.get_job_ids() == asked[1:]
+    assert runner.connection.llen(queue.intermediate_queue_key) == 0
+
+
+def test_a_database_that_is_away_when_they_part(
+    runner: Runner,
+    wiring: Wiring,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The one that takes long goes on; the leases of the others end, and they are queued again."""
+    monkeypatch.setattr(batch, "LONGEST_S", 0.1)
+    monkeypatch.setattr(attempts, "HEARTBEAT_INTERVAL_S", 0.05)
+    database, asked, renewing = wiring.database, ask(wiring, *"abcd"), threading.Event()
+
+    def renew(*_: object) -> None:
+        renewing.set()
+        away()
+
+    def release(*_: object, **__: object) -> set[str]:
+        assert renewing.wait(60)
+        return away()  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(batches, "renew", renew)
+    monkeypatch.setattr(batches, "release", release)
+    steps["b"] = lambda _: wait_until(lambda: "could not part" in caplog.text, "they have parted")
+    work(runner, jobs=4)
+    assert "could not renew" in caplog.text
+    assert statuses(database, asked) == ["succeeded"] * 2 + ["running"] * 2
+    for task_id in asked[2:]:
+        ledgers.lapse(database, task_id)
+    assert wiring.reconciler.sweep(now=now())["recovered"] == 2
+    assert statuses(database, asked) == ["succeeded"] * 2 + ["queued"] * 2
+
+
+def test_its_thread_ends_with_it(runner: Runner, wiring: Wiring) -> None:
+    """Whatever ends a batch, nothing of it goes on."""
+
+    def interrupt(_attempt: Attempt) -> None:
+        raise KeyboardInterrupt
+
+    ask(wiring, *"abc")
+    steps["b"] = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        work(runner, jobs=MANY)
+    assert "batch" not in {one.name for one in threading.enumerate()}
+
+
 def test_forged_jobs(runner: Runner, wiring: Wiring) -> None:
     """One among the others runs nothing, whatever it says that it is."""
     asked = ask(wiring, *"abcd")
@@ -471,11 +555,7 @@ def test_a_statement_that_fails(
     runner: Runner, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where they cannot end together each does so alone."""
-
-    def fail(*_: object, **__: object) -> set[str]:
-        raise sa.exc.OperationalError("", None, Exception())
-
-    monkeypatch.setattr(batches, "succeed", fail)
+    monkeypatch.setattr(batches, "succeed", away)
     asked = ask(wiring, *"abcd")
     work(runner, jobs=4)
     assert statuses(wiring.database, asked) == ["succeeded"] * 4
@@ -563,3 +643,28 @@ def test_recovery_without_a_word(wiring: Wiring) -> None:
         ledgers.lapse(database, task_id)
     assert claim(database, asked) == {}
     assert ledgers.claim(database, asked[0]).claim == 2
+
+
+def test_recovery_of_what_changed_meanwhile(
+    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that its user has cancelled is cancelled, one that somebody else has is left alone."""
+    database = wiring.database
+    asked = ask(wiring, *"abc")
+    held = claim(database, asked)
+    leased = [(task_id, 1, SHORT) for task_id in asked]
+    monkeypatch.setattr(LEASED_BY, lambda *_: leased)
+    requests.cancel(database, asked[1], now=now())
+    put(database, asked[2], claim=7)
+    task = held[asked[0]].task
+    at = Work(task.id, SHORT, task.claim, 60, time.monotonic() + 60)
+    recovered = recover(wiring, worker="worker", status=9, work=at)
+    assert not any(is_released for *_, is_released in recovered)
+    assert statuses(database, asked) == ["queued", "cancelled", "running"]
+    assert the_task(database, asked[2]).claim == 7
+
+
+def test_recovery_without_a_database(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The leases end by themselves."""
+    monkeypatch.setattr(LEASED_BY, away)
+    assert recover(wiring, worker="worker", status=9) == []

@@ -347,6 +347,16 @@ def test_made_again_after_its_sender_died(wiring: Wiring, user: int, receiver: R
     assert (delivery.state, delivery.status_code, delivery.claim) == ("pending", 500, 2)
 
 
+def test_no_log_has_its_secret(wiring: Wiring, user: int) -> None:
+    """Neither the secret nor the address, which may hold another one, is in what is printed."""
+    add(wiring, user, "https://example.com/?token=hidden")
+    fail(wiring.database, launch(wiring.database, user))
+    delivery = claimed(wiring)
+    assert delivery.id in repr(delivery)
+    for hidden in (delivery.secret, "hidden", "example.com"):
+        assert hidden not in f"{delivery!r} {delivery}"
+
+
 @pytest.mark.parametrize("answer", [Answer(status=200), Answer(status=410)])
 def test_settled_for_good(wiring: Wiring, user: int, answer: Answer) -> None:
     """Whoever comes back to a delivery that is settled by now changes nothing."""

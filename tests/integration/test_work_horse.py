@@ -188,6 +188,23 @@ def test_no_horse_is_killed_where_there_is_none(runner: Runner) -> None:
     runner.kill_horse()
 
 
+def test_a_horse_that_breaks_down(
+    runner: Runner, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parent goes on, and RQ's tools see that the job failed."""
+
+    def break_down(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(WorkHorse, "work", break_down)
+    monkeypatch.setattr("worker.runner.process_wiring", lambda: wiring)
+    (asked,) = ask(wiring, "susan")
+    job, queue = job_of(runner, asked), runner.queues[0]
+    runner.execute_job(job, queue)
+    assert runner.get_state() == "idle"
+    assert statuses(wiring, [asked]) == ["queued"]
+
+
 def test_recovery_leaves_nothing(runner: Runner, wiring: Wiring) -> None:
     """What a dead work horse did is over for Redis, even if the job is forgotten there."""
     asked = ask(wiring, "susan", "david")
