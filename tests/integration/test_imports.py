@@ -154,7 +154,7 @@ def test_bad_posts_are_reported(susan: Person, wiring: Wiring) -> None:
     page = Browser(susan.client, susan.token).get(f"/imports/{import_id}").body.decode()
     for one in report:
         sentence = Reason(one["reason"]).sentence
-        assert f"<code>{one['reason']}</code></dt><dd>{sentence}</dd>" in page
+        assert f"<code>{one['reason']}</code>: {sentence}</li>" in page
 
 
 @pytest.mark.parametrize("content", [b"hello", b"\x89PNG\r\n\x1a\n" + bytes(1000), b"{}"])
