@@ -135,7 +135,7 @@ def publish(wiring: Wiring, task_id: str, *, ttl_s: int = 3600) -> str:
     return file.key
 
 
-def fail(database: Database, task_id: str) -> None:
-    """Claim a task and fail it for good."""
-    lease, kind = claim(database, task_id), kind_of(the_task(database, task_id))
+def fail(database: Database, task_id: str, lease: Lease | None = None) -> None:
+    """Fail a task for good; it is claimed for that, unless it is already."""
+    lease, kind = lease or claim(database, task_id), kind_of(the_task(database, task_id))
     lease.fail("broken", "It broke.", now=now(), kind=kind)

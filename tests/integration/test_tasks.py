@@ -223,8 +223,9 @@ def test_etag_leaves_out_what_changes_by_itself(
 def test_wait_returns_as_soon_as_something_changes(susan: Person, database: Database) -> None:
     """A held answer comes early, with the change in it."""
     task_id = request_export(susan)
+    lease = ledgers.claim(database, task_id)
     etag = susan.get(f"/v1/tasks/{task_id}").headers["ETag"]
-    timer = Timer(0.2, ledgers.fail, [database, task_id])
+    timer = Timer(0.2, ledgers.fail, [database, task_id, lease])
     timer.start()
     started = monotonic()
     answer = susan.get(f"/v1/tasks/{task_id}?wait=20", headers={"If-None-Match": etag})
