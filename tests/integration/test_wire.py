@@ -13,7 +13,7 @@ from rq.serializers import JSONSerializer
 from chalicelib.adapters.job_queue import RegisteredJob
 from chalicelib.db import clock, engine
 from chalicelib.db.engine import Database, db_clock
-from chalicelib.db.models import OutboxMessage
+from chalicelib.db.models import OutboxMessage, User
 from chalicelib.outbox import deliveries, webhooks
 from chalicelib.outbox.deliveries import Answer
 from chalicelib.tasks import leases, requests
@@ -115,6 +115,20 @@ def test_request(susan: Person, wire: Wire) -> None:
             answer = susan.post("/v1/exports", {}, headers=headers)
         assert answer.status_code == 202
         ledgers.fail(wire.wiring.database, answer.json_body["id"])
+
+
+def test_refusal(wire: Wire, database: Database, user_id: int) -> None:
+    """To find out that a task is in the way is one; it uses up none of the user's numbers."""
+    launch(wire.wiring, user_id)
+    number = sa.select(User.notification_seq).where(User.id == user_id)
+    request = TaskRequest(kind=TASKS[NOOP], params={"seconds": 0}, max_attempts=3)
+    with database.read() as session:
+        before = session.scalar(number)
+    with wire.waits(1):
+        now = wire.wiring.now()
+        assert requests.launch(wire.wiring.database, user_id, request, now=now) is None
+    with database.read() as session:
+        assert session.scalar(number) == before
 
 
 def test_poll(susan: Person, wire: Wire) -> None:
