@@ -131,6 +131,7 @@ class PostgreSQL:
         with suppress(subprocess.TimeoutExpired):  # it goes on
             self._server.ensure_postgres_running()
         wait_until(self._serves, "PostgreSQL serves clients")
+        self._server.ensure_postgres_running()  # or it may still take the dead one for its own
 
     def _serves(self) -> bool:
         with suppress(sa.exc.OperationalError):
