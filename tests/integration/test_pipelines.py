@@ -29,6 +29,9 @@ LATE = sa.insert(cast("sa.Table", Pause.__table__)).from_select(
 
 MANY = [{"name": f"{number:03}"} for number in range(2 * STATEMENTS_AT_ONCE)]
 
+Transaction = Callable[[Database], AbstractContextManager[so.Session]]
+in_both_ways = pytest.mark.parametrize("transaction", [Database.pipeline, Database.write])
+
 NAMES = sa.select(Pause.name).order_by(Pause.name)
 
 
@@ -210,10 +213,10 @@ def test_a_statement_and_its_sync_are_one_message(
 
 
 @pytest.mark.parametrize("ends_well", [True, False])
-@pytest.mark.parametrize("transaction", [Database.pipeline, Database.write])
+@in_both_ways
 def test_nothing_follows_a_sync(
     messages: tuple[Database, list[bytes]],
-    transaction: Callable[[Database], AbstractContextManager[so.Session]],
+    transaction: Transaction,
     *,
     ends_well: bool,
 ) -> None:
@@ -235,11 +238,11 @@ def test_nothing_follows_a_sync(
     assert {kinds([one])[-1] for one in sent} <= set("SQ")
 
 
-@pytest.mark.parametrize("transaction", [Database.pipeline, Database.write])
+@in_both_ways
 def test_the_server_counts_the_silence_of_its_client(
     database: Database,
     database_url: str,
-    transaction: Callable[[Database], AbstractContextManager[so.Session]],
+    transaction: Transaction,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whoever is stopped after statements that it sent together keeps its locks for no longer."""
@@ -262,11 +265,11 @@ def test_the_server_counts_the_silence_of_its_client(
     silent.close()
 
 
-@pytest.mark.parametrize("transaction", [Database.pipeline, Database.write])
+@in_both_ways
 @pytest.mark.parametrize("second", [1, len(MANY)])
 def test_undone_by_one_of_many(
     database: Database,
-    transaction: Callable[[Database], AbstractContextManager[so.Session]],
+    transaction: Transaction,
     second: int,
 ) -> None:
     """Its error is raised, whatever was sent after it, and the connection can be used again."""

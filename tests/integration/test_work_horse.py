@@ -191,7 +191,7 @@ def test_no_horse_is_killed_where_there_is_none(runner: Runner) -> None:
 def test_a_horse_that_breaks_down(
     runner: Runner, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its parent goes on, and RQ's tools see that the job failed."""
+    """Its parent goes on, and the task that nobody has claimed stays queued."""
 
     def break_down(*_: object) -> None:
         raise RuntimeError
